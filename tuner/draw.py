@@ -1,0 +1,132 @@
+"""Small SVG drawings, with the standard library alone.
+
+They are shown as ``<img>`` by the dashboard, on a page that may be light or dark whatever the
+reader's system prefers, so each drawing brings its own background.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+_STYLE = """<style>
+  .paper { fill: #ffffff; } .ink { fill: #24292f; } .faint { fill: #57606a; }
+  .grid { stroke: #d8dee4; } .line { stroke: #0969da; fill: none; } .dot { fill: #0969da; }
+  .cell { fill: #0969da; } .over { fill: #ffffff; }
+  @media (prefers-color-scheme: dark) {
+    .paper { fill: #161b22; } .ink { fill: #e6edf3; } .faint { fill: #9da7b1; }
+    .grid { stroke: #30363d; } .line { stroke: #58a6ff; } .dot { fill: #58a6ff; }
+    .cell { fill: #58a6ff; } .over { fill: #0d1117; }
+  }
+  text { font: 12px system-ui, sans-serif; } .title { font-weight: 600; font-size: 14px; }
+</style>"""
+
+_NUMBERED_CLASSES = 24  # above this a count no longer fits into its cell
+
+
+def curve_svg(points: Mapping[int, float], *, title: str, y_label: str) -> str:
+    """Draw a learning curve: epoch to metric; points that are NaN or infinite are left out.
+
+    Returns a whole SVG document, 640 by 360 units.  ``title`` and ``y_label`` may hold any text.
+    """
+    finite = {x: points[x] for x in sorted(points) if math.isfinite(points[x])}
+    head = _text(60, 26, title, "ink title")
+    if not finite:
+        return _svg(640, 360, [head, _text(320, 190, "nothing reported", "faint", "middle")])
+    x_ticks = _ticks(min(finite), max(finite), whole=True)
+    y_ticks = _ticks(min(finite.values()), max(finite.values()))
+    low_x, high_x = min(finite), max(max(finite), min(finite) + 1)
+    low_y, high_y = y_ticks[0], y_ticks[-1]
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return 60 + 560 * (x - low_x) / (high_x - low_x), 310 - 260 * (y - low_y) / (high_y - low_y)
+
+    parts = [head, _text(340, 350, "epoch", "faint", "middle")]
+    parts.append(_text(16, 180, y_label, "faint", "middle", turn=True))
+    for y in y_ticks:
+        _, at = place(low_x, y)
+        parts.append(f'<path class="grid" d="M60 {at:.1f}H620"/>')
+        parts.append(_text(54, at + 4, f"{y:.6g}", "faint", "end"))
+    parts += [_text(place(x, low_y)[0], 330, f"{x:g}", "faint", "middle") for x in x_ticks]
+    spots = [place(x, y) for x, y in finite.items()]
+    if len(spots) > 1:
+        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+        parts.append(f'<polyline class="line" stroke-width="2" points="{joined}"/>')
+    marked = spots if len(spots) <= 60 else spots[-1:]
+    parts += [f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in marked]
+    return _svg(640, 360, parts)
+
+
+def confusion_svg(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """Draw a confusion matrix: ``counts[true][predicted]``, k rows of k non-negative integers.
+
+    A cell is shaded by its share of its row, so that rare classes are as legible as common ones.
+    Raises ValueError when ``counts`` is not square or does not match ``classes``.
+    """
+    size = len(classes)
+    if len(counts) != size or any(len(row) != size for row in counts):
+        raise ValueError(f"confusion matrix: {size} classes need {size} rows of {size} counts")
+    cell = min(40.0, max(4.0, 640 / max(size, 1)))
+    names = [name if len(name) <= 16 else name[:15] + "…" for name in classes]
+    left = 46 + 7 * max((len(name) for name in names), default=0)
+    top, side = 56, cell * size
+    parts = [_text(left, 24, "Confusion matrix", "ink title")]
+    parts.append(_text(left, 44, "row: true class · column: predicted", "faint"))
+    parts.append(f'<rect class="grid" fill="none" x="{left}" y="{top}"')
+    parts[-1] += f' width="{side:.1f}" height="{side:.1f}"/>'
+    for true, row in enumerate(counts):
+        parts.extend(_row(row, left, top + true * cell, cell, numbered=size <= _NUMBERED_CLASSES))
+    every = math.ceil(14 / cell)
+    for index in range(0, size, every):
+        middle = (index + 0.5) * cell
+        parts.append(_text(left - 8, top + middle + 4, names[index], "ink", "end"))
+        parts.append(_text(left + middle + 4, top + side + 8, names[index], "ink", "end", True))
+    width = max(left + side + 24, left + 240)
+    return _svg(width, top + side + left - 20, parts)
+
+
+def _row(row: Sequence[int], x: float, y: float, cell: float, *, numbered: bool) -> Iterable[str]:
+    total = sum(row)
+    for column, count in enumerate(row):
+        if not count:
+            continue
+        share = count / total
+        at = x + column * cell
+        yield (
+            f'<rect class="cell" fill-opacity="{0.08 + 0.92 * share:.2f}"'
+            f' x="{at:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}"/>'
+        )
+        if numbered:
+            kind = "over" if share > 0.5 else "ink"
+            yield _text(at + cell / 2, y + cell / 2 + 4, f"{count}", kind, "middle")
+
+
+def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Four to eight round numbers; for values they enclose the range, for whole steps lie in it."""
+    if low == high:
+        margin = 1.0 if whole else abs(low) / 10 or 1.0
+        low, high = (low, high + margin) if whole else (low - margin, high + margin)
+    rough = (high - low) / 5
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * (1 - 1e-9))
+    if whole:
+        step = max(1.0, round(step))
+        return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [step * k for k in range(math.floor(low / step), math.ceil(high / step - 1e-9) + 1)]
+
+
+def _text(
+    x: float, y: float, text: str, kind: str, anchor: str = "start", turn: bool = False
+) -> str:
+    turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}'
+    # Control characters are not allowed in XML, escaped or not: one would spoil the drawing.
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return f'<text class="{kind}" {place}>{escape(clean)}</text>'
+
+
+def _svg(width: float, height: float, parts: Sequence[str]) -> str:
+    size = f"{width:.0f} {height:.0f}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{width:.0f}"'
+    head += f' height="{height:.0f}" role="img">'
+    paper = '<rect class="paper" width="100%" height="100%" rx="8"/>'
+    return "\n".join([head, _STYLE, paper, *parts, "</svg>", ""])
