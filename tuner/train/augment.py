@@ -1,0 +1,74 @@
+"""Random crops, flips and cutout of a whole batch, drawn for each sample apart.
+
+torchvision's v2 transforms draw one set of parameters for a batch, so they cannot be used on
+batches.  Here the draws of an epoch are made at once, and shifting and flipping are part of the
+gather that takes the batch out of the data set: no further pass over the pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may happen to a training image; the default is nothing.
+
+    ``shift``: moved by up to so many pixels either way, black moving in (a padded random crop).
+    ``flip``: mirrored left to right, every other time.
+    ``cutout``: a black square of that side around a random point, cut off at the border.
+    """
+
+    shift: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    @property
+    def is_identity(self) -> bool:
+        return not (self.shift or self.flip or self.cutout)
+
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Draws for ``count`` images of height and width ``size``.
+
+        Returns int64 [count, 5]: shift down, shift right, mirrored (0 or 1), row and column of
+        the centre of the cutout.
+        """
+        height, width = size
+        spans = ((-self.shift, self.shift + 1),) * 2 + ((0, 1 + self.flip), (0, height), (0, width))
+        columns = [
+            torch.randint(low, high, (count,), generator=generator, device=generator.device)
+            for low, high in spans
+        ]
+        return torch.stack(columns, dim=1)
+
+    def take(self, images: Tensor, index: Tensor, draws: Tensor) -> Tensor:
+        """The images number ``index`` of the data set, augmented.
+
+        ``images`` uint8 [n, H, W, C], ``index`` int64 [b], ``draws`` [b, 5] → uint8 [b, H, W, C].
+        """
+        if self.is_identity:
+            return images.index_select(0, index)
+        _, height, width, channels = images.shape
+        down, right, mirrored, top, left = draws.unbind(1)
+        rows = torch.arange(height, device=index.device)
+        cols = torch.arange(width, device=index.device)
+        from_row = rows - down[:, None]
+        from_col = torch.where(mirrored[:, None].bool(), width - 1 - cols, cols) - right[:, None]
+        black = _outside(from_row, height)[:, :, None] | _outside(from_col, width)[:, None, :]
+        if self.cutout:
+            black |= self._near(rows, top)[:, :, None] & self._near(cols, left)[:, None, :]
+        source = (index[:, None] * height + from_row.clamp(0, height - 1)) * width
+        pixels = source[:, :, None] + from_col.clamp(0, width - 1)[:, None, :]
+        batch = images.view(-1, channels).index_select(0, pixels.flatten())
+        batch = batch.view(len(index), height, width, channels)
+        return batch.masked_fill_(black[..., None], 0)
+
+    def _near(self, positions: Tensor, centre: Tensor) -> Tensor:
+        """Which positions [s] lie in the cutout around each centre [b], as bool [b, s]."""
+        start = centre[:, None] - self.cutout // 2
+        return (positions >= start) & (positions < start + self.cutout)
+
+
+def _outside(positions: Tensor, size: int) -> Tensor:
+    return (positions < 0) | (positions >= size)

@@ -1,0 +1,93 @@
+"""Checkpoints that a killed process leaves whole, and that only their own recipe resumes."""
+
+import functools
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Recipe = dict[str, Any]
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes ``state`` so that ``path`` holds either the old content or all of the new.
+
+    A temporary file is synced to disk and renamed over ``path``; then the directory is synced,
+    for the rename to survive a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
+    """What was saved, its tensors on the CPU; None where there is no checkpoint.
+
+    Raises: ConfigError where the checkpoint was made by another recipe.
+    """
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    theirs = state["recipe"]
+    keys = sorted(key for key in theirs | recipe if theirs.get(key) != recipe.get(key))
+    if keys:
+        differences = ", ".join(f"{k}: {theirs.get(k)} then, {recipe.get(k)} now" for k in keys)
+        raise ConfigError(
+            f"{path} belongs to another configuration: {differences}"
+            " (hint: another run_dir, or delete the checkpoint)"
+        )
+    if state["fingerprint"] != fingerprint(device):
+        logger.warning(
+            "resuming on %s what began on %s: equal to about six digits, not to the bit",
+            fingerprint(device),
+            state["fingerprint"],
+        )
+    return state
+
+
+def fingerprint(device: torch.device) -> dict[str, str | int]:
+    """What the bits of a result depend on beside the recipe."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"threads": torch.get_num_threads(), "torch": torch.__version__, "device": name}
+
+
+def describe(**parts: Any) -> Recipe:
+    """The settings of a run by dotted name, as plain values: ``{"model.depth": 3, …}``.
+
+    Partials give their callable's name as ``model`` and their keywords below it.  Where the files
+    of a data set lie (``root``) is left out: it differs between the machines of one study.
+    """
+    flat: Recipe = {}
+    for name, part in parts.items():
+        match part:
+            case functools.partial():
+                flat |= {name: _name(part.func)}
+                flat |= describe(**{f"{name}.{key}": value for key, value in part.keywords.items()})
+            case _ if is_dataclass(part) and not isinstance(part, type):
+                flat |= describe(**{f"{name}.{key}": value for key, value in asdict(part).items()})
+            case bool() | int() | float() | str() | None | list() | tuple():
+                flat[name] = list(part) if isinstance(part, tuple) else part
+            case _:
+                flat[name] = _name(part if callable(part) else type(part))
+    return {key: value for key, value in flat.items() if key != "data.root"}
+
+
+def _name(target: Any) -> str:
+    return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__qualname__)}"

@@ -1,0 +1,176 @@
+"""Labelled images that lie on the device as bytes, split once for all trials of a study.
+
+The split depends on ``data.split_seed``, never on a trial's own seed: trials are compared on the
+same validation images.  What was loaded stays on the device for the later trials of the process
+that ask for the same.
+"""
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from tuner.errors import ConfigError
+from tuner.train.augment import Augment
+from tuner.train.files import Arrays, VisionSet, read
+
+
+@dataclass(frozen=True)
+class Split:
+    """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], on the device.
+
+    Channels lie last in memory, as convolutions want them: a gathered batch needs no transpose.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __add__(self, other: "Split") -> "Split":
+        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three disjoint splits, the class names, and what may be done to a training image.
+
+    ``mean`` and ``std`` (float [C], in grey levels 0 … 255) are those of the training split.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    augment: Augment = field(default_factory=Augment)
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, height, width, channels = self.train.images.shape
+        return channels, height, width
+
+    def counts(self, split: Split) -> list[int]:
+        """How many images of each class a split holds."""
+        counts: list[int] = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+        return counts
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [b, H, W, C] → float32 [b, C, H, W] in channels_last layout, mean 0, sd 1."""
+        return ((images - self.mean) / self.std).permute(0, 3, 1, 2)
+
+
+def digits(
+    device: torch.device,
+    *,
+    validation: float,
+    test: float,
+    split_seed: int,
+    limit: int | None,
+    augment: Augment,
+) -> Data:
+    """scikit-learn's 1,797 digits of 8x8 grey pixels; part of its install, nothing to fetch."""
+    return dataclasses.replace(
+        _digits(device, validation, test, split_seed, limit), augment=augment
+    )
+
+
+def vision(
+    device: torch.device,
+    *,
+    name: VisionSet,
+    root: str,
+    validation: float,
+    split_seed: int,
+    limit: int | None,
+    augment: Augment,
+) -> Data:
+    """One of torchvision's sets with its own test split, read from ``root`` or fetched into it.
+
+    Raises: TunerError when the files can be neither found nor fetched.
+    """
+    return dataclasses.replace(
+        _vision(device, name, root, validation, split_seed, limit), augment=augment
+    )
+
+
+# Two data sets at most stay on the device; the least recently used one goes.
+@functools.lru_cache(maxsize=2)
+def _digits(
+    device: torch.device, validation: float, test: float, split_seed: int, limit: int | None
+) -> Data:
+    source = load_digits()
+    images = (source.images * (255 / 16)).round().astype(np.uint8)[..., None]
+    arrays = Arrays(images, source.target.astype(np.int64), tuple("0123456789"))
+    pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
+    return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit)
+
+
+@functools.lru_cache(maxsize=2)
+def _vision(
+    device: torch.device,
+    name: VisionSet,
+    root: str,
+    validation: float,
+    split_seed: int,
+    limit: int | None,
+) -> Data:
+    pool, test = read(name, root, train=True), read(name, root, train=False)
+    return place(pool, test, device, validation, split_seed, limit)
+
+
+def place(
+    pool: Arrays,
+    test: Arrays,
+    device: torch.device,
+    validation: float,
+    split_seed: int,
+    limit: int | None,
+) -> Data:
+    """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device."""
+    if limit is not None and limit < len(pool.labels):
+        _, kept = split(pool.labels, limit, split_seed, key="data.limit")
+        pool = pool[kept]
+    rest, held_out = split(pool.labels, validation, split_seed, key="data.validation")
+    train = _split(pool[rest], device)
+    pixels = train.images.float()
+    return Data(
+        train=train,
+        validation=_split(pool[held_out], device),
+        test=_split(test, device),
+        classes=pool.classes,
+        mean=pixels.mean((0, 1, 2)),
+        std=pixels.std((0, 1, 2)).clamp_min(1.0),  # a channel of one colour divides by 1
+    )
+
+
+def split(
+    labels: np.ndarray, size: float | int, seed: int, *, key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of the rest and of ``size`` (a share, or a count), each class in proportion.
+
+    Raises: ConfigError naming ``key`` where no such split exists.
+    """
+    try:
+        rest, part = train_test_split(
+            np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"{key}={size} cannot split {len(labels)} images by class: {error}"
+            " (hint: a share between 0 and 1 that leaves every class an image on either side)"
+        ) from error
+    return rest, part
+
+
+def _split(arrays: Arrays, device: torch.device) -> Split:
+    images = torch.from_numpy(np.ascontiguousarray(arrays.images))
+    return Split(images.to(device), torch.from_numpy(arrays.labels).to(device))

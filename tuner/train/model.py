@@ -1,0 +1,187 @@
+"""The ``cnn``: blocks of convolutions, norm, activation and pooling under a dense head.
+
+Every feature map's size is worked out by arithmetic before a layer is made, so a network that
+does not fit its images costs nothing and says which block is at fault.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from tuner.errors import ConfigError, Infeasible
+
+Size = tuple[int, int]
+Activation = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
+Padding = Literal["same", "valid"]
+Pooling = Literal["max", "avg", "none"]
+Initialisation = Literal["kaiming", "xavier", "default"]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+
+def cnn(
+    in_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    depth: int,
+    convs: int,
+    width: int,
+    growth: float,
+    widths: list[int] | None,
+    kernel_size: int | list[int],
+    stride: int,
+    padding: Padding,
+    pooling: Pooling,
+    batch_norm: bool,
+    activation: Activation,
+    head: Literal["average", "flatten"],
+    hidden: int,
+    dropout: float,
+    initialisation: Initialisation,
+) -> nn.Sequential:
+    """Builds the network for images of ``in_shape`` (channels, height, width).
+
+    It maps float [b, channels, height, width] to logits [b, num_classes].  A list of kernel sizes
+    gives one to each block, over again when it is shorter than the network.
+
+    Raises: Infeasible where a feature map vanishes, naming the block and the sizes.
+    """
+    channels, height, image_width = in_shape
+    channel_counts = widths or [round(width * growth**block) for block in range(depth)]
+    kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
+    _check(depth, convs, channel_counts, kernels)
+    chosen = [kernels[block % len(kernels)] for block in range(depth)]
+    sizes = feature_sizes((height, image_width), chosen, convs, stride, padding, pooling)
+
+    network = nn.Sequential()
+    for block, (kernel, out_channels) in enumerate(zip(chosen, channel_counts, strict=True)):
+        layers = nn.Sequential()
+        for conv in range(convs):
+            step = stride if conv == 0 else 1
+            layers += _conv(channels, out_channels, kernel, step, padding, batch_norm)
+            layers.append(ACTIVATIONS[activation]())
+            channels = out_channels
+        if pooling != "none":
+            layers.append(POOLINGS[pooling](2))
+        network.add_module(f"block{block + 1}", layers)
+    network.add_module(
+        "head", _head(channels, sizes[-1], num_classes, head, hidden, dropout, activation)
+    )
+    initialise(network, initialisation)
+    return network
+
+
+def feature_sizes(
+    size: Size, kernels: Sequence[int], convs: int, stride: int, padding: Padding, pooling: Pooling
+) -> list[Size]:
+    """Height and width after each block, from the image's ``size``.
+
+    Raises: Infeasible at the first block that leaves nothing.
+    """
+    sizes: list[Size] = []
+    for block, kernel in enumerate(kernels, start=1):
+        before = after = size if not sizes else sizes[-1]
+        for conv in range(convs):
+            after = _after_conv(after, kernel, stride if conv == 0 else 1, padding)
+        if pooling != "none":
+            after = (after[0] // 2, after[1] // 2)
+        if min(after) < 1:
+            raise Infeasible(
+                f"block {block} of {len(kernels)} leaves nothing of its {before[0]}x{before[1]}"
+                f" feature map: {convs} convolution(s) of kernel_size={kernel}, stride={stride},"
+                f" padding={padding}, then pooling={pooling}, in a {size[0]}x{size[1]} image"
+                " (hint: smaller model.depth, kernel_size or stride, padding=same, pooling=none)"
+            )
+        sizes.append(after)
+    return sizes
+
+
+def _after_conv(size: Size, kernel: int, stride: int, padding: Padding) -> Size:
+    """``same`` means ceil(size / stride), ``valid`` only whole windows; 0 where none fits."""
+    if padding == "same":
+        return -(-size[0] // stride), -(-size[1] // stride)
+    return max(0, (size[0] - kernel) // stride + 1), max(0, (size[1] - kernel) // stride + 1)
+
+
+def _conv(
+    channels: int, out_channels: int, kernel: int, stride: int, padding: Padding, norm: bool
+) -> nn.Sequential:
+    """A convolution, padded as TensorFlow's ``same`` or not at all, and its batch norm."""
+    layers = nn.Sequential()
+    border = kernel // 2 if padding == "same" else 0
+    if padding == "same" and kernel % 2 == 0:  # an even kernel's border is wider on one side
+        layers.append(nn.ZeroPad2d((border - 1, border, border - 1, border)))
+        border = 0
+    # Batch norm subtracts the mean, so a bias before it would do nothing.
+    layers.append(nn.Conv2d(channels, out_channels, kernel, stride, border, bias=not norm))
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    return layers
+
+
+def _head(
+    channels: int,
+    size: Size,
+    num_classes: int,
+    kind: Literal["average", "flatten"],
+    hidden: int,
+    dropout: float,
+    activation: Activation,
+) -> nn.Sequential:
+    """From the last feature map to logits, with one hidden layer where ``hidden`` is not 0."""
+    features = channels if kind == "average" else channels * size[0] * size[1]
+    head = nn.Sequential(GlobalAverage() if kind == "average" else nn.Flatten())
+    if hidden:
+        head += nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(features, hidden), ACTIVATIONS[activation]()
+        )
+        features = hidden
+    head += nn.Sequential(nn.Dropout(dropout), nn.Linear(features, num_classes))
+    return head
+
+
+class GlobalAverage(nn.Module):
+    """[b, c, h, w] → [b, c]; a mean, for adaptive pooling's backward is not deterministic."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.mean((2, 3))
+
+
+def initialise(network: nn.Module, scheme: Initialisation) -> None:
+    """Draws convolutions and dense layers anew (He 2015 or Glorot 2010) with zero biases."""
+    if scheme == "default":
+        return
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            if scheme == "kaiming":
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            else:
+                nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _check(depth: int, convs: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
+    if min(depth, convs) < 1:
+        raise ConfigError(f"model.depth={depth}, model.convs={convs}: both must be at least 1")
+    if len(widths) != depth:
+        raise ConfigError(
+            f"model.widths={list(widths)} has {len(widths)} entries, model.depth={depth}"
+            f" (hint: model.depth={len(widths)}, or model.widths=null to use width and growth)"
+        )
+    if min(widths) < 1 or min(kernels, default=0) < 1:
+        raise ConfigError(
+            f"a network of widths {list(widths)} and kernel sizes {list(kernels)} cannot be built"
+            " (hint: raise model.width or model.growth; model.kernel_size=3 or [3,5])"
+        )
