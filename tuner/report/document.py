@@ -1,0 +1,71 @@
+"""The HTML around the report: one file that opens without a network and runs nothing but itself.
+
+Everything from the database is untrusted: text is escaped, figures are JSON that cannot end its
+script element, scripts run only by their hash, and the page may not reach the network.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from tuner.report.plots import Figure
+from tuner.report.wording import without_urls
+
+
+def document(title: str, body: Sequence[str], figures: Mapping[str, Figure]) -> str:
+    """The whole page of a title, HTML sections and figures by the id of their element."""
+    from plotly.offline import get_plotlyjs  # heavy, and needed by nothing else
+
+    scripts = [get_plotlyjs(), _resource("page.js")] if figures else []
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    )
+    parts = [
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escaped(title)} · tuner</title>",
+        f"<style>{_resource('page.css')}</style>\n</head>\n<body>",
+        *body,
+        f'<script type="application/json" id="figures">{_json(figures)}</script>',
+        *(f"<script>{script}</script>" for script in scripts),
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def section(title: str, html: str) -> str:
+    return f"<section><h2>{title}</h2>{html}</section>"
+
+
+def escaped(value: object) -> str:
+    """Text as HTML, in an attribute too, without database URLs."""
+    return escape(without_urls(str(value)))
+
+
+def _json(value: Any) -> str:
+    """JSON that no parser of HTML can take for the end of its element; NaN becomes null."""
+    text = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _resource(name: str) -> str:
+    return files("tuner.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,170 @@
+"""How a search went: history and learning curves, as the dictionaries that plotly.js takes.
+
+Every string in a figure is escaped, because plotly.js reads labels as HTML.  Colours of ink, grid
+and background come from the page, which knows whether it is light or dark.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from statistics import quantiles
+from typing import Any
+
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import finite, word
+
+Figure = dict[str, Any]
+
+# Legible on white and on black; distinct for the colour-blind together with the marks' shapes.
+COLOURS = {
+    "best": "#e8590c",
+    "complete": "#2f81f7",
+    "pruned": "#8b949e",
+    "failed": "#cf222e",
+    "running": "#2da44e",
+}
+MAX_CURVES = 400  # beyond this a browser draws slowly and nobody can tell the lines apart
+
+
+def history(summary: Summary) -> Figure | str:
+    """Every configuration's value by number, and the best so far; a note when there is none."""
+    shown = [row for row in summary.rows if finite(row.value) and row.reason is None]
+    if not shown:
+        return "No configuration has a value yet."
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": state,
+            "x": [row.number for row in rows],
+            "y": [row.value for row in rows],
+            "text": [label(row) for row in rows],
+            "hovertemplate": "%{text}<extra></extra>",
+            "marker": {"color": COLOURS[state], "size": 8, "symbol": symbol},
+        }
+        for state, symbol in (("pruned", "circle-open"), ("complete", "circle"))
+        if (rows := [row for row in shown if row.state == state])
+    ]
+    traces.append(_best_so_far(summary))
+    values = [row.value for row in shown if row.value is not None]
+    return figure(traces, x="configuration", y=summary.metric, y_range=robust_range(values))
+
+
+def _best_so_far(summary: Summary) -> dict[str, Any]:
+    steps: list[tuple[int, float]] = []
+    for row in summary.rows:
+        if row.state != "complete" or row.value is None or not finite(row.value):
+            continue
+        if not steps or summary.loss(row.value) < summary.loss(steps[-1][1]):
+            steps.append((row.number, row.value))
+    if steps:
+        steps.append((max(row.number for row in summary.rows), steps[-1][1]))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "best so far",
+        "x": [x for x, _ in steps],
+        "y": [y for _, y in steps],
+        "line": {"color": COLOURS["best"], "shape": "hv", "width": 2},
+        "hoverinfo": "skip",
+    }
+
+
+def curves(summary: Summary) -> Figure | str:
+    """Learning curves coloured by fate; a note when nothing was reported."""
+    rows = curves_shown(summary)
+    if not rows:
+        return "No configuration has reported an epoch yet."
+    best = summary.best
+    fates = {fate: [row for row in rows if row.state == fate and row is not best]
+             for fate in ("pruned", "failed", "running", "complete")}  # fmt: skip
+    fates["best"] = [row for row in rows if row is best]
+    traces = [_lines(fate, members) for fate, members in fates.items() if members]
+    values = [y for row in rows for y in row.curve.values() if finite(y)]
+    return figure(traces, x="epoch", y=summary.metric, y_range=robust_range(values))
+
+
+def curves_shown(summary: Summary) -> list[Row]:
+    """Those with a curve; of more than MAX_CURVES the best, and the others thinned evenly."""
+    rows = [row for row in summary.rows if row.curve]
+    if len(rows) <= MAX_CURVES:
+        return rows
+    kept = summary.ranking[: MAX_CURVES // 4]
+    ranked = {row.number for row in kept}
+    others = [row for row in rows if row.number not in ranked]
+    stride = math.ceil(len(others) / (MAX_CURVES - len(kept)))
+    return sorted(kept + others[::stride], key=lambda row: row.number)
+
+
+def _lines(fate: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """One trace for all curves of a fate: a gap (None) parts them."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    for row in rows:
+        epochs = sorted(row.curve)
+        x += [*epochs, None]
+        y += [*(row.curve[epoch] if finite(row.curve[epoch]) else None for epoch in epochs), None]
+        text += [f"#{row.number} {fate}"] * (len(epochs) + 1)
+    single = max(len(row.curve) for row in rows) == 1
+    return {
+        "type": "scatter",
+        "mode": "markers" if single else "lines",
+        "name": fate,
+        "x": x,
+        "y": y,
+        "text": text,
+        "hovertemplate": "%{text}<br>epoch %{x}: %{y:.5g}<extra></extra>",
+        "opacity": 1 if fate in {"best", "running"} else 0.6,
+        "line": {"color": COLOURS[fate], "width": 3 if fate == "best" else 1.3},
+        "marker": {"color": COLOURS[fate]},
+    }
+
+
+def figure(
+    traces: Sequence[dict[str, Any]],
+    *,
+    x: str,
+    y: str,
+    y_range: tuple[float, float] | None = None,
+    **layout: Any,
+) -> Figure:
+    """A figure with titled axes; names of ``layout`` are plotly's."""
+    return {
+        "data": list(traces),
+        "layout": {
+            "height": 380,
+            "margin": {"l": 60, "r": 16, "t": 16, "b": 48},
+            "xaxis": {"title": {"text": text(x)}, "automargin": True},
+            "yaxis": {"title": {"text": text(y)}, "automargin": True, "range": y_range},
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "hovermode": "closest",
+            **layout,
+        },
+    }
+
+
+def robust_range(values: Iterable[float]) -> tuple[float, float] | None:
+    """The axis range for ``values`` without their far outliers (3 interquartile ranges away).
+
+    None leaves the choice to plotly.js.  A double click on the plot shows everything.
+    """
+    known = sorted(value for value in values if math.isfinite(value))
+    if len(known) < 8:
+        return None
+    low, _, high = quantiles(known, n=4)
+    reach = 3 * (high - low)
+    inside = [value for value in known if low - reach <= value <= high + reach]
+    margin = 0.05 * (inside[-1] - inside[0])
+    return None if margin == 0 else (inside[0] - margin, inside[-1] + margin)
+
+
+def label(row: Row) -> str:
+    """What a mark says when touched: number, value and settings, as plotly.js's HTML."""
+    value = "" if row.value is None else f"{row.value:.6g}"
+    settings = [f"{key} = {word(item)}" for key, item in row.settings.items()]
+    return "<br>".join(text(part) for part in (f"#{row.number} {row.state} {value}", *settings))
+
+
+def text(value: str) -> str:
+    return html.escape(value, quote=False)

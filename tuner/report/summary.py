@@ -1,0 +1,241 @@
+"""A study as one row per configuration, with everything the views show computed once.
+
+A configuration is a trial and its retries.  Optuna keeps each attempt as a trial of its own; here
+they are merged by the system attribute ``failed_trial``: the number is the first attempt's, the
+state, value and curve are the last attempt's (a retry inherits the curve).
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from statistics import median_high
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.errors import TunerError
+
+STATES = {  # in the order in which people read them
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "queued",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration.  ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
+
+    ``reason`` is None for an ordinary prune; ``number`` is that of the first attempt.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: Mapping[str, Any]
+    overrides: Sequence[str]
+    curve: Mapping[int, float]
+    attempts: int
+    seconds: float
+    finished: datetime | None = None
+    reason: str | None = None
+    traceback: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    worker: str | None = None
+    device: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch reported, 0 when there is none."""
+        return max(self.curve, default=0)
+
+    @property
+    def latest(self) -> float | None:
+        """The metric at the last epoch reported, None when there is none."""
+        return self.curve[self.epoch] if self.curve else None
+
+    @property
+    def over(self) -> bool:
+        return self.state in {"complete", "pruned", "failed"}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters by override path: ``optimizer.lr@sgd`` becomes ``optimizer.lr``."""
+        return {name.partition("@")[0]: value for name, value in self.params.items()}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a study amounts to at one moment.
+
+    ``space`` maps every parameter ever suggested to its latest distribution; ``wall`` is seconds
+    with an attempt under way; ``attrs`` are the study's user attributes.
+    """
+
+    name: str
+    metric: str
+    maximize: bool
+    rows: Sequence[Row]
+    space: Mapping[str, BaseDistribution]
+    wall: float
+    attrs: Mapping[str, Any]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Configurations by state; every state is present."""
+        seen = Counter(row.state for row in self.rows)
+        return {state: seen[state] for state in STATES.values()}
+
+    @property
+    def over(self) -> int:
+        return sum(row.over for row in self.rows)
+
+    @property
+    def ranking(self) -> list[Row]:
+        """Completed configurations, best first; ties go to the older."""
+        done = [row for row in self.rows if row.state == "complete" and row.value is not None]
+        return sorted(done, key=lambda row: (self.loss(row.value), row.number))
+
+    @property
+    def best(self) -> Row | None:
+        return next(iter(self.ranking), None)
+
+    @property
+    def hourly(self) -> float | None:
+        """Configurations finished per hour of work, None before there is one."""
+        return 3600 * self.over / self.wall if self.over and self.wall > 0 else None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs run by all configurations, counted once however often they were retried."""
+        return sum(len(row.curve) for row in self.rows)
+
+    @property
+    def pruned(self) -> list[Row]:
+        """Those the pruner gave up; the infeasible and diverged could not have gone on anyway."""
+        return [row for row in self.rows if row.state == "pruned" and row.reason is None]
+
+    @property
+    def full_length(self) -> int | None:
+        """Epochs of a typical completed configuration (their upper median), None without one."""
+        lengths = [row.epoch for row in self.rows if row.state == "complete" and row.curve]
+        return median_high(lengths) if lengths else None
+
+    @property
+    def epochs_saved(self) -> int | None:
+        """Epochs that the pruned would still have run at the length of the completed."""
+        full = self.full_length
+        return None if full is None else sum(max(0, full - row.epoch) for row in self.pruned)
+
+    @property
+    def share_saved(self) -> float | None:
+        """Share of the epochs of the same configurations without pruning, in [0, 1)."""
+        saved = self.epochs_saved
+        return None if saved is None else saved / (self.epochs + saved)
+
+    @property
+    def failures(self) -> dict[str, list[Row]]:
+        """Configurations that failed, and those pruned with a reason, grouped; largest first."""
+        groups: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            if row.state == "failed" or (row.state == "pruned" and row.reason):
+                groups[row.reason or "unknown"].append(row)
+        return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+
+    def loss(self, value: float | None) -> float:
+        """``value`` turned so that smaller is better; missing and NaN are worst."""
+        if value is None or math.isnan(value):
+            return math.inf
+        return -value if self.maximize else value
+
+
+def summarise(study: Study, *, now: datetime | None = None) -> Summary:
+    """Read ``study`` once (no copies) and merge retries.
+
+    ``now``, naive UTC as Optuna's own times, ends the running attempts.  Of several objectives the
+    first is summarised.
+    """
+    now = now or datetime.now(UTC).replace(tzinfo=None)
+    trials = study.get_trials(deepcopy=False)
+    attempts: dict[int, list[FrozenTrial]] = defaultdict(list)
+    for trial in trials:
+        attempts[trial.system_attrs.get("failed_trial", trial.number)].append(trial)
+    attrs = study.user_attrs
+    return Summary(
+        name=study.study_name,
+        metric=str(attrs.get("metric", "value")),
+        maximize=study.directions[0] == StudyDirection.MAXIMIZE,
+        rows=[_row(number, tried, now) for number, tried in sorted(attempts.items())],
+        space={name: kind for trial in trials for name, kind in trial.distributions.items()},
+        wall=_wall(trials, now),
+        attrs=attrs,
+    )
+
+
+def best(summary: Summary) -> dict[str, Any]:
+    """The winner as plain data: number, value, params, overrides, metrics.
+
+    Raises TunerError when no configuration is complete.
+    """
+    row = summary.best
+    if row is None:
+        counts = ", ".join(f"{n} {state}" for state, n in summary.counts.items() if n) or "none"
+        raise TunerError(
+            f"study {summary.name!r} has no completed configuration (got {counts})\n"
+            "hint: let it go on with `tuner tune`, or look at the failures with `tuner report`"
+        )
+    return {
+        "number": row.number,
+        "value": row.value,
+        "params": row.settings,
+        "overrides": list(row.overrides),
+        "metrics": dict(row.metrics),
+    }
+
+
+def _row(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
+    last = attempts[-1]
+    requeued = last.state == TrialState.FAIL and "tuner:requeue" in last.system_attrs
+    state = "queued" if requeued else STATES[last.state]  # its next attempt is about to be added
+    attrs = last.user_attrs
+    # A retry inherits the attributes of the attempt before it, so those that tell how an attempt
+    # ended mean nothing until this one has ended too.
+    ended = state in {"pruned", "failed"}
+    return Row(
+        number=number,
+        state=state,
+        value=last.values[0] if last.values else None,
+        params=last.params,
+        overrides=attrs.get("overrides", []),
+        curve=last.intermediate_values,
+        attempts=len(attempts),
+        seconds=sum((stop - start).total_seconds() for start, stop in _spans(attempts, now)),
+        finished=last.datetime_complete,
+        reason=attrs.get("reason") if ended else None,
+        traceback=attrs.get("traceback") if state == "failed" else None,
+        metrics=attrs.get("metrics", {}),
+        worker=attrs.get("worker"),
+        device=attrs.get("device"),
+    )
+
+
+def _spans(trials: Iterable[FrozenTrial], now: datetime) -> Iterable[tuple[datetime, datetime]]:
+    for trial in trials:
+        if trial.datetime_start is not None:
+            yield trial.datetime_start, max(trial.datetime_complete or now, trial.datetime_start)
+
+
+def _wall(trials: Iterable[FrozenTrial], now: datetime) -> float:
+    """Seconds in the union of the attempts' spans: a night between two sessions does not count."""
+    total, reached = 0.0, datetime.min
+    for start, stop in sorted(_spans(trials, now)):
+        total += max(0.0, (stop - max(start, reached)).total_seconds())
+        reached = max(reached, stop)
+    return total
