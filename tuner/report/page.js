@@ -12,6 +12,7 @@ function template() {
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: style.getPropertyValue("--ink"), family: "system-ui, sans-serif", size: 12 },
       hoverlabel: { align: "left" },
+      annotationdefaults: { bgcolor: style.getPropertyValue("--paper"), borderpad: 1 },
       xaxis: axis,
       yaxis: axis,
     },

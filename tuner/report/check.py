@@ -1,0 +1,42 @@
+"""What ``tuner check`` shows: the configuration, the space as a table, and what would run."""
+
+import json
+
+from tuner import search, storage
+from tuner.plan import Plan
+
+
+def facts(plan: Plan) -> dict[str, object]:
+    """What would run, without running it."""
+    launch = plan.cfg.launch
+    return {
+        "study": plan.study.name,
+        "storage": storage.masked(plan.storage.url),
+        "configurations": search.budget(plan),
+        "metric": f"{plan.study.direction} {plan.study.metric}",
+        "objective": plan.cfg.objective._target_,
+        "sampler": plan.cfg.sampler._target_,
+        "pruner": plan.cfg.pruner._target_,
+        "launch": {k: v for k, v in launch.items() if k != "_target_"},
+        "pinned": list(plan.pins),
+    }
+
+
+def as_json(plan: Plan) -> str:
+    """For programs: configuration, space and facts."""
+    return json.dumps(
+        {"config": plan.base_text(), "space": plan.space.rows(), "run": facts(plan)}, default=str
+    )
+
+
+def as_text(plan: Plan) -> str:
+    """For people: three sections of plain text."""
+    shown = "\n".join(f"  {key:<15} {value}" for key, value in facts(plan).items())
+    return f"{plan.base_text()}\n{_table(plan.space.rows())}\n\nwould run:\n{shown}\n\nall is well"
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    columns = ("name", "distribution", "condition")
+    widths = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
+    lines = [{c: c for c in columns}, {c: "-" * widths[c] for c in columns}, *rows]
+    return "\n".join("  ".join(row[c].ljust(widths[c]) for c in columns).rstrip() for row in lines)

@@ -1,0 +1,246 @@
+"""The view of a running study: calm on a terminal, plain lines anywhere else."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from optuna.exceptions import OptunaError
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+
+from tuner.errors import TunerError
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import duration, metric, plain, word
+
+PAUSE = 0.2  # between two questions whether the workers still run
+COLOURS = {
+    "complete": "green",
+    "pruned": "yellow",
+    "failed": "red",
+    "running": "cyan",
+    "queued": "bright_black",
+}
+
+
+def follow(
+    snapshot: Callable[[], Summary],
+    running: Callable[[], bool],
+    *,
+    console: Console,
+    n_trials: int,
+    epochs: int | None,
+    every: float = 1.0,
+) -> None:
+    """Show a study until ``running`` is false, with a last look after that.
+
+    ``snapshot`` is called at most each ``every`` seconds, and never for more than a tenth of the
+    time.  While the database cannot be read the last picture stays.
+    """
+    live = is_live(console)
+    view = _Screen(console, n_trials, epochs) if live else _Lines(console, n_trials)
+    due = 0.0
+    with view:
+        while running():
+            if time.monotonic() >= due:
+                began = time.monotonic()
+                _look(snapshot, view)
+                cost = time.monotonic() - began
+                due = time.monotonic() + max(every, 9 * cost)
+            time.sleep(min(PAUSE, every))
+        _look(snapshot, view)
+
+
+def _look(snapshot: Callable[[], Summary], view: "_Screen | _Lines") -> None:
+    try:
+        summary = snapshot()
+    except (SQLAlchemyError, OptunaError, TunerError) as error:
+        view.away(plain(str(error).partition("\n")[0]))
+    else:
+        view.show(summary)
+
+
+def is_live(console: Console) -> bool:
+    """Whether the console can redraw: FORCE_COLOR colours a log file, it makes it no terminal."""
+    isatty = getattr(console.file, "isatty", lambda: False)
+    return bool(isatty()) and not console.is_dumb_terminal
+
+
+class _Lines:
+    """One line for every configuration that ends."""
+
+    def __init__(self, console: Console, n_trials: int) -> None:
+        self.console = console
+        self.n_trials = n_trials
+        self.told: set[tuple[int, int]] | None = None
+        self.lost = False
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, summary: Summary) -> None:
+        self.lost = False
+        over = [row for row in summary.rows if row.over]
+        if self.told is None:
+            self.told = {_attempt(row) for row in over}
+            if over:
+                self._say(f"{len(over)} of {self.n_trials} finished before; {_best(summary)}")
+        ended = [row for row in over if _attempt(row) not in self.told]
+        for row in sorted(ended, key=lambda row: (row.finished is None, row.finished, row.number)):
+            self.told.add(_attempt(row))
+            self._say(_line(row, summary))
+
+    def away(self, reason: str) -> None:
+        if not self.lost:
+            self._say(f"the study cannot be read for now: {reason}")
+        self.lost = True
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
+
+
+class _Screen:
+    """A view redrawn in place; it leaves its last picture behind."""
+
+    def __init__(self, console: Console, n_trials: int, epochs: int | None) -> None:
+        self.n_trials = n_trials
+        self.epochs = epochs
+        self.began = time.monotonic()
+        self.last: Summary | None = None
+        # We redraw when there is news, at most once a second: a refresh thread would only flicker.
+        self.live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
+
+    def __enter__(self) -> "_Screen":
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.live.stop()
+
+    def show(self, summary: Summary) -> None:
+        self.last = summary
+        height = self.live.console.size.height
+        self.live.update(self._picture(summary, rows=max(1, height - 8)), refresh=True)
+
+    def away(self, reason: str) -> None:
+        note = Text(f"the study cannot be read for now: {reason}", "yellow", no_wrap=True)
+        shown = [self._picture(self.last, rows=8), note] if self.last else [note]
+        self.live.update(Group(*shown), refresh=True)
+
+    def _picture(self, summary: Summary, *, rows: int) -> RenderableType:
+        elapsed = time.monotonic() - self.began
+        head = Text(no_wrap=True, overflow="ellipsis")
+        head.append(plain(summary.name), "bold")
+        arrow = "highest" if summary.maximize else "lowest"
+        head.append(f"  {arrow} {plain(summary.metric)}", "bright_black")
+        active = [row for row in summary.rows if row.state == "running"]
+        shown: list[RenderableType] = [
+            head,
+            _budget(
+                summary, self.n_trials, elapsed, remaining(summary, self.n_trials, self.epochs)
+            ),
+            _counts(summary),
+            Text(_best(summary), no_wrap=True, overflow="ellipsis"),
+        ]
+        if active:
+            shown += [Text(), _running(active[:rows], summary, self.epochs)]
+        if len(active) > rows:
+            shown.append(Text(f"and {len(active) - rows} more", "bright_black"))
+        return Group(*shown)
+
+
+def remaining(summary: Summary, n_trials: int, epochs: int | None) -> float | None:
+    """Seconds of work left at the pace so far, the running counted by their epochs."""
+    active = [row for row in summary.rows if row.state == "running"]
+    part = sum(min(1.0, row.epoch / epochs) for row in active) if epochs else 0.0
+    done = summary.over + part
+    if summary.over == 0 or summary.wall <= 0:
+        return None
+    return max(0.0, summary.wall * (n_trials - done) / done)
+
+
+def _budget(summary: Summary, n_trials: int, elapsed: float, left: float | None) -> RenderableType:
+    grid = Table.grid(padding=(0, 2), expand=True)
+    grid.add_column(ratio=1, min_width=8)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    over = min(summary.over, n_trials)
+    times = duration(int(elapsed)) if elapsed >= 10 else f"{elapsed:.0f} s"
+    if left is not None and over < n_trials:
+        times += f", about {duration(max(10, left))} left"
+    bar = ProgressBar(total=n_trials, completed=over, complete_style="cyan")
+    grid.add_row(bar, f"{over} of {n_trials}", times)
+    return grid
+
+
+def _counts(summary: Summary) -> Text:
+    parts = [(f"{n} {state}", COLOURS[state]) for state, n in summary.counts.items() if n]
+    return Text("  ").join(Text(part, style) for part, style in parts) or Text("starting", "dim")
+
+
+def _best(summary: Summary) -> str:
+    row = summary.best
+    if row is None:
+        return "best: none yet"
+    return f"best {metric(row.value)} (#{row.number}) {settings(row)}"
+
+
+def _running(rows: Iterable[Row], summary: Summary, epochs: int | None) -> Table:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    grid.add_column("#", justify="right")
+    grid.add_column("epoch", min_width=8, max_width=24, ratio=2)
+    grid.add_column("", no_wrap=True)
+    grid.add_column(plain(summary.metric), no_wrap=True, overflow="ellipsis")
+    grid.add_column("time", justify="right", no_wrap=True)
+    grid.add_column("device", no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        bar = (
+            ProgressBar(total=epochs, completed=row.epoch, complete_style="cyan") if epochs else ""
+        )
+        count = f"{row.epoch}/{epochs}" if epochs else f"{row.epoch}"
+        cells = (count, metric(row.latest), duration(row.seconds), plain(row.device or ""))
+        grid.add_row(f"{row.number}", bar, *(Text(cell) for cell in cells))
+    return grid
+
+
+def table(summary: Summary, top: int = 10) -> Table:
+    """The ``top`` completed configurations, best first."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("#", plain(summary.metric), "epochs", "time"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    grid.add_column("settings", overflow="fold")
+    for row in summary.ranking[:top]:
+        cells = (str(row.epoch or ""), duration(row.seconds), settings(row))
+        grid.add_row(f"{row.number}", Text(metric(row.value)), *(Text(cell) for cell in cells))
+    return grid
+
+
+def settings(row: Row) -> str:
+    """The parameters in one line, without their groups where that leaves them distinct."""
+    leaves = Counter(key.rpartition(".")[2] for key in row.settings)
+    parts = []
+    for key, value in row.settings.items():
+        leaf = key.rpartition(".")[2]
+        parts.append(f"{leaf if leaves[leaf] == 1 else key}={word(value)}")
+    return plain(" ".join(parts))
+
+
+def _line(row: Row, summary: Summary) -> str:
+    value = row.latest if row.value is None else row.value
+    parts = [f"#{row.number} {row.state}", metric(value), plain(row.reason or "")]
+    parts += [f"epoch {row.epoch}" if row.epoch else "", f"in {duration(row.seconds)}"]
+    best = summary.best
+    parts.append(
+        "best" if best is row else f"best {metric(best.value)} (#{best.number})" if best else ""
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def _attempt(row: Row) -> tuple[int, int]:
+    return row.number, row.attempts
