@@ -65,7 +65,7 @@ def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | N
 def fingerprint(device: torch.device) -> dict[str, str | int]:
     """What the bits of a result depend on beside the recipe."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"threads": torch.get_num_threads(), "torch": torch.__version__, "device": name}
+    return {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": name}
 
 
 def describe(**parts: Any) -> Recipe:

@@ -1,0 +1,131 @@
+"""A small, whole training run from plain Python partials, for the trainer's tests."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tuner.train import data, engine, learner, loss, model, optim
+from tuner.train.augment import Augment
+
+CPU = torch.device("cpu")
+SETTINGS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 32,
+    "eval_batch_size": 64,
+    "threads": 1,
+    "precision": "auto",
+    "deterministic": False,
+    "protocol": "search",
+}
+MODEL: dict[str, Any] = {
+    "depth": 2,
+    "convs": 1,
+    "width": 4,
+    "growth": 2.0,
+    "widths": None,
+    "kernel_size": 3,
+    "stride": 1,
+    "padding": "same",
+    "pooling": "max",
+    "batch_norm": True,
+    "activation": "relu",
+    "head": "average",
+    "hidden": 0,
+    "dropout": 0.2,
+    "initialisation": "kaiming",
+}
+LOSS: dict[str, Any] = {"label_smoothing": 0.1, "class_weights": None, "l1": 0.0, "l2": 0.0}
+DATA: dict[str, Any] = {"validation": 0.25, "test": 0.2, "split_seed": 0, "limit": 300}
+AUGMENT = Augment(shift=1, flip=True, cutout=2)
+
+
+def settings(**changes: Any) -> learner.Settings:
+    return learner.Settings(**SETTINGS | changes)
+
+
+def network(**changes: Any) -> functools.partial[torch.nn.Sequential]:
+    return functools.partial(model.cnn, **MODEL | changes)
+
+
+def digits(augment: Augment = AUGMENT, **changes: Any) -> data.Data:
+    return data.digits(CPU, augment=augment, **DATA | changes)
+
+
+def train(run_dir: Path, report: Callable[..., None], **changes: Any) -> float:
+    """`engine.train` on 225 digits; ``changes`` replace whole parts of it."""
+    parts: dict[str, Any] = {
+        "data": functools.partial(data.digits, augment=AUGMENT, **DATA),
+        "model": network(),
+        "optimizer": functools.partial(torch.optim.AdamW, lr=0.01, fused=True),
+        "schedule": functools.partial(optim.cosine, final=0.0),
+        "loss": functools.partial(loss.CrossEntropy, **LOSS),
+        "trainer": settings(),
+        "metric": "accuracy",
+        "seed": 1,
+    }
+    return engine.train(**parts | changes, report=report, run_dir=run_dir, device="cpu")
+
+
+class Curve:
+    """A report that keeps what it is told, and may leave in an epoch."""
+
+    def __init__(self, leave_in: int | None = None, exception: type[BaseException] = SystemExit):
+        self.points: dict[int, dict[str, float]] = {}
+        self.leave_in, self.exception = leave_in, exception
+
+    def __call__(self, epoch: int, **metrics: float) -> None:
+        if epoch == self.leave_in:
+            raise self.exception
+        self.points[epoch] = metrics
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    """The network's tensors in the checkpoint."""
+    state = torch.load(run_dir / "checkpoint.pt", weights_only=True)
+    tensors: dict[str, torch.Tensor] = state["learner"]["network"]
+    return tensors
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for the device on a GPU, in the order in which it happens.
+
+    Reading a value (``item``, ``float``, ``bool``), shapes that depend on values (``nonzero`` and
+    kin) pass the dispatcher on the CPU too; ``tolist``, ``numpy`` and ``cpu`` do not and are
+    caught by name.
+    """
+
+    OPERATORS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "bincount", "equal")
+    METHODS = ("tolist", "numpy", "cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.patch = pytest.MonkeyPatch()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name.startswith(self.OPERATORS):
+            self.seen.append(name)
+        return func(*args, **kwargs or {})
+
+    def __enter__(self) -> "Waits":
+        for name in self.METHODS:
+            self.patch.setattr(torch.Tensor, name, self._noting(getattr(torch.Tensor, name)))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        self.patch.undo()
+
+    def _noting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            self.seen.append(method.__name__)
+            return method(tensor, *args, **kwargs)
+
+        return noted

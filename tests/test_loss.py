@@ -1,0 +1,86 @@
+import math
+
+import pytest
+import torch
+from recipes import LOSS
+from torch import nn
+
+from tuner.errors import ConfigError
+from tuner.train.loss import CrossEntropy, Loss, MeanSquaredError
+
+torch.manual_seed(0)
+LOGITS = torch.randn(8, 3, dtype=torch.float64)
+LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])
+
+
+def smoothed(smoothing: float, weight: list[float]) -> float:
+    """Σ w·target·(-log softmax) / Σ w of the labels; Szegedy 2016, with class weights."""
+    total = weights = 0.0
+    for row, label in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
+        norm = math.log(sum(map(math.exp, row)))
+        for k, logit in enumerate(row):
+            target = (1 - smoothing) * (k == label) + smoothing / 3
+            total += weight[k] * target * (norm - logit)
+        weights += weight[label]
+    return total / weights
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("class_weights", "used"),
+    [(None, [1, 1, 1]), ([1, 2, 0.5], [1, 2, 0.5]), ("balanced", [6 / 3, 6 / 6, 6 / 9])],
+)
+def test_cross_entropy_is_its_formula(smoothing, class_weights, used):
+    loss = CrossEntropy(
+        [3, 6, 9], **LOSS | {"label_smoothing": smoothing, "class_weights": class_weights}
+    )
+    assert loss.double()(LOGITS, LABELS).item() == pytest.approx(smoothed(smoothing, used))
+
+
+def test_the_score_is_the_plain_loss_whatever_the_settings():
+    settings = {"label_smoothing": 0.3, "class_weights": [1, 2, 3]}
+    loss = CrossEntropy([1, 1, 1], **LOSS | settings).double()
+    assert loss.score(LOGITS, LABELS).item() == pytest.approx(smoothed(0.0, [1, 1, 1]))
+
+
+def test_mse_is_its_formula():
+    one_hot = torch.eye(3, dtype=torch.float64)[LABELS]
+    expected = ((LOGITS - one_hot) ** 2).sum().item() / (8 * 3)
+    loss = MeanSquaredError([1, 1, 1], l1=0.0, l2=0.0)
+    assert loss(LOGITS, LABELS).item() == pytest.approx(expected)
+    assert loss.score(LOGITS, LABELS).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.2), (0.3, 0.2)])
+def test_penalties_have_the_gradient_of_their_formula(l1, l2):
+    layer = nn.Linear(4, 3)
+    batch = torch.randn(8, 4)
+    weight = layer.weight
+
+    layer(batch).square().mean().backward()
+    Loss(l1=l1, l2=l2).penalise([weight])
+    ours = weight.grad.clone()
+
+    layer.zero_grad()
+    penalty = l1 * weight.abs().sum() + l2 * weight.square().sum()
+    (layer(batch).square().mean() + penalty).backward()
+    torch.testing.assert_close(ours, weight.grad)
+
+
+def test_a_weight_that_the_loss_does_not_reach_is_left_alone():
+    unused = nn.Parameter(torch.ones(2, 2))
+    Loss(l1=0.1, l2=0.1).penalise([unused])
+    assert unused.grad is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts", "message"),
+    [
+        ("balanced", [3, 0, 4], "class 1 has no training image"),
+        ([1.0, 2.0], [3, 3, 4], "does not fit 3 classes"),
+        ("balance", [3, 3, 4], "hint: null, balanced, or a list"),
+    ],
+)
+def test_impossible_class_weights_are_named(weights, counts, message):
+    with pytest.raises(ConfigError, match=message):
+        CrossEntropy(counts, **LOSS | {"class_weights": weights})

@@ -1,0 +1,84 @@
+import functools
+
+import pytest
+import torch
+from recipes import network
+from torch.optim import lr_scheduler
+
+from tuner.train import optim
+
+STEPS = 60
+
+
+def rates(make_scheduler) -> list[float]:
+    """The learning rates of PyTorch's own scheduler, from a base of 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make_scheduler(optimizer)
+    seen = []
+    for _ in range(STEPS):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("schedule", "theirs"),
+    [
+        (optim.constant, lambda o: lr_scheduler.LambdaLR(o, lambda _: 1.0)),
+        (
+            functools.partial(optim.step, drops=2, gamma=0.3),
+            lambda o: lr_scheduler.StepLR(o, STEPS // 3, 0.3),
+        ),
+        (
+            functools.partial(optim.cosine, final=0.01),
+            lambda o: lr_scheduler.CosineAnnealingLR(o, STEPS, eta_min=0.01),
+        ),
+    ],
+)
+def test_schedules_equal_pytorchs(schedule, theirs):
+    assert [schedule(step / STEPS) for step in range(STEPS)] == pytest.approx(rates(theirs))
+
+
+def test_onecycle_goes_through_its_three_points_without_a_jump():
+    schedule = functools.partial(optim.onecycle, warmup=0.3, initial=0.04, final=1e-4)
+    assert schedule(0.0) == pytest.approx(0.04)
+    assert schedule(0.15) == pytest.approx(0.52)
+    assert schedule(0.3) == pytest.approx(1.0)
+    assert schedule(0.65) == pytest.approx((1 + 1e-4) / 2)
+    assert schedule(1.0) == pytest.approx(1e-4)
+    curve = [schedule(step / 1000) for step in range(1001)]
+    assert max(abs(a - b) for a, b in zip(curve, curve[1:], strict=False)) < 0.006
+
+
+def test_onecycle_without_warm_up_starts_at_the_top():
+    assert optim.onecycle(0.0, warmup=0.0, initial=0.04, final=0.0) == 1.0
+
+
+def test_biases_norms_and_slopes_do_not_decay():
+    model = network(activation="prelu", hidden=8)((3, 16, 16), 10)
+    decaying, vectors = optim.groups(model)
+    assert vectors["weight_decay"] == 0.0
+    assert "weight_decay" not in decaying
+    assert {p.ndim for p in decaying["params"]} == {2, 4}
+    assert {p.ndim for p in vectors["params"]} == {1}
+    assert len(decaying["params"]) + len(vectors["params"]) == len(list(model.parameters()))
+
+
+def test_a_frozen_weight_is_left_out():
+    model = network()((1, 8, 8), 10)
+    model.requires_grad_(False)
+    assert [group["params"] for group in optim.groups(model)] == [[], []]
+
+
+def test_factors_multiply_the_first_learning_rate_also_after_a_restore():
+    def optimizer() -> torch.optim.Optimizer:
+        return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+
+    first, second = optimizer(), optimizer()
+    optim.set_factor(first, 0.5)
+    optim.set_factor(first, 0.25)
+    assert first.param_groups[0]["lr"] == 0.05
+    second.load_state_dict(first.state_dict())
+    optim.set_factor(second, 0.5)
+    assert second.param_groups[0]["lr"] == 0.1
