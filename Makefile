@@ -1,0 +1,49 @@
+# `make help` explains every target. Python 3.11 or newer is all that must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: the tests start worker processes of their own.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev tune test lint format type check-tune clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## make .venv with the tuner command in it
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+dev: $(VENV)/.dev ## … and with what the tests and linters need
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+tune: install ## the main job: search a CNN for the digits, then train the winner and test it
+	$(BIN)/tuner tune
+	$(BIN)/tuner final
+
+test: dev ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: dev ## ruff: style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: dev ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: dev ## mypy --strict
+	$(BIN)/mypy
+
+check-tune: ## run the main job in a fresh directory and check what it leaves (CI)
+	$(BIN)/python .ci/check_tune.py
+
+clean: ## remove what runs, tests and builds left, but not .venv
+	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,123 @@
+"""A user's project in a temporary directory, and the real command line run in it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tuner import study
+from tuner.config import Source
+
+OBJECTIVE = '''
+"""An objective of a user's: nothing of tuner's in it but `report`."""
+import json
+import os
+import time
+from pathlib import Path
+
+
+def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,
+          run_dir: Path, report) -> float:
+    saved = run_dir / "checkpoint.json"
+    done = json.loads(saved.read_text()) if saved.exists() else 0
+    value = 1.0 - (x - 0.3) ** 2
+    for epoch in range(done + 1, epochs + 1):
+        time.sleep(seconds)
+        with open("journal.txt", "a") as journal:
+            journal.write(f"{run_dir.name} {epoch} {os.getpid()}\\n")
+        saved.with_suffix(".tmp").write_text(str(epoch))
+        saved.with_suffix(".tmp").rename(saved)
+        if fate == "raise":
+            raise ValueError("a mistake in the objective")
+        if fate == "memory":
+            raise MemoryError("too large")
+        report(epoch, accuracy=float("nan") if fate == "diverge" else value * epoch / epochs, kind=1)
+    return value
+'''
+
+CONF = {
+    "objective/toy.yaml": (
+        "_target_: toy.train\nx: 0.5\nkind: a\nepochs: 4\nseconds: 0.0\nfate: none\n"
+    ),
+    "space/toy.yaml": "objective.x: interval(0, 1)\nobjective.kind: choice(a, b)\n",
+}
+
+
+@dataclass
+class Project:
+    """A directory of a user's with an objective `toy` and its space."""
+
+    directory: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    DEFAULTS = (
+        "--config-dir=conf",
+        "objective=toy",
+        "space=toy",
+        "pruner=none",
+        "sampler=random",
+        "worker.heartbeat=0.2",
+        "worker.grace=1.5",
+    )
+
+    def start(self, command: str, *args: str, **env: str) -> subprocess.Popen[str]:
+        """Start the real command in the directory."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner", command, *self.DEFAULTS, *args],
+            cwd=self.directory,
+            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120", **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, command: str, *args: str, code: int = 0) -> str:
+        """Run the real command to its end; returns what it wrote to stdout."""
+        process = self.start(command, *args)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        self.stderr = err
+        return out
+
+    def study(self) -> study.Study:
+        url = f"sqlite:///{self.directory}/runs/tuner.db"
+        return study.load(url, "toy", grace=1.5, patience=5)
+
+    def journal(self) -> list[tuple[str, int, int]]:
+        """(configuration, epoch, process) in the order in which they were run."""
+        path = self.directory / "journal.txt"
+        lines = path.read_text().split("\n") if path.exists() else []
+        parts = [line.split() for line in lines if line]
+        return [(name, int(epoch), int(pid)) for name, epoch, pid in parts]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    directory = tmp_path / "a project"
+    for name, text in CONF.items():
+        path = directory / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (directory / "toy.py").write_text(OBJECTIVE)
+    made = Project(directory)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def source() -> Source:
+    return Source()
+
+
+def overrides_of(text: str) -> list[str]:
+    return list(json.loads(text)["overrides"])

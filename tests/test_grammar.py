@@ -1,0 +1,200 @@
+"""The search-space language: what it says, what it refuses, and that nothing is lost on the way."""
+
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tuner import config, grammar
+from tuner.space import Categorical, Float, Int, Space
+
+OPTIMIZER = {
+    "sgd": {"optimizer.lr": "tag(log, interval(1e-3, 1))", "optimizer.momentum": "interval(0,1)"},
+    "adamw": {"optimizer.lr": "tag(log, interval(1e-5, 1e-2))"},
+    "adam": None,
+}
+
+
+def read(written, *overrides) -> Space:
+    space, mistakes = grammar.build(written, [config.parse(o) for o in overrides], config.parse)
+    assert mistakes == []
+    return space
+
+
+def refused(written, *overrides) -> str:
+    _, mistakes = grammar.build(written, [config.parse(o) for o in overrides], config.parse)
+    return "\n".join(mistakes)
+
+
+def names(space: Space) -> list[str]:
+    return [p.name for p in space.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval(0, 1)", Float(0.0, 1.0)),
+        ("interval(1, 4)", Float(1.0, 4.0)),
+        ("tag(log, interval(1e-3, 1))", Float(1e-3, 1.0, log=True)),
+        ("int(interval(1, 4))", Int(1, 4)),
+        ("int(tag(log, interval(16, 128)))", Int(16, 128, log=True)),
+        ("range(1, 9, 2)", Int(1, 7, step=2)),
+        ("range(0.1, 0.5, 0.1)", Float(0.1, 0.4, step=0.1)),
+        ("choice(3, 5)", Categorical((3, 5), ("3", "5"))),
+        ("choice(true, false)", Categorical((True, False), ("true", "false"))),
+        ("null,1", Categorical((None, 1), ("null", "1"))),
+        ("choice(3, [3,5])", Categorical((3, "[3,5]"), ("3", "[3,5]"))),
+        ("choice('a b', c)", Categorical(("a b", "c"), ("'a b'", "c"))),
+        ("choice('1', '')", Categorical(("1", ""), ("'1'", "''"))),
+    ],
+)
+def test_a_sweep_becomes_a_distribution(text, expected):
+    (parameter,) = read({"a.b": text}).parameters()
+    assert parameter.distribution == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("tag(log, interval(0, 1))", "above 0"),
+        ("interval(2, 1)", "empty"),
+        ("int(interval(3, 3))", "empty"),
+        ("range(5, 5)", "empty"),
+        ("choice(1, 1)", "twice"),
+        ("choice(1, 1.0)", "twice"),
+        ("tag(linear, interval(0, 1))", "unknown tag 'linear'"),
+        ("tag(log, choice(1, 2))", "only an interval"),
+        ("interval(0, inf)", "not finite"),
+        ("interval(0", "cannot be parsed"),
+        ([1, 2], "choice(1, 2)"),
+    ],
+)
+def test_an_impossible_distribution_is_refused(text, what):
+    message = refused({"model.width": text})
+    assert what in message
+    assert "model.width" in message
+
+
+def test_all_mistakes_are_found_together():
+    message = refused(
+        {"a": "interval(2, 1)", "b": {"x": {"c": "choice(1, 1)"}}}, "d=tag(log,interval(0,1))"
+    )
+    assert len(message.splitlines()) == 3
+
+
+def test_a_mapping_is_a_conditional_branch():
+    space = read({"optimizer": OPTIMIZER})
+    assert names(space) == [
+        "optimizer",
+        "optimizer.lr@sgd",
+        "optimizer.momentum@sgd",
+        "optimizer.lr@adamw",
+    ]
+    assert space.overrides({"optimizer": "adamw", "optimizer.lr@adamw": 0.001}) == [
+        "optimizer=adamw",
+        "optimizer.lr=0.001",
+    ]
+    assert space.overrides({"optimizer": "adam"}) == ["optimizer=adam"]
+
+
+def test_a_plain_override_pins_and_its_branch_stays():
+    space = read({"optimizer": OPTIMIZER, "model.width": "choice(1, 2)"}, "optimizer=adamw")
+    assert names(space) == ["optimizer.lr@adamw", "model.width"]
+    assert names(read({"optimizer": OPTIMIZER}, "optimizer.lr=0.1")) == [
+        "optimizer",
+        "optimizer.momentum@sgd",
+    ]
+
+
+def test_a_sweep_override_replaces_adds_and_narrows():
+    narrowed = read({"optimizer": OPTIMIZER}, "optimizer=choice(adamw,adam)")
+    assert names(narrowed) == ["optimizer", "optimizer.lr@adamw"]
+    swept = read({"optimizer": OPTIMIZER}, "optimizer.lr=interval(1,2)")
+    changed = {p.name: p.distribution for p in swept.parameters()}
+    assert changed["optimizer.lr@sgd"] == changed["optimizer.lr@adamw"] == Float(1.0, 2.0)
+    assert names(read({}, "model.width=int(interval(1,4))")) == ["model.width"]
+
+
+def test_constants_hold_in_their_branch_only():
+    space = read({"optimizer": {"sgd": {"optimizer.nesterov": True}, "adam": {}}})
+    assert space.overrides({"optimizer": "sgd"}) == ["optimizer=sgd", "optimizer.nesterov=true"]
+    assert space.overrides({"optimizer": "adam"}) == ["optimizer=adam"]
+
+
+def test_one_key_searched_in_two_places_is_refused():
+    message = refused({"optimizer": OPTIMIZER, "optimizer.lr": "interval(0, 1)"})
+    assert "searched both always and under optimizer=sgd" in message
+
+
+def test_null_takes_a_key_out_of_the_space():
+    assert names(read({"a": None, "b": "choice(1, 2)"})) == ["b"]
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**6), 10**6),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12),
+    st.lists(st.integers(0, 9), min_size=1, max_size=3),
+)
+
+
+def yaml_text(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return grammar.quote(value) if isinstance(value, str) else str(value).replace(" ", "")
+
+
+class Drawn:
+    """A trial that takes what hypothesis draws."""
+
+    def __init__(self, data) -> None:
+        self.data, self.params = data, {}
+
+    def _keep(self, name, value):
+        self.params[name] = value
+        return value
+
+    def suggest_float(self, name, low, high, *, step, log):
+        return self._keep(name, self.data.draw(st.floats(low, high)))
+
+    def suggest_int(self, name, low, high, *, step, log):
+        return self._keep(name, self.data.draw(st.integers(low, high)))
+
+    def suggest_categorical(self, name, choices):
+        return self._keep(name, self.data.draw(st.sampled_from(choices)))
+
+
+@given(data=st.data(), choices=st.lists(scalars, min_size=2, max_size=4, unique_by=repr))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_params_to_overrides_to_values_is_the_identity(data, choices):
+    """What the sampler chose is what the objective receives, to the last bit."""
+    texts = [yaml_text(choice) for choice in choices]
+    swept, mistakes = grammar.build(
+        {
+            "branch": {
+                text: {"inner": "interval(0, 1)", "n": "int(interval(1, 9))"} for text in texts
+            }
+        },
+        [],
+        config.parse,
+    )
+    if mistakes:  # 1 and 1.0 and true are equal; Hydra's grammar has no empty key
+        assert re.search("twice|parsed", mistakes[0])
+        return
+    trial = Drawn(data)
+    overrides = swept.suggest(trial)
+    assert swept.overrides(trial.params) == overrides
+    received = {(o := config.parse(text)).key_or_group: o.value() for text in overrides}
+    chosen = trial.params["branch"]
+    if isinstance(received["branch"], list):
+        assert received["branch"] in choices  # a list is stored as its text
+    else:
+        assert (type(received["branch"]), received["branch"]) == (type(chosen), chosen)
+    inner = {name.split("@")[0]: value for name, value in trial.params.items()}
+    assert received["inner"] == inner["inner"]
+    assert received["n"] == inner["n"]

@@ -1,0 +1,170 @@
+"""Real worker processes and real signals: nothing is lost, nothing is run twice."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.conftest import Project
+from tuner.study import HISTORY, REQUEUE, first_number
+
+pytestmark = pytest.mark.slow
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def ended(project: Project) -> list[FrozenTrial]:
+    """The last attempts, having asserted that nothing runs, waits or was reported twice."""
+    trials = project.study().optuna.get_trials()
+    assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    last = [t for t in trials if REQUEUE not in t.system_attrs]
+    assert len({first_number(t) for t in last}) == len(last)
+    return last
+
+
+def test_eight_workers_run_forty_trials_once_each(project):
+    args = ["study.n_trials=40", "objective.epochs=1", "worker.grace=60"]
+    workers = [project.start("worker", *args) for _ in range(8)]
+    for worker in workers:
+        _, err = worker.communicate(timeout=120)
+        assert worker.returncode == 0, err
+    assert len(ended(project)) == 40
+    assert Counter(Counter(name for name, _, _ in project.journal()).values()) == {1: 40}
+    distinct = {t.params["objective.x"] for t in ended(project)}
+    assert len(distinct) == 40, "workers with one seed must not propose the same"
+
+
+def test_a_killed_worker_costs_no_configuration_and_no_epoch(project):
+    args = ["study.n_trials=6", "objective.epochs=6", "objective.seconds=0.15", "launch.workers=2"]
+    tune = project.start("tune", *args)
+    wait_for(lambda: any(epoch == 3 for _, epoch, _ in project.journal()))
+    name, _, pid = next(row for row in project.journal() if row[1] == 3)
+    os.kill(pid, signal.SIGKILL)
+    out, err = tune.communicate(timeout=120)
+    assert tune.returncode == 0, err
+    last = ended(project)
+    assert len(last) == 6
+    assert all(sorted(t.intermediate_values) == [1, 2, 3, 4, 5, 6] for t in last)
+    runs = [(epoch, p) for trial, epoch, p in project.journal() if trial == name]
+    assert len({p for _, p in runs}) == 2, "another process went on with it"
+    assert [epoch for epoch, _ in runs][3:] in ([4, 5, 6], [5, 6], [3, 4, 5, 6], [4, 4, 5, 6])
+    (retry,) = [t for t in last if t.system_attrs.get(HISTORY)]
+    assert retry.system_attrs[HISTORY] == [int(name)]
+    assert "tuner train" in out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_study_goes_on_with_the_rest_of_its_budget(project, number, code):
+    args = ["study.n_trials=5", "objective.epochs=5", "objective.seconds=0.1", "launch.workers=2"]
+    tune = project.start("tune", *args)
+    wait_for(lambda: len(project.journal()) >= 8)
+    tune.send_signal(number)
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == code, err
+    assert "same command goes on" in err
+    states = Counter(t.state for t in project.study().optuna.get_trials())
+    assert states[TrialState.RUNNING] == 0, "requeued at once, not after the grace period"
+    project.run("tune", *args)
+    assert len(ended(project)) == 5
+    per_epoch = Counter((name, epoch) for name, epoch, _ in project.journal())
+    assert set(per_epoch.values()) == {1}, "a graceful stop repeats no epoch"
+    project.run("tune", *args)
+    assert len(ended(project)) == 5, "a spent budget stays spent"
+    project.run("tune", *args[1:], "study.n_trials=7")
+    assert len(ended(project)) == 7, "a larger budget goes on"
+
+
+def test_a_worker_asked_to_leave_requeues_at_once(project):
+    args = ["study.n_trials=1", "objective.epochs=50", "objective.seconds=0.1"]
+    worker = project.start("worker", *args)
+    wait_for(lambda: len(project.journal()) >= 2)
+    worker.terminate()
+    worker.communicate(timeout=20)
+    assert worker.returncode == 143
+    first, second = project.study().optuna.get_trials()
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.WAITING)
+    assert second.params == first.params
+    assert second.intermediate_values == first.intermediate_values != {}
+    assert project.study().workers() == []
+
+
+def test_a_second_signal_leaves_at_once(project):
+    worker = project.start("worker", "objective.epochs=2", "objective.seconds=60")
+    wait_for(lambda: project.study().workers() if project_has_study(project) else False)
+    time.sleep(0.5)
+    worker.terminate()
+    time.sleep(0.5)
+    assert worker.poll() is None, "it waits for the epoch to end"
+    worker.terminate()
+    worker.communicate(timeout=10)
+    assert worker.returncode == 143
+
+
+def project_has_study(project: Project) -> bool:
+    return (project.directory / "runs" / "toy" / "trials" / "00000").exists()
+
+
+def test_a_paused_worker_is_fenced_out_quietly(project):
+    args = ["study.n_trials=2", "objective.epochs=8", "objective.seconds=0.2"]
+    paused = project.start("worker", *args)
+    wait_for(lambda: len(project.journal()) >= 2)
+    paused.send_signal(signal.SIGSTOP)
+    time.sleep(2.0)  # longer than worker.grace=1.5
+    other = project.start("worker", *args)
+    wait_for(lambda: any(pid == other.pid for _, _, pid in project.journal()))
+    paused.send_signal(signal.SIGCONT)
+    for worker in (paused, other):
+        _, err = worker.communicate(timeout=60)
+        assert worker.returncode == 0, err
+    assert len(ended(project)) == 2
+    for trial in ended(project):
+        assert trial.state == TrialState.COMPLETE
+        assert sorted(trial.intermediate_values) == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("fate", "state", "reason"),
+    [
+        ("diverge", TrialState.PRUNED, "diverged: accuracy is nan at step 1"),
+        ("memory", TrialState.PRUNED, "out of memory: too large"),
+        ("raise", TrialState.FAIL, "ValueError: a mistake in the objective"),
+    ],
+)
+def test_each_trouble_has_its_fate(project, fate, state, reason):
+    project.run("worker", "study.n_trials=2", f"objective.fate={fate}")
+    last = ended(project)
+    assert [t.state for t in last] == [state, state]
+    assert all(t.user_attrs["reason"] == reason for t in last)
+    assert ("a mistake in the objective" in last[0].user_attrs.get("traceback", "")) == (
+        state == TrialState.FAIL
+    )
+
+
+def test_an_objective_that_always_fails_stops_the_study(project):
+    tune = project.start("tune", "study.n_trials=40", "objective.fate=raise", "launch.workers=2")
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 1
+    assert "configurations failed" in err
+    assert "ValueError: a mistake in the objective" in err
+    assert len(ended(project)) < 10
+
+
+def test_a_configuration_that_kills_its_workers_is_given_up(project):
+    (project.directory / "toy.py").write_text(
+        "import os\ndef train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,"
+        " report): os.kill(os.getpid(), 9)\n"
+    )
+    tune = project.start("tune", "study.n_trials=1", "worker.max_retries=1", "launch.workers=1")
+    tune.communicate(timeout=60)
+    (last,) = ended(project)
+    assert last.state == TrialState.FAIL
+    assert "lost 2 times" in last.user_attrs["reason"]

@@ -1,0 +1,200 @@
+"""Checks a composed configuration against the signatures that it will be called with.
+
+Every ``_target_`` below the objective, sampler, pruner and launcher is located, and its keys and
+value types are compared with the parameters, all mistakes at once, before any work.
+"""
+
+import importlib
+import inspect
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tuner.errors import ConfigError
+from tuner.schema import SECTIONS, conforms, mistake, nearest
+
+HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+INJECTED = {"report", "run_dir", "device"}
+"""Keyword arguments that an objective receives from the worker, if its signature names them."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A leaf of the configuration that reaches a typed parameter or section."""
+
+    annotation: Any
+    value: object
+
+
+def check(cfg: DictConfig) -> list[str]:
+    """All mistakes of a composed configuration: types, unknown and missing keys, bad targets."""
+    return _Checker(cfg).run().mistakes
+
+
+def reachable(cfg: DictConfig) -> dict[str, Field]:
+    """Path → typed leaf, for all that the objective, sampler, pruner and sections read."""
+    return _Checker(cfg).run().fields
+
+
+class _Checker:
+    """Walks sections and ``_target_`` nodes; interpolated nodes keep the path a person types."""
+
+    ROOTS = ("objective", "sampler", "pruner", "launch")
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.mistakes: list[str] = []
+        self.fields: dict[str, Field] = {}
+
+    def run(self) -> "_Checker":
+        for name, section in SECTIONS.items():
+            self._section(name, section)
+        for root in self.ROOTS:
+            node = self._get(self.cfg, root, root)
+            if isinstance(node, DictConfig) and "_target_" in node:
+                self._target(root, node, INJECTED if root == "objective" else set())
+            elif root == "objective":
+                self.mistakes.append(
+                    "objective: nothing to call; hint: objective=cnn, or a YAML with _target_"
+                )
+        return self
+
+    def _section(self, name: str, section: type) -> None:
+        node = self._get(self.cfg, name, name)
+        if not isinstance(node, DictConfig):
+            self.mistakes.append(f"{name}: the section is missing")
+            return
+        known = {field.name: field.type for field in fields(section)}
+        self._compare(name, node, known, required=set(known))
+
+    def _target(self, path: str, node: DictConfig, injected: set[str]) -> None:
+        try:
+            parameters, open_ended = signature(str(node._target_))
+        except ConfigError as error:
+            self.mistakes.append(f"{path}._target_: {error}")
+            return
+        required = {n for n, (_, needed) in parameters.items() if needed} - injected
+        if node.get("_partial_"):
+            required = set()
+        known = {n: a for n, (a, _) in parameters.items()}
+        self._compare(path, node, known, required, open_ended)
+        if path == "objective" and "report" not in parameters and not open_ended:
+            self.mistakes.append(
+                f"{path}._target_: {node._target_} takes no 'report'; hint: add the keyword "
+                "argument `report` and call report(epoch, metric=value) after each epoch"
+            )
+
+    def _compare(
+        self,
+        path: str,
+        node: DictConfig,
+        known: Mapping[str, Any],
+        required: set[str],
+        open_ended: bool = False,
+    ) -> None:
+        names = [str(name) for name in node if name not in HYDRA_KEYS]
+        for name in names:
+            if name in known:
+                self._leaf(path, node, name, known[name])
+            elif not open_ended:
+                hint = nearest(name, sorted(known))
+                self.mistakes.append(f"{path}.{name}: unknown key; hint: {hint}")
+        for name in sorted(required - set(names)):
+            self.mistakes.append(f"{path}.{name}: missing")
+
+    def _leaf(self, parent: str, node: DictConfig, name: str, annotation: Any) -> None:
+        raw = node._get_node(name)
+        path = _typed_path(raw) or f"{parent}.{name}"
+        value = self._get(node, name, path)
+        if isinstance(value, DictConfig) and "_target_" in value:
+            self._target(path, value, set())
+            return
+        if value is _BROKEN:
+            return
+        plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        self.fields[path] = Field(annotation, plain)
+        if not conforms(plain, annotation):
+            self.mistakes.append(mistake(path, annotation, plain))
+
+    def _get(self, node: DictConfig, name: str, path: str) -> Any:
+        try:
+            return node[name] if name in node or OmegaConf.is_missing(node, name) else None
+        except OmegaConfBaseException as error:
+            self.mistakes.append(f"{path}: {str(error).splitlines()[0]}")
+            return _BROKEN
+
+
+_BROKEN = object()
+
+
+def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
+    """Parameter → (annotation, whether it must be given), and whether ``**kwargs`` is accepted."""
+    called = locate(target)
+    try:
+        found = inspect.signature(called)
+    except (TypeError, ValueError):
+        return {}, True
+    hints = _hints(called)
+    parameters: dict[str, tuple[Any, bool]] = {}
+    open_ended = False
+    for name, p in found.parameters.items():
+        if p.kind is p.VAR_KEYWORD:
+            open_ended = True
+        elif p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            parameters[name] = (hints.get(name, Any), p.default is p.empty)
+    return parameters, open_ended
+
+
+def locate(target: str) -> typing.Callable[..., Any]:
+    """The callable that ``module.name`` (or ``module.Class.method``) names."""
+    parts = target.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+                raise ConfigError(f"{target!r} cannot be imported: {error}") from error
+            continue
+        except Exception as error:
+            raise ConfigError(
+                f"{target!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        return _attribute(found, parts[cut:], target)
+    raise ConfigError(
+        f"{target!r} cannot be imported: no module {parts[0]!r}; hint: install it, or run "
+        "the command in the directory that holds it"
+    )
+
+
+def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[..., Any]:
+    for name in names:
+        if not hasattr(found, name):
+            known = [n for n in dir(found) if not n.startswith("_")]
+            raise ConfigError(f"{target!r} does not exist; hint: {nearest(name, known)}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise ConfigError(f"{target!r} is not callable; got {type(found).__name__}")
+    return typing.cast(typing.Callable[..., Any], found)
+
+
+def _hints(called: typing.Callable[..., Any]) -> dict[str, Any]:
+    function = called.__init__ if inspect.isclass(called) else called  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(function)
+    except Exception:
+        # Names that only a type checker can resolve: then nothing is known of the types.
+        return {}
+
+
+def _typed_path(raw: Any) -> str | None:
+    """``${model}`` → ``model``: what a person types for this node, or None."""
+    value = raw._value() if raw is not None else None
+    if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
+        inner = value[2:-1]
+        return inner if inner.replace(".", "").replace("_", "").isalnum() else None
+    return None

@@ -1,0 +1,238 @@
+"""The only door to Hydra: compose a configuration, instantiate what it names."""
+
+import functools
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tuner.binding import signature
+from tuner.errors import ConfigError
+from tuner.grammar import quote
+from tuner.schema import nearest
+
+Section = typing.TypeVar("Section")
+
+OmegaConf.register_new_resolver(
+    "share", lambda part, whole: int(float(part) * int(whole)), replace=True
+)
+
+
+def conf_dir() -> Path:
+    """The directory of built-in configurations: inside the wheel, or beside the package."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where configurations come from: the built-in directory and the user's own.
+
+    A primary configuration (``config_name``) may lie in any of the directories.
+    """
+
+    config_dirs: tuple[Path, ...] = ()
+    config_name: str = "config"
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose; raises ``ConfigError`` with Hydra's own explanation of the first mistake."""
+        with self._hydra():
+            try:
+                cfg = hydra.compose(
+                    self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
+                )
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ConfigError(_first_lines(error)) from error
+        choices = dict(cfg.hydra.runtime.choices)
+        OmegaConf.set_struct(cfg, False)
+        del cfg["hydra"]
+        if OmegaConf.select(cfg, "study.name") is None and "study" in cfg:
+            cfg.study.name = _study_name(choices)
+        OmegaConf.set_struct(cfg, True)
+        return cfg
+
+    @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
+    def options(self, group: str) -> list[str]:
+        """The options of a config group, empty if ``group`` is none."""
+        if "." in group:
+            return []
+        with self._hydra():
+            loader = GlobalHydra.instance().config_loader()
+            # The search path of the user's directories is only known to a full load.
+            loader.load_configuration(self.config_name, self._searchpath(), hydra.types.RunMode.RUN)
+            return sorted(set(loader.get_group_options(group)))
+
+    def mistakes(self, overrides: Sequence[str]) -> dict[str, str]:
+        """Override → what keeps it from composing, with its cure; empty if all compose."""
+        try:
+            self.compose(overrides)
+        except ConfigError as whole:
+            return self._single_mistakes(overrides) or {overrides[-1]: str(whole)}
+        return {}
+
+    def argv(self) -> list[str]:
+        """The same source as options of the command line."""
+        name = [] if self.config_name == "config" else ["--config-name", self.config_name]
+        return [*(f"--config-dir={d}" for d in self.config_dirs), *name]
+
+    def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, str]:
+        """Hydra stops at its first error: try each override alone on top of the groups."""
+        parsed = {text: parse(text) for text in overrides}
+        selects = {text: o for text, o in parsed.items() if self.options(o.key_or_group)}
+        found = {text: m for text, o in selects.items() if (m := self._bad_option(text, o))}
+        groups = [text for text in selects if text not in found]
+        base = self.compose(groups)
+        for text, override in parsed.items():
+            if text not in selects and (message := self._bad_value(text, override, base, groups)):
+                found[text] = message
+        return found
+
+    def _bad_option(self, text: str, override: Override) -> str:
+        group, value = override.key_or_group, override.value()
+        options = self.options(group)
+        if value is None or override.is_delete() or str(value) in options:
+            return ""
+        hint = nearest(str(value), options)
+        return f"{text}: group {group!r} has no option {value!r}; hint: {hint}"
+
+    def _bad_value(
+        self, text: str, override: Override, base: DictConfig, groups: Sequence[str]
+    ) -> str:
+        try:
+            self.compose([*groups, text])
+        except ConfigError as error:
+            key = override.key_or_group
+            if has_key(base, key) or override.is_add() or override.is_force_add():
+                return f"{text}: {error}"
+            hint = self._owners(key) or nearest(key, [*keys(base), *self._groups()])
+            return f"{text}: unknown key {key!r}; hint: {hint}"
+        return ""
+
+    def _owners(self, key: str) -> str:
+        """A hint that names the options of a group which do have the key."""
+        group = key.split(".")[0]
+        choices = [f"{group}={option}" for option in self.options(group)]
+        owners = [choice for choice in choices if has_key(self.compose([choice]), key)]
+        return f"it belongs to {' or '.join(owners)}" if owners else ""
+
+    def _groups(self) -> list[str]:
+        return sorted(
+            {
+                d.name
+                for root in (conf_dir(), *self.config_dirs)
+                for d in root.iterdir()
+                if d.is_dir()
+            }
+        )
+
+    def _primary(self) -> Path:
+        for directory in (*self.config_dirs, conf_dir()):
+            if (directory / f"{self.config_name}.yaml").is_file():
+                return directory
+        looked = ", ".join(str(d) for d in (*self.config_dirs, conf_dir()))
+        raise ConfigError(
+            f"--config-name {self.config_name}: no {self.config_name}.yaml in {looked}; "
+            "hint: name a file in one of the --config-dir directories, without .yaml"
+        )
+
+    def _searchpath(self) -> list[str]:
+        rest = [
+            d for d in (conf_dir(), *self.config_dirs) if d.resolve() != self._primary().resolve()
+        ]
+        if not rest:
+            return []
+        quoted = ",".join(quote(f"file://{d.resolve()}") for d in rest)
+        return [f"hydra.searchpath=[{quoted}]"]
+
+    @contextmanager
+    def _hydra(self) -> Iterator[None]:
+        for directory in self.config_dirs:
+            if not directory.is_dir():
+                raise ConfigError(f"--config-dir {directory}: no such directory")
+        GlobalHydra.instance().clear()
+        primary = str(self._primary().resolve())
+        with hydra.initialize_config_dir(primary, job_name="tuner", version_base="1.3"):
+            yield
+
+
+def parse(text: str) -> Override:
+    """One override, by Hydra's own parser; ``ConfigError`` if it is malformed."""
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError(
+            f"{text}: cannot be parsed ({_first_lines(error)}); hint: write key=value, "
+            "and quote special characters as Hydra does: key='a b'"
+        ) from error
+
+
+def has_key(cfg: DictConfig, key: str) -> bool:
+    """Whether ``key`` (``a.b.c``) exists, whatever its value."""
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return isinstance(node, DictConfig) and last in node
+
+
+def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """All paths of leaves and nodes, for hints."""
+    found: list[str] = []
+    for name in cfg:
+        path = f"{prefix}{name}"
+        found.append(path)
+        child = cfg._get_node(name)
+        if isinstance(child, DictConfig) and not (
+            child._is_none() or child._is_interpolation() or child._is_missing()
+        ):
+            found.extend(keys(child, f"{path}."))
+    return found
+
+
+def instantiate(node: DictConfig, **injected: object) -> Any:
+    """Build what ``node`` describes and call it with those of ``injected`` that it accepts."""
+    parameters, open_ended = signature(str(node._target_))
+    accepted = {k: v for k, v in injected.items() if open_ended or k in parameters}
+    built = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+    return built(**accepted)
+
+
+def section(cfg: DictConfig, name: str, kind: type[Section]) -> Section:
+    """A checked section of the configuration as its dataclass."""
+    return kind(**plain(cfg, name))
+
+
+def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
+    """A section as an ordinary dict, empty if it is absent or null."""
+    node = cfg.get(name)
+    return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
+
+
+def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:
+    """The configuration as YAML, less some sections."""
+    kept = {k: cfg._get_node(k) for k in cfg if k not in without}
+    return OmegaConf.to_yaml(OmegaConf.create(kept))
+
+
+def _study_name(choices: Mapping[str, str | None]) -> str:
+    """Named after the experiment, else after what is trained on what."""
+    if experiment := choices.get("experiment"):
+        return str(experiment).replace("/", "-")
+    objective = choices.get("objective")
+    name = choices.get("data") if objective == "cnn" else objective
+    return str(name or "study").replace("/", "-")
+
+
+def _first_lines(error: Exception) -> str:
+    """Hydra's message without its stack of configuration internals."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
+    return " ".join(kept[:3]) or type(error).__name__

@@ -1,0 +1,79 @@
+"""Every exception that tuner raises on purpose.
+
+::
+
+    Exception
+    ├── TunerError                 a person must act; the message ends with the cure
+    │   ├── ConfigError            configuration, space or study settings: exit code 2
+    │   ├── StorageError           the database cannot be reached or is not ours
+    │   ├── StudyError             the study in the database does not match what was asked
+    │   └── TooManyFailures        the objective fails too often to go on
+    └── Infeasible                 this configuration cannot work; the search learns to avoid it
+        └── Diverged               … because its loss became NaN or infinite
+    BaseException
+    └── Stop                       leaves an objective through `report`; user code lets it pass
+        ├── Pruned                 the trial is not worth finishing
+        ├── Preempted              this process must leave; the trial goes on elsewhere
+        └── Fenced                 the trial now belongs to another worker
+
+``Stop`` derives from ``BaseException`` so that an objective's own ``except Exception`` cannot
+swallow a prune.  Objectives may raise ``Infeasible`` (with the reason as its message) themselves.
+"""
+
+from collections.abc import Sequence
+
+
+class TunerError(Exception):
+    """Something a person must correct; ``str(error)`` says what, what was got, and the cure."""
+
+    exit_code = 1
+
+
+class ConfigError(TunerError):
+    """One or more mistakes in the configuration, found before any work and reported together."""
+
+    exit_code = 2
+
+    def __init__(self, mistakes: str | Sequence[str]) -> None:
+        self.mistakes = [mistakes] if isinstance(mistakes, str) else list(mistakes)
+        count = len(self.mistakes)
+        head = "" if count == 1 else f"{count} mistakes:\n"
+        super().__init__(head + "\n".join(self.mistakes))
+
+
+class StorageError(TunerError):
+    """The study's database cannot be used."""
+
+
+class StudyError(TunerError):
+    """The stored study differs from the one asked for."""
+
+    exit_code = 2
+
+
+class TooManyFailures(TunerError):
+    """More trials failed than ``worker.max_failure_rate`` allows."""
+
+
+class Infeasible(Exception):
+    """The configuration cannot be trained at all (a feature map that vanishes, no memory)."""
+
+
+class Diverged(Infeasible):
+    """The loss became NaN or infinite."""
+
+
+class Stop(BaseException):
+    """Raised by ``report`` to leave the objective."""
+
+
+class Pruned(Stop):
+    """The pruner gave the trial up."""
+
+
+class Preempted(Stop):
+    """The process was asked to leave; the trial is requeued from its checkpoint."""
+
+
+class Fenced(Stop):
+    """The trial was given to another worker while this one was not heard of."""

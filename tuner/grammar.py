@@ -1,0 +1,259 @@
+"""Reads a search space written in Hydra's own sweep grammar, in YAML and on the command line."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
+
+from tuner.errors import ConfigError
+from tuner.space import Branch, Categorical, Distribution, Float, Int, Parameter, Scalar, Space
+
+RESERVED = {"null", "true", "false", "inf", "nan"}
+"""Words that are no strings unless quoted."""
+
+
+def build(
+    written: Mapping[str, object],
+    overrides: Sequence[Override],
+    parse: Callable[[str], Override],
+) -> tuple[Space, list[str]]:
+    """The space of a configuration under the command line's overrides, and all its mistakes.
+
+    A sweep override replaces a key's distribution wherever it stands, or adds the key; a plain
+    override pins the key: it leaves the space, and of a mapping only the chosen branch stays.
+    """
+    reader = _Reader(parse)
+    root = reader.branch(written, (), "space")
+    sweeps = {o.key_or_group: o for o in overrides if o.is_sweep_override()}
+    pins = {o.key_or_group: reader.element(o) for o in overrides if not o.is_sweep_override()}
+    for key, override in sweeps.items():
+        try:
+            root = reader.swept(root, key, reader.distribution(override))
+        except ConfigError as error:
+            reader.mistakes.append(f"{override.input_line}: {error}")
+    for key, text in pins.items():
+        root = reader.pinned(root, key, text)
+    reader.check_unique(root)
+    return Space(root), reader.mistakes
+
+
+class _Reader:
+    def __init__(self, parse: Callable[[str], Override]) -> None:
+        self.parse = parse
+        self.mistakes: list[str] = []
+
+    def branch(
+        self, written: Mapping[str, object], condition: tuple[tuple[str, str], ...], where: str
+    ) -> Branch:
+        parameters: list[Parameter] = []
+        constants: list[str] = []
+        for key, value in written.items():
+            try:
+                if isinstance(value, Mapping):
+                    parameters.append(self._mapping(str(key), value, condition, f"{where}.{key}"))
+                elif value is not None:
+                    self._entry(str(key), value, condition, parameters, constants)
+            except ConfigError as error:
+                self.mistakes.append(f"{where}: {key}: {error}")
+        return Branch(tuple(parameters), tuple(constants))
+
+    def _entry(
+        self,
+        key: str,
+        value: object,
+        condition: tuple[tuple[str, str], ...],
+        parameters: list[Parameter],
+        constants: list[str],
+    ) -> None:
+        if isinstance(value, list):
+            raise ConfigError(
+                f"a list cannot be searched, got {value!r}; hint: write choice("
+                f"{', '.join(map(str, value))})"
+            )
+        override = self.parse(f"{key}={_plain(value)}")
+        if override.is_sweep_override():
+            parameters.append(Parameter(key, self.distribution(override), condition))
+        else:
+            constants.append(f"{key}={self.element(override)}")
+
+    def _mapping(
+        self,
+        key: str,
+        options: Mapping[object, object],
+        condition: tuple[tuple[str, str], ...],
+        where: str,
+    ) -> Parameter:
+        if not options:
+            raise ConfigError("a mapping without options; hint: list them, as in sgd: {…}")
+        parsed = [self.parse(f"{key}={_plain(option)}") for option in options]
+        texts = tuple(self.element(o) for o in parsed)
+        branches: dict[str, Branch] = {}
+        for text, (option, below) in zip(texts, options.items(), strict=True):
+            if below is not None and not isinstance(below, Mapping):
+                raise ConfigError(
+                    f"option {option} must own a mapping of keys, got {below!r}; hint: {{}} if "
+                    "nothing depends on it"
+                )
+            branches[text] = self.branch(
+                below or {}, (*condition, (key, text)), f"{where}.{option}"
+            )
+        stored = tuple(map(_stored, (o.value() for o in parsed), texts))
+        return Parameter(key, categorical(stored, texts), condition, branches)
+
+    def element(self, override: Override) -> str:
+        """The value's text as Hydra writes it."""
+        if override.is_delete():
+            return ""
+        return text_of(override.value())
+
+    def distribution(self, override: Override) -> Distribution:
+        """What a sweep override stands for; ``ConfigError`` if it is impossible."""
+        sweep = override._value
+        tags = set(getattr(sweep, "tags", ()))
+        if unknown := tags - {"log"}:
+            raise ConfigError(f"unknown tag {sorted(unknown)[0]!r}; hint: the only tag is log")
+        log = "log" in tags
+        if isinstance(sweep, IntervalSweep):
+            return _interval(sweep, log)
+        if log:
+            raise ConfigError("only an interval can be log; hint: tag(log, interval(a, b))")
+        if isinstance(sweep, RangeSweep):
+            return _range(sweep)
+        assert isinstance(sweep, ChoiceSweep | Glob)
+        elements = override.sweep_iterator(Transformer.identity)
+        values = [Override._convert_value(element) for element in elements]
+        texts = tuple(map(text_of, values))
+        return categorical(tuple(map(_stored, values, texts)), texts)
+
+    def swept(self, root: Branch, key: str, distribution: Distribution) -> Branch:
+        if not any(p.key == key for p in Space(root).parameters()):
+            return replace(root, parameters=(*root.parameters, Parameter(key, distribution)))
+        return _mapped(root, lambda p: _resweep(p, distribution) if p.key == key else p)
+
+    def pinned(self, root: Branch, key: str, text: str) -> Branch:
+        """``root`` without the parameter; a mapping's chosen branch moves up in its place."""
+        parameters: list[Parameter] = []
+        constants = [c for c in root.constants if not c.startswith(f"{key}=")]
+        for p in root.parameters:
+            if p.key != key:
+                below = {t: self.pinned(b, key, text) for t, b in p.branches.items()}
+                parameters.append(replace(p, branches=below))
+            elif text in p.branches:
+                kept = self.pinned(p.branches[text], key, text)
+                parameters.extend(kept.parameters)
+                constants.extend(kept.constants)
+        return Branch(tuple(parameters), tuple(constants))
+
+    def check_unique(self, root: Branch) -> None:
+        seen: dict[str, int] = {}
+        for p in Space(root).parameters():
+            seen[p.name] = seen.get(p.name, 0) + 1
+        self.mistakes.extend(
+            f"space: {name} is searched {count} times; hint: give each key one place"
+            for name, count in seen.items()
+            if count > 1
+        )
+        always = {p.key for p in root.parameters}
+        self.mistakes.extend(
+            f"space: {p.key} is searched both always and under {p.condition[-1][0]}="
+            f"{p.condition[-1][1]}; hint: keep one of the two"
+            for p in Space(root).parameters()
+            if p not in root.parameters and p.key in always
+        )
+
+
+def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
+    """A checked categorical; ``ConfigError`` on an empty or repeated choice."""
+    if not choices:
+        raise ConfigError("a choice without options")
+    for i, choice in enumerate(choices):
+        if choice in choices[:i]:
+            raise ConfigError(f"the choice {texts[i]} stands twice; hint: list each option once")
+    return Categorical(choices, texts)
+
+
+def _interval(sweep: IntervalSweep, log: bool) -> Distribution:
+    low, high = sweep.start, sweep.end
+    assert low is not None
+    assert high is not None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"the interval from {low} to {high} is not finite")
+    if low >= high:
+        raise ConfigError(f"the interval is empty: {low} is not below {high}")
+    if log and low <= 0:
+        raise ConfigError(f"a log interval must start above 0, got {low}; hint: 1e-5, say")
+    if isinstance(low, int) and isinstance(high, int):
+        return Int(low, high, log)
+    return Float(low, high, log)
+
+
+def _range(sweep: RangeSweep) -> Distribution:
+    start, stop, step = sweep.start, sweep.stop, sweep.step
+    assert start is not None
+    assert stop is not None
+    if step == 0:
+        raise ConfigError("a range needs a step other than 0")
+    values = list(sweep.range())
+    if not values:
+        raise ConfigError(f"the range from {start} to {stop} by {step} is empty")
+    low, high = min(values), max(values)
+    if all(isinstance(v, int) for v in values):
+        return Int(int(low), int(high), step=abs(int(step)))
+    return Float(float(low), float(high), step=abs(float(step)))
+
+
+def _resweep(p: Parameter, distribution: Distribution) -> Parameter:
+    texts = distribution.texts if isinstance(distribution, Categorical) else ()
+    kept = {text: branch for text, branch in p.branches.items() if text in texts}
+    return replace(p, distribution=distribution, branches=kept)
+
+
+def _mapped(branch: Branch, change: Callable[[Parameter], Parameter]) -> Branch:
+    def one(p: Parameter) -> Parameter:
+        below = {text: _mapped(b, change) for text, b in p.branches.items()}
+        return change(replace(p, branches=below))
+
+    return replace(branch, parameters=tuple(one(p) for p in branch.parameters))
+
+
+def _stored(value: object, text: str) -> Scalar:
+    return value if value is None or isinstance(value, bool | int | float | str) else text
+
+
+def quote(text: str) -> str:
+    """A string as a quoted Hydra value."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def text_of(value: object) -> str:
+    """A value as override text that Hydra reads back as the same value of the same type."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(text_of, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{text_of(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, str):
+        bare = re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII)
+        return value if bare and value.lower() not in RESERVED else quote(value)
+    return repr(value)
+
+
+def _plain(value: object) -> str:
+    """A YAML scalar as override text."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""Launchers start ``tuner worker <same overrides>`` a number of times, and nothing else."""

@@ -1,0 +1,109 @@
+"""The table of workers: who lives, where, and which trial each of them holds.
+
+One row a worker, beside Optuna's tables in the same database.  A row's trial is leased until the
+row has been silent for ``grace`` seconds; all times are the database's own clock, so machines need
+not agree on theirs.  Optuna's heartbeats are not used: they miss a trial whose worker dies before
+its first beat, are looked at only before an ask, and crash a worker that was merely paused.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Double, Integer, MetaData, String, Table
+
+workers = Table(
+    "tuner_workers",
+    MetaData(),
+    Column("id", String(64), primary_key=True),
+    Column("study_id", Integer, nullable=False, index=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("started", Double, nullable=False),
+    Column("beat", Double, nullable=False),
+    Column("trial_id", Integer),
+    Column("trial_number", Integer),
+)
+
+NOW = {
+    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "extract(epoch from clock_timestamp())",
+    "mysql": "unix_timestamp(now(6))",
+    "mariadb": "unix_timestamp(now(6))",
+}
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A row of the table, with whether it has been heard of lately."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    started: float
+    beat: float
+    """Seconds since the epoch, by the database's clock."""
+    trial_id: int | None
+    trial_number: int | None
+    alive: bool
+
+
+class Leases:
+    """The rows of one study."""
+
+    def __init__(self, engine: sa.Engine, study_id: int, grace: float) -> None:
+        self.engine = engine
+        self.study_id = study_id
+        self.grace = grace
+        self.now = sa.literal_column(NOW[engine.dialect.name])
+
+    def create(self) -> None:
+        """Make the table if it is missing; call it under the study's lock."""
+        workers.create(self.engine, checkfirst=True)
+
+    def join(self, worker: str, host: str, pid: int, device: str) -> None:
+        """Enter a worker, or enter it again after it was counted as lost."""
+        row = {"study_id": self.study_id, "host": host, "pid": pid, "device": device}
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(workers).where(workers.c.id == worker))
+            connection.execute(
+                sa.insert(workers).values(id=worker, started=self.now, beat=self.now, **row)
+            )
+
+    def beat(self, worker: str) -> bool:
+        """A sign of life; False if the worker was counted as lost in the meantime."""
+        return self._update(worker, beat=self.now)
+
+    def hold(self, worker: str, trial_id: int | None, number: int | None) -> bool:
+        """Lease a trial, or with None give it back; False if the worker was counted as lost."""
+        return self._update(worker, trial_id=trial_id, trial_number=number, beat=self.now)
+
+    def expire(self, worker: str) -> None:
+        """Count a worker as lost at once: its supervisor saw it die."""
+        self._update(worker, beat=0.0)
+
+    def leave(self, worker: str) -> None:
+        """Strike a worker out."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(workers).where(workers.c.id == worker))
+
+    def all(self) -> list[Worker]:
+        """All rows, longest at work first."""
+        alive = (workers.c.beat > self.now - self.grace).label("alive")
+        query = (
+            sa.select(*(c for c in workers.c if c.name != "study_id"), alive)
+            .where(workers.c.study_id == self.study_id)
+            .order_by(workers.c.started, workers.c.id)
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Worker(**{**row, "alive": bool(row["alive"])}) for row in rows]
+
+    def _update(self, worker: str, **values: Any) -> bool:
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                sa.update(workers).where(workers.c.id == worker).values(**values)
+            )
+        return bool(done.rowcount)

@@ -1,0 +1,233 @@
+"""What a command line asks for: the configuration, the space to search in it, and all mistakes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tuner import binding, config, grammar
+from tuner.config import Source
+from tuner.errors import ConfigError
+from tuner.schema import (
+    FinalSettings,
+    StorageSettings,
+    StudySettings,
+    WorkerSettings,
+    conforms,
+    mistake,
+    nearest,
+)
+from tuner.space import Branch, Parameter, Space
+
+OPERATIONAL = {"study", "storage", "sampler", "pruner", "space", "launch", "worker", "final"}
+"""Sections that say how to search and where; a trial's own overrides leave them out."""
+
+KEPT = {"study.metric", "study.direction"}
+"""… but for these, which the objective may read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A command line, composed and checked.  ``require`` raises all mistakes at once."""
+
+    source: Source
+    overrides: tuple[str, ...]
+    cfg: DictConfig
+    space: Space
+    pins: tuple[str, ...]
+    """Plain overrides of the command line that belong to every trial."""
+    mistakes: tuple[str, ...]
+
+    @cached_property
+    def study(self) -> StudySettings:
+        return config.section(self.cfg, "study", StudySettings)
+
+    @cached_property
+    def storage(self) -> StorageSettings:
+        return config.section(self.cfg, "storage", StorageSettings)
+
+    @cached_property
+    def worker(self) -> WorkerSettings:
+        return config.section(self.cfg, "worker", WorkerSettings)
+
+    @cached_property
+    def final(self) -> FinalSettings:
+        return config.section(self.cfg, "final", FinalSettings)
+
+    @property
+    def seed(self) -> int:
+        return int(self.cfg.seed)
+
+    def require(self, more: Sequence[str] = ()) -> "Plan":
+        """Itself, or ``ConfigError`` with all of its mistakes and ``more``."""
+        if found := [*self.mistakes, *more]:
+            raise ConfigError(list(dict.fromkeys(found)))
+        return self
+
+    def base_text(self) -> str:
+        """The objective's configuration as YAML, without where and how it is searched."""
+        return config.text(self.cfg, without=sorted(OPERATIONAL))
+
+
+def load(
+    source: Source, overrides: Sequence[str], *, search: bool = True, judge_space: bool = True
+) -> Plan:
+    """Compose and check.  With ``search=False`` (``tuner train``) sweeps are mistakes.
+
+    ``judge_space=False`` spares those that only read a study the check of the space's keys.
+
+    Raises ``ConfigError`` only where nothing can be composed at all.
+    """
+    mistakes: list[str] = []
+    parsed = {}
+    for text in overrides:
+        try:
+            parsed[text] = config.parse(text)
+        except ConfigError as error:
+            mistakes.extend(error.mistakes)
+    plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
+    sweeps = [text for text in parsed if text not in plain]
+    wrong = source.mistakes(plain)
+    mistakes.extend(wrong.values())
+    plain = [text for text in plain if text not in wrong]
+    cfg = source.compose(plain)
+    mistakes.extend(binding.check(cfg))
+    mistakes.extend(_out_of_range(cfg))
+    if not search:
+        mistakes.extend(
+            f"{text}: a sweep has no meaning here; hint: give one value, or use tuner tune"
+            for text in sweeps
+        )
+        return Plan(source, tuple(overrides), cfg, Space(), _pins(plain), tuple(mistakes))
+    written = config.plain(cfg, "space")
+    known = [o for text, o in parsed.items() if text not in wrong and not o.is_delete()]
+    space, unreadable = grammar.build(written, known, config.parse)
+    mistakes.extend(unreadable)
+    if judge_space:
+        mistakes.extend(_space_mistakes(source, plain, space))
+    return Plan(source, tuple(overrides), cfg, space, _pins(plain), tuple(mistakes))
+
+
+def _pins(plain: Sequence[str]) -> tuple[str, ...]:
+    def kept(text: str) -> bool:
+        key = text.split("=")[0].lstrip("+~")
+        if key == "seed":  # each trial has its own
+            return False
+        return key in KEPT or key.split(".")[0].split("@")[0] not in OPERATIONAL | {"hydra"}
+
+    return tuple(text for text in plain if kept(text))
+
+
+def _out_of_range(cfg: DictConfig) -> list[str]:
+    """Values of the right type that make no sense."""
+    rules = [
+        ("study.n_trials", lambda v: v >= 1, "at least 1"),
+        ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
+        ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
+        ("worker.grace", lambda v: v > 2 * cfg.worker.heartbeat, "over 2 heartbeats"),
+        ("worker.max_retries", lambda v: v >= 0, "0 or more"),
+        ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+        ("final.seeds", lambda v: v >= 1, "at least 1"),
+    ]
+    found = []
+    for path, holds, wanted in rules:
+        value = OmegaConf.select(cfg, path)
+        if isinstance(value, int | float) and not holds(value):
+            found.append(f"{path}: must be {wanted}, got {value}")
+    return found
+
+
+def _space_mistakes(source: Source, plain: Sequence[str], space: Space) -> list[str]:
+    """Keys, options and types of the space, each judged where its condition holds."""
+    if not any(True for _ in space.parameters()):
+        return ["space: nothing to search; hint: space=cnn, or a sweep such as a.b='choice(1,2)'"]
+    found = []
+    missing: set[str] = set()
+    for p in space.parameters():
+        if p.key.split(".")[0] in OPERATIONAL | {"seed", "hydra"}:
+            found.append(f"{p.key}: cannot be searched; hint: only what the objective reads can")
+            missing.add(p.key)
+        elif options := source.options(p.key):
+            texts = getattr(p.distribution, "texts", [str(p.distribution)])
+            bad = [text for text in texts if text not in options]
+            missing.update(f"{p.key}={text}" for text in bad)
+            found.extend(
+                f"space: {p.key} has no option {t!r}; hint: {nearest(t, options)}" for t in bad
+            )
+    contexts: dict[tuple[str, ...], list[Sequence[str]]] = {}
+    for selection in space.contexts():
+        if missing.isdisjoint(part for text in selection for part in (text, text.split("=")[0])):
+            groups = tuple(text for text in selection if source.options(text.split("=")[0]))
+            contexts.setdefault(groups, []).append(selection)
+    for groups, selections in contexts.items():  # composing is slow: once for each set of groups
+        found.extend(_context_mistakes(source, plain, space, groups, selections))
+    return list(dict.fromkeys(found))
+
+
+def _context_mistakes(
+    source: Source,
+    plain: Sequence[str],
+    space: Space,
+    groups: Sequence[str],
+    selections: Sequence[Sequence[str]],
+) -> list[str]:
+    """What is wrong with the parameters that are active under some options of the groups."""
+    where = f" (when {', '.join(groups)})" if groups else ""
+    constants = sorted({c for s in selections for c in _constants(space.root, s)})
+    try:
+        cfg = source.compose([*plain, *groups, *constants])
+    except ConfigError:
+        wrong = source.mistakes([*plain, *groups, *constants])
+        return [f"{message}{where}" for message in wrong.values()]
+    fields = binding.reachable(cfg)
+    found = []
+    for p in dict.fromkeys(p for s in selections for p in space.active(s)):
+        if source.options(p.key):
+            continue
+        if not config.has_key(cfg, p.key):
+            found.append(_unknown(p, cfg, plain))
+        elif p.key in fields:
+            annotation = fields[p.key].annotation
+            found.extend(
+                mistake(p.key, annotation, value, _cure(value, annotation))
+                for value in _values(p)
+                if not conforms(value, annotation)
+            )
+    return found
+
+
+def _unknown(p: Parameter, cfg: DictConfig, plain: Sequence[str]) -> str:
+    section = p.key.split(".")[0]
+    pinned = [text for text in plain if text.startswith(f"{section}=")]
+    if pinned and not p.condition:
+        hint = f"{p.key} belongs to another option than {pinned[0]}"
+    else:
+        hint = nearest(p.key, config.keys(cfg))
+    where = f" (when {', '.join('='.join(c) for c in p.condition)})" if p.condition else ""
+    return f"space: unknown key {p.key!r}{where}; hint: {hint}"
+
+
+def _values(p: Parameter) -> list[Any]:
+    """Boundary values as the objective would receive them."""
+    values = []
+    for stored in p.distribution.samples():
+        value = config.parse(f"x={p.distribution.text(stored)}").value()
+        values.append(value)
+    return values
+
+
+def _cure(value: object, annotation: Any) -> str:
+    if isinstance(value, float) and conforms(1, annotation):
+        return "write int(interval(a, b)); an interval is continuous"
+    return ""
+
+
+def _constants(branch: Branch, selection: Sequence[str]) -> list[str]:
+    found = list(branch.constants)
+    for p in branch.parameters:
+        for text, below in p.branches.items():
+            if f"{p.key}={text}" in selection:
+                found.extend(_constants(below, selection))
+    return found

@@ -1,0 +1,140 @@
+"""The typed sections of the configuration.  Types live here, values in ``conf/``, each once.
+
+``conforms`` is the one judge of "wrong type": it serves these sections and, through the
+signatures of the callables that ``_target_`` names, everything else in the configuration.
+"""
+
+import difflib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal, Union, get_args, get_origin
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What is searched for, and for how long."""
+
+    name: str
+    dir: str
+    metric: str
+    direction: Direction
+    n_trials: int
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """Where the study lives."""
+
+    url: str
+    patience: float
+    """Seconds that a worker waits for a database that has gone away."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker lives, and what it forgives."""
+
+    heartbeat: float
+    """Seconds between two signs of life."""
+    grace: float
+    """Seconds of silence after which a worker counts as lost and its trial is requeued."""
+    max_retries: int
+    """Crashes that one configuration may cause; graceful preemptions are not counted."""
+    max_failure_rate: float
+    """Share of finished configurations that may FAIL before the worker gives up."""
+    min_failures: int
+    """Failures that must have been seen before the share counts."""
+    device: str | None
+    """Such as ``cuda:0``; null lets the objective choose."""
+
+
+@dataclass(frozen=True)
+class FinalSettings:
+    """How ``tuner final`` trains the winner."""
+
+    seeds: int
+    overrides: list[str]
+
+
+SECTIONS: Mapping[str, type] = {
+    "study": StudySettings,
+    "storage": StorageSettings,
+    "worker": WorkerSettings,
+    "final": FinalSettings,
+}
+
+
+def conforms(value: object, annotation: Any) -> bool:
+    """Whether a configuration value may be passed where ``annotation`` stands.
+
+    An int serves as a float and a str as a path; nothing else is converted.  Annotations that
+    say nothing checkable (``Any``, callables, type variables) accept everything.
+    """
+    if annotation is None or annotation is type(None):
+        return value is None
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return any(value == arg and type(value) is type(arg) for arg in args)
+    if origin in (Union, types.UnionType):
+        return any(conforms(value, arg) for arg in args)
+    base = origin or annotation
+    if base in (Any, Callable) or not isinstance(base, type):
+        return True
+    return _conforms_to_class(value, base, args)
+
+
+def _conforms_to_class(value: object, base: type, args: tuple[Any, ...]) -> bool:
+    if base is object:
+        return True
+    if isinstance(value, bool):
+        return base is bool
+    if base is float:
+        return isinstance(value, int | float)
+    if isinstance(value, str):
+        return issubclass(str, base) or issubclass(base, PathLike)
+    if isinstance(value, list):
+        return _items_conform(value, base, args)
+    if isinstance(value, dict):
+        inner = args[1] if len(args) == 2 else Any
+        return issubclass(dict, base) and all(conforms(v, inner) for v in value.values())
+    return isinstance(value, base)
+
+
+def _items_conform(value: list[object], base: type, args: tuple[Any, ...]) -> bool:
+    if base is tuple and args and args[-1] is not Ellipsis:
+        return len(value) == len(args) and all(map(conforms, value, args))
+    inner = args[0] if args else Any
+    return (base is tuple or issubclass(list, base)) and all(conforms(v, inner) for v in value)
+
+
+def type_name(annotation: Any) -> str:
+    """The annotation as a person writes it: ``int | None``, ``'max' | 'avg'``."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(repr(arg) for arg in args)
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_name(arg) for arg in args)
+    if annotation is type(None):
+        return "null"
+    if origin is None and isinstance(annotation, type):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+
+
+def mistake(path: str, annotation: Any, value: object, hint: str = "") -> str:
+    """One line: where, what was expected, what was got, the cure."""
+    tail = f"; hint: {hint}" if hint else ""
+    return f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__}){tail}"
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A hint that names the nearest known word, or lists a few of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    shown = ", ".join(known[:12])
+    return f"known are {shown}{', …' if len(known) > 12 else ''}" if shown else "none is known"

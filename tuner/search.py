@@ -1,0 +1,112 @@
+"""Sampler and pruner from their sections of the configuration."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from omegaconf import DictConfig
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, GridSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner import config
+from tuner.binding import signature
+from tuner.errors import ConfigError
+from tuner.plan import Plan
+from tuner.space import Categorical, Int, Scalar, Space
+
+
+class Grid(GridSampler):
+    """Optuna's grid, whose end is our budget: it must not stop a study that it does not run."""
+
+    def __init__(self, search_space: Mapping[str, Sequence[Scalar]], seed: int) -> None:
+        super().__init__(search_space, seed)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Nothing: `study.n_trials` and the size of the grid end the search."""
+
+
+def seed_of(*parts: object) -> int:
+    """A seed in [0, 2³¹) that is a pure function of its parts."""
+    digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
+    """The sampler of ``cfg.sampler``; ``seed`` is used where the configuration has none.
+
+    A sampler is made anew for each trial: Optuna does not store the state of its generator, so
+    one that lives as long as its worker repeats itself when the study is resumed.
+    """
+    node = cfg.sampler
+    given: dict[str, Any] = {}
+    if node.get("seed") is None:
+        given["seed"] = seed
+    if "search_space" in signature(str(node._target_))[0]:
+        given["search_space"] = grid(space)
+    built = config.instantiate(node, **given)
+    if not isinstance(built, BaseSampler):
+        raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
+    return built
+
+
+def pruner(cfg: DictConfig) -> BasePruner:
+    """The pruner of ``cfg.pruner``."""
+    built = config.instantiate(cfg.pruner)
+    if not isinstance(built, BasePruner):
+        raise ConfigError(f"pruner._target_: {cfg.pruner._target_} is no Optuna pruner")
+    return built
+
+
+def grid(space: Space) -> dict[str, list[Scalar]]:
+    """Every value of every parameter; ``ConfigError`` if they cannot be listed."""
+    found: dict[str, list[Scalar]] = {}
+    mistakes = []
+    for p in space.parameters():
+        if p.condition:
+            mistakes.append(f"sampler=grid: {p.name} is conditional; hint: pin {p.condition[0][0]}")
+        elif isinstance(p.distribution, Categorical):
+            found[p.name] = list(p.distribution.choices)
+        elif isinstance(p.distribution, Int) and not p.distribution.log:
+            d = p.distribution
+            found[p.name] = list(range(d.low, d.high + 1, d.step))
+        else:
+            mistakes.append(f"sampler=grid: {p.name} has no end of values; hint: {p.key}=choice(…)")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return found
+
+
+def budget(plan: Plan) -> int:
+    """Configurations to run: ``study.n_trials``, or the size of a smaller grid."""
+    if "search_space" not in signature(str(plan.cfg.sampler._target_))[0]:
+        return plan.study.n_trials
+    size = len(list(itertools.product(*grid(plan.space).values())))
+    return min(plan.study.n_trials, size)
+
+
+def mistakes(plan: Plan) -> list[str]:
+    """What the constructors of sampler and pruner refuse."""
+    if any(m.startswith(("sampler", "pruner")) for m in plan.mistakes):
+        return []
+    found: list[str] = []
+    for name, build in (
+        ("sampler", lambda: sampler(plan.cfg, plan.space, 0)),
+        ("pruner", lambda: pruner(plan.cfg)),
+    ):
+        try:
+            build()
+        except ConfigError as error:
+            found.extend(error.mistakes)
+        except Exception as error:
+            reason = error.__cause__ or error
+            found.append(f"{name}: {type(reason).__name__}: {str(reason).splitlines()[0]}")
+    return found

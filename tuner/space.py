@@ -1,0 +1,216 @@
+"""The search space: what may vary, as a tree of conditions.
+
+A parameter's key is its override path.  A mapping in the space is a categorical whose options own
+the parameters below them; those are stored per branch (``optimizer.lr@sgd``), so that the sampler
+never mixes two meanings of one name.  Overrides carry the bare key.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Scalar = None | bool | int | float | str
+
+
+class Suggester(Protocol):
+    """What the space needs of a trial; Optuna's trials have it."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None, log: bool
+    ) -> float: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int: ...
+    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar: ...
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [low, high], on a grid of ``step`` if given."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def suggest(self, trial: Suggester, name: str) -> Scalar:
+        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+    def text(self, value: Scalar) -> str:
+        return repr(value)
+
+    def samples(self) -> list[Scalar]:
+        return [self.low, self.high]
+
+    def __str__(self) -> str:
+        step = f", step {self.step:g}" if self.step else ""
+        return f"float {self.low:g} to {self.high:g}{', log' if self.log else ''}{step}"
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer in {low, low + step, …, high}."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+
+    def suggest(self, trial: Suggester, name: str) -> Scalar:
+        return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
+
+    def text(self, value: Scalar) -> str:
+        return str(value)
+
+    def samples(self) -> list[Scalar]:
+        return [self.low, self.high]
+
+    def __str__(self) -> str:
+        step = f", step {self.step}" if self.step != 1 else ""
+        return f"int {self.low} to {self.high}{', log' if self.log else ''}{step}"
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of ``choices``; a list or mapping among them is stored as its override text."""
+
+    choices: tuple[Scalar, ...]
+    texts: tuple[str, ...]
+
+    def suggest(self, trial: Suggester, name: str) -> Scalar:
+        return trial.suggest_categorical(name, self.choices)
+
+    def text(self, value: Scalar) -> str:
+        return self.texts[self.choices.index(value)]
+
+    def samples(self) -> list[Scalar]:
+        return list(self.choices)
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.texts)}"
+
+
+Distribution = Float | Int | Categorical
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Parameters that are searched together, and constants that hold beside them."""
+
+    parameters: tuple["Parameter", ...] = ()
+    constants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A searched key under the conditions (key, option) that make it active."""
+
+    key: str
+    distribution: Distribution
+    condition: tuple[tuple[str, str], ...] = ()
+    branches: Mapping[str, Branch] = field(default_factory=dict)
+    """Override text of an option → what is searched only when it is chosen."""
+
+    @property
+    def name(self) -> str:
+        """The name in the study: the key, and the options that it depends on."""
+        return "@".join([self.key, *(option for _, option in self.condition)])
+
+
+@dataclass(frozen=True)
+class Space:
+    """The whole space; ``root`` holds what is always active."""
+
+    root: Branch = Branch()
+
+    def suggest(self, trial: Suggester) -> list[str]:
+        """Let the trial's sampler choose every active parameter; returns the overrides."""
+        return self._walk(lambda p: p.distribution.suggest(trial, p.name))
+
+    def overrides(self, params: Mapping[str, Scalar]) -> list[str]:
+        """The overrides of stored parameters (by study name); ``KeyError`` if one is missing."""
+        return self._walk(lambda p: params[p.name])
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, active together or not, parents before children."""
+        todo = list(self.root.parameters)
+        while todo:
+            parameter = todo.pop(0)
+            yield parameter
+            todo[:0] = [p for b in parameter.branches.values() for p in b.parameters]
+
+    def rows(self) -> list[dict[str, str]]:
+        """The space as a table: name, key, distribution, condition."""
+        return [
+            {
+                "name": p.name,
+                "key": p.key,
+                "distribution": str(p.distribution),
+                "condition": ", ".join(f"{key}={option}" for key, option in p.condition),
+            }
+            for p in self.parameters()
+        ]
+
+    def contexts(self) -> list[list[str]]:
+        """Selections of options that together activate every parameter at least once."""
+        found = [self._selection({})]
+        for p in self.parameters():
+            if isinstance(p.distribution, Categorical):
+                for text in p.distribution.texts:
+                    wanted = dict(p.condition) | {p.key: text}
+                    if (selection := self._selection(wanted)) not in found:
+                        found.append(selection)
+        return found
+
+    def active(self, selection: Sequence[str]) -> list[Parameter]:
+        """The parameters that a selection of ``contexts`` activates."""
+        found: list[Parameter] = []
+        todo = [self.root]
+        while todo:
+            for p in todo.pop(0).parameters:
+                found.append(p)
+                todo.extend(b for text, b in p.branches.items() if f"{p.key}={text}" in selection)
+        return found
+
+    def _selection(self, wanted: Mapping[str, str]) -> list[str]:
+        def first(p: Parameter) -> Scalar:
+            samples = p.distribution.samples()
+            if isinstance(p.distribution, Categorical) and p.key in wanted:
+                return samples[p.distribution.texts.index(wanted[p.key])]
+            return samples[0]
+
+        return self._walk(first)
+
+    def _walk(self, choose: Callable[[Parameter], Scalar]) -> list[str]:
+        texts: list[str] = []
+        todo = [self.root]
+        while todo:
+            branch = todo.pop(0)
+            texts.extend(branch.constants)
+            for p in branch.parameters:
+                text = p.distribution.text(choose(p))
+                texts.append(f"{p.key}={text}")
+                if text in p.branches:
+                    todo.append(p.branches[text])
+        return texts
+
+
+def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> "Difference":
+    """What changed between two tables of ``Space.rows``."""
+    old, new = ({row["name"]: row for row in rows} for rows in (stored, now))
+    breaking = [f"- {name}: {old[name]['distribution']}" for name in old if name not in new]
+    breaking += [f"+ {name}: {new[name]['distribution']}" for name in new if name not in old]
+    ranges: list[str] = []
+    for name in old.keys() & new.keys():
+        before, after = old[name]["distribution"], new[name]["distribution"]
+        if before != after:
+            same_kind = before.split()[0] == after.split()[0] != "one"
+            line = f"~ {name}: {before} → {after}"
+            (ranges if same_kind else breaking).append(line)
+    return Difference(sorted(breaking), sorted(ranges))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Changes that a study cannot take, and changed numeric ranges, which it can."""
+
+    breaking: list[str]
+    ranges: list[str]

@@ -1,0 +1,252 @@
+"""The study: created or resumed, given out one trial at a time, exactly up to its budget.
+
+A *configuration* is a trial and all its retries; ``study.n_trials`` counts configurations.  A
+retry carries Optuna's own attributes ``failed_trial`` (number of the first attempt) and
+``retry_history``, so that stock Optuna and the dashboard read the study.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from omegaconf import DictConfig
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage, get_storage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from tuner import search, storage
+from tuner.errors import StudyError
+from tuner.leases import Leases, Worker
+from tuner.log import log
+from tuner.space import Space
+
+FIRST = "failed_trial"
+HISTORY = "retry_history"
+REQUEUE = "tuner:requeue"
+"""System attribute of an attempt that is to go on elsewhere: why it stopped."""
+CRASHES = "tuner:crashes"
+"""System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
+
+trials = sa.table(
+    "trials",
+    *(sa.column(name) for name in ("trial_id", "study_id", "number", "state")),
+)
+attributes = sa.table(
+    "trial_system_attributes",
+    *(sa.column(name) for name in ("trial_id", "key", "value_json")),
+)
+
+
+class Study:
+    """One study in a database, as seen by a worker, a supervisor or a report."""
+
+    def __init__(self, rdb: RDBStorage, name: str, *, grace: float, patience: float) -> None:
+        self.name = name
+        self.rdb = rdb
+        self.storage = get_storage(rdb)  # Optuna's cache of finished trials, one for our lifetime
+        self.id = self.storage.get_study_id_from_name(name)
+        self.leases = Leases(rdb.engine, self.id, grace)
+        self.patience = storage.Patience(patience)
+
+    @cached_property
+    def optuna(self) -> optuna.Study:
+        """The study as Optuna knows it, for reading."""
+        return optuna.load_study(study_name=self.name, storage=self.storage)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What was stored with the study when it was created."""
+        return self.storage.get_study_user_attrs(self.id)
+
+    def workers(self) -> list[Worker]:
+        """All workers that have not left, dead ones included until they are missed."""
+        return self.leases.all()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Exclusion among the workers of this study."""
+        with storage.lock(self.rdb.engine, self.name):
+            yield
+
+    def join(self, worker: str, device: str) -> None:
+        """Enter this process as a worker."""
+        self.patience(lambda: self.leases.join(worker, socket.gethostname(), os.getpid(), device))
+
+    def claim(self, worker: str, *, n_trials: int, max_retries: int) -> int | None:
+        """The id of the next trial for a worker, leased and RUNNING; None if there is none now.
+
+        Retries go first.  A crash at any point leaves either a WAITING trial, which the next
+        claim takes, or a leased one, which is requeued when the lease runs out.
+        """
+
+        def attempt() -> int | None:
+            with self.lock():
+                self._reclaim(max_retries)
+                trial_id = self._oldest_waiting()
+                if trial_id is None and self.configurations() < n_trials:
+                    waiting = create_trial(state=TrialState.WAITING)
+                    trial_id = self.storage.create_new_trial(self.id, template_trial=waiting)
+                if trial_id is None:
+                    return None
+                number = self.storage.get_trial_number_from_id(trial_id)
+                if not self.leases.hold(worker, trial_id, number):
+                    self.join(worker, "")
+                    self.leases.hold(worker, trial_id, number)
+                self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+                return trial_id
+
+        return self.patience(attempt)
+
+    def trial(self, trial_id: int, cfg: DictConfig, space: Space, seed: int) -> Trial:
+        """The claimed trial with its sampler and pruner, its joint parameters already drawn."""
+        number = self.storage.get_trial_number_from_id(trial_id)
+        sampler = search.sampler(cfg, space, search.seed_of(seed, "sampler", number))
+        study = optuna.load_study(
+            study_name=self.name, storage=self.storage, sampler=sampler, pruner=search.pruner(cfg)
+        )
+        return Trial(study, trial_id)
+
+    def release(self, worker: str) -> None:
+        """A worker has finished its trial."""
+        self.patience(lambda: self.leases.hold(worker, None, None))
+
+    def requeue(self, trial_id: int, reason: str) -> None:
+        """Give up a trial that this process holds; another worker goes on with it."""
+
+        def attempt() -> None:
+            with self.lock():
+                self._requeue(trial_id, reason, crashed=False, max_retries=0)
+
+        self.patience(attempt)
+
+    def configurations(self) -> int:
+        """Configurations ever given out: trials that are not retries."""
+        mine = sa.select(trials.c.trial_id).where(trials.c.study_id == self.id)
+        retries = sa.select(attributes.c.trial_id).where(attributes.c.key == FIRST)
+        query = sa.select(sa.func.count()).select_from(
+            mine.where(trials.c.trial_id.not_in(retries)).subquery()
+        )
+        with self.rdb.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def unfinished(self) -> int:
+        """Trials that run or wait."""
+        query = sa.select(sa.func.count()).where(
+            trials.c.study_id == self.id, _state().in_(["RUNNING", "WAITING"])
+        )
+        with self.rdb.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _oldest_waiting(self) -> int | None:
+        query = sa.select(sa.func.min(trials.c.trial_id)).where(
+            trials.c.study_id == self.id, _state() == "WAITING"
+        )
+        with self.rdb.engine.connect() as connection:
+            found = connection.execute(query).scalar_one()
+        return None if found is None else int(found)
+
+    def _reclaim(self, max_retries: int) -> None:
+        """Requeue what lost workers held, and finish requeues that were cut short."""
+        for worker in self.leases.all():
+            if worker.alive:
+                continue
+            if worker.trial_id is not None:
+                reason = f"worker {worker.id} was lost"
+                self._requeue(worker.trial_id, reason, crashed=True, max_retries=max_retries)
+            self.leases.leave(worker.id)
+        for trial in self._cut_short():
+            self._revive(trial)
+
+    def _requeue(self, trial_id: int, reason: str, *, crashed: bool, max_retries: int) -> None:
+        trial = self.storage.get_trial(trial_id)
+        if trial.state != TrialState.RUNNING:
+            return
+        crashes = trial.system_attrs.get(CRASHES, 0) + crashed
+        if crashed and crashes > max_retries:
+            log.warning("trial %d is given up: lost %d times", trial.number, crashes)
+            self._fail(trial_id, "reason", f"lost {crashes} times; last: {reason}", user=True)
+            return
+        log.info("trial %d is requeued: %s", trial.number, reason)
+        if self._fail(trial_id, REQUEUE, {"reason": reason, "crashes": crashes}):
+            self._revive(self.storage.get_trial(trial_id))
+
+    def _fail(self, trial_id: int, key: str, value: object, *, user: bool = False) -> bool:
+        """Mark, then FAIL; False if its worker finished it in the meantime."""
+        try:
+            mark = self.storage.set_trial_user_attr if user else self.storage.set_trial_system_attr
+            mark(trial_id, key, value)
+            return self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        except UpdateFinishedTrialError:
+            return False
+
+    def _revive(self, trial: FrozenTrial) -> None:
+        """The next attempt: same parameters, the curve so far, and what the pruner noted."""
+        inherited = {k: v for k, v in trial.system_attrs.items() if k != REQUEUE}
+        attrs = {
+            **inherited,
+            FIRST: inherited.get(FIRST, trial.number),
+            HISTORY: [*inherited.get(HISTORY, []), trial.number],
+            CRASHES: trial.system_attrs[REQUEUE]["crashes"],
+        }
+        waiting = create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs=attrs,
+            intermediate_values=trial.intermediate_values,
+        )
+        self.storage.create_new_trial(self.id, template_trial=waiting)
+
+    def _cut_short(self) -> list[FrozenTrial]:
+        """Attempts marked for another one that does not exist: their requeuer died half-way."""
+        query = (
+            sa.select(trials.c.trial_id, trials.c.number, attributes.c.key, attributes.c.value_json)
+            .join(attributes, attributes.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == self.id, attributes.c.key.in_([REQUEUE, HISTORY]))
+            .where(sa.or_(attributes.c.key == HISTORY, _state() == "FAIL"))
+        )
+        with self.rdb.engine.connect() as connection:
+            rows = connection.execute(query).all()
+        continued = {json.loads(value)[-1] for _, _, key, value in rows if key == HISTORY}
+        return [
+            self.storage.get_trial(trial_id)
+            for trial_id, number, key, _ in rows
+            if key == REQUEUE and number not in continued
+        ]
+
+
+def _state() -> sa.ColumnElement[str]:
+    """The state as text: PostgreSQL has an enumeration of its own for it."""
+    return sa.cast(trials.c.state, sa.String(16))
+
+
+def first_number(trial: FrozenTrial) -> int:
+    """The number of the configuration that a trial is an attempt at."""
+    return int(trial.system_attrs.get(FIRST, trial.number))
+
+
+def names(rdb: RDBStorage) -> list[str]:
+    """The studies of a database."""
+    return [s.study_name for s in rdb.get_all_studies()]
+
+
+def load(url: str, name: str, *, grace: float, patience: float) -> Study:
+    """An existing study; ``StudyError`` lists those that exist."""
+    rdb = storage.connect(url)
+    try:
+        study = Study(rdb, name, grace=grace, patience=patience)
+    except KeyError as error:
+        known = ", ".join(names(rdb)) or "none yet"
+        raise StudyError(
+            f"study.name: {storage.masked(url)} has no study {name!r}; hint: it has {known}"
+        ) from error
+    with study.lock():
+        study.leases.create()
+    return study

@@ -1,0 +1,270 @@
+"""One trial: parameters → overrides → configuration → objective → fate."""
+
+import gc
+import math
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tuner import artifacts, config, search
+from tuner.errors import Fenced, Infeasible, Preempted, Pruned, TunerError
+from tuner.log import log
+from tuner.plan import Plan
+from tuner.study import Study, first_number
+
+
+class Fate(Enum):
+    """What became of an attempt, as far as its worker is concerned."""
+
+    FINISHED = auto()
+    FAILED = auto()
+    REQUEUED = auto()
+    FENCED = auto()
+    BROKEN_DEVICE = auto()
+    """The accelerator's context is gone: the trial goes on, but not in this process."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a trial needs of the worker that runs it."""
+
+    plan: Plan
+    study: Study
+    worker: str
+    host: str
+    device: str | None
+    preempted: Callable[[], str | None]
+    """The reason why this process must leave, or None."""
+    lost: Callable[[], bool]
+    """Whether the worker's lease has run out."""
+
+
+def run(
+    cfg: DictConfig, *, run_dir: Path, report: Callable[..., None], device: str | None = None
+) -> float | None:
+    """Run one composed configuration's objective and return its value.
+
+    ``run_dir`` is created.  ``Stop`` and whatever the objective raises pass through.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
+    return None if value is None else float(value)
+
+
+class Report:
+    """The ``report(epoch, **metrics)`` that an objective calls; the only way upward.
+
+    Raises ``Pruned``, ``Preempted`` or ``Fenced``, which the objective lets pass.  A step that is
+    stored already (by an earlier attempt) is neither stored nor judged again.
+    """
+
+    def __init__(self, context: Context, trial: Trial) -> None:
+        self.context = context
+        self.trial = trial
+        self.metric = context.plan.study.metric
+        stored = context.study.storage.get_trial(trial._trial_id)
+        self.values: dict[int, float] = dict(stored.intermediate_values)
+        self.metrics: dict[str, float] = {}
+        self.epochs = 0
+
+    def __call__(self, step: int, /, **metrics: float) -> None:
+        if self.metric not in metrics:
+            raise TunerError(
+                f"report({step}, …) has no {self.metric!r} (study.metric), got "
+                f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
+            )
+        self.metrics = {name: float(value) for name, value in metrics.items()}
+        self.epochs += 1
+        if self.context.lost():
+            raise Fenced(f"worker {self.context.worker} was counted as lost")
+        if step not in self.values:
+            self._store(step)
+        if reason := self.context.preempted():
+            raise Preempted(reason)
+
+    def _store(self, step: int) -> None:
+        bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
+        if bad:
+            raise Pruned(f"diverged: {', '.join(bad)} at step {step}")
+        value = self.metrics[self.metric]
+        try:
+            self.context.study.patience(lambda: self.trial.report(value, step))
+        except UpdateFinishedTrialError as error:
+            raise Fenced("the trial was given to another worker") from error
+        self.values[step] = value
+        if self.context.study.patience(self.trial.should_prune):
+            raise Pruned
+
+
+def execute(context: Context, trial_id: int) -> Fate:
+    """Run a claimed trial to its fate and store it."""
+    try:
+        return _attempt(context, trial_id)
+    except (Fenced, UpdateFinishedTrialError) as stop:
+        log.warning("the trial is left to its new worker: %s", stop)
+        return Fate.FENCED
+
+
+def _attempt(context: Context, trial_id: int) -> Fate:
+    study, plan = context.study, context.plan
+    trial = study.patience(lambda: study.trial(trial_id, plan.cfg, plan.space, plan.seed))
+    report = Report(context, trial)
+    run_dir = None
+    try:
+        overrides = study.patience(lambda: overrides_of(plan, study, trial))
+        run_dir = _prepare(context, trial, overrides)
+        cfg = plan.source.compose(overrides)
+        value = run(cfg, run_dir=run_dir, report=report, device=context.device)
+        return _finish(context, trial, report, run_dir, *_judge(report, value))
+    except Pruned as stop:
+        return _finish(context, trial, report, run_dir, TrialState.PRUNED, None, str(stop))
+    except Preempted as stop:
+        study.requeue(trial_id, str(stop))
+        return Fate.REQUEUED
+    except UpdateFinishedTrialError:
+        raise
+    except Exception as error:
+        return _classify(context, trial, report, run_dir, error)
+
+
+def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
+    """All overrides that repeat the trial: ``tuner train`` followed by them."""
+    frozen = study.storage.get_trial(trial._trial_id)
+    seed = search.seed_of(plan.seed, "trial", first_number(frozen))
+    return [*plan.pins, *plan.space.suggest(trial), f"seed={seed}"]
+
+
+def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
+    frozen = context.study.storage.get_trial(trial._trial_id)
+    run_dir = run_directory(context.plan, frozen)
+    attrs = {
+        "overrides": overrides,
+        "worker": context.worker,
+        "host": context.host,
+        "device": context.device or "auto",
+        "run_dir": str(run_dir),
+    }
+    for key, value in attrs.items():
+        if frozen.user_attrs.get(key) != value:
+            _attr(context, trial, key, value)
+    return run_dir
+
+
+def run_directory(plan: Plan, trial: FrozenTrial) -> Path:
+    """Where a configuration keeps its files, the same for all of its attempts."""
+    return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}"
+
+
+def _judge(report: Report, value: float | None) -> tuple[TrialState, float | None, str]:
+    """State, value and reason of an objective that returned."""
+    if value is None:
+        if not report.values:
+            raise TunerError(
+                "the objective returned nothing and reported nothing; hint: return the final "
+                f"{report.metric}, or report it"
+            )
+        value = report.values[max(report.values)]
+    if not math.isfinite(value):
+        return TrialState.PRUNED, None, f"diverged: the final {report.metric} is {value}"
+    return TrialState.COMPLETE, value, ""
+
+
+def _classify(
+    context: Context, trial: Trial, report: Report, run_dir: Path | None, error: Exception
+) -> Fate:
+    """The fate of a trial whose objective raised."""
+    if is_broken_device(error):
+        log.error("trial %d: the device is unusable: %s", trial.number, error)
+        context.study.leases.expire(context.worker)  # the next claim counts it as a crash
+        return Fate.BROKEN_DEVICE
+    reason = infeasible(error)
+    if reason is not None:
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        free_memory()
+        return _finish(context, trial, report, run_dir, TrialState.PRUNED, None, reason)
+    text = "".join(traceback.format_exception(error))
+    log.error("trial %d failed:\n%s", trial.number, text)
+    _attr(context, trial, "traceback", text[-8000:])
+    reason = f"{type(error).__name__}: {error}"[:500]
+    return _finish(context, trial, report, run_dir, TrialState.FAIL, None, reason)
+
+
+def _finish(
+    context: Context,
+    trial: Trial,
+    report: Report,
+    run_dir: Path | None,
+    state: TrialState,
+    value: float | None,
+    reason: str,
+) -> Fate:
+    attrs: dict[str, Any] = {"epochs": report.epochs}
+    if report.metrics:
+        attrs["metrics"] = {k: v for k, v in report.metrics.items() if math.isfinite(v)}
+    if reason:
+        attrs["reason"] = reason
+    for key, item in attrs.items():
+        _attr(context, trial, key, item)
+    if run_dir is not None:
+        _attach(context, trial, run_dir)
+    context.study.patience(lambda: _tell(context, trial, state, value))
+    shown = reason or (f"{value:.6g}" if value is not None else "")
+    log.info("trial %d %s %s", trial.number, state.name, shown)
+    return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
+
+
+def _tell(context: Context, trial: Trial, state: TrialState, value: float | None) -> None:
+    now = context.study.storage.get_trial(trial._trial_id).state
+    if now == state:
+        return  # stored just before the connection was lost
+    if now != TrialState.RUNNING:
+        raise Fenced(f"it is {now.name}")
+    trial.study.tell(trial, value, state=state)
+
+
+def _attach(context: Context, trial: Trial, run_dir: Path) -> None:
+    """Files for the dashboard; a trial is never lost for want of a picture."""
+    try:
+        store = Path(context.plan.study.dir) / "artifacts"
+        artifacts.attach(trial.study, trial, run_dir, artifacts.open_store(store))
+    except UpdateFinishedTrialError:
+        raise
+    except Exception as error:
+        log.warning("trial %d: no artifacts: %s", trial.number, error)
+
+
+def _attr(context: Context, trial: Trial, key: str, value: object) -> None:
+    context.study.patience(lambda: trial.set_user_attr(key, value))
+
+
+def infeasible(error: BaseException) -> str | None:
+    """Why the configuration cannot work, or None if ``error`` is an ordinary failure."""
+    if isinstance(error, Infeasible):
+        return str(error) or type(error).__name__
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return f"out of memory: {str(error).splitlines()[0] if str(error) else name}"
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return "out of memory on the CPU"
+    return None
+
+
+def is_broken_device(error: BaseException) -> bool:
+    """Whether the accelerator's context is lost, so that only a new process can go on."""
+    return type(error).__name__ in ("AcceleratorError", "AcceleratorDeviceError")
+
+
+def free_memory() -> None:
+    """Return what a failed trial held; torch only if the objective has loaded it."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

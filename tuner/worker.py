@@ -1,0 +1,171 @@
+"""One worker: signals, signs of life, the loop over trials, and what ends it."""
+
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from tuner import search
+from tuner.errors import TooManyFailures
+from tuner.log import log
+from tuner.plan import Plan
+from tuner.study import REQUEUE, Study
+from tuner.trial import Context, Fate, execute
+
+RESTART_ME = 75
+"""Exit code (EX_TEMPFAIL) of a worker whose device broke: a new process can go on."""
+
+CRASHED = 70
+"""Exit code (EX_SOFTWARE) of a worker that failed outside of any objective."""
+
+DEVICE = "TUNER_DEVICE"
+SUPERVISOR = "TUNER_SUPERVISOR_PID"
+WORKER = "TUNER_WORKER_ID"
+
+
+class Signals:
+    """SIGTERM and SIGINT set a flag; a second one leaves at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def note(self, number: int, _frame: FrameType | None = None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+
+    def reason(self) -> str | None:
+        return signal.Signals(self.received).name if self.received is not None else None
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but no longer than until a signal comes."""
+        end = time.monotonic() + seconds
+        while self.received is None and (left := end - time.monotonic()) > 0:
+            time.sleep(min(0.1, left))
+
+
+@contextmanager
+def captured() -> Iterator[Signals]:
+    """Take over SIGTERM and SIGINT, and give them back."""
+    signals = Signals()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, signals.note) for number in numbers}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Heart(threading.Thread):
+    """Beats until stopped; a database that is away for a while does not kill it."""
+
+    def __init__(self, study: Study, worker: str, interval: float, signals: Signals) -> None:
+        super().__init__(name="tuner-heart", daemon=True)
+        self.study, self.worker, self.interval, self.signals = study, worker, interval, signals
+        self.lost = False
+        self.stopped = threading.Event()
+        self.supervisor = int(os.environ.get(SUPERVISOR, 0))
+
+    def run(self) -> None:
+        while not self.stopped.wait(self.interval):
+            if self.supervisor and os.getppid() != self.supervisor:
+                log.warning("the supervisor is gone; leaving")
+                self.supervisor = 0
+                self.signals.note(signal.SIGTERM)
+            try:
+                if not self.study.leases.beat(self.worker):
+                    self.lost = True
+            except SQLAlchemyError as error:
+                log.warning("no sign of life could be given: %s", type(error).__name__)
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.join()
+
+
+def work(plan: Plan, study: Study) -> int:
+    """Run trials until the budget is spent and none is left to take over; the exit code."""
+    worker = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    device = plan.worker.device or os.environ.get(DEVICE)
+    study.join(worker, device or "auto")
+    with captured() as signals:
+        heart = Heart(study, worker, plan.worker.heartbeat, signals)
+        heart.start()
+        context = Context(
+            plan=plan,
+            study=study,
+            worker=worker,
+            host=socket.gethostname(),
+            device=device,
+            preempted=signals.reason,
+            lost=lambda: heart.lost,
+        )
+        try:
+            code = _loop(context, heart, signals)
+        finally:
+            heart.stop()
+    if code != RESTART_ME:
+        study.patience(lambda: study.leases.leave(worker))
+    return code
+
+
+def _loop(context: Context, heart: Heart, signals: Signals) -> int:
+    study, plan = context.study, context.plan
+    n_trials = search.budget(plan)
+    while signals.received is None:
+        heart.lost = False
+        trial_id = study.claim(
+            context.worker, n_trials=n_trials, max_retries=plan.worker.max_retries
+        )
+        if trial_id is None:
+            if _may_leave(study, context.worker):
+                return 0
+            signals.wait(min(1.0, plan.worker.heartbeat))
+            continue
+        fate = execute(context, trial_id)
+        if fate is Fate.BROKEN_DEVICE:
+            return RESTART_ME
+        if fate is not Fate.FENCED:
+            study.release(context.worker)
+        if fate is Fate.FAILED:
+            _judge_failures(plan, study)
+    return 128 + signals.received
+
+
+def _may_leave(study: Study, worker: str) -> bool:
+    """Whether nobody needs this idle worker.
+
+    While trials run elsewhere, one idle worker (the longest at work) stays to take over what a
+    dying one leaves; the others free their devices.
+    """
+    if not study.unfinished():
+        return True
+    idle = [w.id for w in study.workers() if w.alive and w.trial_id is None]
+    return bool(idle) and idle[0] != worker
+
+
+def _judge_failures(plan: Plan, study: Study) -> None:
+    """Raise ``TooManyFailures`` when the objective fails too often to go on."""
+    finished = [
+        t
+        for t in study.optuna.get_trials(deepcopy=False)
+        if t.state.is_finished() and REQUEUE not in t.system_attrs
+    ]
+    failed = [t for t in finished if t.state == TrialState.FAIL]
+    rate = len(failed) / len(finished)
+    if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:
+        last = failed[-1].user_attrs.get("reason", "")
+        raise TooManyFailures(
+            f"{len(failed)} of {len(finished)} configurations failed, more than "
+            f"worker.max_failure_rate={plan.worker.max_failure_rate:g} allows; the last: {last}; "
+            "hint: tuner train with its overrides shows the whole traceback"
+        )
