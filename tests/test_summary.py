@@ -7,10 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from samples import START, add, full_study, new_study
 
+from tests.samples import START, add, full_study, new_study
 from tuner.errors import TunerError
-from tuner.report.summary import best, summarise
+from tuner.report.summary import best_of, summarise
 
 C, P, F, R, W = (
     TrialState.COMPLETE,
@@ -71,7 +71,7 @@ def test_best_is_plain_data_with_paths_for_names(tmp_path: Path) -> None:
     params = {"optimizer": "sgd", "optimizer.lr@sgd": 0.1}
     overrides = ["data=digits", "optimizer=sgd", "optimizer.lr=0.1", "seed=3"]
     add(study, C, [0.9], params=params, overrides=overrides, metrics={"val_accuracy": 0.9})
-    assert best(summarise(study)) == {
+    assert best_of(summarise(study)) == {
         "number": 0,
         "value": 0.9,
         "params": {"optimizer": "sgd", "optimizer.lr": 0.1},
@@ -85,7 +85,7 @@ def test_best_without_a_completed_configuration_says_what_there_is(tmp_path: Pat
     add(study, F, [])
     add(study, P, [0.5])
     with pytest.raises(TunerError, match="got 1 pruned, 1 failed"):
-        best(summarise(study))
+        best_of(summarise(study))
 
 
 def test_what_pruning_saved(tmp_path: Path) -> None:
@@ -133,6 +133,24 @@ def test_failures_are_grouped_by_reason_largest_first(tmp_path: Path) -> None:
     }
     assert next(iter(groups)) == "diverged"
     assert groups["ValueError: a"][0].traceback == "Traceback …"
+
+
+def test_reasons_that_differ_in_numbers_alone_are_one_group(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for reason in ("diverged: loss is nan at step 3", "diverged: loss is nan at step 12", "other"):
+        add(study, P, [0.1], reason=reason)
+    groups = summarise(study).failures
+    assert [len(rows) for rows in groups.values()] == [2, 1]
+    assert next(iter(groups)) == "diverged: loss is nan at step 3"
+
+
+def test_a_failed_attempt_marked_for_another_is_queued(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    study.ask()
+    trial = study.ask()
+    study._storage.set_trial_system_attr(trial._trial_id, "tuner:requeue", {"reason": "SIGTERM"})
+    study.tell(trial, state=F)
+    assert [row.state for row in summarise(study).rows] == ["running", "queued"]
 
 
 def test_infinite_values_rank_and_nan_is_last(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The view of a running study: calm on a terminal, plain lines anywhere else."""
 
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
+from logging import StreamHandler
 
 from optuna.exceptions import OptunaError
 from rich.console import Console, Group, RenderableType
@@ -13,8 +14,10 @@ from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.errors import TunerError
+from tuner.log import log
+from tuner.report.lines import Lines, best_line, settings
 from tuner.report.summary import Row, Summary
-from tuner.report.wording import duration, metric, plain, word
+from tuner.report.wording import duration, metric, plain
 
 PAUSE = 0.2  # between two questions whether the workers still run
 COLOURS = {
@@ -41,7 +44,7 @@ def follow(
     time.  While the database cannot be read the last picture stays.
     """
     live = is_live(console)
-    view = _Screen(console, n_trials, epochs) if live else _Lines(console, n_trials)
+    view = _Screen(console, n_trials, epochs) if live else Lines(console, n_trials)
     due = 0.0
     with view:
         while running():
@@ -54,7 +57,7 @@ def follow(
         _look(snapshot, view)
 
 
-def _look(snapshot: Callable[[], Summary], view: "_Screen | _Lines") -> None:
+def _look(snapshot: Callable[[], Summary], view: "_Screen | Lines") -> None:
     try:
         summary = snapshot()
     except (SQLAlchemyError, OptunaError, TunerError) as error:
@@ -69,42 +72,6 @@ def is_live(console: Console) -> bool:
     return bool(isatty()) and not console.is_dumb_terminal
 
 
-class _Lines:
-    """One line for every configuration that ends."""
-
-    def __init__(self, console: Console, n_trials: int) -> None:
-        self.console = console
-        self.n_trials = n_trials
-        self.told: set[tuple[int, int]] | None = None
-        self.lost = False
-
-    def __enter__(self) -> "_Lines":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, summary: Summary) -> None:
-        self.lost = False
-        over = [row for row in summary.rows if row.over]
-        if self.told is None:
-            self.told = {_attempt(row) for row in over}
-            if over:
-                self._say(f"{len(over)} of {self.n_trials} finished before; {_best(summary)}")
-        ended = [row for row in over if _attempt(row) not in self.told]
-        for row in sorted(ended, key=lambda row: (row.finished is None, row.finished, row.number)):
-            self.told.add(_attempt(row))
-            self._say(_line(row, summary))
-
-    def away(self, reason: str) -> None:
-        if not self.lost:
-            self._say(f"the study cannot be read for now: {reason}")
-        self.lost = True
-
-    def _say(self, line: str) -> None:
-        self.console.print(Text(line), soft_wrap=True)
-
-
 class _Screen:
     """A view redrawn in place; it leaves its last picture behind."""
 
@@ -117,11 +84,21 @@ class _Screen:
         self.live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
 
     def __enter__(self) -> "_Screen":
-        self.live.__enter__()
+        before = sys.stderr
+        self.live.start()
+        # Live prints what is written to its own stderr above the picture; what is logged to the
+        # one before would tear it.
+        for handler in log.handlers:
+            if isinstance(handler, StreamHandler) and handler.stream is before:
+                handler.setStream(sys.stderr)
         return self
 
     def __exit__(self, *details: object) -> None:
+        above = sys.stderr
         self.live.stop()
+        for handler in log.handlers:
+            if isinstance(handler, StreamHandler) and handler.stream is above:
+                handler.setStream(sys.stderr)
 
     def show(self, summary: Summary) -> None:
         self.last = summary
@@ -146,7 +123,7 @@ class _Screen:
                 summary, self.n_trials, elapsed, remaining(summary, self.n_trials, self.epochs)
             ),
             _counts(summary),
-            Text(_best(summary), no_wrap=True, overflow="ellipsis"),
+            Text(best_line(summary), no_wrap=True, overflow="ellipsis"),
         ]
         if active:
             shown += [Text(), _running(active[:rows], summary, self.epochs)]
@@ -184,13 +161,6 @@ def _counts(summary: Summary) -> Text:
     return Text("  ").join(Text(part, style) for part, style in parts) or Text("starting", "dim")
 
 
-def _best(summary: Summary) -> str:
-    row = summary.best
-    if row is None:
-        return "best: none yet"
-    return f"best {metric(row.value)} (#{row.number}) {settings(row)}"
-
-
 def _running(rows: Iterable[Row], summary: Summary, epochs: int | None) -> Table:
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     grid.add_column("#", justify="right")
@@ -219,28 +189,3 @@ def table(summary: Summary, top: int = 10) -> Table:
         cells = (str(row.epoch or ""), duration(row.seconds), settings(row))
         grid.add_row(f"{row.number}", Text(metric(row.value)), *(Text(cell) for cell in cells))
     return grid
-
-
-def settings(row: Row) -> str:
-    """The parameters in one line, without their groups where that leaves them distinct."""
-    leaves = Counter(key.rpartition(".")[2] for key in row.settings)
-    parts = []
-    for key, value in row.settings.items():
-        leaf = key.rpartition(".")[2]
-        parts.append(f"{leaf if leaves[leaf] == 1 else key}={word(value)}")
-    return plain(" ".join(parts))
-
-
-def _line(row: Row, summary: Summary) -> str:
-    value = row.latest if row.value is None else row.value
-    parts = [f"#{row.number} {row.state}", metric(value), plain(row.reason or "")]
-    parts += [f"epoch {row.epoch}" if row.epoch else "", f"in {duration(row.seconds)}"]
-    best = summary.best
-    parts.append(
-        "best" if best is row else f"best {metric(best.value)} (#{best.number})" if best else ""
-    )
-    return "  ".join(part for part in parts if part)
-
-
-def _attempt(row: Row) -> tuple[int, int]:
-    return row.number, row.attempts

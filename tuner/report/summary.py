@@ -6,6 +6,7 @@ state, value and curve are the last attempt's (a retry inherits the curve).
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,12 +143,17 @@ class Summary:
 
     @property
     def failures(self) -> dict[str, list[Row]]:
-        """Configurations that failed, and those pruned with a reason, grouped; largest first."""
+        """Configurations that failed, and those pruned with a reason, by reason; largest first.
+
+        Reasons that differ in their numbers alone (a step, a size) are one group, named by the
+        first.
+        """
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
             if row.state == "failed" or (row.state == "pruned" and row.reason):
-                groups[row.reason or "unknown"].append(row)
-        return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+                groups[re.sub(r"\d[\d.]*", "0", row.reason or "unknown")].append(row)
+        largest = sorted(groups.values(), key=lambda rows: -len(rows))
+        return {rows[0].reason or "unknown": rows for rows in largest}
 
     def loss(self, value: float | None) -> float:
         """``value`` turned so that smaller is better; missing and NaN are worst."""
@@ -179,7 +185,7 @@ def summarise(study: Study, *, now: datetime | None = None) -> Summary:
     )
 
 
-def best(summary: Summary) -> dict[str, Any]:
+def best_of(summary: Summary) -> dict[str, Any]:
     """The winner as plain data: number, value, params, overrides, metrics.
 
     Raises TunerError when no configuration is complete.

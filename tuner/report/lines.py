@@ -1,0 +1,78 @@
+"""A study told in lines: for a log file, and for the parts of the view that are text."""
+
+from collections import Counter
+
+from rich.console import Console
+from rich.text import Text
+
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import duration, metric, plain, word
+
+
+class Lines:
+    """One line for every configuration that ends."""
+
+    def __init__(self, console: Console, n_trials: int) -> None:
+        self.console = console
+        self.n_trials = n_trials
+        self.told: set[tuple[int, int]] | None = None
+        self.lost = False
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, summary: Summary) -> None:
+        self.lost = False
+        over = [row for row in summary.rows if row.over]
+        if self.told is None:
+            self.told = {_attempt(row) for row in over}
+            if over:
+                self._say(f"{len(over)} of {self.n_trials} finished before; {best_line(summary)}")
+        ended = [row for row in over if _attempt(row) not in self.told]
+        for row in sorted(ended, key=lambda row: (row.finished is None, row.finished, row.number)):
+            self.told.add(_attempt(row))
+            self._say(_line(row, summary))
+
+    def away(self, reason: str) -> None:
+        if not self.lost:
+            self._say(f"the study cannot be read for now: {reason}")
+        self.lost = True
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
+
+
+def best_line(summary: Summary) -> str:
+    """The best configuration so far, in one line."""
+    row = summary.best
+    if row is None:
+        return "best: none yet"
+    return f"best {metric(row.value)} (#{row.number}) {settings(row)}"
+
+
+def settings(row: Row) -> str:
+    """The parameters in one line, without their groups where that leaves them distinct."""
+    leaves = Counter(key.rpartition(".")[2] for key in row.settings)
+    parts = []
+    for key, value in row.settings.items():
+        leaf = key.rpartition(".")[2]
+        parts.append(f"{leaf if leaves[leaf] == 1 else key}={word(value)}")
+    return plain(" ".join(parts))
+
+
+def _line(row: Row, summary: Summary) -> str:
+    value = row.latest if row.value is None else row.value
+    parts = [f"#{row.number} {row.state}", metric(value), plain(row.reason or "")]
+    parts += [f"epoch {row.epoch}" if row.epoch else "", f"in {duration(row.seconds)}"]
+    best = summary.best
+    parts.append(
+        "best" if best is row else f"best {metric(best.value)} (#{best.number})" if best else ""
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def _attempt(row: Row) -> tuple[int, int]:
+    return row.number, row.attempts
