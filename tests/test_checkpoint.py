@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 import torch
-from recipes import CPU, MODEL, settings
 
+from tests.recipes import CPU, MODEL, settings
 from tuner.errors import ConfigError
 from tuner.train import checkpoint
 from tuner.train.augment import Augment

@@ -1,9 +1,9 @@
 import functools
 
 import pytest
-import recipes
 import torch
 
+from tests import recipes
 from tuner.train import hardware, optim
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy

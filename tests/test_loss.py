@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from recipes import LOSS
 from torch import nn
 
+from tests.recipes import LOSS
 from tuner.errors import ConfigError
 from tuner.train.loss import CrossEntropy, Loss, MeanSquaredError
 

@@ -1,10 +1,11 @@
 import functools
+import itertools
 
 import pytest
 import torch
-from recipes import network
 from torch.optim import lr_scheduler
 
+from tests.recipes import network
 from tuner.train import optim
 
 STEPS = 60
@@ -48,7 +49,7 @@ def test_onecycle_goes_through_its_three_points_without_a_jump():
     assert schedule(0.65) == pytest.approx((1 + 1e-4) / 2)
     assert schedule(1.0) == pytest.approx(1e-4)
     curve = [schedule(step / 1000) for step in range(1001)]
-    assert max(abs(a - b) for a, b in zip(curve, curve[1:], strict=False)) < 0.006
+    assert max(abs(a - b) for a, b in itertools.pairwise(curve)) < 0.006
 
 
 def test_onecycle_without_warm_up_starts_at_the_top():

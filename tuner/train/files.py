@@ -63,7 +63,9 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
     if path is None:
         raise TunerError(f"{directory / name}[.gz] is missing beside its images (hint: data.root)")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        packed = path.read_bytes()
+        # A bytearray, for the array over it to be writable, as torch wants it.
+        content = bytearray(gzip.decompress(packed) if path.suffix == ".gz" else packed)
         if content[:3] != b"\0\0\x08":
             raise ValueError("it does not begin with 0, 0, 8")
         header = 4 + 4 * content[3]
@@ -91,7 +93,8 @@ def _fetch(kind: Any, directory: Path, train: bool) -> Any:
             return kind(directory, train=train, download=True)
     except (OSError, RuntimeError) as error:
         raise TunerError(
-            f"{kind.__name__} is not in data.root={directory} and could not be fetched: {error}"
+            f"{kind.__name__} is not in data.root={directory} and could not be fetched:"
+            f" {str(error).strip()}"
             " (hint: data.root=DIR where its files lie, or a machine that reaches the internet)"
         ) from error
 

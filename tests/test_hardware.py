@@ -1,0 +1,47 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.recipes import CPU
+from tuner.train import hardware
+
+
+def streams(seed: int, epoch: int) -> tuple[float, ...]:
+    generator = hardware.reseed(seed, epoch, CPU)
+    own = torch.rand(1, generator=generator).item()
+    return random.random(), np.random.rand(), torch.rand(1).item(), own
+
+
+def test_every_stream_starts_from_seed_and_epoch():
+    first = streams(1, 2)
+    assert first == streams(1, 2)
+    others = [streams(1, 3), streams(2, 2), streams(12, 0), streams(1, 20), streams(-1, 2)]
+    for other in others:
+        assert all(a != b for a, b in zip(first, other, strict=True))
+    assert len(set(first)) == 4, "the order of the images must not follow dropout"
+
+
+def test_the_device_is_the_one_that_was_pinned_or_one_that_exists():
+    assert hardware.choose("cpu") == CPU
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert hardware.choose(None).type == expected
+
+
+def test_a_run_uses_its_own_number_of_threads():
+    before = torch.get_num_threads()
+    try:
+        hardware.configure(CPU, threads=2, deterministic=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16)],
+)
+def test_a_cpu_computes_in_bf16_only_when_told_to(precision, dtype):
+    with hardware.autocast(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
