@@ -58,9 +58,10 @@ def add(
 ) -> None:
     """Add one trial whose epochs reported ``curve``, ``start`` seconds after START."""
     params = params or {}
+    valued = state in {TrialState.COMPLETE, TrialState.PRUNED} and curve and curve[-1] == curve[-1]
     trial = optuna.create_trial(
         state=state,
-        value=curve[-1] if state in {TrialState.COMPLETE, TrialState.PRUNED} and curve else None,
+        value=curve[-1] if valued else None,
         params=params,
         distributions={name: SPACE[name] for name in params},
         intermediate_values=dict(enumerate(curve, start=1)),

@@ -96,11 +96,11 @@ def _guarded(application: "WSGIApplication") -> "WSGIApplication":
 
     def guard(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "localhost").rpartition(":")
-        name = (host[0] if host[1] and host[2].isdigit() else "".join(host)).strip("[]")
+        name = (host[0] if host[1] and host[2].isdigit() else "".join(host)).strip("[]").lower()
         if name not in {"localhost", "127.0.0.1", "::1", environ["SERVER_NAME"]}:
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"tuner dashboard answers to localhost alone\n"]
-        # Dashboards read it without asking whether it is there; some clients leave it out.
+        # optuna-dashboard takes it for granted; some clients leave it out.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:

@@ -50,7 +50,7 @@ def best_line(summary: Summary) -> str:
     row = summary.best
     if row is None:
         return "best: none yet"
-    return f"best {metric(row.value)} (#{row.number}) {settings(row)}"
+    return f"best {metric(row.value)} (#{row.number}) {settings(row)}".rstrip()
 
 
 def settings(row: Row) -> str:

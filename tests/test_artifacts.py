@@ -1,0 +1,128 @@
+"""What a trial leaves can be read by optuna-dashboard and by Optuna."""
+
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna import Study, Trial
+from optuna.artifacts import download_artifact, get_all_artifact_meta
+
+from tests.samples import new_study
+from tuner.artifacts import attach, command_note, open_store, save_note
+
+OVERRIDES = ["optimizer=sgd", "optimizer.lr=0.1", "data.root=/my data"]
+
+
+def running(study: Study, directory: Path) -> tuple[Trial, Path]:
+    """A trial with three epochs reported and one file of the objective's."""
+    trial = study.ask()
+    trial.set_user_attr("overrides", OVERRIDES)
+    for epoch in (1, 2, 3):
+        trial.report(epoch / 4, epoch)
+    run_dir = directory / "trials" / "a 0"
+    (run_dir / "artifacts").mkdir(parents=True)
+    (run_dir / "artifacts" / "confusion.svg").write_text("<svg/>")
+    return trial, run_dir
+
+
+def test_files_and_curve_are_uploaded_for_the_dashboard(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    store = open_store(tmp_path / "artifacts")
+    trial, run_dir = running(study, tmp_path)
+    (run_dir / "artifacts" / ".draft").write_text("")
+    (run_dir / "artifacts" / "folder").mkdir()
+    attach(study, trial, run_dir, store)
+    study.tell(trial, 0.75)
+    metas = get_all_artifact_meta(study_or_trial=study.trials[0], storage=study._storage)
+    assert {meta.filename: meta.mimetype for meta in metas} == {
+        "confusion.svg": "image/svg+xml",
+        "learning_curve.svg": "image/svg+xml",
+    }
+    (curve,) = [meta for meta in metas if meta.filename == "learning_curve.svg"]
+    copy = tmp_path / "copy.svg"
+    download_artifact(artifact_id=curve.artifact_id, file_path=str(copy), artifact_store=store)
+    assert copy.read_text().count("<circle") == 3
+    assert "val_accuracy" in copy.read_text()
+
+
+def test_the_dashboard_reads_the_note(tmp_path: Path) -> None:
+    from optuna_dashboard import get_note
+
+    study = new_study(tmp_path)
+    trial, run_dir = running(study, tmp_path)
+    attach(study, trial, run_dir, open_store(tmp_path / "artifacts"))
+    line = "tuner train optimizer=sgd optimizer.lr=0.1 'data.root=/my data'"
+    assert get_note(trial) == f"```sh\n{line}\n```\n"
+
+
+def test_a_long_note_is_kept_whole(tmp_path: Path) -> None:
+    from optuna_dashboard import get_note
+
+    study = new_study(tmp_path)
+    trial = study.ask()
+    body = "".join(f"{k}," for k in range(2000))
+    save_note(study, trial, body)
+    assert get_note(trial) == body
+
+
+def test_backticks_do_not_end_the_note() -> None:
+    assert command_note(["a=````b"]).startswith("`````sh\n")
+
+
+def test_a_retry_replaces_what_the_attempt_before_it_uploaded(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    store = open_store(tmp_path / "artifacts")
+    trial, run_dir = running(study, tmp_path)
+    attach(study, trial, run_dir, store)
+    frozen = study._storage.get_trial(trial._trial_id)
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    study.add_trial(
+        optuna.create_trial(
+            state=optuna.trial.TrialState.WAITING,
+            user_attrs=frozen.user_attrs,
+            system_attrs={**frozen.system_attrs, "failed_trial": 0},
+            intermediate_values=frozen.intermediate_values,
+        )
+    )
+    again = study.ask()
+    again.report(0.9, 4)
+    attach(study, again, run_dir, store)
+    metas = get_all_artifact_meta(study_or_trial=again)
+    assert sorted(meta.filename for meta in metas) == ["confusion.svg", "learning_curve.svg"]
+    curve = next(meta.artifact_id for meta in metas if "curve" in meta.filename)
+    drawn = (tmp_path / "artifacts" / curve).read_text()
+    assert drawn.count("<circle") == 4
+    assert "Configuration 0" in drawn
+
+
+def test_a_trial_that_left_nothing_is_no_error(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    trial = study.ask()
+    attach(study, trial, tmp_path / "absent", open_store(tmp_path / "artifacts"))
+    assert get_all_artifact_meta(study_or_trial=trial) == []
+    assert not (tmp_path / "absent").exists()
+
+
+def test_attaching_is_cheap_in_a_study_with_many_notes(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    storage, study_id = study._storage, study._study_id
+    for k in range(300):
+        storage.set_study_system_attr(study_id, f"dashboard:{k + 10**6}:note_str:0", "x" * 2000)
+    store = open_store(tmp_path / "artifacts")
+    took = []
+    for k in range(5):
+        trial, run_dir = running(study, tmp_path / str(k))
+        began = time.perf_counter()
+        attach(study, trial, run_dir, store)
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[2] < 0.05
+
+
+@pytest.mark.parametrize("module", ["optuna_dashboard", "plotly", "rich"])
+def test_workers_do_not_pay_for_the_report(module: str) -> None:
+    import subprocess
+    import sys
+
+    code = f"import sys, tuner.artifacts; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

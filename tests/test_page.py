@@ -1,0 +1,205 @@
+"""The page opens offline, is well-formed, says what the study is, and runs nothing foreign."""
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna import Study
+from optuna.trial import TrialState
+
+from tests.samples import HOSTILE, add, full_study, new_study
+from tuner.report.page import write_page
+
+VOID = {"meta", "br", "img"}
+C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
+
+
+class Reader(HTMLParser):
+    """Text, tags and scripts of a page; fails on tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif not self.open or self.open[-1] != "style":
+            self.text += data
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return dict(json.loads(self.scripts[0]))
+
+
+def read(study: Study, directory: Path) -> Reader:
+    return Reader(write_page(study, directory / "out" / "report.html").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    directory = tmp_path_factory.mktemp("page")
+    return read(full_study(directory), directory)
+
+
+def test_every_figure_has_its_element(full: Reader) -> None:
+    ids = {attrs.get("id") for tag, attrs in full.tags if tag == "div"} - {None}
+    assert ids == set(full.figures)
+    assert {"plot-history", "plot-curves", "plot-importances", "plot-parallel"} < ids
+
+
+def test_nothing_is_fetched(full: Reader) -> None:
+    for tag, attrs in full.tags:
+        assert tag not in {"link", "img", "iframe"}
+        assert "src" not in attrs
+    (policy,) = [a["content"] for _, a in full.tags if a.get("http-equiv")]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_policy_allows_exactly_our_scripts(full: Reader) -> None:
+    (policy,) = [a["content"] for _, a in full.tags if a.get("http-equiv")]
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy or ""))
+    run = {
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in full.scripts[1:]
+    }
+    assert run == allowed
+    assert len(run) == 2
+    assert "unsafe-eval" not in str(policy)
+
+
+def test_it_says_what_was_found(full: Reader) -> None:
+    for part in ("digits", "val_accuracy", "optimizer.lr@sgd", "optimizer=sgd"):
+        assert part in full.text
+    assert "worker lost" not in full.text  # that attempt was retried, and completed
+    assert "1 × ValueError: bad shape" in full.text  # noqa: RUF001
+    assert "1 × diverged" in full.text  # noqa: RUF001
+    assert "pruning saved" in full.text
+
+
+def test_the_winner_can_be_pasted(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    overrides = ["data.root=/my data/$HOME", "model='cnn'", "seed=3", "storage.url=sqlite:///x.db"]
+    add(study, C, [0.9], overrides=overrides)
+    text = read(study, tmp_path).text
+    (line,) = [line for line in text.splitlines() if "tuner train" in line]
+    assert shlex.split(line[line.index("tuner train") :]) == ["tuner", "train", *overrides[:3]]
+
+
+def test_storage_urls_are_never_shown(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    url = "postgresql+psycopg://me:secret@host/db"
+    study.set_user_attr("config", f"storage:\n  url: {url}\n")
+    study.set_user_attr("overrides", [f"storage.url={url}", "data=digits"])
+    add(study, F, [], reason=f"cannot reach {url}", traceback=f"raise X('{url}')", overrides=[url])
+    html = write_page(study, tmp_path / "r.html").read_text("utf-8")
+    assert "secret" not in html
+    assert "data=digits" in html
+
+
+def empty(study: Study) -> None:
+    pass
+
+
+def all_failed(study: Study) -> None:
+    for _ in range(3):
+        add(study, F, [], reason="ValueError: no")
+
+
+def one_complete(study: Study) -> None:
+    add(study, C, [0.5], params={"optimizer": "sgd", "optimizer.lr@sgd": 0.1})
+
+
+def without_curves(study: Study) -> None:
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+
+
+def not_finite(study: Study) -> None:
+    add(study, C, [float("inf")], params={"loss.weights": None})
+    add(study, P, [float("nan")], params={"loss.weights": "balanced"}, metrics={"a": float("nan")})
+    add(study, R, [])
+
+
+@pytest.mark.parametrize("make", [empty, all_failed, one_complete, without_curves, not_finite])
+def test_odd_studies_have_a_page(tmp_path: Path, make: Any) -> None:
+    study = new_study(tmp_path)
+    make(study)
+    page = read(study, tmp_path)
+    assert "Importances need" in page.text
+    assert bool(page.figures) == bool(len(page.scripts) > 1)  # plotly.js only where it draws
+
+
+def test_a_study_not_made_by_tuner_has_a_page(tmp_path: Path) -> None:
+    import optuna
+
+    study = optuna.create_study(study_name="foreign")
+    study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_int("n", 1, 3), n_trials=12)
+    page = read(study, tmp_path)
+    assert "FloatDistribution" in page.text
+    assert "plot-importances" in page.figures
+
+
+def hostile_study(directory: Path) -> Study:
+    study = new_study(directory, HOSTILE)
+    for key in ("metric", "config", "git_commit", "seed"):
+        study.set_user_attr(key, HOSTILE)
+    study.set_user_attr("overrides", [HOSTILE])
+    study.set_user_attr("versions", {HOSTILE: HOSTILE})
+    study.set_user_attr("space", [{"name": HOSTILE, "distribution": HOSTILE, "condition": HOSTILE}])
+    study.optimize(
+        lambda trial: float(len(trial.suggest_categorical(HOSTILE, [HOSTILE, HOSTILE + "2"]))),
+        n_trials=12,
+    )
+    add(study, C, [90.0, 99.0], overrides=[HOSTILE], metrics={HOSTILE: 1.0})
+    add(study, F, [0.1], reason=HOSTILE, traceback=HOSTILE)
+    return study
+
+
+def test_hostile_strings_stay_text(tmp_path: Path) -> None:
+    page = read(hostile_study(tmp_path), tmp_path)
+    assert [tag for tag, _ in page.tags if tag == "script"] == ["script"] * 3
+    assert not [tag for tag, attrs in page.tags if tag == "img" or "onerror" in attrs]
+    assert page.text.count(HOSTILE) >= 8
+    assert HOSTILE not in json.dumps(page.figures, ensure_ascii=False)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_browser_draws_it_and_runs_no_hostile_script(tmp_path: Path) -> None:
+    page = write_page(hostile_study(tmp_path), tmp_path / "report.html")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
+    command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
+    command += ["--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", "--enable-logging=stderr", "--v=0"]
+    done = subprocess.run(
+        [*command, page.as_uri()], capture_output=True, text=True, timeout=90, check=True
+    )
+    assert done.stdout.count('class="main-svg"') >= 6  # two or three a figure
+    assert "<script>window.owned" not in done.stdout
+    assert "<img" not in done.stdout
+    assert "Refused" not in done.stderr
+    assert "Error" not in "".join(re.findall(r"CONSOLE.*", done.stderr))

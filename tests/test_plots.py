@@ -1,0 +1,166 @@
+"""Figures are valid plotly figures for every shape of study, and show what they say."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from optuna.trial import TrialState
+
+from tests.samples import HOSTILE, add, full_study, new_study
+from tuner.report.parallel import parallel
+from tuner.report.parameters import importances, slices
+from tuner.report.plots import MAX_CURVES, curves, curves_shown, history, robust_range
+from tuner.report.summary import Summary, summarise
+
+C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return full_study(tmp_path_factory.mktemp("full"), 40)
+
+
+@pytest.fixture(scope="module")
+def summary(full: Any) -> Summary:
+    return summarise(full)
+
+
+def named(shape: Any, name: str) -> dict[str, Any]:
+    (trace,) = [trace for trace in shape["data"] if trace["name"] == name]
+    return dict(trace)
+
+
+def test_every_figure_is_one_that_plotly_accepts(full: Any, summary: Summary) -> None:
+    shapes = [history(summary), curves(summary), importances(full, summary), parallel(summary)]
+    for shape in [*shapes, *slices(summary).values()]:
+        assert isinstance(shape, dict)
+        go.Figure(shape)  # raises on a property that plotly.js does not know
+
+
+def test_history_improves_monotonically_and_leaves_out_the_diverged(summary: Summary) -> None:
+    shape = history(summary)
+    line = named(shape, "best so far")["y"]
+    assert line == sorted(line)
+    assert summary.best is not None
+    assert line[-1] == summary.best.value
+    pruned = [row.number for row in summary.rows if row.state == "pruned" and not row.reason]
+    assert named(shape, "pruned")["x"] == pruned
+
+
+def test_history_falls_when_lower_is_better(tmp_path: Path) -> None:
+    study = new_study(tmp_path, direction="minimize")
+    for value in (0.5, 0.7, 0.2):
+        add(study, C, [value])
+    assert named(history(summarise(study)), "best so far")["y"] == [0.5, 0.2, 0.2]
+
+
+def test_curves_are_coloured_by_fate_with_gaps_between(summary: Summary) -> None:
+    shape = curves(summary)
+    assert isinstance(shape, dict)
+    assert [trace["name"] for trace in shape["data"]] == ["pruned", "running", "complete", "best"]
+    assert len({trace["line"]["color"] for trace in shape["data"]}) == 4
+    complete = named(shape, "complete")
+    assert complete["x"].count(None) == summary.counts["complete"] - 1
+    best = named(shape, "best")
+    assert summary.best is not None
+    assert best["y"][:-1] == list(summary.best.curve.values())
+
+
+def test_a_curve_with_nan_and_one_epoch_are_drawn(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, P, [0.3, math.inf, 0.5])
+    assert named(curves(summarise(study)), "pruned")["y"] == [0.3, None, 0.5, None]
+    other = new_study(tmp_path, "other")
+    add(other, P, [0.3])
+    assert named(curves(summarise(other)), "pruned")["mode"] == "markers"
+
+
+def test_of_many_curves_the_best_are_kept(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for number in range(5):
+        add(study, C, [number / 10])
+    few = summarise(study)
+    rows = [row for _ in range(200) for row in few.rows]
+    many = Summary(**{**vars(few), "rows": [
+        type(row)(**{**vars(row), "number": k}) for k, row in enumerate(rows)
+    ]})  # fmt: skip
+    shown = curves_shown(many)
+    assert len(shown) <= MAX_CURVES
+    assert set(row.number for row in many.ranking[: MAX_CURVES // 4]) <= {r.number for r in shown}
+
+
+def test_too_few_for_importances_is_a_note(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    assert "there are 0" in str(importances(study, summarise(study)))
+
+
+@pytest.mark.parametrize("case", ["one value each", "same score", "no parameters"])
+def test_importances_without_an_answer_are_a_note(tmp_path: Path, case: str) -> None:
+    study = new_study(tmp_path)
+    for k in range(12):
+        params = {"no parameters": {}, "one value each": {"model.width": 32}}.get(
+            case, {"model.width": 20 + k}
+        )
+        add(study, C, [0.5 if case == "same score" else k / 20], params=params)
+    assert isinstance(importances(study, summarise(study)), str)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_importances_find_the_parameter_that_matters(tmp_path: Path, direction: str) -> None:
+    study = new_study(tmp_path, direction=direction)
+    for k in range(60):
+        params = {"model.width": 16 + k, "model.norm": k % 2 == 0, "model.layers": 3}
+        add(study, C, [k / 60], params=params)
+    shape = importances(study, summarise(study))
+    assert isinstance(shape, dict)
+    assert shape["data"][0]["y"][-1] == "model.width"
+    assert "model.layers" not in shape["data"][0]["y"]
+    assert sum(shape["data"][0]["x"]) == pytest.approx(1)
+
+
+def test_parallel_merges_branches_and_places_what_is_not_set(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, C, [0.1], params={"optimizer": "sgd", "optimizer.lr@sgd": 0.1})
+    add(study, C, [0.2], params={"optimizer": "adamw", "optimizer.lr@adamw": 0.001})
+    add(study, C, [0.3], params={"model.norm": True, "loss.weights": None})
+    add(study, C, [0.4], params={"model.norm": False, "loss.weights": "balanced"})
+    shape = parallel(summarise(study))
+    assert isinstance(shape, dict)
+    titles = [note["text"] for note in shape["layout"]["annotations"] if "<b>" in note["text"]]
+    assert titles == [
+        "<b>optimizer</b>", "<b>lr</b><br>optimizer", "<b>norm</b><br>model",
+        "<b>weights</b><br>loss", "<b>val_accuracy</b>",
+    ]  # fmt: skip
+    words = {note["text"] for note in shape["layout"]["annotations"]}
+    assert {"null", "balanced", "true", "false", "not set", "0.01"} <= words
+    best = shape["data"][-1]
+    assert best["y"] == [-0.12, -0.12, 0.0, 0.0, 1.0, None]
+
+
+def test_slices_use_the_scale_of_the_distribution(summary: Summary) -> None:
+    shapes = slices(summary)
+    assert "model.layers" not in shapes  # it took one value
+    kinds = {name: shape["layout"]["xaxis"]["type"] for name, shape in shapes.items()}
+    assert kinds["model.width"] == kinds["optimizer.lr@sgd"] == "log"
+    assert kinds["model.norm"] == kinds["loss.weights"] == "category"
+    shown = [x for trace in shapes["loss.weights"]["data"] for x in trace["x"]]
+    assert set(shown) == {"null", "balanced"}
+
+
+def test_strings_are_escaped_for_plotly(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    study.set_user_attr("metric", HOSTILE)
+    add(study, C, [0.1], params={"optimizer": "sgd"})
+    assert "<script" not in str(history(summarise(study)))
+
+
+def test_an_outlier_does_not_set_the_range() -> None:
+    values = [0.5, 0.52, 0.53, 0.55, 0.56, 0.58, 0.6, 0.61, 1e9]
+    found = robust_range(values)
+    assert found is not None
+    assert found[0] < 0.5
+    assert 0.61 < found[1] < 1
+    assert robust_range([1.0] * 20) is None
+    assert robust_range([]) is None
