@@ -64,8 +64,8 @@ def run_final(
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise TunerError(
-            f"final.seeds: must be one or more different seeds, got {list(seeds)}\n"
-            "hint: final.seeds=[0,1,2]"
+            f"final.seeds: needs one seed or more, all different, got {list(seeds)}\n"
+            "hint: final.seeds=3"
         )
     kept = [item for item in overrides if not item.startswith("seed=")]
     common = [*kept, *final_overrides]

@@ -53,9 +53,11 @@ def page(study: Study, summary: Summary) -> str:
 def _head(summary: Summary) -> str:
     aim = "highest" if summary.maximize else "lowest"
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    rate = f"{summary.hourly:.3g}" if summary.hourly else "-"
     tiles = [(str(n), state) for state, n in summary.counts.items() if n]
-    tiles += [(duration(summary.wall), "at work"), (rate, "configurations an hour")]
+    tiles += [(duration(summary.wall), "at work")]
+    if summary.hourly:
+        rate = f"{summary.hourly:.{0 if summary.hourly >= 10 else 1}f}"
+        tiles += [(rate, "configurations an hour")]
     tiles += [(str(summary.epochs), "epochs run")] if summary.epochs else []
     tiles += [(percent(summary.share_saved), "of epochs saved")] if summary.epochs_saved else []
     shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)

@@ -42,6 +42,8 @@ def importances(study: Study, summary: Summary) -> Figure | str:
         "y": [text(name) for name in names],
         "x": [shares[name] for name in names],
         "texttemplate": "%{x:.0%}",
+        "textangle": 0,
+        "cliponaxis": False,
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
         "marker": {"color": COLOURS["complete"]},
     }

@@ -115,7 +115,7 @@ def _lines(fate: str, rows: Sequence[Row]) -> dict[str, Any]:
         "y": y,
         "text": text,
         "hovertemplate": "%{text}<br>epoch %{x}: %{y:.5g}<extra></extra>",
-        "opacity": 1 if fate in {"best", "running"} else 0.6,
+        "opacity": 1 if fate in {"best", "running"} else 0.75,
         "line": {"color": COLOURS[fate], "width": 3 if fate == "best" else 1.3},
         "marker": {"color": COLOURS[fate]},
     }
