@@ -1,5 +1,6 @@
 """What a trial leaves can be read by optuna-dashboard and by Optuna."""
 
+import shlex
 import time
 from pathlib import Path
 
@@ -52,8 +53,11 @@ def test_the_dashboard_reads_the_note(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     trial, run_dir = running(study, tmp_path)
     attach(study, trial, run_dir, open_store(tmp_path / "artifacts"))
-    line = "tuner train optimizer=sgd optimizer.lr=0.1 'data.root=/my data'"
-    assert get_note(trial) == f"```sh\n{line}\n```\n"
+    note = get_note(trial)
+    assert note.startswith("```sh\n")
+    assert note.endswith("\n```\n")
+    assert shlex.split(note[6:-5].replace("\\\n", "")) == ["tuner", "train", *OVERRIDES]
+    assert max(len(line) for line in note.splitlines()) < 40  # the dashboard does not wrap it
 
 
 def test_a_long_note_is_kept_whole(tmp_path: Path) -> None:

@@ -224,12 +224,14 @@ def test_time_left_counts_running_epochs(tmp_path: Path) -> None:
     assert remaining(summarise(new_study(tmp_path, "empty")), 3, 10) is None
 
 
-def test_the_table_is_ordered_and_short(tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=100)
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_table_is_ordered_with_a_line_each(tmp_path: Path, width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
     summary = summarise(full_study(tmp_path), now=NOW)
     console.print(table(summary, top=3))
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [int(line.split()[0]) for line in shown[1:]] == [
-        row.number for row in summary.ranking[:3]
+    assert [line.split()[:3] for line in shown[1:]] == [
+        [str(row.number), f"{row.value:.5g}", "10"] for row in summary.ranking[:3]
     ]
-    assert "lr=0.005 width=72" in shown[1]
+    assert "optimizer=sgd lr=0.005" in shown[1]
+    assert ("…" in shown[1]) == (width == 60)

@@ -136,7 +136,7 @@ def test_parallel_merges_branches_and_places_what_is_not_set(tmp_path: Path) -> 
     words = {note["text"] for note in shape["layout"]["annotations"]}
     assert {"null", "balanced", "true", "false", "not set", "0.01"} <= words
     best = shape["data"][-1]
-    assert best["y"] == [-0.12, -0.12, 0.0, 0.0, 1.0, None]
+    assert best["y"] == [-0.12, -0.12, 1.0, 1.0, 1.0, None]
 
 
 def test_slices_use_the_scale_of_the_distribution(summary: Summary) -> None:
@@ -147,6 +147,7 @@ def test_slices_use_the_scale_of_the_distribution(summary: Summary) -> None:
     assert kinds["model.norm"] == kinds["loss.weights"] == "category"
     shown = [x for trace in shapes["loss.weights"]["data"] for x in trace["x"]]
     assert set(shown) == {"null", "balanced"}
+    assert shapes["optimizer"]["layout"]["xaxis"]["categoryarray"] == ["sgd", "adamw"]
 
 
 def test_strings_are_escaped_for_plotly(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def attach(study: Study, trial: Trial, run_dir: Path, store: FileSystemArtifactS
 
 
 def command_note(overrides: Sequence[str]) -> str:
-    """The shell line that repeats a trial, as a Markdown code block."""
-    line = shlex.join(["tuner", "train", *overrides])
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    """The shell command that repeats a trial, as a Markdown code block, an override a line."""
+    command = " \\\n  ".join(["tuner train", *(shlex.quote(item) for item in overrides)])
+    longest = max((len(run) for run in re.findall("`+", command)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}sh\n{line}\n{fence}\n"
+    return f"{fence}sh\n{command}\n{fence}\n"
 
 
 def save_note(study: Study, trial: Trial, body: str) -> None:

@@ -180,12 +180,14 @@ def _running(rows: Iterable[Row], summary: Summary, epochs: int | None) -> Table
 
 
 def table(summary: Summary, top: int = 10) -> Table:
-    """The ``top`` completed configurations, best first."""
+    """The ``top`` completed configurations, best first, one line each."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("#", plain(summary.metric), "epochs", "time"):
         grid.add_column(title, justify="right", no_wrap=True)
-    grid.add_column("settings", overflow="fold")
+    grid.add_column("settings")
     for row in summary.ranking[:top]:
-        cells = (str(row.epoch or ""), duration(row.seconds), settings(row))
-        grid.add_row(f"{row.number}", Text(metric(row.value)), *(Text(cell) for cell in cells))
+        cells = (metric(row.value), str(row.epoch or ""), duration(row.seconds))
+        # Cut in the cell: a column that may not wrap would take its width from the numbers.
+        chosen = Text(settings(row), no_wrap=True, overflow="ellipsis")
+        grid.add_row(f"{row.number}", *(Text(cell) for cell in cells), chosen)
     return grid

@@ -63,8 +63,11 @@ def _axis(key: str, rows: Sequence[Row], summary: Summary) -> Axis | None:
     if len({word(value) for value in present}) < 2:
         return None
     kinds = [kind for name, kind in summary.space.items() if name.partition("@")[0] == key]
-    if any(isinstance(kind, CategoricalDistribution) for kind in kinds):
-        places, ticks = _categories(present)
+    choices = [
+        c for kind in kinds if isinstance(kind, CategoricalDistribution) for c in kind.choices
+    ]
+    if choices:
+        places, ticks = _categories(present, choices)
     else:
         log = any(getattr(kind, "log", False) for kind in kinds) and min(present) > 0
         places, ticks = _numbers(present, log=log)
@@ -74,8 +77,12 @@ def _axis(key: str, rows: Sequence[Row], summary: Summary) -> Axis | None:
     return Axis(key, [next(found) if key in row.settings else NOT_SET for row in rows], ticks)
 
 
-def _categories(values: Sequence[Any]) -> tuple[list[float], dict[float, str]]:
-    words = sorted({word(value) for value in values})
+def _categories(
+    values: Sequence[Any], choices: Sequence[Any]
+) -> tuple[list[float], dict[float, str]]:
+    """Heights and ticks of the choices that occur, in the order in which the space lists them."""
+    present = {word(value) for value in values}
+    words = [item for item in dict.fromkeys(map(word, [*choices, *values])) if item in present]
     heights = {item: index / (len(words) - 1) for index, item in enumerate(words)}
     return [heights[word(value)] for value in values], {at: item for item, at in heights.items()}
 

@@ -79,7 +79,10 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
     values = [row.value for row in rows if row.value is not None]
     shape = figure(traces, x=name, y="", y_range=robust_range(values), height=240, showlegend=False)
     log = getattr(kind, "log", False)
-    shape["layout"]["xaxis"]["type"] = "category" if nominal else "log" if log else "linear"
+    axis = shape["layout"]["xaxis"]
+    axis.update(type="category" if nominal else "log" if log else "linear", nticks=5, tickangle=0)
+    if isinstance(kind, CategoricalDistribution):
+        axis.update(categoryorder="array", categoryarray=[text(word(c)) for c in kind.choices])
     return shape
 
 
