@@ -1,6 +1,5 @@
 """A user's project in a temporary directory, and the real command line run in it."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
 
-from tuner import study
+from tuner import storage, study
 from tuner.config import Source
 
 OBJECTIVE = '''
@@ -36,7 +36,8 @@ def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,
             raise ValueError("a mistake in the objective")
         if fate == "memory":
             raise MemoryError("too large")
-        report(epoch, accuracy=float("nan") if fate == "diverge" else value * epoch / epochs, kind=1)
+        reached = float("nan") if fate == "diverge" else value * epoch / epochs
+        report(epoch, accuracy=reached, loss=1.0)
     return value
 '''
 
@@ -98,6 +99,23 @@ class Project:
         return [(name, int(epoch), int(pid)) for name, epoch, pid in parts]
 
 
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the connections of every storage that a test opens."""
+    opened = []
+    connect = storage.connect
+
+    def recorded(url: str) -> RDBStorage:
+        opened.append(connect(url))
+        return opened[-1]
+
+    monkeypatch.setattr(storage, "connect", recorded)
+    yield
+    for rdb in opened:
+        rdb.scoped_session.remove()
+        rdb.engine.dispose()
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     directory = tmp_path / "a project"
@@ -117,7 +135,3 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture(scope="session")
 def source() -> Source:
     return Source()
-
-
-def overrides_of(text: str) -> list[str]:
-    return list(json.loads(text)["overrides"])

@@ -7,7 +7,7 @@ value types are compared with the parameters, all mistakes at once, before any w
 import importlib
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,8 +18,8 @@ from tuner.errors import ConfigError
 from tuner.schema import SECTIONS, conforms, mistake, nearest
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-INJECTED = {"report", "run_dir", "device"}
-"""Keyword arguments that an objective receives from the worker, if its signature names them."""
+INJECTED = {"objective": {"report", "run_dir", "device"}, "sampler": {"search_space", "seed"}}
+"""Keyword arguments given at run time, to those whose signature names them."""
 
 
 @dataclass(frozen=True)
@@ -30,33 +30,35 @@ class Field:
     value: object
 
 
-def check(cfg: DictConfig) -> list[str]:
+ROOTS = ("objective", "sampler", "pruner", "launch")
+
+
+def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[str]:
     """All mistakes of a composed configuration: types, unknown and missing keys, bad targets."""
-    return _Checker(cfg).run().mistakes
+    return _Checker(cfg, roots).run().mistakes
 
 
 def reachable(cfg: DictConfig) -> dict[str, Field]:
     """Path → typed leaf, for all that the objective, sampler, pruner and sections read."""
-    return _Checker(cfg).run().fields
+    return _Checker(cfg, ROOTS).run().fields
 
 
 class _Checker:
     """Walks sections and ``_target_`` nodes; interpolated nodes keep the path a person types."""
 
-    ROOTS = ("objective", "sampler", "pruner", "launch")
-
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, roots: Sequence[str]) -> None:
         self.cfg = cfg
+        self.roots = roots
         self.mistakes: list[str] = []
         self.fields: dict[str, Field] = {}
 
     def run(self) -> "_Checker":
         for name, section in SECTIONS.items():
             self._section(name, section)
-        for root in self.ROOTS:
+        for root in self.roots:
             node = self._get(self.cfg, root, root)
             if isinstance(node, DictConfig) and "_target_" in node:
-                self._target(root, node, INJECTED if root == "objective" else set())
+                self._target(root, node, INJECTED.get(root, set()))
             elif root == "objective":
                 self.mistakes.append(
                     "objective: nothing to call; hint: objective=cnn, or a YAML with _target_"
@@ -183,7 +185,7 @@ def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[...
 
 
 def _hints(called: typing.Callable[..., Any]) -> dict[str, Any]:
-    function = called.__init__ if inspect.isclass(called) else called  # type: ignore[misc]
+    function = called.__init__ if inspect.isclass(called) else called
     try:
         return typing.get_type_hints(function)
     except Exception:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tuner.config import Source
     from tuner.plan import Plan
-    from tuner.report.summary import Summary
+    from tuner.report.summary import Row, Summary
     from tuner.study import Study
 
 COMMANDS = {
@@ -75,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("best", "status", "check"):
         options[name].add_argument("--json", action="store_true", help="for programs")
     options["best"].add_argument(
-        "--overrides", action="store_true", help="only the overrides: tuner train $(…)"
+        "--overrides",
+        action="store_true",
+        dest="as_overrides",
+        help="only the overrides: tuner train $(tuner best --overrides)",
     )
     options["train"].add_argument(
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"
@@ -113,7 +116,7 @@ def _stored(args: argparse.Namespace) -> tuple["Plan", "Study"]:
     from tuner import log, plan, study
 
     log.to_stderr()
-    asked = plan.load(_source(args), args.overrides, judge_space=False).require()
+    asked = plan.load(_source(args), args.overrides, judge=False).require()
     return asked, study.load(
         asked.storage.url,
         asked.study.name,
@@ -199,10 +202,15 @@ def _close(found: "Summary", written: Path, args: argparse.Namespace) -> None:
         console.print("no configuration was completed")
         return
     same = shlex.join([*_flags(args), *args.overrides])
-    print(f"best:      tuner train {shlex.join(found.best.overrides)}")
+    print(f"best:      {_train_line(args, found.best)}")
     print(f"report:    {written}")
     print(f"final:     tuner final {same}".rstrip())
     print(f"dashboard: tuner dashboard {same}".rstrip())
+
+
+def _train_line(args: argparse.Namespace, row: "Row") -> str:
+    """The command that repeats a trial, to paste into a shell."""
+    return shlex.join(["tuner", "train", *_flags(args), *row.overrides])
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
@@ -251,19 +259,30 @@ def _final(args: argparse.Namespace) -> int:
     result = final.run_final(
         plan.source,
         list(best.overrides),
-        seeds=plan.final.seeds,
-        final_overrides=list(plan.final.overrides),
+        seeds=range(plan.final.seeds),
+        final_overrides=_read_by_objective(plan),
         out_dir=out_dir,
         device=plan.worker.device,
         log=log.log.info,
     )
     same = shlex.join([*_flags(args), *args.overrides])
-    print(f"best:      tuner train {shlex.join(best.overrides)}")
+    print(f"best:      {_train_line(args, best)}")
     print(result.line(plan.study.metric))
     print(f"model:     {out_dir}")
     print(f"report:    {Path(plan.study.dir) / 'report.html'}")
     print(f"dashboard: tuner dashboard {same}".rstrip())
     return 0
+
+
+def _read_by_objective(plan: "Plan") -> list[str]:
+    """``final.overrides``, less what this objective has no parameter for."""
+    from tuner import binding, log
+
+    fields = binding.reachable(plan.cfg)
+    kept = [text for text in plan.final.overrides if text.split("=")[0] in fields]
+    for text in set(plan.final.overrides) - set(kept):
+        log.log.warning("final.overrides: the objective does not read %s; left out", text)
+    return kept
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -296,13 +315,13 @@ def _best(args: argparse.Namespace) -> int:
     _, study = _stored(args)
     found = summary.summarise(study.optuna)
     row = _best_row(found)
-    if args.overrides:
+    if args.as_overrides:
         print(" ".join(row.overrides))
     elif args.json:
         print(json.dumps(summary.best_of(found)))
     else:
         print(f"trial {row.number}: {found.metric} {row.value}")
-        print(f"tuner train {shlex.join(row.overrides)}")
+        print(_train_line(args, row))
     return 0
 
 
@@ -348,7 +367,7 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _best_row(found: "Summary"):  # type: ignore[no-untyped-def]
+def _best_row(found: "Summary") -> "Row":
     if found.best is None:
         raise TunerError(
             f"study {found.name!r} has no completed trial yet; hint: tuner status shows its state"

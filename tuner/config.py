@@ -66,11 +66,9 @@ class Source:
         """The options of a config group, empty if ``group`` is none."""
         if "." in group:
             return []
-        with self._hydra():
-            loader = GlobalHydra.instance().config_loader()
-            # The search path of the user's directories is only known to a full load.
-            loader.load_configuration(self.config_name, self._searchpath(), hydra.types.RunMode.RUN)
-            return sorted(set(loader.get_group_options(group)))
+        return sorted(
+            {path.stem for root in self._roots() for path in (root / group).glob("*.yaml")}
+        )
 
     def mistakes(self, overrides: Sequence[str]) -> dict[str, str]:
         """Override → what keeps it from composing, with its cure; empty if all compose."""
@@ -126,20 +124,16 @@ class Source:
         return f"it belongs to {' or '.join(owners)}" if owners else ""
 
     def _groups(self) -> list[str]:
-        return sorted(
-            {
-                d.name
-                for root in (conf_dir(), *self.config_dirs)
-                for d in root.iterdir()
-                if d.is_dir()
-            }
-        )
+        return sorted({d.name for root in self._roots() for d in root.iterdir() if d.is_dir()})
+
+    def _roots(self) -> tuple[Path, ...]:
+        return (*self.config_dirs, conf_dir())
 
     def _primary(self) -> Path:
-        for directory in (*self.config_dirs, conf_dir()):
+        for directory in self._roots():
             if (directory / f"{self.config_name}.yaml").is_file():
                 return directory
-        looked = ", ".join(str(d) for d in (*self.config_dirs, conf_dir()))
+        looked = ", ".join(str(d) for d in self._roots())
         raise ConfigError(
             f"--config-name {self.config_name}: no {self.config_name}.yaml in {looked}; "
             "hint: name a file in one of the --config-dir directories, without .yaml"
@@ -147,7 +141,7 @@ class Source:
 
     def _searchpath(self) -> list[str]:
         rest = [
-            d for d in (conf_dir(), *self.config_dirs) if d.resolve() != self._primary().resolve()
+            d for d in self._roots() if d.resolve() != self._primary().resolve()
         ]
         if not rest:
             return []
@@ -186,7 +180,7 @@ def has_key(cfg: DictConfig, key: str) -> bool:
 def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """All paths of leaves and nodes, for hints."""
     found: list[str] = []
-    for name in cfg:
+    for name in map(str, cfg):
         path = f"{prefix}{name}"
         found.append(path)
         child = cfg._get_node(name)

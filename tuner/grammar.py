@@ -27,30 +27,36 @@ def build(
     written: Mapping[str, object],
     overrides: Sequence[Override],
     parse: Callable[[str], Override],
+    options: Callable[[str], Sequence[str]] = lambda _group: (),
 ) -> tuple[Space, list[str]]:
     """The space of a configuration under the command line's overrides, and all its mistakes.
 
-    A sweep override replaces a key's distribution wherever it stands, or adds the key; a plain
-    override pins the key: it leaves the space, and of a mapping only the chosen branch stays.
+    ``options`` lists a config group, for ``glob(*)``.  A sweep override replaces a key's
+    distribution wherever it stands, or adds the key; a plain override pins the key: it leaves the
+    space, and of a mapping only the chosen branch stays.
     """
-    reader = _Reader(parse)
+    reader = _Reader(parse, options)
     root = reader.branch(written, (), "space")
-    sweeps = {o.key_or_group: o for o in overrides if o.is_sweep_override()}
-    pins = {o.key_or_group: reader.element(o) for o in overrides if not o.is_sweep_override()}
-    for key, override in sweeps.items():
-        try:
-            root = reader.swept(root, key, reader.distribution(override))
-        except ConfigError as error:
-            reader.mistakes.append(f"{override.input_line}: {error}")
-    for key, text in pins.items():
-        root = reader.pinned(root, key, text)
+    for override in overrides:
+        if not override.is_sweep_override():
+            root = reader.pinned(root, override.key_or_group, reader.element(override))
+    for override in overrides:
+        if override.is_sweep_override():
+            try:
+                distribution = reader.distribution(override)
+                root = reader.swept(root, override.key_or_group, distribution)
+            except ConfigError as error:
+                reader.mistakes.append(f"{override.input_line}: {error}")
     reader.check_unique(root)
     return Space(root), reader.mistakes
 
 
 class _Reader:
-    def __init__(self, parse: Callable[[str], Override]) -> None:
+    def __init__(
+        self, parse: Callable[[str], Override], options: Callable[[str], Sequence[str]]
+    ) -> None:
         self.parse = parse
+        self.options = options
         self.mistakes: list[str] = []
 
     def branch(
@@ -130,7 +136,10 @@ class _Reader:
             raise ConfigError("only an interval can be log; hint: tag(log, interval(a, b))")
         if isinstance(sweep, RangeSweep):
             return _range(sweep)
-        assert isinstance(sweep, ChoiceSweep | Glob)
+        if isinstance(sweep, Glob):
+            found = sweep.filter(list(self.options(override.key_or_group)))
+            return categorical(tuple(found), tuple(found))
+        assert isinstance(sweep, ChoiceSweep)
         elements = override.sweep_iterator(Transformer.identity)
         values = [Override._convert_value(element) for element in elements]
         texts = tuple(map(text_of, values))

@@ -57,7 +57,7 @@ class Leases:
         self.engine = engine
         self.study_id = study_id
         self.grace = grace
-        self.now = sa.literal_column(NOW[engine.dialect.name])
+        self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
     def create(self) -> None:
         """Make the table if it is missing; call it under the study's lock."""

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 
 log = logging.getLogger("tuner")
 
@@ -16,11 +15,4 @@ def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
-    quieten()
-
-
-def quieten() -> None:
-    """No warnings about the experimental parts of Optuna that we chose knowingly."""
-    warnings.filterwarnings("ignore", message=".*is an experimental feature.*")
-    warnings.filterwarnings("ignore", message=".*is experimental.*")
     logging.getLogger("optuna").setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -72,11 +72,11 @@ class Plan:
 
 
 def load(
-    source: Source, overrides: Sequence[str], *, search: bool = True, judge_space: bool = True
+    source: Source, overrides: Sequence[str], *, search: bool = True, judge: bool = True
 ) -> Plan:
     """Compose and check.  With ``search=False`` (``tuner train``) sweeps are mistakes.
 
-    ``judge_space=False`` spares those that only read a study the check of the space's keys.
+    ``judge=False`` spares those that only read a study the checks that import the objective.
 
     Raises ``ConfigError`` only where nothing can be composed at all.
     """
@@ -89,11 +89,14 @@ def load(
             mistakes.extend(error.mistakes)
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
     sweeps = [text for text in parsed if text not in plain]
-    wrong = source.mistakes(plain)
-    mistakes.extend(wrong.values())
-    plain = [text for text in plain if text not in wrong]
-    cfg = source.compose(plain)
-    mistakes.extend(binding.check(cfg))
+    try:
+        cfg = source.compose(plain)
+    except ConfigError:
+        wrong = source.mistakes(plain)
+        mistakes.extend(wrong.values())
+        plain = [text for text in plain if text not in wrong]
+        cfg = source.compose(plain)
+    mistakes.extend(binding.check(cfg, roots=binding.ROOTS if judge else ()))
     mistakes.extend(_out_of_range(cfg))
     if not search:
         mistakes.extend(
@@ -102,10 +105,10 @@ def load(
         )
         return Plan(source, tuple(overrides), cfg, Space(), _pins(plain), tuple(mistakes))
     written = config.plain(cfg, "space")
-    known = [o for text, o in parsed.items() if text not in wrong and not o.is_delete()]
-    space, unreadable = grammar.build(written, known, config.parse)
+    known = [o for text, o in parsed.items() if text in {*plain, *sweeps} and not o.is_delete()]
+    space, unreadable = grammar.build(written, known, config.parse, source.options)
     mistakes.extend(unreadable)
-    if judge_space:
+    if judge:
         mistakes.extend(_space_mistakes(source, plain, space))
     return Plan(source, tuple(overrides), cfg, space, _pins(plain), tuple(mistakes))
 
@@ -122,7 +125,7 @@ def _pins(plain: Sequence[str]) -> tuple[str, ...]:
 
 def _out_of_range(cfg: DictConfig) -> list[str]:
     """Values of the right type that make no sense."""
-    rules = [
+    rules: list[tuple[str, Callable[[float], bool], str]] = [
         ("study.n_trials", lambda v: v >= 1, "at least 1"),
         ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
         ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),

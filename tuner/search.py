@@ -2,11 +2,13 @@
 
 import hashlib
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 from omegaconf import DictConfig
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -52,7 +54,7 @@ def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
         given["seed"] = seed
     if "search_space" in signature(str(node._target_))[0]:
         given["search_space"] = grid(space)
-    built = config.instantiate(node, **given)
+    built = _knowingly(node, **given)
     if not isinstance(built, BaseSampler):
         raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
     return built
@@ -60,10 +62,17 @@ def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
 
 def pruner(cfg: DictConfig) -> BasePruner:
     """The pruner of ``cfg.pruner``."""
-    built = config.instantiate(cfg.pruner)
+    built = _knowingly(cfg.pruner)
     if not isinstance(built, BasePruner):
         raise ConfigError(f"pruner._target_: {cfg.pruner._target_} is no Optuna pruner")
     return built
+
+
+def _knowingly(node: DictConfig, **given: object) -> Any:
+    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return config.instantiate(node, **given)
 
 
 def grid(space: Space) -> dict[str, list[Scalar]]:

