@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev tune test lint format type check-tune clean
+.PHONY: help install dev tune test lint format type tune-check clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,7 +42,8 @@ format: dev ## let ruff rewrite what it can
 type: dev ## mypy --strict
 	$(BIN)/mypy
 
-check-tune: ## run the main job in a fresh directory and check what it leaves (CI)
+tune-check: install ## the main job, and a check of what it prints and leaves (CI)
+	rm -rf runs/digits runs/tuner.db*
 	$(BIN)/python .ci/check_tune.py
 
 clean: ## remove what runs, tests and builds left, but not .venv

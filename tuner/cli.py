@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.errors import ConfigError, TunerError
+from tuner.errors import Infeasible, TunerError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,17 +47,30 @@ and a sweep override searches: model.width='int(interval(16, 64))', optimizer='c
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
     try:
         return int(globals()[f"_{args.command}"](args))
     except TunerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Infeasible as error:
+        print(f"error: {args.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options and overrides in any order, which argparse alone does not take."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if unknown := [text for text in rest if text.startswith("-")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    args.overrides = [*args.overrides, *rest]
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -297,7 +310,13 @@ def _status(args: argparse.Namespace) -> int:
             {"id": w.id, "host": w.host, "device": w.device, "trial": w.trial_number}
             for w in workers
         ]
-        data = {"study": found.name, "n_trials": plan.study.n_trials, "counts": found.counts}
+        data = {
+            "study": found.name,
+            "n_trials": plan.study.n_trials,
+            "counts": found.counts,
+            "epochs": found.epochs,
+            "share_saved": found.share_saved,
+        }
         print(json.dumps({**data, "best": best, "workers": rows}))
         return 0
     counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
@@ -387,6 +406,3 @@ def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr)
-
-
-__all__ = ["ConfigError", "main"]

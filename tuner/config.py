@@ -12,12 +12,12 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tuner.binding import signature
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, Infeasible, TunerError
 from tuner.grammar import quote
 from tuner.schema import nearest
 
@@ -140,9 +140,7 @@ class Source:
         )
 
     def _searchpath(self) -> list[str]:
-        rest = [
-            d for d in self._roots() if d.resolve() != self._primary().resolve()
-        ]
+        rest = [d for d in self._roots() if d.resolve() != self._primary().resolve()]
         if not rest:
             return []
         quoted = ",".join(quote(f"file://{d.resolve()}") for d in rest)
@@ -195,7 +193,12 @@ def instantiate(node: DictConfig, **injected: object) -> Any:
     """Build what ``node`` describes and call it with those of ``injected`` that it accepts."""
     parameters, open_ended = signature(str(node._target_))
     accepted = {k: v for k, v in injected.items() if open_ended or k in parameters}
-    built = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+    try:
+        built = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, TunerError | Infeasible):
+            raise error.__cause__ from None  # its own words are clearer than Hydra's around them
+        raise
     return built(**accepted)
 
 

@@ -3,7 +3,8 @@
 ::
 
     Exception
-    ├── TunerError                 a person must act; the message ends with the cure
+    ├── TunerError                 a person must act; the message ends with the cure.  Raised by
+    │   │                          an objective it stops the worker, and the trial is requeued
     │   ├── ConfigError            configuration, space or study settings: exit code 2
     │   ├── StorageError           the database cannot be reached or is not ours
     │   ├── StudyError             the study in the database does not match what was asked

@@ -131,6 +131,9 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         return Fate.REQUEUED
     except UpdateFinishedTrialError:
         raise
+    except TunerError as error:  # a person must act first: the configuration is not to blame
+        study.requeue(trial_id, f"{type(error).__name__}: {error}"[:500])
+        raise
     except Exception as error:
         return _classify(context, trial, report, run_dir, error)
 

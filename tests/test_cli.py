@@ -1,0 +1,102 @@
+"""The command line as a user meets it: a study of a user's own function, from end to end."""
+
+import json
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+
+from tests.conftest import Project
+
+pytestmark = pytest.mark.slow
+
+
+def lines(text: str, word: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(word)]
+
+
+def test_a_users_own_function_is_tuned_from_end_to_end(project: Project):
+    """No line of ours in it but `report`; every subcommand reads what `tune` left."""
+    args = ["study.n_trials=6", "launch.workers=2"]
+    out = project.run("tune", *args)
+    assert "accuracy" in out
+    (best_line,) = lines(out, "best:")
+    best = json.loads(project.run("best", "--json", *args))
+    assert best["overrides"][-1].startswith("seed=")
+    assert set(best["params"]) == {"objective.x", "objective.kind"}
+    repeated = subprocess.run(
+        [sys.executable, "-m", *shlex.split(best_line.removeprefix("best:"))],
+        cwd=project.directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(repeated.stdout)["accuracy"] == best["value"], "to the last bit"
+    status = json.loads(project.run("status", "--json", *args))
+    assert (status["counts"]["complete"], status["workers"]) == (6, [])
+    assert "6 complete" in project.run("status", *args)
+    final = project.run("final", *args)
+    assert "over 3 seeds" in final
+    assert "the objective does not read trainer.protocol" in project.stderr
+    page = project.directory / project.run("report", *args).strip()
+    HTMLParser().feed(page.read_text())
+    exported = project.run("export", *args).split("\n")
+    assert (project.directory / exported[0]).read_text().split() == best["overrides"]
+    config = yaml.safe_load((project.directory / exported[1]).read_text())
+    assert config["x"] == best["params"]["objective.x"]
+
+
+def test_check_shows_the_space_and_runs_nothing(project: Project):
+    out = project.run("check")
+    assert "objective.x" in out
+    assert "float 0 to 1" in out
+    assert "all is well" in out
+    data = json.loads(project.run("check", "--json"))
+    assert data["run"]["configurations"] == 24
+    assert not (project.directory / "journal.txt").exists()
+
+
+@pytest.mark.parametrize("command", ["tune", "worker", "check"])
+def test_mistakes_come_before_any_work(project: Project, command):
+    args = ["objective.y=1", "objective.x=interval(2,1)", "study.n_trials=none"]
+    project.run(command, *args, code=2)
+    for what in ("objective.y", "interval is empty", "study.n_trials"):
+        assert what in project.stderr
+    assert not (project.directory / "runs").exists()
+    assert "Traceback" not in project.stderr
+
+
+def test_a_sweep_means_nothing_to_train(project: Project):
+    project.run("train", "objective.x=interval(0,1)", code=2)
+    assert "a sweep has no meaning here" in project.stderr
+
+
+def test_reading_a_study_that_is_not_there(project: Project):
+    project.run("best", code=2)
+    assert "has no study 'toy'" in project.stderr
+
+
+def test_a_cure_is_named_when_nothing_is_reported(project: Project):
+    (project.directory / "toy.py").write_text(
+        "def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *, report):\n"
+        "    report(1, loss=x)\n"
+    )
+    project.run("tune", "launch.workers=1", code=1)
+    assert "has no 'accuracy' (study.metric), got loss" in project.stderr
+    project.run("tune", "launch.workers=1", "study.metric=loss", "study.direction=minimize", code=2)
+    assert "another study.name" in project.stderr
+    out = project.run(
+        "tune", "launch.workers=1", "study.metric=loss", "study.direction=minimize",
+        "study.name=b", "study.n_trials=3",
+    )  # fmt: skip
+    assert "loss" in out
+
+
+def test_usage_errors_exit_with_2(project: Project):
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "tunes"], capture_output=True, check=False
+    )
+    assert done.returncode == 2
