@@ -141,7 +141,6 @@ def _stored(args: argparse.Namespace) -> tuple["Plan", "Study"]:
 def _tune(args: argparse.Namespace) -> int:
     from tuner import config, log, provenance, search
     from tuner.launch.base import Order
-    from tuner.report import live, page, summary
 
     plan = _plan(args)
     plan.require(search.mistakes(plan))
@@ -149,9 +148,11 @@ def _tune(args: argparse.Namespace) -> int:
     directory = Path(plan.study.dir)
     launcher = config.instantiate(plan.cfg.launch)
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
-    console = _console(stderr=True)
     log.log.info("study %r: workers log to %s", study.name, directory / "logs")
     job = launcher.start(Order(command, directory / "logs", study.leases.expire))
+    from tuner.report import live, page, summary  # while the workers start
+
+    console = _console(stderr=True)
     with _forwarding(job) as received:
         live.follow(
             lambda: summary.summarise(study.optuna),

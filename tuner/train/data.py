@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from tuner.errors import ConfigError
@@ -136,6 +134,8 @@ def place(
     limit: int | None,
 ) -> Data:
     """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device."""
+    from sklearn.datasets import load_digits  # 0.9 s: only where it is used
+
     if limit is not None and limit < len(pool.labels):
         _, kept = split(pool.labels, limit, split_seed, key="data.limit")
         pool = pool[kept]
@@ -159,6 +159,8 @@ def split(
 
     Raises: ConfigError naming ``key`` where no such split exists.
     """
+    from sklearn.model_selection import train_test_split  # 0.9 s: only where it is used
+
     try:
         rest, part = train_test_split(
             np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed
