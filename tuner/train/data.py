@@ -105,6 +105,8 @@ def vision(
 def _digits(
     device: torch.device, validation: float, test: float, split_seed: int, limit: int | None
 ) -> Data:
+    from sklearn.datasets import load_digits  # 0.9 s: only where it is used
+
     source = load_digits()
     images = (source.images * (255 / 16)).round().astype(np.uint8)[..., None]
     arrays = Arrays(images, source.target.astype(np.int64), tuple("0123456789"))
@@ -134,8 +136,6 @@ def place(
     limit: int | None,
 ) -> Data:
     """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device."""
-    from sklearn.datasets import load_digits  # 0.9 s: only where it is used
-
     if limit is not None and limit < len(pool.labels):
         _, kept = split(pool.labels, limit, split_seed, key="data.limit")
         pool = pool[kept]
