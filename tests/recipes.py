@@ -21,6 +21,9 @@ SETTINGS: dict[str, Any] = {
     "precision": "auto",
     "deterministic": False,
     "protocol": "search",
+    "fused": 1,
+    "fused_wait": 5.0,
+    "devices": 1,
 }
 MODEL: dict[str, Any] = {
     "depth": 2,

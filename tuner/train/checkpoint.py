@@ -16,6 +16,12 @@ logger = logging.getLogger(__name__)
 
 Recipe = dict[str, Any]
 
+ELSEWHERE = {"data.root", "trainer.fused", "trainer.fused_wait", "trainer.devices"}
+"""Settings that are no part of a recipe: where and beside whom a run is trained.
+
+They may differ between the machines of one study, and a run may be resumed under others.
+"""
+
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Writes ``state`` so that ``path`` holds either the old content or all of the new.
@@ -71,8 +77,7 @@ def fingerprint(device: torch.device) -> dict[str, str | int]:
 def describe(**parts: Any) -> Recipe:
     """The settings of a run by dotted name, as plain values: ``{"model.depth": 3, …}``.
 
-    Partials give their callable's name as ``model`` and their keywords below it.  Where the files
-    of a data set lie (``root``) is left out: it differs between the machines of one study.
+    Partials give their callable's name as ``model`` and their keywords below it.
     """
     flat: Recipe = {}
     for name, part in parts.items():
@@ -86,7 +91,7 @@ def describe(**parts: Any) -> Recipe:
                 flat[name] = list(part) if isinstance(part, tuple) else part
             case _:
                 flat[name] = _name(part if callable(part) else type(part))
-    return {key: value for key, value in flat.items() if key != "data.root"}
+    return {key: value for key, value in flat.items() if key not in ELSEWHERE}
 
 
 def _name(target: Any) -> str:

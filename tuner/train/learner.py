@@ -31,9 +31,12 @@ class Settings:
     precision: Precision
     deterministic: bool
     protocol: Literal["search", "final"]
+    fused: int
+    fused_wait: float
+    devices: int
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_batch_size", "threads"):
+        for name in ("epochs", "batch_size", "eval_batch_size", "threads", "fused", "devices"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)}: it must be at least 1")
 
