@@ -168,3 +168,17 @@ def test_a_configuration_that_kills_its_workers_is_given_up(project):
     (last,) = ended(project)
     assert last.state == TrialState.FAIL
     assert "lost 2 times" in last.user_attrs["reason"]
+
+
+def test_trials_in_threads_of_one_worker_are_trials_like_any_other(project):
+    args = ["study.n_trials=9", "worker.concurrency=3", "objective.seconds=0.1", "worker.grace=60"]
+    worker = project.start("worker", *args)
+    wait_for(lambda: len(project.journal()) >= 4)
+    assert {w.id.rpartition(".")[2] for w in project.study().workers()} == {"0", "1", "2"}
+    worker.terminate()
+    _, err = worker.communicate(timeout=30)
+    assert worker.returncode == 143, err
+    project.run("worker", *args)
+    assert len(ended(project)) == 9
+    per_epoch = Counter((name, epoch) for name, epoch, _ in project.journal())
+    assert set(per_epoch.values()) == {1}

@@ -1,6 +1,7 @@
 """The only door to Hydra: compose a configuration, instantiate what it names."""
 
 import functools
+import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from tuner.grammar import quote
 from tuner.schema import nearest
 
 Section = typing.TypeVar("Section")
+_HYDRA = threading.RLock()
+"""Hydra keeps one configuration loader a process; trials in threads take turns."""
 
 OmegaConf.register_new_resolver(
     "share", lambda part, whole: int(float(part) * int(whole)), replace=True
@@ -151,10 +154,11 @@ class Source:
         for directory in self.config_dirs:
             if not directory.is_dir():
                 raise ConfigError(f"--config-dir {directory}: no such directory")
-        GlobalHydra.instance().clear()
         primary = str(self._primary().resolve())
-        with hydra.initialize_config_dir(primary, job_name="tuner", version_base="1.3"):
-            yield
+        with _HYDRA:
+            GlobalHydra.instance().clear()
+            with hydra.initialize_config_dir(primary, job_name="tuner", version_base="1.3"):
+                yield
 
 
 def parse(text: str) -> Override:

@@ -81,8 +81,12 @@ class Leases:
         return self._update(worker, trial_id=trial_id, trial_number=number, beat=self.now)
 
     def expire(self, worker: str) -> None:
-        """Count a worker as lost at once: its supervisor saw it die."""
-        self._update(worker, beat=0.0)
+        """Count a worker, and all places of its process, as lost: its supervisor saw it die."""
+        mine = sa.or_(
+            workers.c.id == worker, workers.c.id.startswith(f"{worker}.", autoescape=True)
+        )
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(workers).where(mine).values(beat=0.0))
 
     def leave(self, worker: str) -> None:
         """Strike a worker out."""

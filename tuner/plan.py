@@ -130,6 +130,7 @@ def _out_of_range(cfg: DictConfig) -> list[str]:
         ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
         ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
         ("worker.grace", lambda v: v > 2 * cfg.worker.heartbeat, "over 2 heartbeats"),
+        ("worker.concurrency", lambda v: v >= 1, "at least 1"),
         ("worker.max_retries", lambda v: v >= 0, "0 or more"),
         ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
         ("final.seeds", lambda v: v >= 1, "at least 1"),

@@ -48,6 +48,8 @@ class WorkerSettings:
     """Share of finished configurations that may FAIL before the worker gives up."""
     min_failures: int
     """Failures that must have been seen before the share counts."""
+    concurrency: int
+    """Trials at once in one process, each in a thread."""
     device: str | None
     """Such as ``cuda:0``; null lets the objective choose."""
 

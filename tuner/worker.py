@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 
@@ -93,26 +94,46 @@ class Heart(threading.Thread):
 
 
 def work(plan: Plan, study: Study) -> int:
-    """Run trials until the budget is spent and none is left to take over; the exit code."""
-    worker = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    """Run trials until the budget is spent and none is left to take over; the exit code.
+
+    ``worker.concurrency`` trials run at once, each in a thread and under a lease of its own.
+    """
+    base = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    count = plan.worker.concurrency
+    with captured() as signals:
+        if count == 1:
+            return _serve(plan, study, base, signals)
+        with ThreadPoolExecutor(count, "tuner-trial") as pool:
+            places = [
+                pool.submit(_serve, plan, study, f"{base}.{k}", signals) for k in range(count)
+            ]
+            while not all(place.done() for place in places):
+                time.sleep(0.1)  # signal handlers run in this thread
+                if any(place.done() and place.exception() for place in places):
+                    signals.received = signals.received or signal.SIGTERM
+        codes = [place.result() for place in places]
+    return RESTART_ME if RESTART_ME in codes else max(codes)
+
+
+def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
+    """One place for trials: joined, beating, and struck out at the end."""
     device = plan.worker.device or os.environ.get(DEVICE)
     study.join(worker, device or "auto")
-    with captured() as signals:
-        heart = Heart(study, worker, plan.worker.heartbeat, signals)
-        heart.start()
-        context = Context(
-            plan=plan,
-            study=study,
-            worker=worker,
-            host=socket.gethostname(),
-            device=device,
-            preempted=signals.reason,
-            lost=lambda: heart.lost,
-        )
-        try:
-            code = _loop(context, heart, signals)
-        finally:
-            heart.stop()
+    heart = Heart(study, worker, plan.worker.heartbeat, signals)
+    heart.start()
+    context = Context(
+        plan=plan,
+        study=study,
+        worker=worker,
+        host=socket.gethostname(),
+        device=device,
+        preempted=signals.reason,
+        lost=lambda: heart.lost,
+    )
+    try:
+        code = _loop(context, heart, signals)
+    finally:
+        heart.stop()
     if code != RESTART_ME:
         study.patience(lambda: study.leases.leave(worker))
     return code
