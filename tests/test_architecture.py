@@ -14,7 +14,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"launch", "report"},
     {"worker"},
     {"trial"},
-    {"artifacts", "provenance"},
+    {"artifacts", "provenance", "sharing"},
     {"study"},
     {"search", "leases"},
     {"plan", "storage"},

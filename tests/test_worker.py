@@ -182,3 +182,26 @@ def test_trials_in_threads_of_one_worker_are_trials_like_any_other(project):
     assert len(ended(project)) == 9
     per_epoch = Counter((name, epoch) for name, epoch, _ in project.journal())
     assert set(per_epoch.values()) == {1}
+
+
+def test_what_does_not_fit_beside_others_is_run_alone(project):
+    """Each trial 'runs out of memory' unless it is the only one at work."""
+    (project.directory / "toy.py").write_text(
+        "import os, time\nfrom pathlib import Path\n"
+        "def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *, report):\n"
+        "    mine = Path(f'busy-{os.getpid()}')\n"
+        "    mine.touch()\n"
+        "    time.sleep(0.3)\n"
+        "    others = len(list(Path('.').glob('busy-*'))) - 1\n"
+        "    try:\n"
+        "        if others: raise MemoryError(f'{others} others')\n"
+        "        time.sleep(0.3)\n"
+        "    finally: mine.unlink()\n"
+        "    return x\n"
+    )
+    tune = project.start("tune", "study.n_trials=6", "launch.workers=3", "worker.grace=60")
+    _, err = tune.communicate(timeout=90)
+    assert tune.returncode == 0, err
+    logs = "".join(p.read_text() for p in project.directory.glob("runs/toy/logs/*.log"))
+    assert "once more, alone" in logs
+    assert {t.state for t in ended(project)} == {TrialState.COMPLETE}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import artifacts, config, search
+from tuner import artifacts, config, search, sharing
 from tuner.errors import Fenced, Infeasible, Preempted, Pruned, TunerError
 from tuner.log import log
 from tuner.plan import Plan
@@ -122,7 +122,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         overrides = study.patience(lambda: overrides_of(plan, study, trial))
         run_dir = _prepare(context, trial, overrides)
         cfg = plan.source.compose(overrides)
-        value = run(cfg, run_dir=run_dir, report=report, device=context.device)
+        value = _run_shared(context, cfg, run_dir, report)
         return _finish(context, trial, report, run_dir, *_judge(report, value))
     except Pruned as stop:
         return _finish(context, trial, report, run_dir, TrialState.PRUNED, None, str(stop))
@@ -136,6 +136,21 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         raise
     except Exception as error:
         return _classify(context, trial, report, run_dir, error)
+
+
+def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> float | None:
+    """Run beside other workers; what does not fit there is run once more, alone."""
+    try:
+        with sharing.turn(context.preempted):
+            return run(cfg, run_dir=run_dir, report=report, device=context.device)
+    except Exception as error:
+        if not (sharing.is_shared() and is_out_of_memory(error)):
+            raise
+        log.info("out of memory beside other workers; once more, alone")
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+    free_memory()
+    with sharing.turn(context.preempted, alone=True):
+        return run(cfg, run_dir=run_dir, report=report, device=context.device)
 
 
 def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
@@ -252,12 +267,18 @@ def infeasible(error: BaseException) -> str | None:
     """Why the configuration cannot work, or None if ``error`` is an ordinary failure."""
     if isinstance(error, Infeasible):
         return str(error) or type(error).__name__
-    name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return f"out of memory: {str(error).splitlines()[0] if str(error) else name}"
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return "out of memory on the CPU"
+    if is_out_of_memory(error):
+        return f"out of memory: {(str(error) or type(error).__name__).splitlines()[0]}"
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's, CUDA's and PyTorch's CPU allocator's ways of saying so."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def is_broken_device(error: BaseException) -> bool:

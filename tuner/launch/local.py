@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from tuner.launch.base import Order
 from tuner.log import log
+from tuner.sharing import SHARED
 from tuner.worker import DEVICE, SUPERVISOR, WORKER
 
 RESTART_PAUSE = 1.0
@@ -25,9 +27,16 @@ FATAL = (1, 2)
 class Local:
     """``launch=local``."""
 
-    def __init__(self, workers: int | None, threads: int, max_restarts: int) -> None:
+    def __init__(
+        self,
+        workers: int | None,
+        workers_per_device: int,
+        threads: int,
+        max_restarts: int,
+    ) -> None:
         self.devices = gpus()
-        self.workers = workers if workers is not None else (len(self.devices) or 2)
+        default = len(self.devices) * workers_per_device or 2
+        self.workers = workers if workers is not None else default
         self.threads = threads
         self.max_restarts = max_restarts
         if self.workers < 1:
@@ -52,6 +61,9 @@ class Local:
             "OMP_WAIT_POLICY": "passive",
             SUPERVISOR: str(os.getpid()),
         }
+        if self.workers > len(self.devices):
+            name = self.devices[k % len(self.devices)] if self.devices else "cpu"
+            pinned[SHARED] = f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{name}"
         if self.devices:
             pinned["CUDA_VISIBLE_DEVICES"] = self.devices[k % len(self.devices)]
             pinned[DEVICE] = "cuda:0"
