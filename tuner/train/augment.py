@@ -5,10 +5,15 @@ batches.  Here the draws of an epoch are made at once, and shifting and flipping
 gather that takes the batch out of the data set: no further pass over the pixels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from tuner.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,21 @@ class Augment:
     ``shift``: moved by up to so many pixels either way, black moving in (a padded random crop).
     ``flip``: mirrored left to right, every other time.
     ``cutout``: a black square of that side around a random point, cut off at the border.
+    ``border``: what moves in, black or the image mirrored at its edge (its outermost pixels once).
+    ``mixup`` and ``cutmix``: alpha of the blends of two images of a batch, made by ``mixing``.
     """
 
     shift: int = 0
     flip: bool = False
     cutout: int = 0
+    border: Literal["black", "reflect"] = "black"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "cutout", "mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"data.augment.{name}={getattr(self, name)}: 0 (off) or above")
 
     @property
     def is_identity(self) -> bool:
@@ -55,6 +70,8 @@ class Augment:
         cols = torch.arange(width, device=index.device)
         from_row = rows - down[:, None]
         from_col = torch.where(mirrored[:, None].bool(), width - 1 - cols, cols) - right[:, None]
+        if self.border == "reflect":
+            from_row, from_col = _reflected(from_row, height), _reflected(from_col, width)
         black = _outside(from_row, height)[:, :, None] | _outside(from_col, width)[:, None, :]
         if self.cutout:
             black |= self._near(rows, top)[:, :, None] & self._near(cols, left)[:, None, :]
@@ -64,10 +81,30 @@ class Augment:
         batch = batch.view(len(index), height, width, channels)
         return batch.masked_fill_(black[..., None], 0)
 
+    def views(self, images: Tensor) -> Iterator[Tensor]:
+        """What test-time augmentation looks at: float [b, C, H, W] as it is, mirrored, moved.
+
+        Mirrored where training mirrors; moved by one pixel along either diagonal where training
+        moves, the outermost pixels repeated.
+        """
+        height, width = images.shape[2:]
+        for mirrored in (images, images.flip(3)) if self.flip else (images,):
+            yield mirrored
+            if self.shift:
+                padded = F.pad(mirrored, (1, 1, 1, 1), mode="replicate")
+                yield padded[:, :, :height, :width]
+                yield padded[:, :, -height:, -width:]
+
     def _near(self, positions: Tensor, centre: Tensor) -> Tensor:
         """Which positions [s] lie in the cutout around each centre [b], as bool [b, s]."""
         start = centre[:, None] - self.cutout // 2
         return (positions >= start) & (positions < start + self.cutout)
+
+
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Positions beyond an edge mirrored at it, the outermost pixel not repeated; one time only."""
+    inner = positions.abs()
+    return torch.minimum(inner, 2 * (size - 1) - inner)
 
 
 def _outside(positions: Tensor, size: int) -> Tensor:

@@ -1,6 +1,7 @@
-"""Losses over logits, and penalties on the weights.
+"""Losses over logits or float targets, and penalties on the weights.
 
-A loss is built once a trial from the class counts of its training images.  ``forward`` is what
+A loss is built once a trial from the class counts of its training images (none where the targets
+are numbers).  ``forward`` is what
 training minimises; ``score`` is the same loss without smoothing or class weights, so that trials
 with different settings can be compared by it.
 """
@@ -58,6 +59,7 @@ class CrossEntropy(Loss):
         l2: float,
     ) -> None:
         super().__init__(l1=l1, l2=l2)
+        _need_classes(counts, "cross_entropy")
         self.label_smoothing = label_smoothing
         weight = _weights(class_weights, counts)
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
@@ -71,18 +73,107 @@ class CrossEntropy(Loss):
         return F.cross_entropy(logits, labels)
 
 
+class Focal(Loss):
+    """Mean of -(1 - p)^gamma · log p of the label's probability p: the easy ones weigh little.
+
+    Lin 2017 (arXiv:1708.02002); class weights as cross-entropy has them, which is gamma = 0.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        *,
+        gamma: float,
+        class_weights: list[float] | Literal["balanced"] | None,
+        l1: float,
+        l2: float,
+    ) -> None:
+        super().__init__(l1=l1, l2=l2)
+        _need_classes(counts, "focal")
+        self.gamma = gamma
+        weight = _weights(class_weights, counts)
+        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        log_p = logits.log_softmax(1).gather(1, labels[:, None])[:, 0]
+        # 1 - p rounds to 0 for p near 1, where a power's gradient may be infinite.
+        hardness = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
+        losses = -(hardness**self.gamma) * log_p
+        if self.weight is None:
+            return losses.mean()
+        weight = self.weight[labels]
+        return (weight * losses).sum() / weight.sum()
+
+    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels)
+
+
 class MeanSquaredError(Loss):
-    """Mean over samples and classes of (logit - one-hot)²."""
+    """Mean over samples and classes of (logit - one-hot)², or of (output - float target)²."""
 
     def __init__(self, counts: Sequence[int], *, l1: float, l2: float) -> None:
         super().__init__(l1=l1, l2=l2)
         self.classes = len(counts)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.mse_loss(logits, F.one_hot(labels, self.classes).to(logits.dtype))
+        if not labels.is_floating_point():
+            labels = F.one_hot(labels, self.classes).to(logits.dtype)
+        return F.mse_loss(logits, labels)
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.forward(logits, labels)
+
+
+class Huber(Loss):
+    """Mean of error² / 2 where |error| < delta, else delta · (|error| - delta / 2); Huber 1964.
+
+    For float targets; with a small ``delta``, over ``delta``, it is the mean absolute error.
+    """
+
+    def __init__(self, counts: Sequence[int], *, delta: float, l1: float, l2: float) -> None:
+        super().__init__(l1=l1, l2=l2)
+        _need_numbers(counts, "huber")
+        if delta <= 0:
+            raise ConfigError(f"loss.delta={delta}: it must be above 0 (hint: loss=l1)")
+        self.delta = delta
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.huber_loss(outputs, targets, delta=self.delta)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.forward(outputs, targets)
+
+
+class AbsoluteError(Loss):
+    """Mean of |output - target|, for float targets."""
+
+    def __init__(self, counts: Sequence[int], *, l1: float, l2: float) -> None:
+        super().__init__(l1=l1, l2=l2)
+        _need_numbers(counts, "l1")
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.l1_loss(outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.forward(outputs, targets)
+
+
+def _need_classes(counts: Sequence[int], name: str) -> None:
+    if not counts:
+        raise ConfigError(
+            f"loss={name} needs class labels, these data have float targets (hint: loss=mse, l1"
+            " or huber)"
+        )
+
+
+def _need_numbers(counts: Sequence[int], name: str) -> None:
+    if counts:
+        raise ConfigError(
+            f"loss={name} needs float targets, these data have class labels (hint:"
+            " loss=cross_entropy, focal or mse)"
+        )
 
 
 def _weights(

@@ -10,23 +10,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from tuner.errors import ConfigError, Infeasible
+from tuner.train import blocks
+from tuner.train.blocks import ACTIVATIONS, Activation, Block, Padding
 
 Size = tuple[int, int]
-Activation = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
-Padding = Literal["same", "valid"]
 Pooling = Literal["max", "avg", "none"]
 Initialisation = Literal["kaiming", "xavier", "default"]
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "prelu": nn.PReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-}
 POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
@@ -49,11 +39,15 @@ def cnn(
     hidden: int,
     dropout: float,
     initialisation: Initialisation,
+    block: Block = "plain",
+    squeeze: int = 0,
+    drop_path: float = 0.0,
 ) -> nn.Sequential:
     """Builds the network for images of ``in_shape`` (channels, height, width).
 
     It maps float [b, channels, height, width] to logits [b, num_classes].  A list of kernel sizes
-    gives one to each block, over again when it is shorter than the network.
+    gives one to each block, over again when it is shorter than the network.  ``drop_path`` is the
+    last block's rate of stochastic depth; it rises to there linearly.
 
     Raises: Infeasible where a feature map vanishes, naming the block and the sizes.
     """
@@ -61,20 +55,21 @@ def cnn(
     channel_counts = widths or [round(width * growth**block) for block in range(depth)]
     kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
     _check(depth, convs, channel_counts, kernels)
+    _check_block(block, squeeze, drop_path)
     chosen = [kernels[block % len(kernels)] for block in range(depth)]
     sizes = feature_sizes((height, image_width), chosen, convs, stride, padding, pooling)
 
     network = nn.Sequential()
-    for block, (kernel, out_channels) in enumerate(zip(chosen, channel_counts, strict=True)):
-        layers = nn.Sequential()
-        for conv in range(convs):
-            step = stride if conv == 0 else 1
-            layers += _conv(channels, out_channels, kernel, step, padding, batch_norm)
-            layers.append(ACTIVATIONS[activation]())
-            channels = out_channels
+    for number, (kernel, out_channels) in enumerate(zip(chosen, channel_counts, strict=True), 1):
+        layers = blocks.block(
+            block, channels, out_channels, convs=convs, kernel=kernel, stride=stride,
+            padding=padding, norm=batch_norm, activation=activation, squeeze=squeeze,
+            drop=drop_path * number / depth,
+        )  # fmt: skip
         if pooling != "none":
             layers.append(POOLINGS[pooling](2))
-        network.add_module(f"block{block + 1}", layers)
+        network.add_module(f"block{number}", layers)
+        channels = out_channels
     network.add_module(
         "head", _head(channels, sizes[-1], num_classes, head, hidden, dropout, activation)
     )
@@ -112,22 +107,6 @@ def _after_conv(size: Size, kernel: int, stride: int, padding: Padding) -> Size:
     if padding == "same":
         return -(-size[0] // stride), -(-size[1] // stride)
     return max(0, (size[0] - kernel) // stride + 1), max(0, (size[1] - kernel) // stride + 1)
-
-
-def _conv(
-    channels: int, out_channels: int, kernel: int, stride: int, padding: Padding, norm: bool
-) -> nn.Sequential:
-    """A convolution, padded as TensorFlow's ``same`` or not at all, and its batch norm."""
-    layers = nn.Sequential()
-    border = kernel // 2 if padding == "same" else 0
-    if padding == "same" and kernel % 2 == 0:  # an even kernel's border is wider on one side
-        layers.append(nn.ZeroPad2d((border - 1, border, border - 1, border)))
-        border = 0
-    # Batch norm subtracts the mean, so a bias before it would do nothing.
-    layers.append(nn.Conv2d(channels, out_channels, kernel, stride, border, bias=not norm))
-    if norm:
-        layers.append(nn.BatchNorm2d(out_channels))
-    return layers
 
 
 def _head(
@@ -184,4 +163,17 @@ def _check(depth: int, convs: int, widths: Sequence[int], kernels: Sequence[int]
         raise ConfigError(
             f"a network of widths {list(widths)} and kernel sizes {list(kernels)} cannot be built"
             " (hint: raise model.width or model.growth; model.kernel_size=3 or [3,5])"
+        )
+
+
+def _check_block(block: Block, squeeze: int, drop_path: float) -> None:
+    if drop_path and block != "residual":
+        raise ConfigError(
+            f"model.drop_path={drop_path} leaves out residual blocks, model.block={block} has none"
+            " (hint: model.block=residual, or search drop_path below that option)"
+        )
+    if not 0 <= drop_path < 1 or squeeze < 0:
+        raise ConfigError(
+            f"model.drop_path={drop_path}, model.squeeze={squeeze}: drop_path is from 0 to below 1,"
+            " squeeze 0 (none) or above"
         )

@@ -6,17 +6,42 @@ needs no schedule state, and every trial of a search sees the whole schedule.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from tuner.train.staged import Staged
+
+
+def make(optimizer: Callable[..., Optimizer], network: nn.Module) -> Optimizer:
+    """An optimiser of the network's parameters; each group's ``initial_lr`` has its factor in."""
+    made = optimizer(groups(network))
+    for group in made.param_groups:
+        group["initial_lr"] = group["lr"] * group.pop("factor", 1.0)
+    return made
+
 
 def groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weights, which decay, and biases, norms and slopes, which do not."""
-    vectors = [p for p in network.parameters() if p.requires_grad and p.ndim < 2]
-    return [{"params": list(weights(network))}, {"params": vectors, "weight_decay": 0.0}]
+    """Two groups: weights, which decay, and biases, norms and slopes, which do not.
+
+    A network in stages has two for each of its factors of the learning rate, and in them also
+    what is frozen now and trained later.
+    """
+    if isinstance(network, Staged):
+        factors = network.factors()
+        return [
+            group | {"factor": factor}
+            for factor in sorted(set(factors.values()), reverse=True)
+            for group in _groups([p for p in factors if factors[p] == factor])
+        ]
+    return _groups([p for p in network.parameters() if p.requires_grad])
+
+
+def _groups(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    matrices, vectors = ([p for p in parameters if (p.ndim < 2) == v] for v in (False, True))
+    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def weights(network: nn.Module) -> Iterator[nn.Parameter]:
@@ -30,19 +55,38 @@ def set_factor(optimizer: Optimizer, factor: float) -> None:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
 
-def constant(progress: float) -> float:
-    """The learning rate as it is."""
-    return 1.0
+def constant(progress: float, *, warmup: float = 0.0) -> float:
+    """The learning rate as it is, after a linear rise over the share ``warmup``."""
+    return _warmed(progress, warmup)[0]
 
 
-def step(progress: float, *, drops: int, gamma: float) -> float:
+def step(progress: float, *, drops: int, gamma: float, warmup: float = 0.0) -> float:
     """Times ``gamma`` at each of ``drops`` points that part the run into equal lengths."""
-    return float(gamma ** math.floor(progress * (drops + 1)))
+    rise, progress = _warmed(progress, warmup)
+    return rise * float(gamma ** math.floor(progress * (drops + 1)))
 
 
-def cosine(progress: float, *, final: float) -> float:
+def cosine(progress: float, *, final: float, warmup: float = 0.0) -> float:
     """Half a cosine from 1 down to ``final``."""
-    return _half_cosine(1.0, final, progress)
+    rise, progress = _warmed(progress, warmup)
+    return rise * _half_cosine(1.0, final, progress)
+
+
+def restarts(
+    progress: float, *, cycles: int, stretch: float, final: float, warmup: float = 0.0
+) -> float:
+    """``cosine`` over again ``cycles`` times, each ``stretch`` times as long as the one before.
+
+    SGDR, Loshchilov & Hutter 2017 (arXiv:1608.03983); whole cycles, so the run ends at ``final``.
+    """
+    rise, progress = _warmed(progress, warmup)
+    lengths = [stretch**cycle for cycle in range(cycles)]
+    place = progress * sum(lengths)
+    for length in lengths[:-1]:
+        if place < length:
+            return rise * _half_cosine(1.0, final, place / length)
+        place -= length
+    return rise * _half_cosine(1.0, final, place / lengths[-1])
 
 
 def onecycle(progress: float, *, warmup: float, initial: float, final: float) -> float:
@@ -53,6 +97,13 @@ def onecycle(progress: float, *, warmup: float, initial: float, final: float) ->
     if progress < warmup:
         return _half_cosine(initial, 1.0, progress / warmup)
     return _half_cosine(1.0, final, (progress - warmup) / (1 - warmup))
+
+
+def _warmed(progress: float, warmup: float) -> tuple[float, float]:
+    """The factor of the rise at ``progress``, and the progress of the schedule after the rise."""
+    if progress < warmup:
+        return progress / warmup, 0.0
+    return 1.0, (progress - warmup) / (1 - warmup)
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

@@ -1,5 +1,6 @@
-"""What an evaluation finds: counted on the device, read once."""
+"""What an evaluation finds: added up on the device, read once."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ METRICS: dict[str, Callable[["Scores"], float]] = {
     "macro_f1": lambda scores: scores.macro_f1,
     "loss": lambda scores: scores.loss,
 }
+RANKED = "auroc"  # found only where it is asked for: it sorts the scores of every class
+ERRORS = ("mse", "mae", "loss")  # of regression
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Scores:
 
     confusion: list[list[int]]
     loss: float
+    auroc: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -44,7 +48,8 @@ class Scores:
         return sum(parts) / len(parts)
 
     def metrics(self) -> dict[str, float]:
-        return {name: metric(self) for name, metric in METRICS.items()}
+        found = {name: metric(self) for name, metric in METRICS.items()}
+        return found if self.auroc is None else found | {RANKED: self.auroc}
 
     @property
     def _hits(self) -> list[int]:
@@ -55,18 +60,33 @@ class Scores:
         return [sum(row) for row in self.confusion]
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Mean squared and absolute error and mean loss of one split with float targets."""
+
+    mse: float
+    mae: float
+    loss: float
+    confusion: None = None
+
+    def metrics(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ERRORS}
+
+
 class Tally:
     """Sums on the device; nothing is read back until ``read``.
 
     Counts are kept as float32, exact up to 16.7 million images in a cell, so that they and the
-    loss come back in one transfer.
+    loss come back in one transfer.  With ``ranked`` the logits are kept too, for AUROC.
     """
 
-    def __init__(self, classes: int, device: torch.device) -> None:
+    def __init__(self, classes: int, device: torch.device, *, ranked: bool = False) -> None:
         self.classes = classes
         self.cells = torch.zeros(classes * classes, device=device)
         self.loss = torch.zeros((), device=device)
         self.images = 0
+        self.ranked = ranked
+        self.kept: list[tuple[Tensor, Tensor]] = []
 
     def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """A batch's logits [b, classes], labels int64 [b] and mean loss."""
@@ -74,6 +94,8 @@ class Tally:
         self.cells.index_add_(0, cell, torch.ones_like(cell, dtype=self.cells.dtype))
         self.loss += loss * len(labels)
         self.images += len(labels)
+        if self.ranked:
+            self.kept.append((logits, labels))
 
     def read(self, *others: Tensor) -> tuple[Scores, list[float]]:
         """The scores, and the values of further scalars that lie on the device."""
@@ -82,12 +104,60 @@ class Tally:
         counts, (loss, *rest) = values[: len(self.cells)], values[len(self.cells) :]
         rows = range(0, len(counts), self.classes)
         confusion = [[int(n) for n in counts[row : row + self.classes]] for row in rows]
-        return Scores(confusion, loss / self.images), rest
+        ranking = auroc(*map(torch.cat, zip(*self.kept, strict=True))) if self.ranked else None
+        return Scores(confusion, loss / self.images, ranking), rest
 
 
-def check_metric(name: str) -> None:
-    """Raises: ConfigError for a metric that this trainer does not report."""
-    if name not in METRICS:
+class ErrorTally:
+    """As ``Tally``, for outputs and float targets [b, k]."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), device=device)
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
+        self.loss += loss * len(targets)
+        self.kept.append((outputs, targets))
+
+    def read(self, *others: Tensor) -> tuple[Errors, list[float]]:
+        # torchmetrics takes a second to import, which classification need not pay.
+        from torchmetrics.functional import mean_absolute_error, mean_squared_error
+
+        outputs, targets = map(torch.cat, zip(*self.kept, strict=True))
+        outputs, targets = outputs.flatten(), targets.flatten()
+        found = (
+            mean_squared_error(outputs, targets),
+            mean_absolute_error(outputs, targets),
+            self.loss / sum(len(batch) for batch, _ in self.kept),
+        )
+        values = torch.stack([value.to(self.loss) for value in (*found, *others)]).tolist()
+        return Errors(*values[:3]), values[3:]
+
+
+def auroc(logits: Tensor, labels: Tensor) -> float:
+    """Mean over classes of the area under the curve of one against the rest.
+
+    A class that no image has, or all have, has no such curve and is left out; with no other class
+    the result is NaN.
+    """
+    from torchmetrics.functional.classification import multiclass_auroc
+
+    classes = logits.shape[1]
+    with warnings.catch_warnings():  # torchmetrics warns of the classes that are left out
+        warnings.simplefilter("ignore", UserWarning)
+        areas = multiclass_auroc(
+            logits.softmax(1), labels, classes, average="none", validate_args=False
+        )
+    counts = torch.bincount(labels, minlength=classes)
+    return float(areas[(counts > 0) & (counts < len(labels))].mean())
+
+
+def check_metric(name: str, *, regression: bool = False) -> None:
+    """Raises: ConfigError for a metric that this trainer does not report for such targets."""
+    known = ERRORS if regression else (*METRICS, RANKED)
+    if name not in known:
+        kind = "regression targets" if regression else "class labels"
         raise ConfigError(
-            f"study.metric={name} is not reported by this trainer (hint: {', '.join(METRICS)})"
+            f"study.metric={name} is not reported by this trainer for {kind}"
+            f" (hint: {', '.join(known)})"
         )

@@ -1,0 +1,143 @@
+"""What the blocks of the ``cnn`` are made of: plain, residual and depthwise convolutions."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+Block = Literal["plain", "residual", "depthwise"]
+Activation = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
+Padding = Literal["same", "valid"]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+
+
+def block(
+    kind: Block,
+    channels: int,
+    out_channels: int,
+    *,
+    convs: int,
+    kernel: int,
+    stride: int,
+    padding: Padding,
+    norm: bool,
+    activation: Activation,
+    squeeze: int,
+    drop: float,
+) -> nn.Sequential:
+    """``convs`` convolutions of one width, the stride at the first; the last ends in an activation.
+
+    ``squeeze``: squeeze-and-excitation with so many times fewer channels inside, 0 for none.
+    ``drop``: how often a residual block is passed over.
+    """
+    activate = ACTIVATIONS[activation]
+    one = separable if kind == "depthwise" else convolution
+    layers = nn.Sequential()
+    for number in range(convs):
+        step, inputs = (stride, channels) if number == 0 else (1, out_channels)
+        layers += one(inputs, out_channels, kernel, step, padding, norm, activate)
+        layers.append(activate())
+    if kind == "residual":
+        del layers[-1]  # it comes after the sum
+    if squeeze:
+        layers.append(_excitation(out_channels, squeeze))
+    if kind == "residual":
+        shortcut = _shortcut(channels, out_channels, stride, norm)
+        return nn.Sequential(Residual(layers, shortcut, drop), activate())
+    return layers
+
+
+def convolution(
+    channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int,
+    padding: Padding,
+    norm: bool,
+    activate: Callable[[], nn.Module] | None = None,
+    *,
+    groups: int = 1,
+) -> nn.Sequential:
+    """A convolution, padded as TensorFlow's ``same`` or not at all, and its batch norm."""
+    layers = nn.Sequential()
+    border = kernel // 2 if padding == "same" else 0
+    if padding == "same" and kernel % 2 == 0:  # an even kernel's border is wider on one side
+        layers.append(nn.ZeroPad2d((border - 1, border, border - 1, border)))
+        border = 0
+    # Batch norm subtracts the mean, so a bias before it would do nothing.
+    layers.append(
+        nn.Conv2d(channels, out_channels, kernel, stride, border, groups=groups, bias=not norm)
+    )
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    return layers
+
+
+def separable(
+    channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int,
+    padding: Padding,
+    norm: bool,
+    activate: Callable[[], nn.Module],
+) -> nn.Sequential:
+    """One kernel for each channel, then a mix of the channels: MobileNet, Howard 2017."""
+    layers = convolution(channels, channels, kernel, stride, padding, norm, groups=channels)
+    layers.append(activate())
+    return layers + convolution(channels, out_channels, 1, 1, padding, norm)
+
+
+class Residual(nn.Module):
+    """shortcut(x) + body(x); He 2016 (arXiv:1512.03385).
+
+    In training the body of each sample is left out with probability ``drop``, and scaled so that
+    its mean stays: stochastic depth, Huang 2016 (arXiv:1603.09382).
+    """
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, drop: float) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+        self.drop = _stochastic_depth(drop) if drop else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        body: Tensor = self.drop(self.body(maps))
+        kept: Tensor = self.shortcut(maps)
+        # Without padding the body loses a border, and so must the shortcut.
+        top = (kept.shape[2] - body.shape[2]) // 2
+        left = (kept.shape[3] - body.shape[3]) // 2
+        kept = kept[:, :, top : top + body.shape[2], left : left + body.shape[3]]
+        return kept + body
+
+
+def _shortcut(channels: int, out_channels: int, stride: int, norm: bool) -> nn.Module:
+    if channels == out_channels and stride == 1:
+        return nn.Identity()
+    return convolution(channels, out_channels, 1, stride, "valid", norm)
+
+
+def _stochastic_depth(drop: float) -> nn.Module:
+    # torchvision takes a second to import, which plain networks need not pay.
+    from torchvision.ops import StochasticDepth
+
+    layer: nn.Module = StochasticDepth(drop, "row")
+    return layer
+
+
+def _excitation(channels: int, reduction: int) -> nn.Module:
+    """Scales each channel by what all of them hold on average; Hu 2018 (arXiv:1709.01507)."""
+    from torchvision.ops import SqueezeExcitation
+
+    layer: nn.Module = SqueezeExcitation(channels, max(1, channels // reduction))
+    return layer

@@ -1,0 +1,75 @@
+"""Mixup and CutMix: each image of a batch is blended with the one before it.
+
+The order of an epoch is random, so the neighbour is a random partner and need not be drawn.  One
+row of draws says how a whole batch is blended, and one formula does both: the share of an image's
+own pixels is ``share`` everywhere but in a box, where it is 0.  Mixup has an empty box, CutMix a
+share of 1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tuner.train.augment import Augment
+
+
+def draw(
+    augment: Augment, steps: int, size: tuple[int, int], generator: torch.Generator
+) -> Tensor | None:
+    """Draws for ``steps`` batches of images of height and width ``size``; None without mixing.
+
+    Returns float32 [steps, 5]: share outside of the box; its top, bottom, left and right, the
+    second and fourth not included.  λ ~ Beta(a, a) once a batch: Mixup's share (Zhang 2018,
+    arXiv:1710.09412), or the share of pixels outside of CutMix's box before it is cut off at the
+    border (Yun 2019, arXiv:1905.04899).  Where both are on, a coin decides for each batch.
+    """
+    if not (augment.mixup or augment.cutmix):
+        return None
+    rows = []
+    if augment.mixup:
+        share = _beta(augment.mixup, steps, generator)
+        rows.append(torch.stack([share, *[torch.zeros_like(share)] * 4], dim=1))
+    if augment.cutmix:
+        rows.append(_boxes(_beta(augment.cutmix, steps, generator), size, generator))
+    if len(rows) == 1:
+        return rows[0]
+    coin = torch.rand(steps, 1, generator=generator, device=generator.device) < 0.5
+    return torch.where(coin, rows[0], rows[1])
+
+
+def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """Beta(a, a), the first of a Dirichlet pair: torch.distributions take no generator."""
+    pair = torch.full((count, 2), alpha, device=generator.device)
+    return torch._sample_dirichlet(pair, generator)[:, 0]
+
+
+def _boxes(share: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Rows of ``draw`` for boxes around random points, of 1 - ``share`` of the area before cuts."""
+    side = (1 - share).sqrt()
+    edges = []
+    for length in size:
+        centre = torch.rand(share.shape, generator=generator, device=share.device) * length
+        edges += [(centre - side * length / 2).round().clamp(0, length)]
+        edges += [(centre + side * length / 2).round().clamp(0, length)]
+    return torch.stack([torch.ones_like(share), *edges], dim=1)
+
+
+def blend(images: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """Images [b, C, H, W] blended by one row of draws, and the share of their own pixels.
+
+    The share, a scalar on the device, is also that of an image's own label.
+    """
+    share, top, bottom, left, right = row.unbind()
+    rows = torch.arange(images.shape[2], device=images.device)
+    cols = torch.arange(images.shape[3], device=images.device)
+    inside = ((rows >= top) & (rows < bottom))[:, None] & ((cols >= left) & (cols < right))
+    own = torch.where(inside, torch.zeros_like(share), share)
+    return torch.lerp(images.roll(1, 0), images, own), own.mean()
+
+
+def blended(
+    loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, labels: Tensor, share: Tensor
+) -> Tensor:
+    """The loss against an image's own label and its partner's, weighted by their shares."""
+    return share * loss(outputs, labels) + (1 - share) * loss(outputs, labels.roll(1, 0))

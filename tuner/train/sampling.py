@@ -1,0 +1,47 @@
+"""The order in which an epoch visits the images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tuner.errors import ConfigError
+
+
+def shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """Every image once: int64 [count] on the generator's device."""
+    return torch.randperm(count, generator=generator, device=generator.device)
+
+
+def check(counts: Sequence[int]) -> None:
+    """Raises: ConfigError for a class without images, of which no balance can be made."""
+    if not counts:
+        raise ConfigError(
+            "data.balanced=true, but the targets are no classes (hint: data.balanced=false)"
+        )
+    if 0 in counts:
+        raise ConfigError(
+            f"data.balanced=true, but class {list(counts).index(0)} has no training image"
+            " (hint: raise data.limit, or data.balanced=false)"
+        )
+
+
+def balanced(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """As many visits as there are images, the same number (± 1) for each class.
+
+    Images of a class are visited in random order, and over again only once all of them were: a
+    rare class repeats evenly, of a frequent one another part is seen each epoch.  ``labels`` int64
+    [n], every class among them.  Returns int64 [n]; nothing waits for the device.
+    """
+    places = torch.arange(len(labels), device=labels.device)
+    order = shuffled(len(labels), generator)
+    by_class = order[labels[order].argsort(stable=True)]  # each class in a row, in random order
+    # Which classes get the one visit more that is left over changes with the epoch.
+    first = torch.randint(classes, (1,), generator=generator, device=labels.device)
+    label = (places + first) % classes
+    sizes = torch.zeros(classes, dtype=torch.int64, device=labels.device)
+    sizes.index_add_(0, labels, torch.ones_like(labels))
+    starts = sizes.cumsum(0) - sizes
+    turn = torch.div(places, classes, rounding_mode="floor")
+    visits = by_class[starts[label] + turn % sizes[label]]
+    return visits[shuffled(len(labels), generator)]
