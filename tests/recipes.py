@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tuner.train import data, engine, learner, loss, model, optim
+from tuner.train import data, engine, loss, model, optim
 from tuner.train.augment import Augment
+from tuner.train.settings import Every, Settings
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {
@@ -21,6 +22,8 @@ SETTINGS: dict[str, Any] = {
     "precision": "auto",
     "deterministic": False,
     "protocol": "search",
+    "graph": "auto",
+    "checkpoint_every": Every(epochs=1, seconds=60.0),
     "fused": 1,
     "fused_wait": 5.0,
     "devices": 1,
@@ -47,8 +50,8 @@ DATA: dict[str, Any] = {"validation": 0.25, "test": 0.2, "split_seed": 0, "limit
 AUGMENT = Augment(shift=1, flip=True, cutout=2)
 
 
-def settings(**changes: Any) -> learner.Settings:
-    return learner.Settings(**SETTINGS | changes)
+def settings(**changes: Any) -> Settings:
+    return Settings(**SETTINGS | changes)
 
 
 def network(**changes: Any) -> functools.partial[torch.nn.Sequential]:

@@ -3,7 +3,8 @@
 import functools
 import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ logger = logging.getLogger(__name__)
 
 Recipe = dict[str, Any]
 
-ELSEWHERE = {"data.root", "trainer.fused", "trainer.fused_wait", "trainer.devices"}
+ELSEWHERE = {
+    "data.root",
+    "trainer.fused",
+    "trainer.fused_wait",
+    "trainer.devices",
+    "trainer.graph",
+    "trainer.checkpoint_every",
+}
 """Settings that are no part of a recipe: where and beside whom a run is trained.
 
 They may differ between the machines of one study, and a run may be resumed under others.
@@ -41,6 +49,77 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+class Writer:
+    """Writes checkpoints beside the training, one at a time.
+
+    ``submit`` takes a copy of the state and returns; on a GPU the copy is made in its turn among
+    the kernels.  Until ``wait`` has returned the file may still be the one before.  What ``check``
+    raises of a state that has arrived is raised in place of writing it.
+    """
+
+    def __init__(self, path: Path, check: Callable[[Mapping[str, Any]], None]) -> None:
+        self.path, self.check = path, check
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+
+    def submit(self, state: Mapping[str, Any]) -> None:
+        """Raises: what went wrong with the one before."""
+        self.wait()
+        copied, arrived = _copied(state)
+        self.thread = threading.Thread(target=self._write, args=(copied, arrived))
+        self.thread.start()
+
+    def ready(self) -> bool:
+        """Whether ``wait`` would return at once."""
+        return self.thread is None or not self.thread.is_alive()
+
+    def wait(self) -> None:
+        """Returns once what was submitted is on the disk.  Raises: what went wrong with it."""
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def _write(self, state: Mapping[str, Any], arrived: Callable[[], None]) -> None:
+        try:
+            arrived()
+            self.check(state)
+            save(self.path, state)
+        except BaseException as error:  # a thread has nobody to raise to
+            self.error = error
+
+
+def _copied(state: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[], None]]:
+    """A copy in main memory that nothing changes, and what waits until it has arrived there."""
+    events: dict[torch.device, torch.cuda.Event] = {}
+
+    def copy(part: Any) -> Any:
+        match part:
+            case torch.Tensor() if part.is_cuda:
+                events.setdefault(part.device, torch.cuda.Event())
+                host = torch.empty_like(part, device="cpu", pin_memory=True)
+                return host.copy_(part, non_blocking=True)
+            case torch.Tensor():
+                return part.detach().clone()
+            case dict():
+                return {key: copy(value) for key, value in part.items()}
+            case list():
+                return [copy(value) for value in part]
+        return part
+
+    copied = copy(dict(state))
+    for device, event in events.items():
+        event.record(torch.cuda.current_stream(device))
+
+    def arrived() -> None:
+        for event in events.values():
+            event.synchronize()
+
+    return copied, arrived
 
 
 def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
@@ -91,7 +170,7 @@ def describe(**parts: Any) -> Recipe:
                 flat[name] = list(part) if isinstance(part, tuple) else part
             case _:
                 flat[name] = _name(part if callable(part) else type(part))
-    return {key: value for key, value in flat.items() if key not in ELSEWHERE}
+    return {key: value for key, value in flat.items() if not key.startswith(tuple(ELSEWHERE))}
 
 
 def _name(target: Any) -> str:

@@ -7,6 +7,7 @@ that ask for the same.
 
 import dataclasses
 import functools
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +15,11 @@ import torch
 from torch import Tensor
 
 from tuner.errors import ConfigError
+from tuner.train import hardware
 from tuner.train.augment import Augment
 from tuner.train.files import Arrays, VisionSet, read
+
+logger = logging.getLogger("tuner")
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,21 @@ class Split:
     """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], on the device.
 
     Channels lie last in memory, as convolutions want them: a gathered batch needs no transpose.
+    The images of a ``streamed`` split stay in main memory, pinned for a GPU to fetch them.
     """
 
     images: Tensor
     labels: Tensor
+    streamed: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __add__(self, other: "Split") -> "Split":
-        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+        images = torch.cat([self.images, other.images])
+        labels = torch.cat([self.labels, other.labels])
+        pinned = self.streamed and labels.is_cuda
+        return Split(images.pin_memory() if pinned else images, labels, self.streamed)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,12 @@ class Data:
     mean: Tensor
     std: Tensor
     augment: Augment = field(default_factory=Augment)
+    balanced: bool = False
+
+    @property
+    def regression(self) -> bool:
+        """Whether the labels are float targets [n, k], and ``classes`` the k names of them."""
+        return self.train.labels.is_floating_point()
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -57,7 +72,9 @@ class Data:
         return channels, height, width
 
     def counts(self, split: Split) -> list[int]:
-        """How many images of each class a split holds."""
+        """How many images of each class a split holds; none where the targets are numbers."""
+        if self.regression:
+            return []
         counts: list[int] = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
         return counts
 
@@ -74,10 +91,11 @@ def digits(
     split_seed: int,
     limit: int | None,
     augment: Augment,
+    balanced: bool = False,
 ) -> Data:
     """scikit-learn's 1,797 digits of 8x8 grey pixels; part of its install, nothing to fetch."""
     return dataclasses.replace(
-        _digits(device, validation, test, split_seed, limit), augment=augment
+        _digits(device, validation, test, split_seed, limit), augment=augment, balanced=balanced
     )
 
 
@@ -90,13 +108,16 @@ def vision(
     split_seed: int,
     limit: int | None,
     augment: Augment,
+    balanced: bool = False,
 ) -> Data:
     """One of torchvision's sets with its own test split, read from ``root`` or fetched into it.
 
     Raises: TunerError when the files can be neither found nor fetched.
     """
     return dataclasses.replace(
-        _vision(device, name, root, validation, split_seed, limit), augment=augment
+        _vision(device, name, root, validation, split_seed, limit),
+        augment=augment,
+        balanced=balanced,
     )
 
 
@@ -135,21 +156,44 @@ def place(
     split_seed: int,
     limit: int | None,
 ) -> Data:
-    """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device."""
+    """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device.
+
+    Images that would take more than half of its free memory stay in main memory: they are
+    streamed.
+    """
     if limit is not None and limit < len(pool.labels):
         _, kept = split(pool.labels, limit, split_seed, key="data.limit")
         pool = pool[kept]
     rest, held_out = split(pool.labels, validation, split_seed, key="data.validation")
-    train = _split(pool[rest], device)
-    pixels = train.images.float()
+    wanted, free = pool.images.nbytes + test.images.nbytes, hardware.free_bytes(device)
+    streamed = wanted > free / 2
+    if streamed:
+        logger.info(
+            "%.1f MB of images are more than half of the %.1f MB free on %s:"
+            " streamed to it from pinned memory",
+            wanted / 1e6, free / 1e6, device,
+        )  # fmt: skip
+    train = _split(pool[rest], device, streamed)
+    mean, std = _moments(train.images)
     return Data(
         train=train,
-        validation=_split(pool[held_out], device),
-        test=_split(test, device),
+        validation=_split(pool[held_out], device, streamed),
+        test=_split(test, device, streamed),
         classes=pool.classes,
-        mean=pixels.mean((0, 1, 2)),
-        std=pixels.std((0, 1, 2)).clamp_min(1.0),  # a channel of one colour divides by 1
+        mean=mean.to(device),
+        std=std.clamp_min(1.0).to(device),  # a channel of one colour divides by 1
     )
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, float32 [C]; exact sums, a part at a time."""
+    count = images.shape[:3].numel()
+    total = torch.zeros(2, images.shape[3], dtype=torch.float64, device=images.device)
+    for part in images.split(4096):
+        pixels = part.flatten(0, 2).double()
+        total += torch.stack([pixels.sum(0), pixels.square().sum(0)])
+    mean, square = total / count
+    return mean.float(), (square - mean.square()).clamp_min(0).sqrt().float()
 
 
 def split(
@@ -173,6 +217,9 @@ def split(
     return rest, part
 
 
-def _split(arrays: Arrays, device: torch.device) -> Split:
+def _split(arrays: Arrays, device: torch.device, streamed: bool) -> Split:
     images = torch.from_numpy(np.ascontiguousarray(arrays.images))
-    return Split(images.to(device), torch.from_numpy(arrays.labels).to(device))
+    labels = torch.from_numpy(arrays.labels).to(device)
+    if not streamed:
+        return Split(images.to(device), labels)
+    return Split(images.pin_memory() if device.type == "cuda" else images, labels, streamed=True)

@@ -1,9 +1,11 @@
 """The device a run uses and how exactly it computes."""
 
 import hashlib
+import math
 import os
 import random
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,3 +60,33 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     np.random.seed(stream)
     torch.manual_seed(stream)  # of the CPU and of every accelerator: dropout
     return torch.Generator(device).manual_seed(stream + 1)
+
+
+def generators(device: torch.device) -> dict[str, Any]:
+    """The states of every random stream that ``reseed`` starts, as plain values and tensors."""
+    name, keys, place, has_gauss, gauss = np.random.get_state()
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), place, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_generators(states: Mapping[str, Any], device: torch.device) -> None:
+    """Puts every stream where it was; one of another kind of device stays as it is."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that can still be taken on a device; on the CPU nothing is ever moved elsewhere."""
+    if device.type != "cuda":
+        return math.inf
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused

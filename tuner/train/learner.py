@@ -4,45 +4,26 @@ Nothing in here waits for the device: losses and counts add up on it, and whoeve
 numbers (once an epoch) pays for the one transfer.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tuner.errors import ConfigError
-from tuner.train import optim
+from tuner.train import graph, hardware, optim
 from tuner.train.data import Data, Split
-from tuner.train.hardware import Precision, autocast
+from tuner.train.feed import Feed
 from tuner.train.loss import Loss
 from tuner.train.scores import Tally
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long, in which portions and how exactly to train (``conf/trainer``)."""
-
-    epochs: int
-    batch_size: int
-    eval_batch_size: int
-    threads: int
-    precision: Precision
-    deterministic: bool
-    protocol: Literal["search", "final"]
-    fused: int
-    fused_wait: float
-    devices: int
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_batch_size", "threads", "fused", "devices"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"trainer.{name}={getattr(self, name)}: it must be at least 1")
+from tuner.train.settings import Settings
 
 
 class Learner:
-    """A network with its optimiser, schedule and loss, on the device of its data."""
+    """A network with its optimiser, schedule and loss, on the device of its data.
+
+    ``epoch`` counts from 1; ``done`` steps of it were made, with losses that add up to ``total``.
+    """
 
     def __init__(
         self,
@@ -61,55 +42,123 @@ class Learner:
         self.data = data
         self.settings = settings
         self.weights = list(optim.weights(self.network))
+        self.feed = Feed(data)
+        self.epoch, self.done = 0, 0
+        self.total = torch.zeros((), device=self.device)
+        self.generators: dict[str, Any] | None = None
+        self.forward: Callable[[Tensor], Tensor] = self.network
+        self.rates: graph.Rates | None = None
+        self.make_step: Callable[..., None] | None = None
 
-    def train_epoch(self, split: Split, epoch: int, generator: torch.Generator) -> Tensor:
-        """Trains one pass over ``split`` in a new order; ``epoch`` counts from 1.
+    def train_epoch(
+        self,
+        split: Split,
+        epoch: int,
+        generator: torch.Generator,
+        between: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """Trains one pass over ``split`` in a new order, or what a resumed one has left of it.
 
         Every step has the same shape: the images left over after the last whole batch sit this
-        epoch out.  Returns the mean loss, a scalar on the device.
+        epoch out.  ``between`` is called after each step.  Returns the mean loss, a scalar on the
+        device.
         """
         self.network.train()
         size = min(self.settings.batch_size, len(split))
         steps = len(split) // size
+        self._begin(epoch)
         order = torch.randperm(len(split), generator=generator, device=self.device)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
-        total = torch.zeros((), device=self.device)
-        for step in range(steps):
-            progress = ((epoch - 1) * steps + step) / (self.settings.epochs * steps)
-            optim.set_factor(self.optimizer, self.schedule(progress))
-            batch = slice(step * size, (step + 1) * size)
-            total += self.step(split, order[batch], draws[batch])
-        return total / steps
+        make_step = self.make_step or self._choose((self.settings.epochs - epoch + 1) * steps)
+        factors = self._factors(steps)
+        if self.generators:  # as they were after the last step before the checkpoint
+            hardware.set_generators(self.generators, self.device)
+            self.generators = None
+        for batch in self.feed.epoch(split, order, draws, size, self.done):
+            make_step(*batch, factors[self.done])
+            self.done += 1
+            between()
+        return self.total / steps
 
-    def step(self, split: Split, index: Tensor, draws: Tensor) -> Tensor:
-        """One optimiser step on the images number ``index``; the loss, on the device."""
-        images = self.data.normalise(self.data.augment.take(split.images, index, draws))
-        labels = split.labels.index_select(0, index)
-        with autocast(self.device, self.settings.precision):
-            loss: Tensor = self.loss(self.network(images), labels)
+    def _begin(self, epoch: int) -> None:
+        """Starts counting an epoch, unless a checkpoint left this very one half-made."""
+        if epoch != self.epoch:
+            self.epoch, self.done = epoch, 0
+            self.total.zero_()
+
+    def _factors(self, steps: int) -> Sequence[float] | Sequence[Tensor]:
+        """What the learning rate is multiplied by at each of the epoch's steps."""
+        total = self.settings.epochs * steps
+        first = (self.epoch - 1) * steps
+        factors = [self.schedule((first + step) / total) for step in range(steps)]
+        return self.rates.factors(factors) if self.rates else factors
+
+    def _choose(self, steps: int) -> Callable[..., None]:
+        """The way to make the ``steps`` that are left."""
+        rung = graph.choose(self.settings.graph, self.device, self.optimizer, steps)
+        if rung == "compile":
+            self.forward = graph.Compiled(self.network)
+        if rung == "eager" or self.device.type != "cuda":
+            self.make_step = self._eager
+        else:
+            self.rates = graph.Rates(self.optimizer, self.device)
+            self.make_step = graph.Capture(self._captured, self.device)
+        return self.make_step
+
+    def _eager(self, images: Tensor, labels: Tensor, factor: float) -> None:
+        optim.set_factor(self.optimizer, factor)
+        self.step(images, labels)
+
+    def _captured(self, images: Tensor, labels: Tensor, factor: Tensor) -> None:
+        assert self.rates is not None
+        self.rates.set_factor(factor)
+        self.step(images, labels)
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One optimiser step on images float32 [b, C, H, W]; its loss adds to ``total``.
+
+        It may be recorded and replayed: all that changes from step to step is in tensors.
+        """
+        with hardware.autocast(self.device, self.settings.precision):
+            loss: Tensor = self.loss(self.forward(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.loss.penalise(self.weights)
         self.optimizer.step()
-        return loss.detach()
+        self.total += loss.detach()
 
     @torch.inference_mode()
     def evaluate(self, split: Split) -> Tally:
         """Counts and losses over a whole split, still on the device."""
         self.network.eval()
         tally = Tally(len(self.data.classes), self.device)
-        size = self.settings.eval_batch_size
-        for start in range(0, len(split), size):
-            images, labels = split.images[start : start + size], split.labels[start : start + size]
-            with autocast(self.device, self.settings.precision):
-                logits = self.network(self.data.normalise(images))
+        for images, labels in self.feed.whole(split, self.settings.eval_batch_size):
+            with hardware.autocast(self.device, self.settings.precision):
+                logits = self.network(images)
             logits = logits.float()
             tally.add(logits, labels, self.loss.score(logits, labels))
         return tally
 
+    def close(self) -> None:
+        """Lets go of recorded steps, and of the cycles that would keep the network's memory."""
+        self.make_step, self.rates, self.forward = None, None, self.network
+
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """All that the next step depends on, between any two steps."""
+        return {
+            "network": self.network.state_dict(),
+            # The groups are the configuration's and the schedule's.
+            "optimizer": self.optimizer.state_dict()["state"],
+            "epoch": self.epoch,
+            "done": self.done,
+            "total": self.total,
+            "generators": hardware.generators(self.device),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        self.epoch, self.done = state["epoch"], state["done"]
+        self.total.copy_(state["total"])
+        self.generators = state["generators"]

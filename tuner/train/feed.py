@@ -1,0 +1,82 @@
+"""The batches of an epoch, made ready on the device before the step that wants them.
+
+Where the images lie on the device nothing is copied.  Where they did not fit, the host gathers the
+next chunk into pinned memory and a stream of its own carries it over while the device still works
+on the chunk before.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from tuner.train.data import Data, Split
+
+# Pixels augmented at once on an accelerator: some 40 batches of 128 small images, so that the
+# dozen kernels that gather them cost a batch a few microseconds; their indices take 32 MiB.
+CHUNK = 2**22
+
+
+class Feed:
+    """Batches of a data set's splits: images float32 [b, C, H, W] (channels_last), labels [b]."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.device = data.mean.device
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+
+    def epoch(
+        self, split: Split, order: Tensor, draws: Tensor, size: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole batches of ``size`` images in ``order`` (int64 [n]), from batch ``start`` on.
+
+        ``draws`` [n, …] are the augmentation's, one row for each place in the order.
+        """
+        many = size * self._batches(size)
+        end = len(order) // size * size
+        host = order if self._resident(split) else order.cpu()
+        for first in range(start * size, end, many):
+            rows = slice(first, min(first + many, end))
+            images, index = self._source(split, host[rows], order[rows])
+            batch = self.data.normalise(self.data.augment.take(images, index, draws[rows]))
+            labels = split.labels.index_select(0, order[rows])
+            yield from zip(batch.split(size), labels.split(size), strict=True)
+
+    def whole(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of a split in its own order, nothing augmented; the last batch may be smaller."""
+        for first in range(0, len(split), size):
+            rows = slice(first, first + size)
+            images = split.images[rows]
+            if not self._resident(split):
+                images = self._carry(images)
+            yield self.data.normalise(images), split.labels[rows]
+
+    def _batches(self, size: int) -> int:
+        """How many batches to make at once: one on a CPU, whose cache holds no more."""
+        channels, height, width = self.data.in_shape
+        ahead = CHUNK // (channels * height * width * size)
+        return 1 if self.device.type == "cpu" else max(1, ahead)
+
+    def _resident(self, split: Split) -> bool:
+        return not split.streamed
+
+    def _source(self, split: Split, host: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images on the device, and the index of the wanted ones in them."""
+        if self._resident(split):
+            return split.images, index
+        pinned = self.device.type != "cpu"
+        shape = (len(host), *split.images.shape[1:])
+        staged = torch.empty(shape, dtype=split.images.dtype, pin_memory=pinned)
+        torch.index_select(split.images, 0, host, out=staged)
+        return self._carry(staged), torch.arange(len(host), device=self.device)
+
+    def _carry(self, images: Tensor) -> Tensor:
+        """Copies to the device, beside what it computes; ``images`` are pinned."""
+        if self.stream is None:
+            return images.to(self.device)
+        main = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self.stream):
+            carried = images.to(self.device, non_blocking=True)
+        main.wait_stream(self.stream)
+        carried.record_stream(main)
+        return carried

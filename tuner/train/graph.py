@@ -1,0 +1,185 @@
+"""The ladder of ways to make a training step on a GPU: eager, CUDA graph, compiled and captured.
+
+Eager PyTorch spends some ten microseconds of the host on every kernel, which is more than the
+kernels of a small CNN take.  A CUDA graph launches the whole step (forward, backward, penalties,
+update) at once.  torch.compile fuses the kernels on top, for minutes of compiling.
+
+A step that is captured must do the same work every time: what changes from step to step has to
+lie in tensors.  So the learning rates become one tensor, and a model that waits for the device or
+draws its random numbers on the host stays eager, which the log says.
+"""
+
+import logging
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+logger = logging.getLogger("tuner")
+
+Rung = Literal["auto", "eager", "graph", "compile"]
+Function = Callable[..., None]
+
+# Real steps made eagerly on the capturing stream first: cuDNN picks its kernels, the optimiser
+# makes its state, and what cannot be captured shows.
+WARM_UP = 3
+# Capturing costs about as much time as it saves in so many steps; see benchmarks/RESULTS.md.
+GRAPH_PAYS = 100
+COMPILE_PAYS = 200_000
+
+
+def choose(rung: Rung, device: torch.device, optimizer: Optimizer, steps: int) -> Rung:
+    """The rung for a run with ``steps`` still to make; ``auto`` climbs where they pay for it."""
+    if device.type != "cuda":
+        return "compile" if rung == "compile" else "eager"
+    if rung == "auto":
+        rung = "eager" if steps < GRAPH_PAYS else "graph" if steps < COMPILE_PAYS else "compile"
+    if rung != "eager" and not capturable(optimizer):
+        logger.info("eager steps: %s cannot be captured", type(optimizer).__name__)
+        return "eager"
+    return rung
+
+
+def capturable(optimizer: Optimizer) -> bool:
+    """Whether the optimiser keeps its step count on the device, or none at all."""
+    fused_sgd = isinstance(optimizer, SGD) and bool(optimizer.defaults["fused"])
+    return fused_sgd or "capturable" in optimizer.defaults
+
+
+class Rates:
+    """The learning rates of all groups as one tensor on the device, for a captured step to read."""
+
+    def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
+        groups = optimizer.param_groups
+        initial = [g.setdefault("initial_lr", g["lr"]) * g.get("factor", 1.0) for g in groups]
+        self.initial = torch.tensor(initial, device=device)
+        self.now = self.initial.clone()
+        for group, rate in zip(groups, self.now.unbind(), strict=True):
+            group["lr"] = rate
+            if "capturable" in group:
+                group["capturable"] = True
+        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+
+    def set_factor(self, factor: Tensor) -> None:
+        torch.mul(self.initial, factor, out=self.now)
+
+    def factors(self, factors: Sequence[float]) -> Sequence[Tensor]:
+        """An epoch's factors as scalars on the device, without waiting for it."""
+        host = torch.tensor(factors, dtype=self.now.dtype, pin_memory=True)
+        return host.to(self.now.device, non_blocking=True).unbind()
+
+
+class Capture:
+    """``function`` of tensors of fixed shapes: eager for the first calls, replayed after them.
+
+    Every call is a real step; the warm-up is no lost work.
+    """
+
+    def __init__(self, function: Function, device: torch.device) -> None:
+        self.function = function
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+        self.calls = 0
+        self.obstacle: str | None = None
+
+    def __call__(self, *inputs: Tensor) -> None:
+        if self.obstacle:
+            self.function(*inputs)
+        elif self.calls < WARM_UP:
+            self._warm_up(*inputs)
+        else:
+            self._replay(*inputs)
+        self.calls += 1
+
+    def _warm_up(self, *inputs: Tensor) -> None:
+        main = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(main)
+        before = _host_streams()
+        with torch.cuda.stream(self.stream), _waits_noted() as waits:
+            self.function(*inputs)
+        main.wait_stream(self.stream)
+        if self.calls and waits:  # the first step may wait while libraries set themselves up
+            self._give_up(f"a step waits for the device ({waits[0]})")
+        elif before != _host_streams():
+            self._give_up("a step draws random numbers on the host")
+
+    def _replay(self, *inputs: Tensor) -> None:
+        if self.graph is None:
+            try:
+                self._capture(*inputs)
+            except Exception as error:  # whatever a model does that CUDA refuses to record
+                self.graph = None
+                self._give_up(f"capturing failed: {error}")
+                self.function(*inputs)
+                return
+        for static, given in zip(self.inputs, inputs, strict=True):
+            static.copy_(given)
+        assert self.graph is not None
+        self.graph.replay()
+
+    def _capture(self, *inputs: Tensor) -> None:
+        self.inputs = tuple(tensor.clone() for tensor in inputs)
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads (the writer of checkpoints, the heart beat) may use CUDA meanwhile.
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
+            self.function(*self.inputs)
+
+    def _give_up(self, obstacle: str) -> None:
+        self.obstacle = obstacle
+        logger.warning("eager steps: %s", obstacle)
+
+
+@contextmanager
+def _waits_noted() -> Iterator[list[str]]:
+    """Collects where the host waits for the device."""
+    waits: list[str] = []
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield waits
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+            waits += [
+                f"{each.filename}:{each.lineno}"
+                for each in caught
+                if "synchronizing" in str(each.message)
+            ]
+
+
+def _host_streams() -> tuple[Any, ...]:
+    """The states of the host's generators, to be compared."""
+    numbers = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(numbers)
+
+
+class Compiled:
+    """A network's forward and backward as fused kernels, eager where compiling fails.
+
+    Inductor keeps them on disk (TORCHINDUCTOR_CACHE_DIR) for later trials and other workers.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        # The compiler takes two seconds to import, which only its users should pay.
+        from torch._dynamo.exc import TorchDynamoException
+
+        self.failures = TorchDynamoException
+        self.network = network
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        try:
+            return self.forward(images)
+        except self.failures as error:  # its backward is compiled in the first forward
+            logger.warning("eager network: compiling failed: %s", error)
+            self.forward = self.network
+            return self.forward(images)

@@ -1,0 +1,160 @@
+"""What becomes of the epochs of a run: a checkpoint on the disk, then a report.
+
+Neither holds the device up.  The copy of the state is written by a thread; an epoch's scores are
+read, and reported, while the first steps of the next epoch run.  The order is kept: an epoch is
+reported once its checkpoint, where one is due, would survive a power cut, and no later checkpoint
+is begun before.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tuner.errors import Diverged
+from tuner.train import checkpoint
+from tuner.train.checkpoint import Recipe
+from tuner.train.export import write_confusion
+from tuner.train.learner import Learner
+from tuner.train.scores import Tally
+
+logger = logging.getLogger("tuner")
+
+# A report waits for at most so many steps of the next epoch: what they cost is lost on a trial
+# that is pruned, and a GPU has them queued within milliseconds.
+SHADOW = 32
+# At a preemption the steps since the last checkpoint are saved when they took so many seconds.
+WORTH_SAVING = 1.0
+
+
+class Evaluated:
+    """An epoch's scores and losses on their way from the device."""
+
+    def __init__(self, epoch: int, tally: Tally | None, train_loss: Tensor) -> None:
+        self.epoch, self.tally, self.train_loss = epoch, tally, train_loss
+        self.steps = 0
+        self.event: torch.cuda.Event | None = None
+        if train_loss.is_cuda:
+            self.event = torch.cuda.Event()
+            self.event.record(torch.cuda.current_stream(train_loss.device))
+
+    def ready(self) -> bool:
+        return self.event is None or self.event.query()
+
+    def read(self) -> tuple[dict[str, float], list[list[int]] | None]:
+        """The metrics and the confusion matrix; on a GPU beside the steps queued meanwhile."""
+        if self.event is None:
+            return self._read()
+        stream = torch.cuda.Stream(self.train_loss.device)
+        stream.wait_event(self.event)
+        with torch.cuda.stream(stream):
+            return self._read()
+
+    def _read(self) -> tuple[dict[str, float], list[list[int]] | None]:
+        if self.tally is None:
+            return {"train_loss": float(self.train_loss)}, None
+        scores, (mean,) = self.tally.read(self.train_loss)
+        return scores.metrics() | {"train_loss": mean}, scores.confusion
+
+
+class Progress:
+    """Saves and reports the epochs that ``learner`` makes; ``metrics`` are the last reported."""
+
+    def __init__(
+        self, learner: Learner, run_dir: Path, recipe: Recipe, report: Callable[..., None]
+    ) -> None:
+        self.learner, self.run_dir, self.recipe, self.report = learner, run_dir, recipe, report
+        self.every = learner.settings.checkpoint_every
+        self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
+        self.saved = 0, 0  # epoch and steps of the last checkpoint
+        self.saved_at = time.monotonic()
+        self.pending: Evaluated | None = None
+        self.metrics: dict[str, float] = {}
+
+    def resume(self) -> None:
+        """Puts the learner where the checkpoint of the run directory is, if there is one.
+
+        The scores of an epoch are not in it: they are found again, and reported again, for the
+        process may have died between the checkpoint and the report.
+        """
+        state = checkpoint.load(self.writer.path, self.recipe, self.learner.device)
+        if state is not None:
+            self.learner.load_state_dict(state["learner"])
+            self.saved = self.learner.epoch, self.learner.done
+
+    def step_made(self) -> None:
+        """Between two steps: reports and saves what is ready or due."""
+        if self.pending is not None:
+            self.pending.steps += 1
+            if self.pending.steps >= SHADOW or (self.pending.ready() and self.writer.ready()):
+                self.settle()
+        if time.monotonic() - self.saved_at >= self.every.seconds:
+            self.settle()
+            self.save()
+
+    def epoch_trained(self) -> None:
+        """Between an epoch's last step and its evaluation, which the writing goes beside."""
+        self.settle()
+        epoch, last = self.learner.epoch, self.learner.settings.epochs
+        if epoch - self.saved[0] >= self.every.epochs or epoch in (self.saved[0], last):
+            self.save()
+
+    def evaluated(self, tally: Tally | None, train_loss: Tensor) -> None:
+        """Leaves the epoch to be reported; without a tally it is only looked at for NaN."""
+        self.pending = Evaluated(self.learner.epoch, tally, train_loss)
+
+    def settle(self) -> None:
+        """Reports the pending epoch, once it is evaluated and its checkpoint is on the disk.
+
+        Raises: Diverged, what the report raises, and what went wrong with the checkpoint.
+        """
+        if self.pending is None:
+            return
+        pending, self.pending = self.pending, None
+        metrics, confusion = pending.read()
+        bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+        if bad:
+            raise Diverged(f"diverged in epoch {pending.epoch}: {bad}")
+        self.writer.wait()
+        if pending.tally is None:
+            return
+        self.metrics = metrics
+        if confusion is not None:
+            write_confusion(self.run_dir, confusion, self.learner.data)
+        self.report(pending.epoch, **metrics)
+
+    def save(self) -> None:
+        """Begins a checkpoint of the learner as it is, unless the last one is of just that."""
+        place = self.learner.epoch, self.learner.done
+        self.saved_at = time.monotonic()
+        if place == self.saved:
+            return
+        self.saved = place
+        fingerprint = checkpoint.fingerprint(self.learner.device)
+        state = {"recipe": self.recipe, "fingerprint": fingerprint}
+        self.writer.submit(state | {"learner": self.learner.state_dict()})
+
+    def preempted(self) -> None:
+        """Saves what was done since the last checkpoint, where that is worth it."""
+        if time.monotonic() - self.saved_at > WORTH_SAVING:
+            self.save()
+            self.writer.wait()
+
+    def close(self) -> None:
+        """Lets the writer end; what went wrong matters no more, for something else already did."""
+        try:
+            self.writer.wait()
+        except Exception as error:
+            logger.debug("a checkpoint of a run that is over failed: %s", error)
+
+
+def _check_saved(state: Mapping[str, Any]) -> None:
+    """Raises: Diverged, in place of writing a checkpoint whose losses are not finite."""
+    learner = state["learner"]
+    if not torch.isfinite(learner["total"]):
+        raise Diverged(f"diverged in epoch {learner['epoch']}: train_loss {learner['total']}")

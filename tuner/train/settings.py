@@ -1,0 +1,50 @@
+"""How long, in which portions, by which means and how exactly to train (``conf/trainer``)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tuner.errors import ConfigError
+from tuner.train.graph import Rung
+from tuner.train.hardware import Precision
+
+
+@dataclass(frozen=True)
+class Every:
+    """A checkpoint is due after so many epochs, or so many seconds, whichever comes first.
+
+    Those by ``epochs`` come at the end of an epoch; those by ``seconds`` after any step.
+    """
+
+    epochs: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not self.seconds > 0 or math.isinf(self.seconds):
+            raise ConfigError(
+                f"trainer.checkpoint_every: epochs={self.epochs}, seconds={self.seconds}"
+                " (hint: at least 1 epoch, and seconds above 0)"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``conf/trainer`` says; see there."""
+
+    epochs: int
+    batch_size: int
+    eval_batch_size: int
+    threads: int
+    precision: Precision
+    deterministic: bool
+    protocol: Literal["search", "final"]
+    graph: Rung
+    checkpoint_every: Every
+    fused: int
+    fused_wait: float
+    devices: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "eval_batch_size", "threads", "fused", "devices"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)}: it must be at least 1")
