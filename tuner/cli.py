@@ -117,11 +117,17 @@ def _source(args: argparse.Namespace) -> "Source":
     return Source(tuple(d.resolve() for d in args.config_dir), args.config_name)
 
 
-def _plan(args: argparse.Namespace) -> "Plan":
-    from tuner import log, plan
+def _plan(args: argparse.Namespace, *, judge: bool = True) -> "Plan":
+    """What was asked for; raises ``ConfigError`` with all of its mistakes."""
+    from tuner import log, plan, search
+    from tuner.launch import local
 
     log.to_stderr()
-    return plan.load(_source(args), args.overrides)
+    found = plan.load(_source(args), args.overrides, judge=judge)
+    if not judge:
+        return found.require()
+    device = found.cfg.worker.get("device")
+    return found.require([*search.mistakes(found), *local.missing(device)])
 
 
 def _stored(args: argparse.Namespace) -> tuple["Plan", "Study"]:
@@ -143,7 +149,6 @@ def _tune(args: argparse.Namespace) -> int:
     from tuner.launch.base import Order
 
     plan = _plan(args)
-    plan.require(search.mistakes(plan))
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
     launcher = config.instantiate(plan.cfg.launch)
@@ -233,10 +238,10 @@ def _flags(args: argparse.Namespace) -> list[str]:
 
 
 def _worker(args: argparse.Namespace) -> int:
-    from tuner import log, provenance, search, worker
+    from tuner import log, provenance, worker
 
-    plan = _plan(args)
-    plan.require(search.mistakes(plan))
+    # A supervisor has judged the same command line; the second time costs the first epoch 1 s.
+    plan = _plan(args, judge=worker.SUPERVISOR not in os.environ)
     study = provenance.open_study(plan)
     try:
         return worker.work(plan, study)
@@ -377,13 +382,13 @@ def _dashboard(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tuner import search, storage
+    from tuner import config, storage
     from tuner.report import check
 
     plan = _plan(args)
-    plan.require(search.mistakes(plan))
+    launch = config.instantiate(plan.cfg.launch).describe()
     storage.connect(plan.storage.url).remove_session()
-    print(check.as_json(plan) if args.json else check.as_text(plan))
+    print((check.as_json if args.json else check.as_text)(plan, launch))
     return 0
 
 

@@ -38,3 +38,6 @@ class Launcher(Protocol):
 
     def start(self, order: Order) -> Job:
         """Start the workers."""
+
+    def describe(self) -> str:
+        """How many workers would be started, and where."""

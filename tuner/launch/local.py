@@ -51,6 +51,11 @@ class Local:
         ]
         return Processes(order, slots, self.max_restarts)
 
+    def describe(self) -> str:
+        """Such as ``2 workers on the CPU``."""
+        where = f"GPU {', '.join(self.devices)}" if self.devices else "the CPU"
+        return f"{self.workers} worker{'s' * (self.workers > 1)} on {where}"
+
     def _environment(self, k: int) -> dict[str, str]:
         """Pins a worker to its device and its share of the cores, before torch is imported."""
         threads = str(self.threads)
@@ -170,6 +175,15 @@ def gpus() -> list[str]:
         check=False,
     )
     return asked.stdout.split() if asked.returncode == 0 else []
+
+
+def missing(device: str | None) -> list[str]:
+    """A mistake if ``worker.device`` names a GPU on a machine without one."""
+    if device is None or not device.startswith("cuda") or gpus():
+        return []
+    return [
+        f"worker.device: {device} asked for, but no GPU is here; hint: null takes what there is"
+    ]
 
 
 def _last_line(path: Path) -> str:

@@ -6,9 +6,8 @@ from tuner import search, storage
 from tuner.plan import Plan
 
 
-def facts(plan: Plan) -> dict[str, object]:
-    """What would run, without running it."""
-    launch = plan.cfg.launch
+def facts(plan: Plan, launch: str) -> dict[str, object]:
+    """What would run, without running it; ``launch`` says on how many workers and where."""
     return {
         "study": plan.study.name,
         "storage": storage.masked(plan.storage.url),
@@ -17,21 +16,22 @@ def facts(plan: Plan) -> dict[str, object]:
         "objective": plan.cfg.objective._target_,
         "sampler": plan.cfg.sampler._target_,
         "pruner": plan.cfg.pruner._target_,
-        "launch": {k: v for k, v in launch.items() if k != "_target_"},
+        "launch": launch,
         "pinned": list(plan.pins),
     }
 
 
-def as_json(plan: Plan) -> str:
+def as_json(plan: Plan, launch: str) -> str:
     """For programs: configuration, space and facts."""
     return json.dumps(
-        {"config": plan.base_text(), "space": plan.space.rows(), "run": facts(plan)}, default=str
+        {"config": plan.base_text(), "space": plan.space.rows(), "run": facts(plan, launch)},
+        default=str,
     )
 
 
-def as_text(plan: Plan) -> str:
+def as_text(plan: Plan, launch: str) -> str:
     """For people: three sections of plain text."""
-    shown = "\n".join(f"  {key:<15} {value}" for key, value in facts(plan).items())
+    shown = "\n".join(f"  {key:<15} {value}" for key, value in facts(plan, launch).items())
     return f"{plan.base_text()}\n{_table(plan.space.rows())}\n\nwould run:\n{shown}\n\nall is well"
 
 
