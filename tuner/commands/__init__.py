@@ -1,0 +1,1 @@
+"""The subcommands: a module is imported only when one of its commands is run."""

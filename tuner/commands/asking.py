@@ -1,0 +1,64 @@
+"""What every command asks first: the configuration, the plan, the study, its best trial."""
+
+import argparse
+import shlex
+
+from rich.console import Console
+
+from tuner import log, plan, search, study
+from tuner.config import Source
+from tuner.errors import TunerError
+from tuner.launch import local
+from tuner.plan import Plan
+from tuner.report.summary import Row, Summary
+from tuner.study import Study
+
+
+def source(args: argparse.Namespace) -> Source:
+    return Source(tuple(d.resolve() for d in args.config_dir), args.config_name)
+
+
+def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
+    """What was asked for; raises ``ConfigError`` with all of its mistakes."""
+    log.to_stderr()
+    found = plan.load(source(args), args.overrides, judge=judge)
+    if not judge:
+        return found.require()
+    device = found.cfg.worker.get("device")
+    return found.require([*search.mistakes(found), *local.missing(device)])
+
+
+def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
+    """The plan, and the study that it names, which must exist."""
+    log.to_stderr()
+    asked = plan.load(source(args), args.overrides, judge=False).require()
+    grace, patience = asked.worker.grace, asked.storage.patience
+    return asked, study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
+
+
+def best_row(found: Summary) -> Row:
+    """The best trial; ``TunerError`` if none is complete."""
+    if found.best is None:
+        raise TunerError(
+            f"study {found.name!r} has no completed trial yet; hint: tuner status shows its state"
+        )
+    return found.best
+
+
+def train_line(args: argparse.Namespace, row: Row) -> str:
+    """The command that repeats a trial, to paste into a shell."""
+    return shlex.join(["tuner", "train", *_flags(args), *row.overrides])
+
+
+def same(args: argparse.Namespace, command: str) -> str:
+    """Another command on the same study, to paste into a shell."""
+    return shlex.join(["tuner", command, *_flags(args), *args.overrides])
+
+
+def console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr)
+
+
+def _flags(args: argparse.Namespace) -> list[str]:
+    flags = [f"--config-dir={d}" for d in args.config_dir]
+    return flags if args.config_name == "config" else [*flags, f"--config-name={args.config_name}"]

@@ -1,0 +1,93 @@
+"""Looking at a study, or at what would become one."""
+
+import argparse
+import json
+from pathlib import Path
+
+from tuner import config, storage
+from tuner.commands import asking
+from tuner.report import check as checking
+from tuner.report import export as exporting
+from tuner.report import live, page, summary
+
+
+def status(args: argparse.Namespace) -> int:
+    """Workers, counts and the best so far."""
+    plan, study = asking.stored(args)
+    found = summary.summarise(study.optuna)
+    workers = [w for w in study.workers() if w.alive]
+    if args.json:
+        rows = [
+            {"id": w.id, "host": w.host, "device": w.device, "trial": w.trial_number}
+            for w in workers
+        ]
+        data = {
+            "study": found.name,
+            "n_trials": plan.study.n_trials,
+            "counts": found.counts,
+            "epochs": found.epochs,
+            "share_saved": found.share_saved,
+            "best": None if found.best is None else summary.best_of(found),
+            "workers": rows,
+        }
+        print(json.dumps(data))
+        return 0
+    counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
+    print(f"{found.name}: {counts or 'nothing has run yet'}, of {plan.study.n_trials}")
+    for w in workers:
+        doing = "idle" if w.trial_number is None else f"trial {w.trial_number}"
+        print(f"  {w.id} on {w.host} ({w.device}): {doing}")
+    asking.console().print(live.table(found, top=10))
+    return 0
+
+
+def best(args: argparse.Namespace) -> int:
+    """The best trial, for people, programs or a shell."""
+    _, study = asking.stored(args)
+    found = summary.summarise(study.optuna)
+    row = asking.best_row(found)
+    if args.as_overrides:
+        print(" ".join(row.overrides))
+    elif args.json:
+        print(json.dumps(summary.best_of(found)))
+    else:
+        print(f"trial {row.number}: {found.metric} {row.value}")
+        print(asking.train_line(args, row))
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the page; its path goes to stdout."""
+    plan, study = asking.stored(args)
+    print(page.write_page(study.optuna, args.output or Path(plan.study.dir) / "report.html"))
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the best configuration and its model; the paths go to stdout."""
+    plan, study = asking.stored(args)
+    row = asking.best_row(summary.summarise(study.optuna))
+    directory = Path(plan.study.dir)
+    out_dir = args.output or directory / "export"
+    for path in exporting.write(plan.source, row, final_dir=directory / "final", out_dir=out_dir):
+        print(path)
+    return 0
+
+
+def dashboard(args: argparse.Namespace) -> int:
+    """Serve optuna-dashboard until interrupted."""
+    from tuner.report import dashboard as board  # optuna-dashboard takes a second to import
+
+    plan, study = asking.stored(args)
+    artifacts = Path(plan.study.dir) / "artifacts"
+    board.serve(study.storage, artifacts, host=args.host, port=args.port)
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Show what would run, having judged all of it."""
+    plan = asking.planned(args)
+    launch = config.instantiate(plan.cfg.launch).describe()
+    storage.connect(plan.storage.url).remove_session()
+    print((checking.as_json if args.json else checking.as_text)(plan, launch))
+    return 0

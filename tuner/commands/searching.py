@@ -1,0 +1,116 @@
+"""``tuner tune`` and ``tuner worker``: the search itself."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from tuner import config, provenance, search
+from tuner.commands import asking
+from tuner.errors import TunerError
+from tuner.launch.base import Job, Launcher, Order
+from tuner.log import log
+from tuner.plan import Plan
+from tuner.report import live, page, summary
+from tuner.worker import CRASHED, SUPERVISOR, work
+
+LEAVE_WITHIN = 60.0
+"""Seconds that workers have to checkpoint and leave before they are ended."""
+
+
+def tune(args: argparse.Namespace) -> int:
+    """Create or resume the study, look after its workers, close with table and page."""
+    plan = asking.planned(args)
+    study = provenance.open_study(plan)
+    directory = Path(plan.study.dir)
+    launcher: Launcher = config.instantiate(plan.cfg.launch)
+    command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
+    log.info("study %r: workers log to %s", study.name, directory / "logs")
+    job = launcher.start(Order(command, directory / "logs", study.leases.expire))
+    with forwarding(job) as stop:
+        live.follow(
+            lambda: summary.summarise(study.optuna),
+            lambda: stop.look_after(job),
+            console=asking.console(stderr=True),
+            n_trials=search.budget(plan),
+            epochs=_epochs(plan),
+        )
+    found = summary.summarise(study.optuna)
+    _close(found, page.write_page(study.optuna, directory / "report.html"), args)
+    if stop.signal is not None:
+        log.warning("interrupted; the same command goes on with the study")
+        return 128 + stop.signal
+    if job.failure:
+        raise TunerError(job.failure)
+    return 0
+
+
+class Stop:
+    """Whether and when this process was asked to end."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.at = 0.0
+
+    def look_after(self, job: Job) -> bool:
+        """Poll the job; workers that do not leave in time are ended."""
+        running = job.poll()
+        if running and self.signal is not None and time.monotonic() > self.at + LEAVE_WITHIN:
+            job.kill()
+        return running
+
+
+@contextmanager
+def forwarding(job: Job) -> Iterator[Stop]:
+    """Pass SIGINT and SIGTERM on to the workers; a second one ends them at once."""
+    stop = Stop()
+
+    def note(number: int, _frame: object) -> None:
+        if stop.signal is not None:
+            job.kill()
+            return
+        stop.signal, stop.at = number, time.monotonic()
+        job.stop(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def worker(args: argparse.Namespace) -> int:
+    """One worker; a supervisor has judged the same command line, and twice costs a second."""
+    plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
+    study = provenance.open_study(plan)
+    try:
+        return work(plan, study)
+    except TunerError:
+        raise
+    except Exception:
+        log.exception("the worker itself failed")
+        return CRASHED
+
+
+def _close(found: summary.Summary, written: Path, args: argparse.Namespace) -> None:
+    asking.console().print(live.table(found, top=10))
+    if found.best is None:
+        print("no configuration was completed")
+        return
+    print(f"best:      {asking.train_line(args, found.best)}")
+    print(f"report:    {written}")
+    print(f"final:     {asking.same(args, 'final')}")
+    print(f"dashboard: {asking.same(args, 'dashboard')}")
+
+
+def _epochs(plan: Plan) -> int | None:
+    """The length of a full training, for progress bars; None if the objective has its own."""
+    epochs = OmegaConf.select(plan.cfg, "trainer.epochs")
+    return epochs if isinstance(epochs, int) else None

@@ -1,0 +1,59 @@
+"""``tuner train`` and ``tuner final``: one configuration, once or over seeds."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from tuner import binding, log, plan, trial
+from tuner.commands import asking
+from tuner.log import log as logger
+from tuner.plan import Plan
+from tuner.report import final as finals
+from tuner.report import summary
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train one configuration; its value goes to stdout as JSON."""
+    log.to_stderr()
+    asked = plan.load(asking.source(args), args.overrides, search=False).require()
+    run_dir = args.run_dir or Path("runs/train") / time.strftime("%Y%m%d-%H%M%S")
+
+    def report(step: int, /, **metrics: float) -> None:
+        shown = " ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        logger.info("epoch %d  %s", step, shown)
+
+    value = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
+    print(json.dumps({asked.study.metric: value, "run_dir": str(run_dir)}))
+    return 0
+
+
+def final(args: argparse.Namespace) -> int:
+    """Train the best over several seeds, score each once on test."""
+    asked, study = asking.stored(args)
+    best = asking.best_row(summary.summarise(study.optuna))
+    directory = Path(asked.study.dir)
+    result = finals.run_final(
+        asked.source,
+        list(best.overrides),
+        seeds=range(asked.final.seeds),
+        final_overrides=_read_by_objective(asked),
+        out_dir=directory / "final",
+        device=asked.worker.device,
+        log=logger.info,
+    )
+    print(f"best:      {asking.train_line(args, best)}")
+    print(result.line(asked.study.metric))
+    print(f"model:     {directory / 'final'}")
+    print(f"report:    {directory / 'report.html'}")
+    print(f"dashboard: {asking.same(args, 'dashboard')}")
+    return 0
+
+
+def _read_by_objective(asked: Plan) -> list[str]:
+    """``final.overrides``, less what this objective has no parameter for."""
+    fields = binding.reachable(asked.cfg)
+    kept = [text for text in asked.final.overrides if text.split("=")[0] in fields]
+    for text in set(asked.final.overrides) - set(kept):
+        logger.warning("final.overrides: the objective does not read %s; left out", text)
+    return kept
