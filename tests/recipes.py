@@ -27,6 +27,10 @@ SETTINGS: dict[str, Any] = {
     "fused": 1,
     "fused_wait": 5.0,
     "devices": 1,
+    "accumulate": 1,
+    "clip": 0.0,
+    "ema": 0.0,
+    "tta": False,
 }
 MODEL: dict[str, Any] = {
     "depth": 2,

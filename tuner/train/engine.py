@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tuner.errors import Preempted
-from tuner.train import checkpoint, hardware
+from tuner.train import checkpoint, fused, hardware, sampling, staged
 from tuner.train.data import Data, Split
 from tuner.train.export import write_model
 from tuner.train.learner import Learner
@@ -18,6 +18,7 @@ from tuner.train.scores import check_metric
 from tuner.train.settings import Settings
 
 
+@fused.turns
 def train(
     *,
     data: Callable[[torch.device], Data],
@@ -43,7 +44,6 @@ def train(
     Raises: Infeasible for a network that does not fit the images, Diverged for a loss that is
     not finite, ConfigError for settings that contradict each other, and what ``report`` raises.
     """
-    check_metric(metric)
     place = hardware.choose(device)
     hardware.configure(place, threads=trainer.threads, deterministic=trainer.deterministic)
     recipe = checkpoint.describe(
@@ -51,20 +51,26 @@ def train(
         seed=seed,
     )  # fmt: skip
     images = data(place)
+    check_metric(metric, regression=images.regression)
     learned, scored = _splits(images, trainer)
+    counts = images.counts(learned)
+    if images.balanced:
+        sampling.check(counts)
 
     hardware.reseed(seed, 0, place)
     network = model(in_shape=images.in_shape, num_classes=len(images.classes))
-    learner = Learner(network, optimizer, schedule, loss(images.counts(learned)), images, trainer)
+    images = staged.normalised(images, network)
+    learner = Learner(network, optimizer, schedule, loss(counts), images, trainer, metric)
     progress = Progress(learner, run_dir, recipe, report)
     try:
         progress.resume()
+        trainee = fused.join(learner, recipe)
         for epoch in range(max(1, learner.epoch), trainer.epochs + 1):
             generator = hardware.reseed(seed, epoch, place)
-            train_loss = learner.train_epoch(learned, epoch, generator, progress.step_made)
+            train_loss = trainee.train_epoch(learned, epoch, generator, progress.step_made)
             progress.epoch_trained()
             scored_now = trainer.protocol == "search" or epoch == trainer.epochs
-            progress.evaluated(learner.evaluate(scored) if scored_now else None, train_loss)
+            progress.evaluated(trainee.evaluate(scored) if scored_now else None, train_loss)
         progress.settle()
     except Preempted:
         progress.preempted()
@@ -74,7 +80,7 @@ def train(
         learner.close()
 
     if trainer.protocol == "final":
-        write_model(run_dir, learner.network, images, progress.metrics, recipe)
+        write_model(run_dir, learner.scored, images, progress.metrics, recipe)
     return progress.metrics[metric]
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tuner.train import graph, hardware, optim
+from tuner.train import graph, hardware, mixing, optim, sampling, staged
 from tuner.train.data import Data, Split
+from tuner.train.ema import Average
 from tuner.train.feed import Feed
 from tuner.train.loss import Loss
-from tuner.train.scores import Tally
+from tuner.train.scores import RANKED, ErrorTally, Tally
 from tuner.train.settings import Settings
 
 
@@ -33,15 +34,19 @@ class Learner:
         loss: Loss,
         data: Data,
         settings: Settings,
+        metric: str = "accuracy",
     ) -> None:
         self.device = data.mean.device
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = optimizer(optim.groups(self.network))
+        self.optimizer = optim.make(optimizer, self.network)
         self.schedule = schedule
         self.loss = loss.to(self.device)
         self.data = data
         self.settings = settings
-        self.weights = list(optim.weights(self.network))
+        self.metric = metric
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.weights = [parameter for parameter in self.trained if parameter.ndim >= 2]
+        self.average = Average(self.network, settings.ema) if settings.ema else None
         self.feed = Feed(data)
         self.epoch, self.done = 0, 0
         self.total = torch.zeros((), device=self.device)
@@ -49,6 +54,11 @@ class Learner:
         self.forward: Callable[[Tensor], Tensor] = self.network
         self.rates: graph.Rates | None = None
         self.make_step: Callable[..., None] | None = None
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored and exported: the averaged one where there is one."""
+        return self.average.network if self.average else self.network
 
     def train_epoch(
         self,
@@ -63,19 +73,24 @@ class Learner:
         epoch out.  ``between`` is called after each step.  Returns the mean loss, a scalar on the
         device.
         """
+        if staged.begin_epoch(self.network, epoch):
+            self.make_step = None  # another step than was recorded
         self.network.train()
         size = min(self.settings.batch_size, len(split))
         steps = len(split) // size
         self._begin(epoch)
-        order = torch.randperm(len(split), generator=generator, device=self.device)
+        order = self._order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
+        mixes = mixing.draw(self.data.augment, steps, self.data.in_shape[1:], generator)
         make_step = self.make_step or self._choose((self.settings.epochs - epoch + 1) * steps)
         factors = self._factors(steps)
         if self.generators:  # as they were after the last step before the checkpoint
             hardware.set_generators(self.generators, self.device)
             self.generators = None
         for batch in self.feed.epoch(split, order, draws, size, self.done):
-            make_step(*batch, factors[self.done])
+            make_step(*batch, factors[self.done], *mixes[self.done])
+            if self.average:
+                self.average.update((epoch - 1) * steps + self.done)
             self.done += 1
             between()
         return self.total / steps
@@ -85,6 +100,11 @@ class Learner:
         if epoch != self.epoch:
             self.epoch, self.done = epoch, 0
             self.total.zero_()
+
+    def _order(self, split: Split, generator: torch.Generator) -> Tensor:
+        if self.data.balanced:
+            return sampling.balanced(split.labels, len(self.data.classes), generator)
+        return sampling.shuffled(len(split), generator)
 
     def _factors(self, steps: int) -> Sequence[float] | Sequence[Tensor]:
         """What the learning rate is multiplied by at each of the epoch's steps."""
@@ -105,39 +125,63 @@ class Learner:
             self.make_step = graph.Capture(self._captured, self.device)
         return self.make_step
 
-    def _eager(self, images: Tensor, labels: Tensor, factor: float) -> None:
+    def _eager(self, images: Tensor, labels: Tensor, factor: float, *mix: Tensor) -> None:
         optim.set_factor(self.optimizer, factor)
-        self.step(images, labels)
+        self.step(images, labels, *mix)
 
-    def _captured(self, images: Tensor, labels: Tensor, factor: Tensor) -> None:
+    def _captured(self, images: Tensor, labels: Tensor, factor: Tensor, *mix: Tensor) -> None:
         assert self.rates is not None
         self.rates.set_factor(factor)
-        self.step(images, labels)
+        self.step(images, labels, *mix)
 
-    def step(self, images: Tensor, labels: Tensor) -> None:
+    def step(self, images: Tensor, labels: Tensor, *mix: Tensor) -> None:
         """One optimiser step on images float32 [b, C, H, W]; its loss adds to ``total``.
 
-        It may be recorded and replayed: all that changes from step to step is in tensors.
+        ``mix`` is one row of ``mixing.draw``, or nothing.  The step may be recorded and replayed:
+        all that changes from step to step is in tensors.
         """
-        with hardware.autocast(self.device, self.settings.precision):
-            loss: Tensor = self.loss(self.forward(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        parts = min(self.settings.accumulate, len(labels))
+        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            with hardware.autocast(self.device, self.settings.precision):
+                loss = self._loss(some, theirs, *mix)
+                if parts > 1:  # a mean over the batch is the parts' weighted by their sizes
+                    loss = loss * (len(theirs) / len(labels))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.total += loss.detach()
         self.loss.penalise(self.weights)
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
-        self.total += loss.detach()
+
+    def _loss(self, images: Tensor, labels: Tensor, *mix: Tensor) -> Tensor:
+        if mix:
+            images, own = mixing.blend(images, *mix)
+            return mixing.blended(self.loss, self.forward(images), labels, own)
+        loss: Tensor = self.loss(self.forward(images), labels)
+        return loss
 
     @torch.inference_mode()
-    def evaluate(self, split: Split) -> Tally:
+    def evaluate(self, split: Split) -> Tally | ErrorTally:
         """Counts and losses over a whole split, still on the device."""
-        self.network.eval()
-        tally = Tally(len(self.data.classes), self.device)
+        network = self.scored.eval()
+        tally = self._tally()
         for images, labels in self.feed.whole(split, self.settings.eval_batch_size):
             with hardware.autocast(self.device, self.settings.precision):
-                logits = self.network(images)
-            logits = logits.float()
+                logits = self._outputs(network, images)
             tally.add(logits, labels, self.loss.score(logits, labels))
         return tally
+
+    def _outputs(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Logits, or outputs, as float32; with ``tta`` their mean over views of the images."""
+        views = self.data.augment.views(images) if self.settings.tta else [images]
+        outputs = [network(view).float() for view in views]
+        return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
+
+    def _tally(self) -> Tally | ErrorTally:
+        if self.data.regression:
+            return ErrorTally(self.device)
+        return Tally(len(self.data.classes), self.device, ranked=self.metric == RANKED)
 
     def close(self) -> None:
         """Lets go of recorded steps, and of the cycles that would keep the network's memory."""
@@ -145,7 +189,8 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, between any two steps."""
-        return {
+        average = {"average": self.average.network.state_dict()} if self.average else {}
+        return average | {
             "network": self.network.state_dict(),
             # The groups are the configuration's and the schedule's.
             "optimizer": self.optimizer.state_dict()["state"],
@@ -157,6 +202,8 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         self.epoch, self.done = state["epoch"], state["done"]

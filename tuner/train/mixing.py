@@ -6,7 +6,7 @@ own pixels is ``share`` everywhere but in a box, where it is 0.  Mixup has an em
 share of 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,16 +16,23 @@ from tuner.train.augment import Augment
 
 def draw(
     augment: Augment, steps: int, size: tuple[int, int], generator: torch.Generator
-) -> Tensor | None:
-    """Draws for ``steps`` batches of images of height and width ``size``; None without mixing.
+) -> Sequence[Sequence[Tensor]]:
+    """The further arguments of ``steps`` steps: one row each, or none where nothing is mixed."""
+    if not (augment.mixup or augment.cutmix):
+        return [()] * steps
+    return [(row,) for row in draw_rows(augment, steps, size, generator)]
+
+
+def draw_rows(
+    augment: Augment, steps: int, size: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """Draws for ``steps`` batches of images of height and width ``size``.
 
     Returns float32 [steps, 5]: share outside of the box; its top, bottom, left and right, the
     second and fourth not included.  λ ~ Beta(a, a) once a batch: Mixup's share (Zhang 2018,
     arXiv:1710.09412), or the share of pixels outside of CutMix's box before it is cut off at the
     border (Yun 2019, arXiv:1905.04899).  Where both are on, a coin decides for each batch.
     """
-    if not (augment.mixup or augment.cutmix):
-        return None
     rows = []
     if augment.mixup:
         share = _beta(augment.mixup, steps, generator)

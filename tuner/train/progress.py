@@ -21,7 +21,7 @@ from tuner.train import checkpoint
 from tuner.train.checkpoint import Recipe
 from tuner.train.export import write_confusion
 from tuner.train.learner import Learner
-from tuner.train.scores import Tally
+from tuner.train.scores import ErrorTally, Tally
 
 logger = logging.getLogger("tuner")
 
@@ -35,7 +35,7 @@ WORTH_SAVING = 1.0
 class Evaluated:
     """An epoch's scores and losses on their way from the device."""
 
-    def __init__(self, epoch: int, tally: Tally | None, train_loss: Tensor) -> None:
+    def __init__(self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
         self.epoch, self.tally, self.train_loss = epoch, tally, train_loss
         self.steps = 0
         self.event: torch.cuda.Event | None = None
@@ -104,9 +104,14 @@ class Progress:
         if epoch - self.saved[0] >= self.every.epochs or epoch in (self.saved[0], last):
             self.save()
 
-    def evaluated(self, tally: Tally | None, train_loss: Tensor) -> None:
-        """Leaves the epoch to be reported; without a tally it is only looked at for NaN."""
+    def evaluated(self, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
+        """Leaves the epoch to be reported; without a tally it is only looked at for NaN.
+
+        Where others wait for this run it is reported at once.
+        """
         self.pending = Evaluated(self.learner.epoch, tally, train_loss)
+        if self.learner.settings.fused > 1 or self.learner.settings.devices > 1:
+            self.settle()
 
     def settle(self) -> None:
         """Reports the pending epoch, once it is evaluated and its checkpoint is on the disk.

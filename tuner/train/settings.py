@@ -43,8 +43,19 @@ class Settings:
     fused: int
     fused_wait: float
     devices: int
+    accumulate: int
+    clip: float
+    ema: float
+    tta: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_batch_size", "threads", "fused", "devices"):
+        counts = "epochs batch_size eval_batch_size threads fused devices accumulate"
+        for name in counts.split():
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)}: it must be at least 1")
+        if self.clip < 0:
+            raise ConfigError(f"trainer.clip={self.clip}: it must be 0 (no limit) or above")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(
+                f"trainer.ema={self.ema}: a decay from 0 (no average) to below 1, such as 0.999"
+            )
