@@ -1,0 +1,326 @@
+"""How many trials an hour one device trains: in turn, in packed processes, fused, on k streams.
+
+    python -m benchmarks.fused --device cuda          # all of it, about ten minutes
+    python -m benchmarks.fused --device cpu --quick
+
+Every arm trains whole trials by ``engine.train`` (data on the device, evaluation, checkpoints,
+reports) on noise of the shape of the digits and of Fashion-MNIST.  Arms alternate; a ratio is the
+median over rounds of trials an hour against the same round's trials one after the other.
+``streams`` is the exception: k captured learners on k streams, without checkpoints and reports.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import multiprocessing
+import platform
+import statistics
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests import recipes
+from tuner.train import engine, hardware, optim
+from tuner.train.augment import Augment
+from tuner.train.data import Data, Split
+from tuner.train.learner import Learner
+from tuner.train.loss import CrossEntropy
+from tuner.train.settings import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """A data set's shape and the network and settings that suit it."""
+
+    images: int
+    side: int
+    epochs: int
+    batch_size: int
+    network: dict[str, Any]
+
+
+SIZES = {
+    "digits": Size(1080, 8, 12, 32, {"depth": 2, "convs": 1, "width": 16, "dropout": 0.1}),
+    "fashion": Size(
+        24_000, 28, 2, 128, {"depth": 2, "convs": 1, "width": 32, "hidden": 128, "dropout": 0.1}
+    ),
+}
+QUICK = {"digits": 1080, "fashion": 6_400}
+# On a CPU a trial of the larger kind takes minutes.
+ON_CPU = {"digits": 1080, "fashion": 1_280}
+
+
+@functools.cache
+def noise(device: torch.device, *, images: int, side: int) -> Data:
+    """Random grey images of ten classes, a quarter as many for validation."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        pixels = torch.randint(256, (count, side, side, 1), generator=generator)
+        labels = torch.randint(10, (count,), generator=generator)
+        return Split(pixels.to(torch.uint8).to(device), labels.to(device))
+
+    mean, std = torch.tensor([127.5], device=device), torch.tensor([73.9], device=device)
+    classes = tuple("0123456789")
+    augment = Augment(shift=2, flip=True)
+    parts = split(images), split(images // 4), split(10)
+    return Data(*parts, classes, mean, std, augment)
+
+
+def settings(size: Size, fused: int) -> Settings:
+    changes = {"epochs": size.epochs, "batch_size": size.batch_size, "eval_batch_size": 1024}
+    return recipes.settings(**changes, fused=fused, fused_wait=2.0)
+
+
+def parts(size: Size, images: int, number: int, fused: int = 1) -> dict[str, Any]:
+    """Trial ``number``: its own seed, dropout, learning rate and decay."""
+    dropout = 0.1 + 0.05 * (number % 4)
+    return {
+        "data": functools.partial(noise, images=images, side=size.side),
+        "model": recipes.network(**size.network | {"dropout": dropout}),
+        "optimizer": functools.partial(
+            torch.optim.AdamW, lr=1e-3 * (1 + number % 8), weight_decay=0.01, fused=True
+        ),
+        "schedule": functools.partial(optim.cosine, final=0.0),
+        "loss": functools.partial(CrossEntropy, **recipes.LOSS),
+        "trainer": settings(size, fused),
+        "metric": "accuracy",
+        "seed": number,
+    }
+
+
+def trial(size: Size, images: int, device: str, number: int, fused: int = 1) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        given = parts(size, images, number, fused)
+        engine.train(
+            **given, report=lambda epoch, **_: None, run_dir=Path(directory), device=device
+        )
+
+
+# ---- the arms: each trains some trials and returns how many
+
+
+def in_turn(size: Size, images: int, device: str, count: int) -> int:
+    for number in range(count):
+        trial(size, images, device, number)
+    return count
+
+
+def fused(size: Size, images: int, device: str, k: int) -> int:
+    errors: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            trial(size, images, device, number, fused=k)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(k)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return k
+
+
+class Streams:
+    """k captured learners, each stepped by a thread on a stream of its own."""
+
+    def __init__(self, size: Size, images: int, device: str, k: int) -> None:
+        self.device = torch.device(device)
+        self.data = noise(self.device, images=images, side=size.side)
+        self.epochs = size.epochs
+        self.streams = [torch.cuda.Stream(self.device) for _ in range(k)]
+        hardware.configure(self.device, threads=1, deterministic=False)
+        self.learners = [self._captured(size, images, number) for number in range(k)]
+
+    def _captured(self, size: Size, images: int, number: int) -> Learner:
+        given = parts(size, images, number)
+        hardware.reseed(number, 0, self.device)
+        network = given["model"](in_shape=self.data.in_shape, num_classes=10)
+        learner = Learner(
+            network, given["optimizer"], given["schedule"], given["loss"]([1] * 10), self.data,
+            given["trainer"],
+        )  # fmt: skip
+        train = self.data.train
+        few = 8 * size.batch_size
+        with torch.cuda.stream(self.streams[number]):
+            learner._choose(100_000)
+            learner.train_epoch(Split(train.images[:few], train.labels[:few]), 1, self._order())
+            learner.evaluate(self.data.validation)
+        torch.cuda.synchronize(self.device)
+        return learner
+
+    def _order(self) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(0)
+
+    def __call__(self) -> int:
+        threads = [
+            threading.Thread(target=self._one, args=pair)
+            for pair in zip(self.learners, self.streams, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        torch.cuda.synchronize(self.device)
+        return len(threads)
+
+    def _one(self, learner: Learner, stream: torch.cuda.Stream) -> None:
+        torch.cuda.set_device(self.device)
+        with torch.cuda.stream(stream):
+            for epoch in range(2, 2 + self.epochs):
+                mean = learner.train_epoch(self.data.train, epoch, self._order())
+                learner.evaluate(self.data.validation).read(mean)
+
+
+class Pack:
+    """Processes that each train trials one after the other, all on the same device."""
+
+    def __init__(self, device: str, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipes: list[Connection] = []
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            context.Process(target=_member, args=(theirs, device), daemon=True).start()
+            self.pipes.append(ours)
+
+    def __call__(self, size: Size, images: int, processes: int, each: int) -> int:
+        used = self.pipes[:processes]
+        for pipe in used:
+            pipe.send((size, images, each))
+        for pipe in used:
+            if error := pipe.recv():
+                raise RuntimeError(error)
+        return processes * each
+
+
+def _member(pipe: Connection, device: str) -> None:
+    torch.set_num_threads(1)
+    while True:
+        size, images, each = pipe.recv()
+        try:
+            in_turn(size, images, device, each)
+            pipe.send("")
+        except Exception:
+            pipe.send(traceback.format_exc())
+
+
+# ---- rounds
+
+
+def arms(
+    args: argparse.Namespace, pack: Pack | None, size: Size, images: int
+) -> dict[str, Callable[[], int]]:
+    """Name → what trains some trials; its first call warms up."""
+    few = 2 if args.quick else 4
+    found: dict[str, Callable[[], int]] = {
+        "in turn": functools.partial(in_turn, size, images, args.device, 2 * few)
+    }
+    for processes in args.processes if pack else ():
+        found[f"{processes} processes"] = functools.partial(pack, size, images, processes, few)
+    for k in args.fused:
+        found[f"fused {k}"] = functools.partial(fused, size, images, args.device, k)
+    if args.device != "cpu":
+        for k in args.streams:
+            found[f"{k} streams"] = _late(lambda k=k: Streams(size, images, args.device, k))
+    return found
+
+
+def _late(make: Callable[[], Callable[[], int]]) -> Callable[[], int]:
+    """Makes the arm at its first call."""
+    made = functools.cache(make)
+    return lambda: made()()
+
+
+def measure(name: str, arm: Callable[[], int]) -> float:
+    """Trials an hour, 0 where the arm fails."""
+    try:
+        start = time.perf_counter()
+        count = arm()
+        return 3600 * count / (time.perf_counter() - start)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"  {name}: {type(error).__name__}: {error}", flush=True)
+        return 0.0
+
+
+def compare(args: argparse.Namespace, pack: Pack | None, name: str, end: float) -> dict[str, Any]:
+    size = SIZES[name]
+    images = ON_CPU[name] if args.device == "cpu" else QUICK[name] if args.quick else size.images
+    contenders = arms(args, pack, size, images)
+    print(
+        f"{name}: {images} images, {size.epochs} epochs, batches of {size.batch_size}", flush=True
+    )
+    rates: dict[str, list[float]] = {arm: [] for arm in contenders}
+    for round_ in range(args.rounds + 1):
+        for arm, contender in list(contenders.items()):
+            if time.monotonic() > end:
+                break
+            rate = measure(arm, contender)
+            if round_:  # the first one warms up
+                rates[arm].append(rate)
+                print(f"  {arm:13} {rate:9.0f} trials an hour", flush=True)
+            if not rate:
+                del contenders[arm]
+    table = {}
+    for arm, found in rates.items():
+        pairs = zip(found, rates["in turn"], strict=False)
+        ratios = [rate / base for rate, base in pairs if base]
+        if ratios:
+            table[arm] = {
+                "trials_an_hour": statistics.median(found),
+                "ratio": statistics.median(ratios),
+                "ratios": ratios,
+            }
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="smaller data, one round")
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
+    parser.add_argument("--processes", nargs="*", type=int, default=[2, 4, 8])
+    parser.add_argument("--fused", nargs="*", type=int, default=[2, 4, 8, 16, 32])
+    parser.add_argument("--streams", nargs="*", type=int, default=[4, 8, 16])
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, default=540, help="stop after so long")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.rounds = args.rounds or (1 if args.quick else 3)
+    end = time.monotonic() + args.seconds
+
+    logging.basicConfig(level=logging.INFO, format="  %(message)s")
+    torch.set_num_threads(1)
+    on_cuda = torch.device(args.device).type == "cuda"
+    machine = torch.cuda.get_device_name() if on_cuda else platform.processor() or "CPU"
+    print(f"{machine}, torch {torch.__version__}", flush=True)
+    pack = Pack(args.device, max(args.processes)) if args.processes else None
+    tables = {}
+    for name in args.sizes:
+        tables[name] = compare(args, pack, name, end)
+        for arm, row in tables[name].items():
+            spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
+            print(
+                f"{name:8} {arm:13} {row['trials_an_hour']:9.0f} an hour"
+                f" {row['ratio']:6.2f} times ({spread})",
+                flush=True,
+            )
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine, "tables": tables}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

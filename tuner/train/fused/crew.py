@@ -1,0 +1,269 @@
+"""k learners of one shape trained as one: their batches, their step, their evaluation."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from tuner.train import graph, hardware
+from tuner.train.data import Split
+from tuner.train.fused import losses, masks, stack, updates
+from tuner.train.fused.masks import Masks
+from tuner.train.fused.stack import Form
+from tuner.train.fused.updates import Numbers, Rule, Table
+from tuner.train.learner import Learner
+from tuner.train.loss import Loss
+from tuner.train.scores import Tally
+
+
+class Crew:
+    """Trains learners together; what is learnt is theirs after ``store``.
+
+    ``weights`` [k, n] holds the trained parameters of each, ``state`` the optimiser's tensors of
+    the same shape, ``buffers`` (running statistics) tensors [k, …].
+    """
+
+    def __init__(self, learners: Sequence[Learner], form: Form) -> None:
+        """Raises: stack.Unstackable."""
+        first = learners[0]
+        self.learners, self.form = list(learners), form
+        self.data, self.settings, self.device = first.data, first.settings, first.device
+        self.rule = updates.RULES[type(first.optimizer)]
+        self.shapes = {name: p.shape for name, p in first.network.named_parameters()}
+        self.sizes = [shape.numel() for shape in self.shapes.values()]
+        self.kinds, self.columns = _kinds(first)
+        self.loss = losses.stacked([learner.loss for learner in learners], self.device)
+        self.total = torch.zeros(len(learners), device=self.device)
+        self.network = stack.stacked(first.network, form)
+        self.make_step: Callable[..., None] | None = None
+        self.layout: tuple[Any, ...] = ()
+        self._load()
+        self.masks = self._masks()
+
+    # Between the learners and the stack
+
+    def _load(self) -> None:
+        networks = [learner.network for learner in self.learners]
+        self.weights = torch.stack([_row(network.parameters()) for network in networks])
+        self.weights.requires_grad_()
+        buffers = [dict(network.named_buffers()) for network in networks]
+        self.buffers = {name: torch.stack([b[name] for b in buffers]) for name in buffers[0]}
+        self.state = {name: torch.zeros_like(self.weights.detach()) for name in self.rule.state}
+        for model, learner in enumerate(self.learners):
+            for name, tensors in _state(learner, self.rule).items():
+                self.state[name][model] = _row(tensors)
+
+    @torch.no_grad()
+    def store(self, steps: int) -> None:
+        """Gives each learner its tensors back, after ``steps`` made since its very first."""
+        for model, learner in enumerate(self.learners):
+            torch._foreach_copy_(
+                list(learner.network.parameters()), self._parts(self.weights[model])
+            )
+            for name, buffer in learner.network.named_buffers():
+                buffer.copy_(self.buffers[name][model])
+            _begin_state(learner, self.rule, steps)
+            for name, tensors in _state(learner, self.rule).items():
+                torch._foreach_copy_(tensors, self._parts(self.state[name][model]))
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        """[…, n] → the parameters' own shapes […, *shape]."""
+        parts = torch.split(rows, self.sizes, dim=-1)
+        leading = rows.shape[:-1]
+        return [p.view(*leading, *s) for p, s in zip(parts, self.shapes.values(), strict=True)]
+
+    # Training
+
+    def train_epoch(
+        self,
+        split: Split,
+        epoch: int,
+        orders: Sequence[torch.Generator],
+        streams: Sequence[torch.Generator],
+    ) -> int:
+        """One pass of every learner over ``split``, each in the order that its generator gives.
+
+        ``streams`` are the generators that dropout draws from.  The losses add up to ``total``.
+        Returns the number of steps.
+        """
+        self.network.train()
+        size = min(self.settings.batch_size, len(split))
+        steps = len(split) // size
+        drawn = [self._draw(split, generator, steps * size) for generator in orders]
+        order, draws = (_interleaved(parts, steps) for parts in zip(*drawn, strict=True))
+        table = self._table(epoch, steps)
+        make_step = self._step(table)
+        self.total.zero_()
+        batches = self.learners[0].feed.epoch(split, order, draws, size * len(self.learners))
+        dropped = self.masks.epoch(streams, steps)
+        for batch, row, mask in zip(batches, table.values, dropped, strict=True):
+            make_step(*batch, row, *mask)
+        return steps
+
+    def _draw(self, split: Split, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Order and augmentation of one learner's epoch, as it would draw them alone."""
+        order = torch.randperm(len(split), generator=generator, device=self.device)
+        draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
+        return order[:count], draws[:count]
+
+    def _table(self, epoch: int, steps: int) -> Table:
+        """Every number of every learner in the epoch's steps."""
+        first, total = (epoch - 1) * steps, self.settings.epochs * steps
+        made = np.arange(first + 1, first + steps + 1, dtype=np.float64)
+        numbers: list[list[Numbers]] = []
+        for learner in self.learners:
+            factors = np.array([learner.schedule((first + step) / total) for step in range(steps)])
+            groups = learner.optimizer.param_groups
+            numbers.append(
+                [
+                    _numbers(self.rule, groups[group], learner.loss, penalised, factors, made)
+                    for group, penalised in self.kinds
+                ]
+            )
+        return Table(numbers, steps, self.columns)
+
+    def _step(self, table: Table) -> Callable[..., None]:
+        """The step, captured where that may be, over again when it does other work than before."""
+        if self.make_step is None or table.layout != self.layout:
+            self.layout = table.layout
+
+            def step(images: Tensor, labels: Tensor, row: Tensor, *dropped: Tensor) -> None:
+                self._make_step(images, labels, table.now(row), dropped)
+
+            captured = self.device.type == "cuda" and self.settings.graph != "eager"
+            self.make_step = graph.Capture(step, self.device) if captured else step
+        return self.make_step
+
+    def _make_step(
+        self, images: Tensor, labels: Tensor, now: updates.Now, dropped: Sequence[Tensor]
+    ) -> None:
+        """One step of all on images [k·b, C, H, W] and labels [k·b], ordered by learner."""
+        models = len(self.learners)
+        masks.put(self.network, dropped)
+        with hardware.autocast(self.device, self.settings.precision):
+            maps = self._forward(stack.side_by_side(images, models, self.form))
+            loss = self.loss(stack.apart(maps, models), labels.view(models, -1))
+        (gradient,) = torch.autograd.grad(loss.sum(), self.weights)
+        with torch.no_grad():
+            weights = self.weights.detach()
+            gradient = updates.regularise(weights, gradient, now)
+            self.rule.apply(weights, gradient, now, self.state)
+            self.total += loss
+
+    def _forward(self, maps: Tensor) -> Tensor:
+        """[b, k·C, H, W] → [b, k·classes]."""
+        tensors = dict(zip(self.shapes, self._parts(self.weights), strict=True))
+        found: Tensor = functional_call(self.network, (tensors, self.buffers), (maps,))
+        return found
+
+    def _masks(self) -> Masks:
+        """The masks that a step needs: how large they are shows on the meta device."""
+        channels, height, width = self.data.in_shape
+        size = min(self.settings.batch_size, len(self.data.train))
+        maps = torch.empty(size, len(self.learners) * channels, height, width, device="meta")
+        self.network.train()
+        tensors = [
+            dict(zip(self.shapes, self._parts(self.weights.detach().to("meta")), strict=True)),
+            {name: buffer.to("meta") for name, buffer in self.buffers.items()},
+        ]
+        functional_call(self.network, tensors, (maps,))
+        shapes = masks.shapes(self.network)
+        rates = [[layer.p for layer in masks.layers(learner.network)] for learner in self.learners]
+        return Masks([list(layer) for layer in zip(*rates, strict=True)], shapes)
+
+    # Evaluation
+
+    @torch.no_grad()
+    def evaluate(self, split: Split) -> list[Tally]:
+        """What ``Learner.evaluate`` gives, for each of the learners."""
+        models = len(self.learners)
+        self.network.eval()
+        tallies = [Tally(len(self.data.classes), self.device) for _ in self.learners]
+        for images, labels in self.learners[0].feed.whole(split, self.settings.eval_batch_size):
+            logits = self.logits(images)
+            for model, (learner, tally) in enumerate(zip(self.learners, tallies, strict=True)):
+                tally.add(logits[model], labels, learner.loss.score(logits[model], labels))
+        assert len(tallies) == models
+        return tallies
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """What each learner makes of the same images [b, C, H, W]: float32 [k, b, classes]."""
+        models = len(self.learners)
+        self.network.eval()
+        with hardware.autocast(self.device, self.settings.precision):
+            maps = self._forward(
+                stack.side_by_side(images.repeat(models, 1, 1, 1), models, self.form)
+            )
+        return stack.apart(maps, models).float()
+
+
+def _row(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
+
+def _interleaved(parts: Sequence[Tensor], steps: int) -> Tensor:
+    """k tensors [steps·b, …] → [steps·k·b, …]: each step's rows of one after those of the other."""
+    stacked = torch.stack(list(parts))
+    models, rows, *rest = stacked.shape
+    steps_first = stacked.view(models, steps, rows // steps, *rest).transpose(0, 1)
+    return steps_first.reshape(models * rows, *rest)
+
+
+def _kinds(learner: Learner) -> tuple[list[tuple[int, bool]], Tensor]:
+    """The kinds of parameters that a step treats alike, and which kind each column is of.
+
+    A kind is the number of a group of the optimiser, and whether the loss penalises it.
+    """
+    penalised = {id(weight) for weight in learner.weights}
+    groups = {
+        id(parameter): number
+        for number, group in enumerate(learner.optimizer.param_groups)
+        for parameter in group["params"]
+    }
+    parameters = list(learner.network.parameters())
+    kinds = [(groups[id(p)], id(p) in penalised) for p in parameters]
+    distinct = sorted(set(kinds))
+    places = torch.tensor([distinct.index(kind) for kind in kinds])
+    sizes = torch.tensor([p.numel() for p in parameters])
+    return distinct, places.repeat_interleave(sizes).to(learner.device)
+
+
+def _numbers(
+    rule: Rule, group: dict[str, Any], loss: Loss, penalised: bool, factors: updates.Series,
+    steps: updates.Series,
+) -> Numbers:  # fmt: skip
+    rate = float(group.get("initial_lr", group["lr"])) * group.get("factor", 1.0)
+    numbers = rule.numbers(group, rate * factors, steps)
+    return numbers | {
+        "l1": loss.l1 if penalised else 0.0,
+        "l2": numbers["l2"] + (loss.l2 if penalised else 0.0),
+    }
+
+
+def _state(learner: Learner, rule: Rule) -> dict[str, list[Tensor]]:
+    """The tensors of a learner's optimiser that the stack has too; none before its first step."""
+    states = [learner.optimizer.state.get(p, {}) for p in learner.network.parameters()]
+    return {
+        name: [state[name] for state in states]
+        for name in rule.state
+        if all(state.get(name) is not None for state in states)
+    }
+
+
+def _begin_state(learner: Learner, rule: Rule, steps: int) -> None:
+    """Makes what the optimiser would have made in its own first step, and counts its steps."""
+    for group in learner.optimizer.param_groups:
+        momentum = group.get("momentum", 1)
+        on_device = group.get("fused") or "capturable" in group  # as a captured step wants it
+        for parameter in group["params"]:
+            state = learner.optimizer.state[parameter]
+            for name in rule.state:
+                if name not in state and (momentum or name != "momentum_buffer"):
+                    state[name] = torch.zeros_like(parameter)
+            if rule.counts:
+                count = torch.tensor(float(steps))
+                state["step"] = count.to(parameter.device) if on_device else count

@@ -1,0 +1,135 @@
+"""A trial that is trained together with others of its shape, as far as that is worth it."""
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from tuner.train.checkpoint import Recipe
+from tuner.train.data import Split
+from tuner.train.fused import probe, rendezvous
+from tuner.train.fused.crew import Crew
+from tuner.train.fused.stack import Form
+from tuner.train.learner import Learner
+from tuner.train.scores import Tally
+
+logger = logging.getLogger("tuner")
+
+FREE = {
+    "seed", "model.dropout", "model.initialisation",
+    "loss.label_smoothing", "loss.class_weights", "loss.l1", "loss.l2",
+    "optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "optimizer.betas",
+    "optimizer.eps", "optimizer.alpha",
+}  # fmt: skip
+"""What may differ between trials that are trained as one, beside the schedule."""
+
+
+def join(learner: Learner, recipe: Recipe) -> "Learner | Member":
+    """The learner itself, or one that is trained with those of other threads from here on."""
+    settings = learner.settings
+    if settings.fused == 1:
+        return learner
+    if reason := probe.obstacle(learner):
+        logger.info("trained alone, not fused: %s", reason)
+        return learner
+    member = Member(learner)
+    member.group = rendezvous.meet(
+        _key(learner, recipe), member, size=settings.fused, wait=settings.fused_wait
+    )
+    member.group.together(_choose)
+    return member
+
+
+def _key(learner: Learner, recipe: Recipe) -> Hashable:
+    """Those who have the same can be stacked, and are at the same step of the same data."""
+    equal = {
+        name: repr(value)
+        for name, value in recipe.items()
+        if name not in FREE and not name.startswith("schedule")
+    }
+    shapes = [(name, tuple(t.shape)) for name, t in learner.network.state_dict().items()]
+    device = learner.device
+    return *sorted(equal.items()), *shapes, device, learner.settings.fused, learner.epoch
+
+
+class Member:
+    """Stands in for its learner in ``engine.train``; what it has learnt is in the learner."""
+
+    group: "rendezvous.Group[Member]"
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+        self.form: Form | None = None
+        self.crew: Crew | None = None
+        self.tally: Tally | None = None
+        self.wanted: tuple[torch.Generator, torch.Generator]
+
+    def train_epoch(
+        self,
+        split: Split,
+        epoch: int,
+        generator: torch.Generator,
+        between: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """As ``Learner.train_epoch``, but ``between`` is called once, after the epoch."""
+        if self._alone or epoch == self.learner.epoch:  # which a resumed run has made already
+            return self.learner.train_epoch(split, epoch, generator, between)
+        self.wanted = generator, _stream(self.learner.device)
+        self.group.together(lambda members: _train(members, split, epoch))
+        between()
+        return self.learner.total / self.learner.done
+
+    def evaluate(self, split: Split) -> Tally:
+        """As ``Learner.evaluate``."""
+        if self._alone:
+            return self.learner.evaluate(split)
+        self.group.together(lambda members: _evaluate(members, split))
+        assert self.tally is not None
+        return self.tally
+
+    @property
+    def _alone(self) -> bool:
+        """Whether nobody is left to be trained with, or it would not be faster."""
+        return self.form is None or len(self.group.items) == 1
+
+
+def _choose(members: Sequence[Member]) -> None:
+    form = probe.choose([member.learner for member in members])
+    for member in members:
+        member.form = form
+
+
+def _train(members: Sequence[Member], split: Split, epoch: int) -> None:
+    crew = _crew(members)
+    orders, streams = zip(*(member.wanted for member in members), strict=True)
+    steps = crew.train_epoch(split, epoch, orders, streams)
+    crew.store(epoch * steps)
+    for member, total in zip(members, crew.total, strict=True):
+        learner = member.learner
+        learner.epoch, learner.done = epoch, steps
+        learner.total.copy_(total)
+
+
+def _evaluate(members: Sequence[Member], split: Split) -> None:
+    for member, tally in zip(members, _crew(members).evaluate(split), strict=True):
+        member.tally = tally
+
+
+def _crew(members: Sequence[Member]) -> Crew:
+    """The stack of just these members: a new one after some of them have left."""
+    crew = members[0].crew
+    learners = [member.learner for member in members]
+    if crew is None or crew.learners != learners:
+        assert members[0].form is not None
+        crew = Crew(learners, members[0].form)
+        for member in members:
+            member.crew = crew
+    return crew
+
+
+def _stream(device: torch.device) -> torch.Generator:
+    """A generator that gives what torch's own would give now: the dropout of this trial."""
+    on_cuda = device.type == "cuda"
+    state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+    return torch.Generator(device).set_state(state)

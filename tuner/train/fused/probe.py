@@ -1,0 +1,175 @@
+"""Whether training some learners as one would be right, and faster than one after the other."""
+
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+
+from tuner.train.data import Split
+from tuner.train.fused.crew import Crew
+from tuner.train.fused.stack import Form, Unstackable
+from tuner.train.fused.updates import RULES
+from tuner.train.learner import Learner
+from tuner.train.settings import Settings
+
+logger = logging.getLogger("tuner")
+
+# Steps that are timed, after as many that warm up: some 50 ms on a GPU, a second on a CPU.
+STEPS = {"cpu": 3}
+STEPS_ON_DEVICE = 24
+# A gain below this is not worth what a trial that leaves costs the others.
+GAIN = 1.1
+# How far the logits of the stack may be from those of a learner alone, as a share of their size:
+# bf16 and TF32 differ by about 0.01, networks that the stack mixes up by about 1.
+TOLERANCE = 0.05
+
+FORMS: dict[str, tuple[Form, ...]] = {"cpu": ("grouped",)}
+FORMS_ON_DEVICE: tuple[Form, ...] = ("grouped", "contiguous", "products")
+
+KNOWN = {
+    "epochs", "batch_size", "eval_batch_size", "threads", "precision", "deterministic", "protocol",
+    "graph", "checkpoint_every", "fused", "fused_wait", "devices",
+}  # fmt: skip
+"""Settings that fused training follows; it is not entered where another one is on."""
+
+_chosen: dict[Hashable, Form | None] = {}
+
+
+def obstacle(learner: Learner) -> str | None:
+    """Why this learner cannot be trained with others, or None."""
+    optimizer, settings = learner.optimizer, learner.settings
+    rule = RULES.get(type(optimizer))
+    if rule is None:
+        return f"{type(optimizer).__name__} has no fused form"
+    for group in optimizer.param_groups:
+        for name, value in rule.allowed.items():
+            if group.get(name, value) != value:
+                return f"optimizer.{name}={group[name]}"
+    for field in dataclasses.fields(Settings):
+        if field.name not in KNOWN and getattr(settings, field.name) not in (None, False, 0, 1):
+            return f"trainer.{field.name}={getattr(settings, field.name)}"
+    if settings.devices > 1:
+        return "trainer.devices is above 1"
+    if not all(parameter.requires_grad for parameter in learner.network.parameters()):
+        return "some of its parameters are frozen"
+    if learner.epoch and learner.done != _steps(learner):
+        return "it goes on within an epoch"
+    return None
+
+
+def choose(learners: Sequence[Learner]) -> Form | None:
+    """The form in which these learners train fastest as one; None where alone is as fast.
+
+    What was found for a shape is remembered as long as the process lives.
+    """
+    if len(learners) == 1:
+        return None
+    key = _shape(learners)
+    if key not in _chosen:
+        _chosen[key] = _measure(learners)
+    return _chosen[key]
+
+
+def _measure(learners: Sequence[Learner]) -> Form | None:
+    first = learners[0]
+    steps = STEPS.get(first.device.type, STEPS_ON_DEVICE)
+    split = _short(first, steps)
+    alone = len(learners) * _alone(first, split)
+    times: dict[Form, float] = {}
+    for form in FORMS.get(first.device.type, FORMS_ON_DEVICE):
+        try:
+            times[form] = _together(learners, form, split)
+        except (Unstackable, RuntimeError) as error:  # of memory, or a shape that does not stack
+            logger.info("not fused as %s: %s", form, error)
+    if not times:
+        return None
+    best = min(times, key=lambda form: times[form])
+    gain = alone / times[best]
+    shown = ", ".join(f"{form} {alone / seconds:.2f}" for form, seconds in times.items())
+    logger.info("%d trials as one are so many times as fast: %s", len(learners), shown)
+    return best if gain >= GAIN else None
+
+
+def _alone(learner: Learner, split: Split) -> float:
+    """Seconds that a copy of the learner takes for ``split``, by the means of a whole run."""
+    steps = len(split) // min(learner.settings.batch_size, len(split))
+    whole = _steps(learner) * learner.settings.epochs
+    settings = dataclasses.replace(learner.settings, epochs=max(3, whole // steps))
+    twin = copy.deepcopy(learner, {id(learner.data): learner.data, id(learner.feed): learner.feed})
+    twin.settings, twin.epoch, twin.generators = settings, 0, None
+    return _timed(twin, lambda epoch: twin.train_epoch(split, epoch, _generator(twin)))
+
+
+def _together(learners: Sequence[Learner], form: Form, split: Split) -> float:
+    """Seconds that a stack of the learners takes for ``split``.
+
+    Raises: Unstackable where it does not compute what they do.
+    """
+    crew = Crew(learners, form)
+    _check(crew, split)
+
+    def train(epoch: int) -> None:
+        generators = [_generator(learner) for learner in learners]
+        crew.train_epoch(split, epoch, generators, generators)
+
+    return _timed(learners[0], train)
+
+
+def _check(crew: Crew, split: Split) -> None:
+    images = next(iter(crew.learners[0].feed.whole(split, 8)))[0]
+    found = crew.logits(images)
+    for learner, logits in zip(crew.learners, found, strict=True):
+        learner.network.eval()
+        with torch.no_grad():
+            wanted = learner.network(images).float()
+        if (logits - wanted).norm() > TOLERANCE * wanted.norm():
+            raise Unstackable("the stack computes something else than its networks")
+
+
+def _timed(learner: Learner, epoch: Callable[[int], Any]) -> float:
+    """Seconds of a second epoch, the first having made what is made once."""
+    epoch(1)
+    _settle(learner)
+    start = time.perf_counter()
+    epoch(2)
+    _settle(learner)
+    return time.perf_counter() - start
+
+
+def _settle(learner: Learner) -> None:
+    if learner.device.type == "cuda":
+        torch.cuda.synchronize(learner.device)
+
+
+def _generator(learner: Learner) -> torch.Generator:
+    return torch.Generator(learner.device).manual_seed(0)
+
+
+def _steps(learner: Learner) -> int:
+    """Steps of an epoch."""
+    count = len(learner.data.train)
+    if learner.settings.protocol == "final":
+        count += len(learner.data.validation)
+    return count // min(learner.settings.batch_size, count)
+
+
+def _short(learner: Learner, steps: int) -> Split:
+    """The first images of the training split, for so many steps."""
+    train = learner.data.train
+    count = min(len(train), steps * learner.settings.batch_size)
+    return dataclasses.replace(train, images=train.images[:count], labels=train.labels[:count])
+
+
+def _shape(learners: Sequence[Learner]) -> Hashable:
+    """What decides how long a step takes, the number of learners rounded up to a power of 2."""
+    first = learners[0]
+    shapes = tuple((name, tuple(t.shape)) for name, t in first.network.state_dict().items())
+    rounded = 1 << (len(learners) - 1).bit_length()
+    return (
+        rounded, str(first.network), shapes, type(first.optimizer), first.data.in_shape,
+        first.settings.batch_size, first.settings.precision, first.device,
+    )  # fmt: skip
