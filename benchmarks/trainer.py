@@ -1,0 +1,316 @@
+"""Our trainer beside the bare loop, the loop people write and Lightning's, in turns.
+
+    python benchmarks/trainer.py                       # Fashion-MNIST and digits on the CPU
+    python benchmarks/trainer.py --device cuda --precision bf16
+    python benchmarks/trainer.py --quick               # a minute, to see that it works
+
+Every round lets each of them train the same network; a ratio is the median over the rounds of the
+ratios within a round, so that load which comes and goes meets all alike.  Results are printed and
+added to the JSON file, with the machine and the versions.
+"""
+
+import argparse
+import gc
+import importlib.util
+import json
+import logging
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import contenders
+import torch
+import torchvision
+from contenders import Job
+
+from tuner.train import engine, hardware
+from tuner.train.settings import Every
+
+Row = dict[str, float]
+
+
+def main() -> None:
+    arguments = parse()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.child:
+        return child(arguments)
+    results: dict[str, Any] = {"machine": machine(arguments.device), "options": vars(arguments)}
+    for name in arguments.data:
+        job = make_job(arguments, name)
+        hardware.configure(job.place, threads=1, deterministic=False)
+        print(f"\n{name}: {job.images} images an epoch, batch {job.batch}, {job.network},"
+              f" {job.device}, {job.precision}")  # fmt: skip
+        found = results[name] = {"job": asdict(job)}
+        for part in arguments.parts:
+            began = time.perf_counter()
+            try:
+                found[part] = PARTS[part](job, arguments)
+            except Exception as error:  # the other parts are worth having
+                logging.exception("%s of %s failed", part, name)
+                found[part] = {"error": str(error)}
+            print(f"  [{part}: {time.perf_counter() - began:.0f} s]", flush=True)
+            arguments.json.write_text(json.dumps(results, indent=1, default=str) + "\n")
+
+
+def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One process of one thread each: images a second, and ours against each of the others."""
+    rounds = [alone_round(job, turn) for turn in range(arguments.rounds)]
+    show(rounds, job)
+    return {"rounds": rounds, "ratios": ratios(rounds)}
+
+
+def alone_round(job: Job, turn: int) -> Row:
+    runs: dict[str, Callable[[], Row]] = {
+        "bare": lambda: bare_rates(job, ""),
+        "ours": lambda: {"ours": rate(job, contenders.ours(job))},
+        "classic": lambda: {"classic": max(classic_rates(job))},
+    }
+    if job.device != "cpu":
+        runs["graph"] = lambda: bare_rates(job, "graph ")
+    if has_lightning():
+        runs["lightning"] = lambda: {"lightning": rate(job, contenders.lightning(job))}
+    else:
+        print("  Lightning is not installed: left out")
+    row: Row = {}
+    for name in rotated(list(runs), turn):
+        torch.set_num_threads(1)
+        row |= runs[name]()
+        gc.collect()
+    return row
+
+
+def bare_rates(job: Job, kind: str) -> Row:
+    training, scoring = contenders.bare(job, graph=bool(kind))
+    both = [a + b for a, b in zip(training, scoring, strict=True)]
+    return {f"bare {kind}scored": rate(job, both), f"bare {kind}only": rate(job, training)}
+
+
+def classic_rates(job: Job) -> Iterable[float]:
+    for workers in (0, 1) if job.device == "cpu" else (0, 4, 8):
+        yield rate(job, contenders.classic(job, threads=1, workers=workers))
+
+
+def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Two cores in full: two of ours, against the best form of the loop people write."""
+    forms = {
+        "ours 2 x 1": ["ours"] * 2,
+        "classic 2 x 1, 0 workers": ["classic:1:0"] * 2,
+        "classic 2 x 1, 1 worker": ["classic:1:1"] * 2,
+        "classic 1 x 1, 1 worker": ["classic:1:1"],
+        "classic 1 x 2, 0 workers": ["classic:2:0"],
+        "classic 1 x 2, 1 worker": ["classic:2:1"],
+        "classic 1 x 2, 2 workers": ["classic:2:2"],
+    }
+    if job.device != "cpu" or job.dataset == "digits":
+        return {}
+    rounds = []
+    for turn in range(arguments.rounds):
+        row = {name: together(job, forms[name], arguments) for name in rotated(list(forms), turn)}
+        best = max(value for name, value in row.items() if name.startswith("classic"))
+        rounds.append({"ours": row["ours 2 x 1"], "classic": best} | row)
+    show(rounds, job)
+    return {"rounds": rounds, "ratios": ratios(rounds)}
+
+
+def together(job: Job, kinds: list[str], arguments: argparse.Namespace) -> float:
+    """Images a second of processes that train at the same time."""
+    options = [item for item in sys.argv[1:] if item != "--quick"]
+    options += ["--quick"] if arguments.quick else []
+    command = [sys.executable, __file__, *options, "--data", job.dataset]
+    env = {**__import__("os").environ, "OMP_WAIT_POLICY": "passive"}
+    children = [
+        subprocess.Popen([*command, "--child", kind], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True, env=env)
+        for kind in kinds
+    ]  # fmt: skip
+    for each in children:
+        assert each.stdout is not None
+        each.stdout.readline()  # has loaded what it needs
+    for each in children:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    return sum(float(each.communicate()[0]) for each in children)
+
+
+def child(arguments: argparse.Namespace) -> None:
+    logging.disable()
+    kind, *numbers = arguments.child.split(":")
+    job = make_job(arguments, arguments.data[0])
+    torch.set_num_threads(1)
+    job.source(job.place)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if kind == "ours":
+        seconds = contenders.ours(job)
+    else:
+        threads, workers = map(int, numbers)
+        seconds = contenders.classic(job, threads=threads, workers=workers)
+    print(rate(job, seconds))
+
+
+def checkpoints(job: Job, arguments: argparse.Namespace) -> Row:
+    """What a checkpoint an epoch costs: epochs with them against epochs without, in turns."""
+    never = Every(epochs=10**9, seconds=1e9)
+    shares = []
+    for _ in range(2 * arguments.rounds):
+        with_them, without = contenders.ours(job), contenders.ours(job, checkpoint_every=never)
+        # The last epoch ends in a checkpoint in any case.
+        shares.append(statistics.median(with_them[:-1]) / statistics.median(without[:-1]) - 1)
+    found = {"share": statistics.median(shares), "lowest": min(shares), "highest": max(shares)}
+    print("  checkpoint cost: {share:.2%} ({lowest:.2%} to {highest:.2%})".format(**found))
+    return found
+
+
+def gap(job: Job, arguments: argparse.Namespace) -> Row:
+    """From the end of one `train` to the end of the first step of the next, in seconds.
+
+    ``same`` repeats one shape; ``new`` has never seen its shapes before.
+    """
+    found: dict[str, list[float]] = {"same": [], "new": []}
+    run_one(job, 32)
+    for turn in range(2 * arguments.rounds):
+        found["same"].append(run_one(job, 32))
+        found["new"].append(run_one(job, 33 + 2 * turn))
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    print("  gap between trials: {same:.3f} s; of a new shape {new:.3f} s".format(**medians))
+    return medians
+
+
+def run_one(job: Job, width: int) -> float:
+    """Trains two epochs; seconds from here to the first step made."""
+    began = time.perf_counter()
+    first: list[float] = []
+
+    def stepped(optimizer: Any, *_: Any) -> None:
+        if not first:
+            job.synchronise()
+            first.append(time.perf_counter() - began)
+
+    def make(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.AdamW(*args, **kwargs, lr=1e-3, fused=True)
+        optimizer.register_step_post_hook(stepped)
+        return optimizer
+
+    shape = contenders.SHAPE | contenders.NETWORKS[job.network] | {"width": width}
+    network = contenders.functools.partial(contenders.model.cnn, **shape)
+    short = replace(job, epochs=1)
+    changes = {"model": network, "optimizer": make}
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        engine.train(
+            **contenders.parts(short, 1) | changes, report=lambda *_, **__: None,
+            run_dir=Path(directory),
+        )  # fmt: skip
+    return first[0]
+
+
+def ladder(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """On a GPU: each rung's time a step, what it costs to climb, and where that is repaid."""
+    if job.device == "cpu":
+        return {}
+    found: dict[str, Any] = {}
+    steps = job.images // job.batch
+    for rung in ("eager", "graph", "compile", "compile again"):
+        began = time.perf_counter()
+        seconds = contenders.ours(job, graph=rung.split()[0])
+        setup = time.perf_counter() - began - sum(seconds) - statistics.median(seconds)
+        found[rung] = {"step_ms": statistics.median(seconds) / steps * 1e3, "setup_s": setup}
+        saved = (found["eager"]["step_ms"] - found[rung]["step_ms"]) / 1e3
+        extra = setup - found["eager"]["setup_s"]
+        found[rung]["repaid_after_steps"] = extra / saved if saved > 0 else None
+        print(f"  {rung}: {found[rung]}", flush=True)
+    return found
+
+
+PARTS = {
+    "alone": alone,
+    "ladder": ladder,
+    "gap": gap,
+    "checkpoints": checkpoints,
+    "pair": pair,
+}
+
+
+def rate(job: Job, seconds: list[float]) -> float:
+    return job.images / statistics.median(seconds)
+
+
+def ratios(rounds: list[Row]) -> Row:
+    """Ours over each other, the median over rounds."""
+    others = [name for name in rounds[0] if not name.startswith("ours")]
+    return {name: statistics.median(r["ours"] / r[name] for r in rounds) for name in others}
+
+
+def show(rounds: list[Row], job: Job) -> None:
+    found = ratios(rounds)
+    for name in sorted(rounds[0]):
+        values = [row[name] for row in rounds]
+        ratio = f"ours is {found[name]:5.2f} of it" if name in found else ""
+        print(f"  {name:26} {statistics.median(values):10,.0f} images/s"
+              f"  ({min(values):,.0f} to {max(values):,.0f})  {ratio}")  # fmt: skip
+
+
+def rotated(names: list[str], turn: int) -> list[str]:
+    return names[turn % len(names) :] + names[: turn % len(names)]
+
+
+def has_lightning() -> bool:
+    return any(importlib.util.find_spec(name) for name in ("lightning", "pytorch_lightning"))
+
+
+def machine(device: str) -> dict[str, str]:
+    found = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": str(torch.multiprocessing.cpu_count()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def make_job(arguments: argparse.Namespace, name: str) -> Job:
+    cpu = arguments.device == "cpu"
+    limit = arguments.limit or (7_112 if cpu and name == "fashion" else None)
+    quick = {"limit": 1_424 if name == "fashion" else 400} if arguments.quick else {}
+    job = Job(
+        dataset=name, root=arguments.root, network=arguments.network, device=arguments.device,
+        batch=arguments.batch if name == "fashion" else 32,
+        epochs=arguments.epochs or (3 if name == "fashion" else 8),
+        limit=limit, precision=arguments.precision,
+    )  # fmt: skip
+    return replace(job, **quick, epochs=2) if arguments.quick else job
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--data", nargs="+", default=["fashion", "digits"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--root", default="/usr/share/datasets/fashion-mnist")
+    parser.add_argument("--network", default="small", choices=contenders.NETWORKS)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--epochs", type=int, help="timed epochs a round")
+    parser.add_argument("--limit", type=int, help="images for training and validation")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path, default=Path("trainer.json"))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    found = parser.parse_args()
+    found.rounds = 1 if found.quick else found.rounds
+    return found
+
+
+if __name__ == "__main__":
+    main()
