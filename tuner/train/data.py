@@ -24,7 +24,7 @@ logger = logging.getLogger("tuner")
 
 @dataclass(frozen=True)
 class Split:
-    """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], on the device.
+    """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], or float [n, k], on the device.
 
     Channels lie last in memory, as convolutions want them: a gathered batch needs no transpose.
     The images of a ``streamed`` split stay in main memory, pinned for a GPU to fetch them.
@@ -201,13 +201,16 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of the rest and of ``size`` (a share, or a count), each class in proportion.
 
+    Float targets have no classes, and are split at random.
+
     Raises: ConfigError naming ``key`` where no such split exists.
     """
     from sklearn.model_selection import train_test_split  # 0.9 s: only where it is used
 
+    classes = None if labels.dtype.kind == "f" else labels
     try:
         rest, part = train_test_split(
-            np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed
+            np.arange(len(labels)), test_size=size, stratify=classes, random_state=seed
         )
     except ValueError as error:
         raise ConfigError(

@@ -28,7 +28,7 @@ class Staged(nn.Module):
         stages: Sequence[Stage],
         *,
         freeze: int | float,
-        unfreeze_epoch: int | None,
+        unfreeze_epoch: int,
         layer_decay: float,
     ) -> None:
         """Says how stages learn; see ``conf/model/torchvision.yaml``.
@@ -41,8 +41,10 @@ class Staged(nn.Module):
                 f"model.freeze={freeze}: a share from 0.0 to 1.0, or a number of stages (hint:"
                 f" this network has {below} below its head)"
             )
-        if unfreeze_epoch is not None and unfreeze_epoch < 1:
-            raise ConfigError(f"model.unfreeze_epoch={unfreeze_epoch}: epochs count from 1")
+        if unfreeze_epoch < 0:
+            raise ConfigError(
+                f"model.unfreeze_epoch={unfreeze_epoch}: epochs count from 1, 0 is never"
+            )
         if not 0 < layer_decay <= 1:
             raise ConfigError(f"model.layer_decay={layer_decay}: above 0, and 1 at most")
         self.stages = stages
@@ -57,7 +59,7 @@ class Staged(nn.Module):
 
         A step that was captured before a change must be captured again.
         """
-        free = self.unfreeze_epoch is not None and epoch >= self.unfreeze_epoch
+        free = 0 < self.unfreeze_epoch <= epoch
         frozen = 0 if free else self.freezable
         changed = frozen != self.frozen
         self.frozen = frozen
@@ -85,7 +87,7 @@ class Staged(nn.Module):
         ``layer_decay`` to the power of the distance from the head, as in BEiT (Bao 2021,
         arXiv:2106.08254).
         """
-        never = self.freezable if self.unfreeze_epoch is None else 0
+        never = 0 if self.unfreeze_epoch else self.freezable
         return {
             parameter: self.layer_decay ** (len(self.stages) - 1 - depth)
             for depth, stage in enumerate(self.stages)

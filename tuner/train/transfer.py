@@ -75,7 +75,7 @@ def classifier(
     size: int | None,
     dropout: float | None,
     freeze: int | float,
-    unfreeze_epoch: int | None,
+    unfreeze_epoch: int,
     layer_decay: float,
 ) -> Classifier:
     """Builds ``name`` with ``weights`` and a new head for images of ``in_shape``.
