@@ -79,7 +79,7 @@ class Learner:
         size = min(self.settings.batch_size, len(split))
         steps = len(split) // size
         self._begin(epoch)
-        order = self._order(split, generator)
+        order = self.order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
         mixes = mixing.draw(self.data.augment, steps, self.data.in_shape[1:], generator)
         make_step = self.make_step or self._choose((self.settings.epochs - epoch + 1) * steps)
@@ -101,7 +101,8 @@ class Learner:
             self.epoch, self.done = epoch, 0
             self.total.zero_()
 
-    def _order(self, split: Split, generator: torch.Generator) -> Tensor:
+    def order(self, split: Split, generator: torch.Generator) -> Tensor:
+        """The images of an epoch, one after the other: int64 [n]."""
         if self.data.balanced:
             return sampling.balanced(split.labels, len(self.data.classes), generator)
         return sampling.shuffled(len(split), generator)
@@ -165,7 +166,7 @@ class Learner:
     def evaluate(self, split: Split) -> Tally | ErrorTally:
         """Counts and losses over a whole split, still on the device."""
         network = self.scored.eval()
-        tally = self._tally()
+        tally = self.tally()
         for images, labels in self.feed.whole(split, self.settings.eval_batch_size):
             with hardware.autocast(self.device, self.settings.precision):
                 logits = self._outputs(network, images)
@@ -178,7 +179,8 @@ class Learner:
         outputs = [network(view).float() for view in views]
         return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
 
-    def _tally(self) -> Tally | ErrorTally:
+    def tally(self) -> Tally | ErrorTally:
+        """An empty one, of what this learner is scored by."""
         if self.data.regression:
             return ErrorTally(self.device)
         return Tally(len(self.data.classes), self.device, ranked=self.metric == RANKED)

@@ -16,7 +16,7 @@ from tuner.train.fused.stack import Form
 from tuner.train.fused.updates import Numbers, Rule, Table
 from tuner.train.learner import Learner
 from tuner.train.loss import Loss
-from tuner.train.scores import Tally
+from tuner.train.scores import ErrorTally, Tally
 
 
 class Crew:
@@ -105,7 +105,7 @@ class Crew:
 
     def _draw(self, split: Split, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Order and augmentation of one learner's epoch, as it would draw them alone."""
-        order = torch.randperm(len(split), generator=generator, device=self.device)
+        order = self.learners[0].order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
         return order[:count], draws[:count]
 
@@ -150,6 +150,8 @@ class Crew:
         with torch.no_grad():
             weights = self.weights.detach()
             gradient = updates.regularise(weights, gradient, now)
+            if self.settings.clip:
+                gradient = updates.clipped(gradient, self.settings.clip)
             self.rule.apply(weights, gradient, now, self.state)
             self.total += loss
 
@@ -177,28 +179,31 @@ class Crew:
     # Evaluation
 
     @torch.no_grad()
-    def evaluate(self, split: Split) -> list[Tally]:
-        """What ``Learner.evaluate`` gives, for each of the learners."""
+    def evaluate(self, split: Split) -> list[Tally | ErrorTally]:
+        """What ``Learner.evaluate`` gives, for each of the learners.
+
+        As many values go through the stack at once as through a network alone, and what comes out
+        (k · n · classes numbers) is counted at once.
+        """
         models = len(self.learners)
-        self.network.eval()
-        tallies = [Tally(len(self.data.classes), self.device) for _ in self.learners]
-        for images, labels in self.learners[0].feed.whole(split, self.settings.eval_batch_size):
-            logits = self.logits(images)
-            for model, (learner, tally) in enumerate(zip(self.learners, tallies, strict=True)):
-                tally.add(logits[model], labels, learner.loss.score(logits[model], labels))
-        assert len(tallies) == models
+        size = max(self.settings.eval_batch_size // models, self.settings.batch_size)
+        batches = list(self.learners[0].feed.whole(split, size))
+        outputs = torch.cat([self.outputs(images) for images, _ in batches], dim=1)
+        labels = torch.cat([labels for _, labels in batches])
+        tallies = [learner.tally() for learner in self.learners]
+        for learner, tally, own in zip(self.learners, tallies, outputs, strict=True):
+            tally.add(own, labels, learner.loss.score(own, labels))
         return tallies
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> Tensor:
         """What each learner makes of the same images [b, C, H, W]: float32 [k, b, classes]."""
         models = len(self.learners)
         self.network.eval()
+        maps = stack.side_by_side(images.repeat(models, 1, 1, 1), models, self.form)
         with hardware.autocast(self.device, self.settings.precision):
-            maps = self._forward(
-                stack.side_by_side(images.repeat(models, 1, 1, 1), models, self.form)
-            )
-        return stack.apart(maps, models).float()
+            found = self._forward(maps)
+        return stack.apart(found, models).float()
 
 
 def _row(tensors: Iterable[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from tuner.train.fused.stack import Masked
 
 # Values of one layer of one network drawn at once on an accelerator, where each draw is a launch;
 # the masks of a network must not depend on how many others there are.
-DRAWN = 2**21
+DRAWN = 2**20
 
 
 class Masks:

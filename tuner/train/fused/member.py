@@ -12,7 +12,7 @@ from tuner.train.fused import probe, rendezvous
 from tuner.train.fused.crew import Crew
 from tuner.train.fused.stack import Form
 from tuner.train.learner import Learner
-from tuner.train.scores import Tally
+from tuner.train.scores import ErrorTally, Tally
 
 logger = logging.getLogger("tuner")
 
@@ -62,7 +62,7 @@ class Member:
         self.learner = learner
         self.form: Form | None = None
         self.crew: Crew | None = None
-        self.tally: Tally | None = None
+        self.tally: Tally | ErrorTally | None = None
         self.wanted: tuple[torch.Generator, torch.Generator]
 
     def train_epoch(
@@ -80,7 +80,7 @@ class Member:
         between()
         return self.learner.total / self.learner.done
 
-    def evaluate(self, split: Split) -> Tally:
+    def evaluate(self, split: Split) -> Tally | ErrorTally:
         """As ``Learner.evaluate``."""
         if self._alone:
             return self.learner.evaluate(split)

@@ -32,7 +32,7 @@ FORMS_ON_DEVICE: tuple[Form, ...] = ("grouped", "contiguous", "products")
 
 KNOWN = {
     "epochs", "batch_size", "eval_batch_size", "threads", "precision", "deterministic", "protocol",
-    "graph", "checkpoint_every", "fused", "fused_wait", "devices",
+    "graph", "checkpoint_every", "fused", "fused_wait", "devices", "clip",
 }  # fmt: skip
 """Settings that fused training follows; it is not entered where another one is on."""
 
@@ -52,6 +52,8 @@ def obstacle(learner: Learner) -> str | None:
     for field in dataclasses.fields(Settings):
         if field.name not in KNOWN and getattr(settings, field.name) not in (None, False, 0, 1):
             return f"trainer.{field.name}={getattr(settings, field.name)}"
+    if learner.data.augment.mixup or learner.data.augment.cutmix:
+        return "data.augment.mixup or cutmix is on"
     if settings.devices > 1:
         return "trainer.devices is above 1"
     if not all(parameter.requires_grad for parameter in learner.network.parameters()):
@@ -121,7 +123,7 @@ def _together(learners: Sequence[Learner], form: Form, split: Split) -> float:
 
 def _check(crew: Crew, split: Split) -> None:
     images = next(iter(crew.learners[0].feed.whole(split, 8)))[0]
-    found = crew.logits(images)
+    found = crew.outputs(images)
     for learner, logits in zip(crew.learners, found, strict=True):
         learner.network.eval()
         with torch.no_grad():

@@ -127,6 +127,12 @@ def regularise(weights: Tensor, gradient: Tensor, now: Now) -> Tensor:
     return gradient
 
 
+def clipped(gradient: Tensor, longest: float) -> Tensor:
+    """Rows [k, n] no longer than ``longest``, as ``torch.nn.utils.clip_grad_norm_`` does it."""
+    lengths = gradient.norm(dim=1, keepdim=True)
+    return gradient * (longest / (lengths + 1e-6)).clamp(max=1.0)
+
+
 class Table:
     """The numbers of every network and class of columns in every step of an epoch.
 
