@@ -149,10 +149,7 @@ class Crew:
         (gradient,) = torch.autograd.grad(loss.sum(), self.weights)
         with torch.no_grad():
             weights = self.weights.detach()
-            gradient = updates.regularise(weights, gradient, now)
-            if self.settings.clip:
-                gradient = updates.clipped(gradient, self.settings.clip)
-            self.rule.apply(weights, gradient, now, self.state)
+            updates.step(self.rule, weights, gradient, now, self.state, self.settings.clip)
             self.total += loss
 
     def _forward(self, maps: Tensor) -> Tensor:
@@ -188,7 +185,9 @@ class Crew:
         models = len(self.learners)
         size = max(self.settings.eval_batch_size // models, self.settings.batch_size)
         batches = list(self.learners[0].feed.whole(split, size))
-        outputs = torch.cat([self.outputs(images) for images, _ in batches], dim=1)
+        outputs = torch.cat(
+            [self.outputs(images.repeat(models, 1, 1, 1)) for images, _ in batches], dim=1
+        )
         labels = torch.cat([labels for _, labels in batches])
         tallies = [learner.tally() for learner in self.learners]
         for learner, tally, own in zip(self.learners, tallies, outputs, strict=True):
@@ -197,10 +196,10 @@ class Crew:
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Tensor:
-        """What each learner makes of the same images [b, C, H, W]: float32 [k, b, classes]."""
+        """What each learner makes of its share of images [k·b, C, H, W]: float32 [k, b, classes]."""
         models = len(self.learners)
         self.network.eval()
-        maps = stack.side_by_side(images.repeat(models, 1, 1, 1), models, self.form)
+        maps = stack.side_by_side(images, models, self.form)
         with hardware.autocast(self.device, self.settings.precision):
             found = self._forward(maps)
         return stack.apart(found, models).float()
@@ -245,7 +244,7 @@ def _numbers(
     numbers = rule.numbers(group, rate * factors, steps)
     return numbers | {
         "l1": loss.l1 if penalised else 0.0,
-        "l2": numbers["l2"] + (loss.l2 if penalised else 0.0),
+        "l2": loss.l2 if penalised else 0.0,
     }
 
 

@@ -122,13 +122,17 @@ def _together(learners: Sequence[Learner], form: Form, split: Split) -> float:
 
 
 def _check(crew: Crew, split: Split) -> None:
-    images = next(iter(crew.learners[0].feed.whole(split, 8)))[0]
-    found = crew.outputs(images)
-    for learner, logits in zip(crew.learners, found, strict=True):
+    """Raises: Unstackable where other images of one network change what comes out of another."""
+    models = len(crew.learners)
+    whole = crew.learners[0].feed.whole(split, min(8 * models, len(split) // models * models))
+    images = next(iter(whole))[0]
+    for learner, own, found in zip(
+        crew.learners, images.chunk(models), crew.outputs(images), strict=True
+    ):
         learner.network.eval()
         with torch.no_grad():
-            wanted = learner.network(images).float()
-        if (logits - wanted).norm() > TOLERANCE * wanted.norm():
+            wanted = learner.network(own).float()
+        if (found - wanted).norm() > TOLERANCE * wanted.norm():
             raise Unstackable("the stack computes something else than its networks")
 
 

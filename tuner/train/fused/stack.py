@@ -143,7 +143,7 @@ def stacked(network: nn.Module, form: Form) -> nn.Module:
             layer.__class__ = FORMS[type(layer)]
             if form == "products" and isinstance(layer, Convolution):
                 layer.__class__ = Product
-        elif not any(layer.children()) and not isinstance(layer, UNCHANGED):
+        elif not any(layer.children()) and type(layer) not in UNCHANGED:
             raise Unstackable(f"{name} is {type(layer).__qualname__}")
     return twin
 

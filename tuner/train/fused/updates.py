@@ -42,7 +42,7 @@ class Rule:
 def _sgd_numbers(group: Group, rates: Series, steps: Series) -> Numbers:
     return {
         "lr": rates,
-        "l2": group["weight_decay"] / 2,
+        "decay": group["weight_decay"],
         "momentum": group["momentum"],
         "nesterov": float(group["nesterov"]),
     }
@@ -66,7 +66,7 @@ def _adam_numbers(group: Group, rates: Series, steps: Series) -> Numbers:
     (beta1, beta2), decay = group["betas"], group["weight_decay"]
     decoupled = group.get("decoupled_weight_decay", False)
     return {
-        "l2": 0.0 if decoupled else decay / 2,
+        "decay": 0.0 if decoupled else decay,
         "shrink": rates * decay * decoupled,
         "1-beta1": 1 - beta1,
         "beta2": beta2,
@@ -90,7 +90,7 @@ def _adam(weights: Tensor, gradient: Tensor, now: Now, state: Mapping[str, Tenso
 def _rmsprop_numbers(group: Group, rates: Series, steps: Series) -> Numbers:
     return {
         "lr": rates,
-        "l2": group["weight_decay"] / 2,
+        "decay": group["weight_decay"],
         "momentum": group["momentum"],
         "alpha": group["alpha"],
         "1-alpha": 1 - group["alpha"],
@@ -118,19 +118,25 @@ _RMSPROP = Rule(
 RULES: dict[type[Optimizer], Rule] = {SGD: _SGD, Adam: _ADAM, AdamW: _ADAM, RMSprop: _RMSPROP}
 
 
-def regularise(weights: Tensor, gradient: Tensor, now: Now) -> Tensor:
-    """The gradient [k, n] with that of l1·Σ|w| + l2·Σw² added."""
+def step(
+    rule: Rule, weights: Tensor, gradient: Tensor, now: Now, state: Mapping[str, Tensor],
+    longest: float,
+) -> None:  # fmt: skip
+    """One step of every row of ``weights`` [k, n], by the loss's ``gradient`` [k, n].
+
+    In the order of ``Learner.step``: the penalties' gradient, clipping, decay, the optimiser.
+    ``longest`` is the length a row's gradient is clipped to, 0 for none.
+    """
     if "l2" in now:
         gradient = gradient.addcmul(weights, now["l2"], value=2)
     if "l1" in now:
         gradient = gradient.addcmul(weights.sign(), now["l1"])
-    return gradient
-
-
-def clipped(gradient: Tensor, longest: float) -> Tensor:
-    """Rows [k, n] no longer than ``longest``, as ``torch.nn.utils.clip_grad_norm_`` does it."""
-    lengths = gradient.norm(dim=1, keepdim=True)
-    return gradient * (longest / (lengths + 1e-6)).clamp(max=1.0)
+    if longest:  # as torch.nn.utils.clip_grad_norm_ does it
+        lengths = gradient.norm(dim=1, keepdim=True)
+        gradient = gradient * (longest / (lengths + 1e-6)).clamp(max=1.0)
+    if "decay" in now:
+        gradient = gradient.addcmul(weights, now["decay"])
+    rule.apply(weights, gradient, now, state)
 
 
 class Table:
