@@ -196,7 +196,7 @@ class Crew:
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Tensor:
-        """What each learner makes of its share of images [k·b, C, H, W]: float32 [k, b, classes]."""
+        """What each makes of its share of images [k·b, C, H, W]: float32 [k, b, classes]."""
         models = len(self.learners)
         self.network.eval()
         maps = stack.side_by_side(images, models, self.form)

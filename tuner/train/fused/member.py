@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
+from tuner.train import hardware
 from tuner.train.checkpoint import Recipe
 from tuner.train.data import Split
 from tuner.train.fused import probe, rendezvous
@@ -75,8 +76,12 @@ class Member:
         """As ``Learner.train_epoch``, but ``between`` is called once, after the epoch."""
         if self._alone or epoch == self.learner.epoch:  # which a resumed run has made already
             return self.learner.train_epoch(split, epoch, generator, between)
+        before = hardware.generators(self.learner.device)
         self.wanted = generator, _stream(self.learner.device)
         self.group.together(lambda members: _train(members, split, epoch))
+        if self.learner.epoch != epoch:  # all others left, having seeded the streams
+            hardware.set_generators(before, self.learner.device)
+            return self.learner.train_epoch(split, epoch, generator, between)
         between()
         return self.learner.total / self.learner.done
 
@@ -101,6 +106,8 @@ def _choose(members: Sequence[Member]) -> None:
 
 
 def _train(members: Sequence[Member], split: Split, epoch: int) -> None:
+    if len(members) == 1:
+        return
     crew = _crew(members)
     orders, streams = zip(*(member.wanted for member in members), strict=True)
     steps = crew.train_epoch(split, epoch, orders, streams)
@@ -112,6 +119,9 @@ def _train(members: Sequence[Member], split: Split, epoch: int) -> None:
 
 
 def _evaluate(members: Sequence[Member], split: Split) -> None:
+    if len(members) == 1:
+        members[0].tally = members[0].learner.evaluate(split)
+        return
     for member, tally in zip(members, _crew(members).evaluate(split), strict=True):
         member.tally = tally
 
