@@ -6,9 +6,10 @@ validation included, in which caches fill, kernels are chosen and steps are capt
 
 import functools
 import gzip
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -311,8 +312,4 @@ def lightning(job: Job) -> list[float]:
 
 
 def _differences(marks: list[float]) -> list[float]:
-    return [after - before for before, after in _pairs(marks)]
-
-
-def _pairs(marks: list[float]) -> Iterator[tuple[float, float]]:
-    return zip(marks[:-1], marks[1:], strict=True)
+    return [after - before for before, after in itertools.pairwise(marks)]

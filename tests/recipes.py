@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tuner.train import data, engine, loss, model, optim
+from tuner.train import checkpoint, data, engine, loss, model, optim
 from tuner.train.augment import Augment
 from tuner.train.settings import Every, Settings
 
@@ -96,7 +96,7 @@ class Curve:
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     """The network's tensors in the checkpoint."""
-    state = torch.load(run_dir / "checkpoint.pt", weights_only=True)
+    state = checkpoint.read(run_dir / "checkpoint.pt")
     tensors: dict[str, torch.Tensor] = state["learner"]["network"]
     return tensors
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tests import recipes
 from tests.recipes import Curve, network, settings, train, weights
 from tuner.errors import ConfigError, Diverged, Infeasible, Preempted
-from tuner.train import data, optim
+from tuner.train import checkpoint, data, optim
 from tuner.train.augment import Augment
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
@@ -61,7 +61,7 @@ def test_the_checkpoint_is_on_disk_before_the_report(tmp_path):
     saved = []
 
     def report(epoch: int, **metrics: float) -> None:
-        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        state = checkpoint.read(tmp_path / "checkpoint.pt")
         saved.append((epoch, state["learner"]["epoch"], state["learner"]["done"]))
 
     train(tmp_path, report)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from tuner.errors import ConfigError
+from tuner.train import snapshot
+from tuner.train.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,14 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     A temporary file is synced to disk and renamed over ``path``; then the directory is synced,
     for the rename to survive a power cut.
     """
+    _write(path, snapshot.take(state))
+
+
+def _write(path: Path, taken: Snapshot) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
-        torch.save(dict(state), file)
+        torch.save({"tree": taken.tree, "pieces": taken.pieces}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -59,7 +65,7 @@ class Writer:
     raises of a state that has arrived is raised in place of writing it.
     """
 
-    def __init__(self, path: Path, check: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, path: Path, check: Callable[[Snapshot], None]) -> None:
         self.path, self.check = path, check
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
@@ -67,8 +73,7 @@ class Writer:
     def submit(self, state: Mapping[str, Any]) -> None:
         """Raises: what went wrong with the one before."""
         self.wait()
-        copied, arrived = _copied(state)
-        self.thread = threading.Thread(target=self._write, args=(copied, arrived))
+        self.thread = threading.Thread(target=self._write, args=(snapshot.take(state),))
         self.thread.start()
 
     def ready(self) -> bool:
@@ -84,42 +89,13 @@ class Writer:
             error, self.error = self.error, None
             raise error
 
-    def _write(self, state: Mapping[str, Any], arrived: Callable[[], None]) -> None:
+    def _write(self, taken: Snapshot) -> None:
         try:
-            arrived()
-            self.check(state)
-            save(self.path, state)
+            taken.wait()
+            self.check(taken)
+            _write(self.path, taken)
         except BaseException as error:  # a thread has nobody to raise to
             self.error = error
-
-
-def _copied(state: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[], None]]:
-    """A copy in main memory that nothing changes, and what waits until it has arrived there."""
-    events: dict[torch.device, torch.cuda.Event] = {}
-
-    def copy(part: Any) -> Any:
-        match part:
-            case torch.Tensor() if part.is_cuda:
-                events.setdefault(part.device, torch.cuda.Event())
-                host = torch.empty_like(part, device="cpu", pin_memory=True)
-                return host.copy_(part, non_blocking=True)
-            case torch.Tensor():
-                return part.detach().clone()
-            case dict():
-                return {key: copy(value) for key, value in part.items()}
-            case list():
-                return [copy(value) for value in part]
-        return part
-
-    copied = copy(dict(state))
-    for device, event in events.items():
-        event.record(torch.cuda.current_stream(device))
-
-    def arrived() -> None:
-        for event in events.values():
-            event.synchronize()
-
-    return copied, arrived
 
 
 def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
@@ -129,7 +105,7 @@ def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | N
     """
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = read(path)
     theirs = state["recipe"]
     keys = sorted(key for key in theirs | recipe if theirs.get(key) != recipe.get(key))
     if keys:
@@ -144,6 +120,13 @@ def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | N
             fingerprint(device),
             state["fingerprint"],
         )
+    return state
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What was saved, whatever its recipe; no code in it is run."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
     return state
 
 

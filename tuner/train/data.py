@@ -189,7 +189,7 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, float32 [C]; exact sums, a part at a time."""
     count = images.shape[:3].numel()
     total = torch.zeros(2, images.shape[3], dtype=torch.float64, device=images.device)
-    for part in images.split(4096):
+    for part in torch.split(images, 4096):
         pixels = part.flatten(0, 2).double()
         total += torch.stack([pixels.sum(0), pixels.square().sum(0)])
     mean, square = total / count

@@ -64,7 +64,7 @@ class Rates:
             group["lr"] = rate
             if "capturable" in group:
                 group["capturable"] = True
-        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        optimizer._warned_capturable_if_run_uncaptured = True
 
     def set_factor(self, factor: Tensor) -> None:
         torch.mul(self.initial, factor, out=self.now)
@@ -84,7 +84,7 @@ class Capture:
     def __init__(self, function: Function, device: torch.device) -> None:
         self.function = function
         self.device = device
-        self.stream = torch.cuda.Stream(device)
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
         self.calls = 0
@@ -178,8 +178,9 @@ class Compiled:
 
     def __call__(self, images: Tensor) -> Tensor:
         try:
-            return self.forward(images)
+            outputs: Tensor = self.forward(images)
         except self.failures as error:  # its backward is compiled in the first forward
             logger.warning("eager network: compiling failed: %s", error)
             self.forward = self.network
-            return self.forward(images)
+            outputs = self.forward(images)
+        return outputs

@@ -5,6 +5,7 @@ import math
 import os
 import random
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -38,14 +39,14 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
     """bf16 where ``precision`` asks for it; ``auto`` does on CUDA only.
 
     A CPU without native bf16 trains six times slower with it.
     """
     capable = device.type == "cuda" and torch.cuda.is_bf16_supported()
     wanted = precision == "bf16" or (precision == "auto" and capable)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
 
 
 def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
@@ -63,11 +64,13 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
 
 
 def generators(device: torch.device) -> dict[str, Any]:
-    """The states of every random stream that ``reseed`` starts, as plain values and tensors."""
-    name, keys, place, has_gauss, gauss = np.random.get_state()
-    states: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), place, has_gauss, gauss),
+    """The states of every random stream that ``reseed`` starts, as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    numbers: Any = np.random.get_state(legacy=False)
+    states = {
+        "python": (version, torch.tensor(words), gauss),
+        "numpy": torch.from_numpy(numbers["state"]["key"].astype(np.int64)),
+        "numpy place": (numbers["state"]["pos"], numbers["has_gauss"], numbers["gauss"]),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -77,8 +80,9 @@ def generators(device: torch.device) -> dict[str, Any]:
 
 def set_generators(states: Mapping[str, Any], device: torch.device) -> None:
     """Puts every stream where it was; one of another kind of device stays as it is."""
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state(("MT19937", states["numpy"].numpy(), *states["numpy place"]))
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -9,19 +9,19 @@ is begun before.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tuner.errors import Diverged
-from tuner.train import checkpoint
+from tuner.train import checkpoint, snapshot
 from tuner.train.checkpoint import Recipe
 from tuner.train.export import write_confusion
 from tuner.train.learner import Learner
 from tuner.train.scores import ErrorTally, Tally
+from tuner.train.snapshot import Snapshot
 
 logger = logging.getLogger("tuner")
 
@@ -40,17 +40,17 @@ class Evaluated:
         self.steps = 0
         self.event: torch.cuda.Event | None = None
         if train_loss.is_cuda:
-            self.event = torch.cuda.Event()
+            self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.event.record(torch.cuda.current_stream(train_loss.device))
 
     def ready(self) -> bool:
-        return self.event is None or self.event.query()
+        return self.event is None or bool(self.event.query())  # type: ignore[no-untyped-call]
 
     def read(self) -> tuple[dict[str, float], list[list[int]] | None]:
         """The metrics and the confusion matrix; on a GPU beside the steps queued meanwhile."""
         if self.event is None:
             return self._read()
-        stream = torch.cuda.Stream(self.train_loss.device)
+        stream = torch.cuda.Stream(self.train_loss.device)  # type: ignore[no-untyped-call]
         stream.wait_event(self.event)
         with torch.cuda.stream(stream):
             return self._read()
@@ -158,8 +158,9 @@ class Progress:
             logger.debug("a checkpoint of a run that is over failed: %s", error)
 
 
-def _check_saved(state: Mapping[str, Any]) -> None:
+def _check_saved(taken: Snapshot) -> None:
     """Raises: Diverged, in place of writing a checkpoint whose losses are not finite."""
-    learner = state["learner"]
-    if not torch.isfinite(learner["total"]):
-        raise Diverged(f"diverged in epoch {learner['epoch']}: train_loss {learner['total']}")
+    learner = taken.tree["learner"]
+    total = snapshot.restore(learner["total"], taken.pieces)
+    if not torch.isfinite(total):
+        raise Diverged(f"diverged in epoch {learner['epoch']}: train_loss {total}")

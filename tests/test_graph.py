@@ -1,0 +1,227 @@
+import functools
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from tests import recipes
+from tests.recipes import CPU, Curve, settings
+from tuner.train import data, engine, graph, hardware, loss, optim
+from tuner.train.learner import Learner
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+CUDA = torch.device("cuda")
+OPTIMIZERS = {
+    "sgd": functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, fused=True),
+    "adamw": functools.partial(torch.optim.AdamW, lr=0.01, fused=True),
+    "rmsprop": functools.partial(torch.optim.RMSprop, lr=1e-3, momentum=0.9, foreach=True),
+}
+
+
+def made(optimizer):
+    return optimizer([nn.Parameter(torch.zeros(2))])
+
+
+def test_auto_climbs_where_the_steps_left_pay_for_it():
+    adamw = made(OPTIMIZERS["adamw"])
+    rungs = [graph.choose("auto", CUDA, adamw, n) for n in (50, 1_000, 10**7)]
+    assert rungs == ["eager", "graph", "compile"]
+    assert graph.choose("eager", CUDA, adamw, 10**7) == "eager"
+    assert graph.choose("auto", CPU, adamw, 10**7) == "eager"
+
+
+def test_an_optimiser_that_counts_on_the_host_stays_eager_and_the_log_says_so(caplog):
+    with caplog.at_level(logging.INFO, "tuner"):
+        for rung in ("auto", "graph", "compile"):
+            slow_sgd = made(functools.partial(torch.optim.SGD, lr=0.1))
+            assert graph.choose(rung, CUDA, slow_sgd, 10**7) == "eager"
+            assert graph.choose(rung, CUDA, made(torch.optim.LBFGS), 10**7) == "eager"
+    assert "LBFGS cannot be captured" in caplog.text
+    assert all(graph.capturable(made(optimizer)) for optimizer in OPTIMIZERS.values())
+
+
+def test_a_compiler_that_fails_leaves_the_network_eager(monkeypatch, caplog):
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    def broken(network, **_):
+        def forward(images):
+            raise InternalTorchDynamoError("no compiler here")
+
+        return forward
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "compile", broken)
+        compiled = graph.Compiled(nn.Linear(2, 3))
+    assert compiled(torch.ones(1, 2)).shape == (1, 3)
+    assert "no compiler here" in caplog.text
+
+
+def learner(device=CUDA, optimizer="adamw", network=None, **changes) -> Learner:
+    images = data.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
+    hardware.reseed(1, 0, device)
+    network = network or recipes.network(dropout=0.3)(images.in_shape, 10)
+    objective = loss.CrossEntropy([1] * 10, **recipes.LOSS | {"l1": 1e-4, "l2": 1e-4})
+    schedule = functools.partial(optim.cosine, final=0.0)
+    chosen = settings(epochs=4, precision="fp32", **changes)
+    return Learner(network, OPTIMIZERS[optimizer], schedule, objective, images, chosen)
+
+
+def curve(run: Learner, device=CUDA, epochs=(1, 2, 3, 4)) -> list[float]:
+    losses = []
+    for epoch in epochs:
+        generator = hardware.reseed(1, epoch, device)
+        losses.append(float(run.train_epoch(run.data.train, epoch, generator)))
+    return losses
+
+
+@pytest.fixture
+def exact():
+    """cuDNN's choices and TF32 would hide what is compared."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.backends.cudnn.deterministic = False
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_captured_step_draws_and_learns_as_an_eager_one(exact, optimizer):
+    eager, captured = learner(graph="eager", optimizer=optimizer), None
+    expected = curve(eager)
+    captured = learner(graph="graph", optimizer=optimizer)
+    # Dropout, augmentation and the learning rate would each show at once: another mask every
+    # step, and a rate that falls to nothing.
+    assert curve(captured) == pytest.approx(expected, rel=2e-3)
+    assert isinstance(captured.make_step, graph.Capture)
+    assert captured.make_step.graph is not None, captured.make_step.obstacle
+    for mine, theirs in zip(captured.network.parameters(), eager.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_compiled_step_learns_as_an_eager_one(exact):
+    expected = curve(learner(graph="eager", optimizer="sgd"))
+    compiled = learner(graph="compile", optimizer="sgd")
+    # Inductor draws other dropout masks, so the curves are alike, not the same.
+    assert curve(compiled) == pytest.approx(expected, rel=0.15)
+    assert compiled.make_step.graph is not None, compiled.make_step.obstacle
+
+
+class Waits(nn.Module):
+    def forward(self, images):
+        return images * (1.0 if images.mean().item() < 100 else 2.0)
+
+
+class DrawsOnTheHost(nn.Module):
+    def forward(self, images):
+        return images * torch.rand(()).clamp_min(0.5).to(images.device, non_blocking=True)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    ("obstacle", "reason"),
+    [(Waits, "waits for the device"), (DrawsOnTheHost, "(random numbers on the host|waits)")],
+)
+def test_a_step_that_cannot_be_replayed_stays_eager(exact, obstacle, reason, caplog):
+    torch.manual_seed(0)
+    network = nn.Sequential(obstacle(), nn.Flatten(), nn.Linear(64, 10))
+    run = learner(graph="graph", network=network)
+    losses = curve(run)
+    assert losses[-1] < losses[0]
+    assert run.make_step.graph is None
+    assert torch.cuda.is_available(), "the context is sound"
+    assert any(__import__("re").search(reason, record.message) for record in caplog.records)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_capture_that_fails_goes_on_eagerly(exact, monkeypatch, caplog):
+    def refused(self, *inputs):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graph.Capture, "_capture", refused)
+    run = learner(graph="graph")
+    expected = curve(learner(graph="eager"))
+    assert curve(run) == pytest.approx(expected, rel=2e-3)
+    assert "capturing failed" in caplog.text
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("rung", ["eager", "graph"])
+def test_nothing_waits_for_the_gpu_between_two_reports(rung, tmp_path):
+    seen = []
+
+    def report(epoch, **metrics):
+        seen.append(epoch)
+        torch.cuda.set_sync_debug_mode("error")  # from the first report on
+
+    parts = dict(
+        data=functools.partial(data.digits, augment=recipes.AUGMENT, **recipes.DATA),
+        model=recipes.network(), optimizer=OPTIMIZERS["adamw"],
+        schedule=functools.partial(optim.cosine, final=0.0),
+        loss=functools.partial(loss.CrossEntropy, **recipes.LOSS),
+        trainer=settings(epochs=40, graph=rung), metric="accuracy", seed=1,
+    )  # fmt: skip
+    settle = engine.Progress.settle
+
+    def reading(self):  # the one place that may wait
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            settle(self)
+        finally:
+            if seen:
+                torch.cuda.set_sync_debug_mode("error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.Progress, "settle", reading)
+        try:
+            engine.train(**parts, report=report, run_dir=tmp_path, device="cuda")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert seen == list(range(1, 41))
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("rung", ["eager", "graph"])
+def test_a_run_on_a_gpu_resumes_within_an_epoch(exact, rung):
+    device_run = learner(graph=rung)
+    whole = curve(device_run)
+    killed, places = learner(graph=rung), []
+
+    def dies():
+        places.append(killed.done)
+        if len(places) == 10:  # the third step of the second epoch
+            raise SystemExit
+
+    killed.train_epoch(killed.data.train, 1, hardware.reseed(1, 1, CUDA), dies)
+    with pytest.raises(SystemExit):
+        killed.train_epoch(killed.data.train, 2, hardware.reseed(1, 2, CUDA), dies)
+    state = killed.state_dict()
+    torch.rand(3, device="cuda")
+    resumed = learner(graph=rung)
+    resumed.load_state_dict(state)
+    assert curve(resumed, epochs=(2, 3, 4)) == pytest.approx(whole[1:], rel=2e-3)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_trial_on_a_gpu_leaves_no_memory_behind(tmp_path):
+    source = functools.partial(data.digits, augment=recipes.AUGMENT, **recipes.DATA)
+    parts = dict(
+        data=source, model=recipes.network(), optimizer=OPTIMIZERS["adamw"],
+        schedule=optim.constant, loss=functools.partial(loss.CrossEntropy, **recipes.LOSS),
+        trainer=settings(epochs=20, graph="graph"), metric="accuracy", device="cuda",
+    )  # fmt: skip
+    used = []
+    for seed in range(4):
+        engine.train(**parts, seed=seed, report=Curve(), run_dir=tmp_path / str(seed))
+        torch.cuda.synchronize()
+        used.append(torch.cuda.memory_allocated())
+    assert used[-1] == used[1], used

@@ -1,0 +1,80 @@
+"""A copy of a nested state that nothing changes any more, in a few flat pieces of main memory.
+
+A network and its optimiser are some hundred small tensors.  Copied and written one by one they
+cost more calls than bytes; so all of one kind go into one piece, on their device, which crosses to
+main memory in one transfer that nobody waits for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Kind = tuple[torch.device, torch.dtype]
+# In the place of a tensor: this mark, its piece, and where in it with which shape and strides.
+MARK = "tensor in piece"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """``tree`` with marks for tensors, the ``pieces`` that hold them, and when these are there."""
+
+    tree: Any
+    pieces: list[Tensor]
+    events: list[torch.cuda.Event]
+
+    def wait(self) -> None:
+        for event in self.events:
+            event.synchronize()
+
+
+def take(state: Mapping[str, Any]) -> Snapshot:
+    """The state as it is now; on a GPU, as it is once the kernels queued so far have run."""
+    parts: dict[Kind, list[Tensor]] = {}
+    tree = _marked(state, parts, {})
+    pieces = [torch.cat(tensors) for tensors in parts.values()]
+    events = []
+    for number, piece in enumerate(pieces):
+        if piece.is_cuda:
+            host = torch.empty_like(piece, device="cpu", pin_memory=True)
+            pieces[number] = host.copy_(piece, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(piece.device))
+            events.append(event)
+    return Snapshot(tree, pieces, events)
+
+
+def restore(tree: Any, pieces: list[Tensor]) -> Any:
+    """The state that was taken, its tensors views of the pieces, with the strides they had."""
+    match tree:
+        case dict():
+            return {key: restore(value, pieces) for key, value in tree.items()}
+        case (mark, piece, start, shape, strides) if mark == MARK:
+            return pieces[piece].as_strided(shape, strides, start)
+        case list() | tuple():
+            return type(tree)(restore(value, pieces) for value in tree)
+    return tree
+
+
+def _marked(part: Any, parts: dict[Kind, list[Tensor]], ends: dict[Kind, int]) -> Any:
+    """``part`` with marks in the place of its tensors, whose elements go to ``parts``."""
+    match part:
+        case Tensor():
+            dense = part.detach()
+            # Convolutions keep their strides: a fused optimiser walks weights, gradients and
+            # moments in the order of memory.
+            if not (dense.ndim == 4 and dense.is_contiguous(memory_format=torch.channels_last)):
+                dense = dense.contiguous()
+            kind = (dense.device, dense.dtype)
+            start = ends.get(kind, 0)
+            ends[kind] = start + dense.numel()
+            parts.setdefault(kind, []).append(dense.as_strided((dense.numel(),), (1,)))
+            piece = list(parts).index(kind)
+            return (MARK, piece, start, tuple(dense.shape), dense.stride())
+        case dict():
+            return {key: _marked(value, parts, ends) for key, value in part.items()}
+        case list() | tuple():
+            return type(part)(_marked(value, parts, ends) for value in part)
+    return part
