@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
@@ -10,13 +12,21 @@ from tests.conftest import Project
 from tests.test_worker import wait_for
 from tuner.launch import local
 from tuner.launch.local import Local
+from tuner.launch.packing import Packer, mps
+
+DEFAULTS = {
+    "workers": None,
+    "workers_per_device": 1,
+    "mps": False,
+    "threads": 1,
+    "max_restarts": 0,
+}
 
 
 def slots(monkeypatch, visible: str, **change: int | None) -> list[dict[str, str]]:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    asked = {"workers": None, "workers_per_device": 1, "threads": 1, "max_restarts": 0} | change
-    launcher = Local(**asked)
-    return [launcher._environment(k) for k in range(launcher.workers)]
+    launcher = Local(**(DEFAULTS | change))
+    return [dict(launcher.slot(k, Path()).environment) for k in range(launcher.workers)]
 
 
 def test_one_worker_a_gpu_or_two_on_a_cpu(monkeypatch):
@@ -25,7 +35,70 @@ def test_one_worker_a_gpu_or_two_on_a_cpu(monkeypatch):
     packed = slots(monkeypatch, "2,3", workers_per_device=2)
     assert [s["CUDA_VISIBLE_DEVICES"] for s in packed] == ["2", "3", "2", "3"]
     assert packed[0]["TUNER_SHARED"] == packed[2]["TUNER_SHARED"] != packed[1]["TUNER_SHARED"]
-    assert "TUNER_SHARED" not in slots(monkeypatch, "2,3")[0]
+    assert packed[0]["TUNER_MEMORY_FRACTION"] == "0.475"
+    assert not {"TUNER_SHARED", "TUNER_MEMORY_FRACTION"} & set(slots(monkeypatch, "2,3")[0])
+
+
+class Machine:
+    """A machine with GPUs, as far as its command-line tools tell: the boundary we ask at."""
+
+    def __init__(self, directory: Path, monkeypatch) -> None:
+        self.directory = directory
+        self.command("nvidia-smi", f"cat {directory}/loads")
+        monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+    def command(self, name: str, script: str) -> None:
+        path = self.directory / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def loads(self, *rows: str) -> None:
+        (self.directory / "loads").write_text("\n".join(rows) + "\n")
+
+
+def test_a_device_with_room_takes_another_worker(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    machine.loads("0, 10000, 80000, 40", "1, 10000, 80000, 97", "2, 50000, 80000, 10")
+    packer = Packer(limit=5)
+    workers = Counter("012")
+    assert packer.room(workers, now=100.0) == [], "nothing is known yet"
+    assert packer.room(workers, now=101.0) == []
+    assert packer.room(workers, now=130.0) == ["0"], "1 is busy, 2 would not hold two of them"
+    workers["0"] += 1
+    assert packer.room(workers, now=133.0) == [], "measured anew with the new worker"
+    assert packer.room(workers, now=160.0) == ["0"]
+    workers["0"] += 1
+    assert packer.room(workers, now=220.0) == [], "a core for each worker"
+
+
+def test_a_peak_of_memory_counts_not_the_moment(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    packer = Packer(limit=8)
+    for now, row in ((10.0, "0, 60000, 80000, 5"), (40.0, "0, 1000, 80000, 5")):
+        machine.loads(row)
+        room = packer.room({"0": 1}, now)
+    assert room == []
+
+
+def test_mps_serves_the_workers_and_ends_with_them(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    machine.command(
+        "nvidia-cuda-mps-control",
+        f'exec >> {tmp_path}/calls\necho "$CUDA_MPS_PIPE_DIRECTORY $@"\n[ "$1" ] || cat',
+    )
+    with mps(True) as environment:
+        pipes = environment["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(pipes).is_dir()
+    assert (tmp_path / "calls").read_text() == f"{pipes} -d\n{pipes} \nquit\n"
+    with mps(False) as environment:
+        assert environment == {}
+
+
+def test_mps_that_is_not_installed_is_said_and_done_without(monkeypatch, caplog):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with mps(True) as environment:
+        assert environment == {}
+    assert "not installed" in caplog.text
 
 
 def test_threads_are_pinned_before_torch_is_imported(monkeypatch):

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from tuner.errors import Preempted
 
 SHARED = "TUNER_SHARED"
+MEMORY_FRACTION = "TUNER_MEMORY_FRACTION"
+"""Share of a device's memory that a worker's process may take; the trainer obeys it."""
 POLL = 0.1
 """Seconds between two looks at a lock, so that a signal can be answered while waiting."""
 
@@ -39,7 +41,20 @@ def turn(preempted: Callable[[], str | None], *, alone: bool = False) -> Iterato
             _lock(gate.fileno(), fcntl.LOCK_EX, preempted)
             _lock(device.fileno(), fcntl.LOCK_EX if alone else fcntl.LOCK_SH, preempted)
             fcntl.flock(gate, fcntl.LOCK_UN)
+        if alone:
+            held.enter_context(_whole_memory())
         yield
+
+
+@contextmanager
+def _whole_memory() -> Iterator[None]:
+    """Lift the share of the device's memory that this process was given beside others."""
+    given = os.environ.pop(MEMORY_FRACTION, None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ[MEMORY_FRACTION] = given
 
 
 def _lock(file: int, kind: int, preempted: Callable[[], str | None]) -> None:

@@ -8,13 +8,17 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tuner.launch.base import Order
+from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
-from tuner.sharing import SHARED
+from tuner.sharing import MEMORY_FRACTION, SHARED
 from tuner.worker import DEVICE, SUPERVISOR, WORKER
 
 RESTART_PAUSE = 1.0
@@ -30,13 +34,17 @@ class Local:
     def __init__(
         self,
         workers: int | None,
-        workers_per_device: int,
+        workers_per_device: int | Literal["auto"],
+        mps: bool,
         threads: int,
         max_restarts: int,
     ) -> None:
         self.devices = gpus()
-        default = len(self.devices) * workers_per_device or 2
+        self.grows = workers_per_device == "auto" and workers is None and bool(self.devices)
+        each = 1 if workers_per_device == "auto" else workers_per_device
+        default = len(self.devices) * each or 2
         self.workers = workers if workers is not None else default
+        self.mps = mps and bool(self.devices)
         self.threads = threads
         self.max_restarts = max_restarts
         if self.workers < 1:
@@ -45,18 +53,21 @@ class Local:
     def start(self, order: Order) -> "Processes":
         """Start the workers; their output goes to ``order.log_dir/worker-<k>.log``."""
         order.log_dir.mkdir(parents=True, exist_ok=True)
-        slots = [
-            Slot(k, order.log_dir / f"worker-{k}.log", self._environment(k))
-            for k in range(self.workers)
-        ]
-        return Processes(order, slots, self.max_restarts)
+        return Processes(order, self)
+
+    def slot(self, k: int, log_dir: Path, device: str | None = None) -> "Slot":
+        """The place of worker ``k``, on a given device or on the next in turn."""
+        if device is None and self.devices:
+            device = self.devices[k % len(self.devices)]
+        return Slot(k, log_dir / f"worker-{k}.log", self._environment(device), device)
 
     def describe(self) -> str:
         """Such as ``2 workers on the CPU``."""
         where = f"GPU {', '.join(self.devices)}" if self.devices else "the CPU"
-        return f"{self.workers} worker{'s' * (self.workers > 1)} on {where}"
+        more = ", more where there is room" * self.grows
+        return f"{self.workers} worker{'s' * (self.workers > 1)} on {where}{more}"
 
-    def _environment(self, k: int) -> dict[str, str]:
+    def _environment(self, device: str | None) -> dict[str, str]:
         """Pins a worker to its device and its share of the cores, before torch is imported."""
         threads = str(self.threads)
         pinned = {
@@ -66,12 +77,14 @@ class Local:
             "OMP_WAIT_POLICY": "passive",
             SUPERVISOR: str(os.getpid()),
         }
-        if self.workers > len(self.devices):
-            name = self.devices[k % len(self.devices)] if self.devices else "cpu"
-            pinned[SHARED] = f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{name}"
-        if self.devices:
-            pinned["CUDA_VISIBLE_DEVICES"] = self.devices[k % len(self.devices)]
+        if self.grows or self.workers > len(self.devices):
+            pinned[SHARED] = f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{device or 'cpu'}"
+        if device is not None:
+            pinned["CUDA_VISIBLE_DEVICES"] = device
             pinned[DEVICE] = "cuda:0"
+            each = -(-self.workers // len(self.devices))
+            if each > 1:
+                pinned[MEMORY_FRACTION] = f"{HEADROOM / each:.3f}"
         return pinned
 
 
@@ -82,21 +95,22 @@ class Slot:
     index: int
     log: Path
     environment: Mapping[str, str]
+    device: str | None = None
     worker: str = ""
     process: subprocess.Popen[bytes] | None = None
     restart_at: float | None = None
     restarts: int = field(default=0)
 
-    def start(self, command: list[str]) -> None:
+    def start(self, command: Sequence[str], more: Mapping[str, str]) -> None:
         self.worker = f"{socket.gethostname()}-{self.index}-{uuid.uuid4().hex[:6]}"
         self.restart_at = None
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                command,
+                list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, **self.environment, WORKER: self.worker},
+                env={**os.environ, **self.environment, **more, WORKER: self.worker},
                 start_new_session=True,  # Ctrl-C reaches the supervisor, which tells the workers
             )
 
@@ -104,14 +118,18 @@ class Slot:
 class Processes:
     """The running workers of ``launch=local``."""
 
-    def __init__(self, order: Order, slots: list[Slot], max_restarts: int) -> None:
+    def __init__(self, order: Order, launcher: Local) -> None:
         self.order = order
-        self.slots = slots
-        self.restarts_left = max_restarts
+        self.launcher = launcher
+        self.slots = [launcher.slot(k, order.log_dir) for k in range(launcher.workers)]
+        self.packer = Packer(limit=os.cpu_count() or 1) if launcher.grows else None
+        self.restarts_left = launcher.max_restarts
         self.stopping = False
         self.failure: str | None = None
-        for slot in slots:
-            slot.start(list(order.command))
+        self.held = ExitStack()
+        self.environment = self.held.enter_context(mps(launcher.mps))
+        for slot in self.slots:
+            slot.start(order.command, self.environment)
 
     def poll(self) -> bool:
         """Reap and restart; False once every worker has ended for good."""
@@ -120,8 +138,21 @@ class Processes:
                 slot.process = None
                 self._ended(slot, code)
             if slot.restart_at is not None and time.monotonic() >= slot.restart_at:
-                slot.start(list(self.order.command))
-        return any(s.process is not None or s.restart_at is not None for s in self.slots)
+                slot.start(self.order.command, self.environment)
+        running = any(s.process is not None or s.restart_at is not None for s in self.slots)
+        if running and self.packer is not None and not self.stopping:
+            self._pack(self.packer)
+        if not running:
+            self.held.close()
+        return running
+
+    def _pack(self, packer: Packer) -> None:
+        """Add a worker wherever a device has room for one."""
+        at_work = [s.device for s in self.slots if s.process is not None and s.device is not None]
+        for device in packer.room(Counter(at_work), time.monotonic()):
+            slot = self.launcher.slot(len(self.slots), self.order.log_dir, device)
+            self.slots.append(slot)
+            slot.start(self.order.command, self.environment)
 
     def stop(self, signal_number: int) -> None:
         """Forward a signal to all workers; none is started again."""
@@ -139,6 +170,7 @@ class Processes:
             if slot.process is not None:
                 os.killpg(slot.process.pid, signal.SIGKILL)
                 slot.process.wait()
+        self.held.close()
 
     def _ended(self, slot: Slot, code: int) -> None:
         if code == 0 or self.stopping:
