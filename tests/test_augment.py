@@ -11,6 +11,11 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def mirror(position: int, size: int) -> int:
+    """As NumPy's and PyTorch's "reflect"; good for one mirror."""
+    return -position if position < 0 else min(position, 2 * (size - 1) - position)
+
+
 def pixel_by_pixel(augment: Augment, image: torch.Tensor, draw: list[int]) -> torch.Tensor:
     """The plain definition of what `take` does to one image."""
     down, right, mirrored, row, col = draw
@@ -19,6 +24,8 @@ def pixel_by_pixel(augment: Augment, image: torch.Tensor, draw: list[int]) -> to
     for y in range(height):
         for x in range(width):
             from_y, from_x = y - down, (width - 1 - x if mirrored else x) - right
+            if augment.border == "reflect":
+                from_y, from_x = mirror(from_y, height), mirror(from_x, width)
             top, left = row - augment.cutout // 2, col - augment.cutout // 2
             cut = top <= y < top + augment.cutout and left <= x < left + augment.cutout
             if 0 <= from_y < height and 0 <= from_x < width and not cut:
@@ -35,6 +42,8 @@ def pixel_by_pixel(augment: Augment, image: torch.Tensor, draw: list[int]) -> to
         Augment(cutout=3),
         Augment(shift=8),
         Augment(shift=2, flip=True, cutout=4),
+        Augment(shift=2, border="reflect"),
+        Augment(shift=5, flip=True, cutout=2, border="reflect"),
     ],
 )
 def test_a_batch_equals_its_images_one_by_one(augment):
@@ -73,3 +82,26 @@ def test_the_data_set_itself_is_left_alone():
     augment.take(IMAGES, index, augment.draw(4, SIZE, generator()))
     Augment().take(IMAGES, index, torch.zeros(4, 5)).zero_()
     assert torch.equal(IMAGES, before)
+
+
+def test_the_reflected_border_is_pytorchs():
+    augment = Augment(shift=2, border="reflect")
+    draws = torch.tensor([[2, -2, 0, 0, 0]])
+    image = IMAGES[:1].permute(0, 3, 1, 2).float()
+    padded = torch.nn.functional.pad(image, (2, 2, 2, 2), mode="reflect")
+    shifted = padded[:, :, 0:6, 4:13]  # down by 2, left by 2
+    ours = augment.take(IMAGES, torch.tensor([0]), draws).permute(0, 3, 1, 2)
+    assert torch.equal(ours.float(), shifted)
+
+
+def test_views_are_those_that_training_shows():
+    images = torch.rand(2, 3, 5, 4)
+    assert [torch.equal(view, images) for view in Augment().views(images)] == [True]
+    plain, mirrored = Augment(flip=True, cutout=2).views(images)
+    assert torch.equal(mirrored, images.flip(3))
+    assert torch.equal(plain, images)
+    plain, down, up = Augment(shift=2).views(images)
+    assert torch.equal(down[:, :, 1:, 1:], images[:, :, :-1, :-1])
+    assert torch.equal(up[:, :, :-1, :-1], images[:, :, 1:, 1:])
+    assert down.shape == up.shape == plain.shape
+    assert len(list(Augment(shift=2, flip=True).views(images))) == 6

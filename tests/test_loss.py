@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.recipes import LOSS
 from tuner.errors import ConfigError
-from tuner.train.loss import CrossEntropy, Loss, MeanSquaredError
+from tuner.train.loss import AbsoluteError, CrossEntropy, Focal, Huber, Loss, MeanSquaredError
 
 torch.manual_seed(0)
 LOGITS = torch.randn(8, 3, dtype=torch.float64)
@@ -49,6 +49,60 @@ def test_mse_is_its_formula():
     loss = MeanSquaredError([1, 1, 1], l1=0.0, l2=0.0)
     assert loss(LOGITS, LABELS).item() == pytest.approx(expected)
     assert loss.score(LOGITS, LABELS).item() == pytest.approx(expected)
+
+
+PLAIN = {"l1": 0.0, "l2": 0.0}
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize(("class_weights", "used"), [(None, [1, 1, 1]), ([1, 2, 0.5], [1, 2, 0.5])])
+def test_focal_is_its_formula(gamma, class_weights, used):
+    total = weights = 0.0
+    for row, label in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
+        p = math.exp(row[label]) / sum(map(math.exp, row))
+        total -= used[label] * (1 - p) ** gamma * math.log(p)
+        weights += used[label]
+    loss = Focal([3, 6, 9], gamma=gamma, class_weights=class_weights, **PLAIN).double()
+    assert loss(LOGITS, LABELS).item() == pytest.approx(total / weights)
+    assert loss.score(LOGITS, LABELS).item() == pytest.approx(smoothed(0.0, [1, 1, 1]))
+
+
+def test_focal_without_gamma_is_cross_entropy():
+    loss = Focal([3, 6, 9], gamma=0.0, class_weights="balanced", **PLAIN).double()
+    expected = smoothed(0.0, [6 / 3, 6 / 6, 6 / 9])
+    assert loss(LOGITS, LABELS).item() == pytest.approx(expected)
+
+
+def test_focal_has_a_finite_gradient_where_the_network_is_certain():
+    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    Focal([1, 1], gamma=0.5, class_weights=None, **PLAIN)(logits, torch.tensor([0, 0])).backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_losses_of_numbers_are_their_formulas():
+    outputs, targets = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [1.0], [1.0]])
+    errors = [0.5, 0.0, 4.0]
+    assert MeanSquaredError([], **PLAIN)(outputs, targets).item() == pytest.approx(
+        sum(e * e for e in errors) / 3
+    )
+    assert AbsoluteError([], **PLAIN)(outputs, targets).item() == pytest.approx(sum(errors) / 3)
+    huber = Huber([], delta=2.0, **PLAIN)(outputs, targets).item()
+    assert huber == pytest.approx((0.5**2 / 2 + 2 * (4 - 1)) / 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: CrossEntropy([], **LOSS), "loss=cross_entropy needs class labels.*loss=mse"),
+        (lambda: Focal([], gamma=2.0, class_weights=None, **PLAIN), "loss=focal needs class"),
+        (lambda: Huber([3, 3], delta=1.0, **PLAIN), "loss=huber needs float targets"),
+        (lambda: AbsoluteError([3, 3], **PLAIN), "loss=l1 needs float targets.*cross_entropy"),
+        (lambda: Huber([], delta=0.0, **PLAIN), r"loss\.delta=0\.0.*hint: loss=l1"),
+    ],
+)
+def test_a_loss_of_the_other_kind_of_target_is_named(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()
 
 
 @pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.2), (0.3, 0.2)])

@@ -41,6 +41,32 @@ def test_schedules_equal_pytorchs(schedule, theirs):
     assert [schedule(step / STEPS) for step in range(STEPS)] == pytest.approx(rates(theirs))
 
 
+WARMED = {
+    "constant": optim.constant,
+    "step": functools.partial(optim.step, drops=2, gamma=0.3),
+    "cosine": functools.partial(optim.cosine, final=0.01),
+    "restarts": functools.partial(optim.restarts, cycles=2, stretch=2.0, final=0.01),
+}
+
+
+@pytest.mark.parametrize("schedule", WARMED.values(), ids=WARMED)
+def test_a_warm_up_rises_linearly_and_then_the_schedule_runs_whole(schedule):
+    warmed = functools.partial(schedule, warmup=0.25)
+    assert [warmed(p) for p in (0.0, 0.125, 0.1875)] == pytest.approx([0.0, 0.5, 0.75])
+    for share in (0.0, 0.2, 0.5, 0.9):
+        assert warmed(0.25 + 0.75 * share) == pytest.approx(schedule(share))
+
+
+@pytest.mark.parametrize("stretch", [1, 2])
+def test_restarts_equal_pytorchs(stretch):
+    theirs = rates(  # 20 + 20 + 20, or 20 + 40
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, STEPS // 3, stretch, eta_min=0.05)
+    )
+    cycles = 4 - stretch
+    ours = functools.partial(optim.restarts, cycles=cycles, stretch=float(stretch), final=0.05)
+    assert [ours(step / STEPS) for step in range(STEPS)] == pytest.approx(theirs)
+
+
 def test_onecycle_goes_through_its_three_points_without_a_jump():
     schedule = functools.partial(optim.onecycle, warmup=0.3, initial=0.04, final=1e-4)
     assert schedule(0.0) == pytest.approx(0.04)
