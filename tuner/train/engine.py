@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tuner.errors import Preempted
-from tuner.train import checkpoint, fused, hardware, sampling, staged
+from tuner.train import checkpoint, ddp, fused, hardware, sampling, staged
 from tuner.train.data import Data, Split
 from tuner.train.export import write_model
 from tuner.train.learner import Learner
@@ -18,6 +18,7 @@ from tuner.train.scores import check_metric
 from tuner.train.settings import Settings
 
 
+@ddp.ranks
 @fused.turns
 def train(
     *,
@@ -64,7 +65,7 @@ def train(
     progress = Progress(learner, run_dir, recipe, report)
     try:
         progress.resume()
-        trainee = fused.join(learner, recipe)
+        trainee = ddp.shared(fused.join(learner, recipe))
         for epoch in range(max(1, learner.epoch), trainer.epochs + 1):
             generator = hardware.reseed(seed, epoch, place)
             train_loss = trainee.train_epoch(learned, epoch, generator, progress.step_made)

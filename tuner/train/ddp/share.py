@@ -1,0 +1,103 @@
+"""A learner that does its rank's share of each batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tuner.train.data import Data, Split
+from tuner.train.ddp.norm import NORMS
+from tuner.train.feed import Feed
+from tuner.train.learner import Learner
+from tuner.train.scores import ErrorTally, Tally
+
+
+def shared(learner: Any) -> Any:
+    """The learner itself, or one that does its rank's share of each batch."""
+    return Share(learner) if learner.settings.devices > 1 else learner
+
+
+class Share:
+    """Stands in for its learner in ``engine.train``."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+        self.ranks = distributed.get_world_size()
+        # Kernels that wait for other processes are not captured.
+        learner.settings = replace(learner.settings, graph="eager")
+        self.feed = learner.feed = ShareFeed(learner.data)
+        for layer in learner.network.modules():
+            if type(layer) in NORMS:
+                layer.__class__ = NORMS[type(layer)]
+        learner.forward = Averaging(learner.network)
+
+    def train_epoch(
+        self,
+        split: Split,
+        epoch: int,
+        generator: torch.Generator,
+        between: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """As ``Learner.train_epoch``; the mean loss is that of all ranks."""
+        if distributed.get_rank():  # dropout must not drop the same of each share
+            torch.manual_seed(torch.initial_seed() + distributed.get_rank())
+        self.learner.train_epoch(split, epoch, generator, between)
+        distributed.all_reduce(self.learner.total)
+        return self.learner.total.div_(self.ranks) / self.learner.done
+
+    def evaluate(self, split: Split) -> Tally | ErrorTally:
+        """As ``Learner.evaluate``: in shares where counts say it all, else each does the whole."""
+        tally = self.learner.tally()
+        self.feed.in_shares = isinstance(tally, Tally) and not tally.ranked
+        tally = self.learner.evaluate(split)
+        if self.feed.in_shares and isinstance(tally, Tally):
+            distributed.all_reduce(tally.cells)
+            distributed.all_reduce(tally.loss)
+            tally.images = len(split)
+        return tally
+
+
+class ShareFeed(Feed):
+    """This rank's share of every training batch, and of the batches of an evaluation."""
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
+        self.in_shares = True
+
+    def epoch(
+        self, split: Split, order: Tensor, draws: Tensor, size: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        steps, own = len(order) // size, size // self.ranks
+        rows = torch.arange(steps * size, device=order.device).view(steps, self.ranks, own)
+        rows = rows[:, self.rank].flatten()
+        return super().epoch(split, order[rows], draws[rows], own, start)
+
+    def whole(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if not self.in_shares:
+            return super().whole(split, size)
+        bounds = [len(split) * rank // self.ranks for rank in (self.rank, self.rank + 1)]
+        rows = slice(*bounds)
+        return super().whole(
+            replace(split, images=split.images[rows], labels=split.labels[rows]), size
+        )
+
+
+class Averaging:
+    """A network whose gradients are averaged over all ranks, in the course of its backward."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.trained: list[bool] = []
+        self.wrapped: DistributedDataParallel | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        trained = [parameter.requires_grad for parameter in self.network.parameters()]
+        if self.wrapped is None or trained != self.trained:  # at first, or freed by now
+            self.trained = trained
+            self.wrapped = DistributedDataParallel(self.network)
+        found: Tensor = self.wrapped(images)
+        return found
