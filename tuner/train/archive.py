@@ -62,7 +62,7 @@ def read(path: Path) -> Arrays:
     Raises: TunerError for what is no such archive.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images, targets = archive["images"], archive["targets"]
             names = tuple(map(str, archive["names"])) if "names" in archive else ()
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:

@@ -1,0 +1,124 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from tests import recipes
+from tests.recipes import CPU, Curve, network, settings, train
+from tuner.errors import ConfigError, TunerError
+from tuner.train import archive, loss
+from tuner.train.augment import Augment
+
+SPLIT = {"validation": 0.25, "test": 0.2, "split_seed": 0, "limit": None}
+RANDOM = np.random.default_rng(0)
+LEVELS = RANDOM.integers(30, 225, (200, 1, 1))
+IMAGES = (LEVELS + RANDOM.integers(-30, 31, (200, 8, 8))).astype(np.uint8)
+BRIGHTNESS = LEVELS.flatten() / 50 - 2.5
+
+
+def saved(directory, **arrays) -> functools.partial:
+    np.savez(directory / "a b.npz", **arrays)
+    parts = SPLIT | {"root": str(directory), "name": "a b.npz"}
+    return functools.partial(archive.npz, augment=Augment(), **parts)
+
+
+def test_classes_are_read_named_and_split_in_proportion(tmp_path):
+    labels = np.repeat([0, 1, 2], [40, 60, 100])
+    data = saved(tmp_path, images=IMAGES, targets=labels, names=["a", "b", "c"])(CPU)
+    assert data.classes == ("a", "b", "c")
+    assert data.in_shape == (1, 8, 8)
+    assert data.counts(data.test) == [8, 12, 20]
+    assert data.counts(data.validation) == [8, 12, 20]
+    assert not data.regression
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_float_targets_are_numbers_to_be_predicted(tmp_path, width):
+    targets = np.stack([BRIGHTNESS] * width, 1) if width > 1 else BRIGHTNESS
+    data = saved(tmp_path, images=IMAGES, targets=targets)(CPU)
+    assert data.regression
+    assert len(data.classes) == width
+    assert data.train.labels.shape == (120, width)
+    assert data.train.labels.dtype == torch.float32
+    assert data.counts(data.train) == []
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    data = saved(tmp_path, images=IMAGES, targets=BRIGHTNESS)
+    first = data(CPU)
+    assert data(CPU).train.images is first.train.images
+    saved(tmp_path, images=255 - IMAGES, targets=BRIGHTNESS)
+    assert torch.equal(data(CPU).train.images, 255 - first.train.images)
+
+
+LOSSES = {
+    "mse": functools.partial(loss.MeanSquaredError, l1=0.0, l2=0.0),
+    "l1": functools.partial(loss.AbsoluteError, l1=0.0, l2=0.0),
+    "huber": functools.partial(loss.Huber, delta=0.5, l1=0.0, l2=0.0),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_regression_learns_reports_its_errors_and_resumes(tmp_path, name):
+    data = saved(tmp_path, images=IMAGES, targets=BRIGHTNESS)
+    change = {
+        "data": data, "loss": LOSSES[name], "metric": "mae",
+        "model": network(dropout=0.0, width=8), "trainer": settings(epochs=6, batch_size=16),
+    }  # fmt: skip
+    whole, before, after = Curve(), Curve(leave_in=3), Curve()
+    value = train(tmp_path / "whole", whole, **change)
+    assert value == whole.points[6]["mae"]
+    assert whole.points[6].keys() == {"mse", "mae", "loss", "train_loss"}
+    assert value < 0.8 * whole.points[1]["mae"]
+    assert not (tmp_path / "whole" / "artifacts").exists(), "there is no confusion to draw"
+    with pytest.raises(SystemExit):
+        train(tmp_path / "killed", before, **change)
+    assert train(tmp_path / "killed", after, **change) == value
+    assert before.points | after.points == whole.points
+
+
+def test_the_metric_and_the_loss_must_be_of_the_targets_kind(tmp_path):
+    data = saved(tmp_path, images=IMAGES, targets=BRIGHTNESS)
+    with pytest.raises(ConfigError, match=r"study\.metric=accuracy is not .*hint: mse, mae, loss"):
+        train(tmp_path, Curve(), data=data, loss=LOSSES["mse"])
+    with pytest.raises(ConfigError, match="loss=cross_entropy needs class labels"):
+        train(tmp_path, Curve(), data=data, metric="mse")
+    with pytest.raises(ConfigError, match=r"study\.metric=mse is not .*for class labels"):
+        train(tmp_path, Curve(), metric="mse")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES}, "cannot be read: .*targets.*hint: np.savez"),
+        ({"images": IMAGES[:9], "targets": BRIGHTNESS}, "as many targets"),
+        ({"images": IMAGES / 255, "targets": BRIGHTNESS}, r"images float64\[200, 8, 8\]"),
+        ({"images": IMAGES, "targets": BRIGHTNESS * np.nan}, "float targets must be finite"),
+        ({"images": IMAGES, "targets": np.arange(200) - 1}, "classes are integers from 0"),
+        ({"images": IMAGES, "targets": np.arange(200) % 3, "names": ["a"]}, "1 names for 3"),
+        ({"images": IMAGES, "targets": np.array([None] * 200)}, "cannot be read"),
+    ],
+)
+def test_what_is_no_such_archive_is_named(tmp_path, arrays, message):
+    with pytest.raises(TunerError, match=message):
+        saved(tmp_path, **arrays)(CPU)
+
+
+def test_a_missing_or_damaged_file_is_named(tmp_path):
+    data = saved(tmp_path, images=IMAGES, targets=BRIGHTNESS)
+    path = tmp_path / "a b.npz"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(TunerError, match=r"a b\.npz cannot be read"):
+        data(CPU)
+    path.unlink()
+    with pytest.raises(TunerError, match=r"a b\.npz: there is no such file .*data\.root=DIR"):
+        data(CPU)
+
+
+def test_classes_of_an_archive_train_as_any_others(tmp_path):
+    digits = recipes.digits(limit=None)
+    arrays = {"images": digits.train.images.numpy(), "targets": digits.train.labels.numpy()}
+    plain = saved(tmp_path, **arrays)
+    value = train(tmp_path, Curve(), data=plain, model=network(width=8))
+    assert value > 0.5
