@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from tuner.train.augment import Augment
 from tuner.train.data import Data, Split
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
-from tuner.train.settings import Settings
+from tuner.train.settings import Every, Settings
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Size:
     epochs: int
     batch_size: int
     network: dict[str, Any]
+    every: int = 1
+    """Epochs between checkpoints."""
 
 
 SIZES = {
@@ -78,7 +80,8 @@ def noise(device: torch.device, *, images: int, side: int) -> Data:
 
 def settings(size: Size, fused: int) -> Settings:
     changes = {"epochs": size.epochs, "batch_size": size.batch_size, "eval_batch_size": 1024}
-    return recipes.settings(**changes, fused=fused, fused_wait=2.0)
+    every = Every(epochs=size.every, seconds=60.0)
+    return recipes.settings(**changes, checkpoint_every=every, fused=fused, fused_wait=2.0)
 
 
 def parts(size: Size, images: int, number: int, fused: int = 1) -> dict[str, Any]:
@@ -209,7 +212,10 @@ class Pack:
 def _member(pipe: Connection, device: str) -> None:
     torch.set_num_threads(1)
     while True:
-        size, images, each = pipe.recv()
+        try:
+            size, images, each = pipe.recv()
+        except EOFError:
+            return
         try:
             in_turn(size, images, device, each)
             pipe.send("")
@@ -257,11 +263,13 @@ def measure(name: str, arm: Callable[[], int]) -> float:
 
 
 def compare(args: argparse.Namespace, pack: Pack | None, name: str, end: float) -> dict[str, Any]:
-    size = SIZES[name]
+    size = replace(SIZES[name], every=args.every)
     images = ON_CPU[name] if args.device == "cpu" else QUICK[name] if args.quick else size.images
     contenders = arms(args, pack, size, images)
     print(
-        f"{name}: {images} images, {size.epochs} epochs, batches of {size.batch_size}", flush=True
+        f"{name}: {images} images, {size.epochs} epochs, batches of {size.batch_size},"
+        f" a checkpoint every {size.every} epochs",
+        flush=True,
     )
     rates: dict[str, list[float]] = {arm: [] for arm in contenders}
     for round_ in range(args.rounds + 1):
@@ -295,6 +303,7 @@ def main() -> None:
     parser.add_argument("--processes", nargs="*", type=int, default=[2, 4, 8])
     parser.add_argument("--fused", nargs="*", type=int, default=[2, 4, 8, 16, 32])
     parser.add_argument("--streams", nargs="*", type=int, default=[4, 8, 16])
+    parser.add_argument("--every", type=int, default=1, help="epochs between checkpoints")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, default=540, help="stop after so long")
     parser.add_argument("--json", type=Path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -14,10 +14,15 @@ from tuner.train.feed import Feed
 from tuner.train.learner import Learner
 from tuner.train.scores import ErrorTally, Tally
 
+Trainee = TypeVar("Trainee")
 
-def shared(learner: Any) -> Any:
-    """The learner itself, or one that does its rank's share of each batch."""
-    return Share(learner) if learner.settings.devices > 1 else learner
+
+def shared(learner: Trainee) -> "Trainee | Share":
+    """The same where the trial has one device, else what does its rank's share of each batch."""
+    if not distributed.is_initialized():
+        return learner
+    assert isinstance(learner, Learner)  # for trainer.fused is 1
+    return Share(learner)
 
 
 class Share:

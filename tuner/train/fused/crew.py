@@ -10,12 +10,11 @@ from torch.func import functional_call
 
 from tuner.train import graph, hardware
 from tuner.train.data import Split
-from tuner.train.fused import losses, masks, stack, updates
+from tuner.train.fused import ledger, losses, masks, stack, updates
 from tuner.train.fused.masks import Masks
 from tuner.train.fused.stack import Form
-from tuner.train.fused.updates import Numbers, Rule, Table
+from tuner.train.fused.updates import Numbers, Table
 from tuner.train.learner import Learner
-from tuner.train.loss import Loss
 from tuner.train.scores import ErrorTally, Tally
 
 
@@ -34,7 +33,7 @@ class Crew:
         self.rule = updates.RULES[type(first.optimizer)]
         self.shapes = {name: p.shape for name, p in first.network.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
-        self.kinds, self.columns = _kinds(first)
+        self.kinds, self.columns = ledger.kinds(first)
         self.loss = losses.stacked([learner.loss for learner in learners], self.device)
         self.total = torch.zeros(len(learners), device=self.device)
         self.network = stack.stacked(first.network, form)
@@ -53,7 +52,7 @@ class Crew:
         self.buffers = {name: torch.stack([b[name] for b in buffers]) for name in buffers[0]}
         self.state = {name: torch.zeros_like(self.weights.detach()) for name in self.rule.state}
         for model, learner in enumerate(self.learners):
-            for name, tensors in _state(learner, self.rule).items():
+            for name, tensors in ledger.state(learner, self.rule).items():
                 self.state[name][model] = _row(tensors)
 
     @torch.no_grad()
@@ -65,8 +64,8 @@ class Crew:
             )
             for name, buffer in learner.network.named_buffers():
                 buffer.copy_(self.buffers[name][model])
-            _begin_state(learner, self.rule, steps)
-            for name, tensors in _state(learner, self.rule).items():
+            ledger.begin_state(learner, self.rule, steps)
+            for name, tensors in ledger.state(learner, self.rule).items():
                 torch._foreach_copy_(tensors, self._parts(self.state[name][model]))
 
     def _parts(self, rows: Tensor) -> list[Tensor]:
@@ -119,7 +118,7 @@ class Crew:
             groups = learner.optimizer.param_groups
             numbers.append(
                 [
-                    _numbers(self.rule, groups[group], learner.loss, penalised, factors, made)
+                    ledger.numbers(self.rule, groups[group], learner.loss, penalised, factors, made)
                     for group, penalised in self.kinds
                 ]
             )
@@ -215,59 +214,3 @@ def _interleaved(parts: Sequence[Tensor], steps: int) -> Tensor:
     models, rows, *rest = stacked.shape
     steps_first = stacked.view(models, steps, rows // steps, *rest).transpose(0, 1)
     return steps_first.reshape(models * rows, *rest)
-
-
-def _kinds(learner: Learner) -> tuple[list[tuple[int, bool]], Tensor]:
-    """The kinds of parameters that a step treats alike, and which kind each column is of.
-
-    A kind is the number of a group of the optimiser, and whether the loss penalises it.
-    """
-    penalised = {id(weight) for weight in learner.weights}
-    groups = {
-        id(parameter): number
-        for number, group in enumerate(learner.optimizer.param_groups)
-        for parameter in group["params"]
-    }
-    parameters = list(learner.network.parameters())
-    kinds = [(groups[id(p)], id(p) in penalised) for p in parameters]
-    distinct = sorted(set(kinds))
-    places = torch.tensor([distinct.index(kind) for kind in kinds])
-    sizes = torch.tensor([p.numel() for p in parameters])
-    return distinct, places.repeat_interleave(sizes).to(learner.device)
-
-
-def _numbers(
-    rule: Rule, group: dict[str, Any], loss: Loss, penalised: bool, factors: updates.Series,
-    steps: updates.Series,
-) -> Numbers:  # fmt: skip
-    rate = float(group.get("initial_lr", group["lr"])) * group.get("factor", 1.0)
-    numbers = rule.numbers(group, rate * factors, steps)
-    return numbers | {
-        "l1": loss.l1 if penalised else 0.0,
-        "l2": loss.l2 if penalised else 0.0,
-    }
-
-
-def _state(learner: Learner, rule: Rule) -> dict[str, list[Tensor]]:
-    """The tensors of a learner's optimiser that the stack has too; none before its first step."""
-    states = [learner.optimizer.state.get(p, {}) for p in learner.network.parameters()]
-    return {
-        name: [state[name] for state in states]
-        for name in rule.state
-        if all(state.get(name) is not None for state in states)
-    }
-
-
-def _begin_state(learner: Learner, rule: Rule, steps: int) -> None:
-    """Makes what the optimiser would have made in its own first step, and counts its steps."""
-    for group in learner.optimizer.param_groups:
-        momentum = group.get("momentum", 1)
-        on_device = group.get("fused") or "capturable" in group  # as a captured step wants it
-        for parameter in group["params"]:
-            state = learner.optimizer.state[parameter]
-            for name in rule.state:
-                if name not in state and (momentum or name != "momentum_buffer"):
-                    state[name] = torch.zeros_like(parameter)
-            if rule.counts:
-                count = torch.tensor(float(steps))
-                state["step"] = count.to(parameter.device) if on_device else count

@@ -1,0 +1,67 @@
+"""What the optimiser and the loss of one learner say about its parameters."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tuner.train.fused import updates
+from tuner.train.fused.updates import Numbers, Rule
+from tuner.train.learner import Learner
+from tuner.train.loss import Loss
+
+
+def kinds(learner: Learner) -> tuple[list[tuple[int, bool]], Tensor]:
+    """The kinds of parameters that a step treats alike, and which kind each column is of.
+
+    A kind is the number of a group of the optimiser, and whether the loss penalises it.
+    """
+    penalised = {id(weight) for weight in learner.weights}
+    groups = {
+        id(parameter): number
+        for number, group in enumerate(learner.optimizer.param_groups)
+        for parameter in group["params"]
+    }
+    parameters = list(learner.network.parameters())
+    kinds = [(groups[id(p)], id(p) in penalised) for p in parameters]
+    distinct = sorted(set(kinds))
+    places = torch.tensor([distinct.index(kind) for kind in kinds])
+    sizes = torch.tensor([p.numel() for p in parameters])
+    return distinct, places.repeat_interleave(sizes).to(learner.device)
+
+
+def numbers(
+    rule: Rule, group: dict[str, Any], loss: Loss, penalised: bool, factors: updates.Series,
+    steps: updates.Series,
+) -> Numbers:  # fmt: skip
+    rate = float(group.get("initial_lr", group["lr"])) * group.get("factor", 1.0)
+    numbers = rule.numbers(group, rate * factors, steps)
+    return numbers | {
+        "l1": loss.l1 if penalised else 0.0,
+        "l2": loss.l2 if penalised else 0.0,
+    }
+
+
+def state(learner: Learner, rule: Rule) -> dict[str, list[Tensor]]:
+    """The tensors of a learner's optimiser that the stack has too; none before its first step."""
+    states = [learner.optimizer.state.get(p, {}) for p in learner.network.parameters()]
+    return {
+        name: [state[name] for state in states]
+        for name in rule.state
+        if all(state.get(name) is not None for state in states)
+    }
+
+
+def begin_state(learner: Learner, rule: Rule, steps: int) -> None:
+    """Makes what the optimiser would have made in its own first step, and counts its steps."""
+    for group in learner.optimizer.param_groups:
+        momentum = group.get("momentum", 1)
+        on_device = group.get("fused") or "capturable" in group  # as a captured step wants it
+        for parameter in group["params"]:
+            state = learner.optimizer.state[parameter]
+            for name in rule.state:
+                if name not in state and (momentum or name != "momentum_buffer"):
+                    state[name] = torch.zeros_like(parameter)
+            if rule.counts:
+                count = torch.tensor(float(steps))
+                state["step"] = count.to(parameter.device) if on_device else count
