@@ -304,11 +304,17 @@ def _torchvision_root(root: str) -> str:
 _KEPT: dict[str, tempfile.TemporaryDirectory[str]] = {}
 
 
-def lightning(job: Job) -> list[float]:
-    """Lightning's Trainer in its barest form, on tensors: no logger, bar or checkpoint."""
+def lightning(job: Job, *, barest: bool) -> list[float]:
+    """Lightning's Trainer on tensors, without its progress bar, and without augmentation.
+
+    It logs and checkpoints each epoch, as ours does; in its barest form neither.
+    """
     import lightning_module
 
-    return _differences(lightning_module.train(job))
+    if barest:
+        return _differences(lightning_module.train(job, None))
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        return _differences(lightning_module.train(job, directory))
 
 
 def _differences(marks: list[float]) -> list[float]:

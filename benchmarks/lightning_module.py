@@ -13,8 +13,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 try:
     import lightning
+    from lightning.pytorch.loggers import CSVLogger
 except ImportError:  # the same under its older name
     import pytorch_lightning as lightning
+    from pytorch_lightning.loggers import CSVLogger
 
 for name in ("lightning.pytorch", "pytorch_lightning"):
     logging.getLogger(name).setLevel(logging.ERROR)
@@ -48,8 +50,8 @@ class Module(lightning.LightningModule):
         return [self.optimizer], [schedule]
 
 
-def train(job: Any) -> list[float]:
-    """When each epoch ended."""
+def train(job: Any, directory: str | None) -> list[float]:
+    """When each epoch ended.  With a directory, each is logged there as CSV and checkpointed."""
     found, network, optimizer = job.build()
     module = Module(network, optimizer, job.epochs + 1)
     trainer = lightning.Trainer(
@@ -58,8 +60,9 @@ def train(job: Any) -> list[float]:
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
         max_epochs=job.epochs + 1,
         num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
+        default_root_dir=directory,
+        logger=CSVLogger(directory) if directory else False,
+        enable_checkpointing=directory is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
     )

@@ -75,7 +75,10 @@ def alone_round(job: Job, turn: int) -> Row:
     if job.device != "cpu":
         runs["graph"] = lambda: bare_rates(job, "graph ")
     if has_lightning():
-        runs["lightning"] = lambda: {"lightning": rate(job, contenders.lightning(job))}
+        for kind, barest in (("lightning", False), ("lightning barest", True)):
+            runs[kind] = lambda kind=kind, barest=barest: {
+                kind: rate(job, contenders.lightning(job, barest=barest))
+            }
     else:
         print("  Lightning is not installed: left out")
     row: Row = {}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, TunerError
 from tuner.train import hardware
 from tuner.train.augment import Augment
 from tuner.train.files import Arrays, VisionSet, read
@@ -77,6 +77,26 @@ class Data:
             return []
         counts: list[int] = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
         return counts
+
+    def check(self, learned: Split, scored: Split) -> None:
+        """Raises: TunerError for labels that the network has no output for, or cannot learn."""
+        if self.regression:
+            if not torch.stack([s.labels.isfinite().all() for s in (learned, scored)]).all():
+                raise TunerError("targets that are NaN or infinite (hint: look at the data set)")
+            return
+        ends = torch.stack([torch.stack(s.labels.aminmax()) for s in (learned, scored)])
+        low, high = int(ends.min()), int(ends.max())
+        if low < 0 or high >= len(self.classes):
+            raise TunerError(
+                f"labels from {low} to {high} for {len(self.classes)} classes"
+                f" (hint: labels count from 0; {len(self.classes)} classes are named)"
+            )
+        empty = [self.classes[label] for label, n in enumerate(self.counts(learned)) if not n]
+        if empty:
+            raise TunerError(
+                f"no training image of {len(empty)} of {len(self.classes)} classes:"
+                f" {', '.join(empty[:5])} (hint: more images, or fewer classes)"
+            )
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [b, H, W, C] → float32 [b, C, H, W] in channels_last layout, mean 0, sd 1."""

@@ -54,6 +54,7 @@ def train(
     images = data(place)
     check_metric(metric, regression=images.regression)
     learned, scored = _splits(images, trainer)
+    images.check(learned, scored)
     counts = images.counts(learned)
     if images.balanced:
         sampling.check(counts)

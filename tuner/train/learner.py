@@ -23,7 +23,8 @@ from tuner.train.settings import Settings
 class Learner:
     """A network with its optimiser, schedule and loss, on the device of its data.
 
-    ``epoch`` counts from 1; ``done`` steps of it were made, with losses that add up to ``total``.
+    ``epoch`` counts from 1; ``done`` of its ``steps`` were made, with losses that add up to
+    ``total``.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Learner:
         self.weights = [parameter for parameter in self.trained if parameter.ndim >= 2]
         self.average = Average(self.network, settings.ema) if settings.ema else None
         self.feed = Feed(data)
-        self.epoch, self.done = 0, 0
+        self.epoch, self.done, self.steps = 0, 0, 0
         self.total = torch.zeros((), device=self.device)
         self.generators: dict[str, Any] | None = None
         self.forward: Callable[[Tensor], Tensor] = self.network
@@ -77,7 +78,7 @@ class Learner:
             self.make_step = None  # another step than was recorded
         self.network.train()
         size = min(self.settings.batch_size, len(split))
-        steps = len(split) // size
+        steps = self.steps = len(split) // size
         self._begin(epoch)
         order = self.order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
@@ -199,7 +200,8 @@ class Learner:
             "epoch": self.epoch,
             "done": self.done,
             "total": self.total,
-            "generators": hardware.generators(self.device),
+            # Each epoch starts them anew, so that they matter within one alone.
+            "generators": hardware.generators(self.device) if self.done < self.steps else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ class Progress:
         self.saved_at = time.monotonic()
         self.pending: Evaluated | None = None
         self.metrics: dict[str, float] = {}
+        self.confusion: list[list[int]] | None = None
 
     def resume(self) -> None:
         """Puts the learner where the checkpoint of the run directory is, if there is one.
@@ -121,7 +122,7 @@ class Progress:
         if self.pending is None:
             return
         pending, self.pending = self.pending, None
-        metrics, confusion = pending.read()
+        metrics, self.confusion = pending.read()
         bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
         if bad:
             raise Diverged(f"diverged in epoch {pending.epoch}: {bad}")
@@ -129,8 +130,6 @@ class Progress:
         if pending.tally is None:
             return
         self.metrics = metrics
-        if confusion is not None:
-            write_confusion(self.run_dir, confusion, self.learner.data)
         self.report(pending.epoch, **metrics)
 
     def save(self) -> None:
@@ -151,11 +150,16 @@ class Progress:
             self.writer.wait()
 
     def close(self) -> None:
-        """Lets the writer end; what went wrong matters no more, for something else already did."""
+        """Lets the writer end, and draws what was found last.
+
+        What goes wrong here is but logged: the run is over, or something else went wrong before.
+        """
         try:
             self.writer.wait()
+            if self.confusion is not None:
+                write_confusion(self.run_dir, self.confusion, self.learner.data)
         except Exception as error:
-            logger.debug("a checkpoint of a run that is over failed: %s", error)
+            logger.warning("the end of the run in %s: %s", self.run_dir, error)
 
 
 def _check_saved(taken: Snapshot) -> None:
