@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import pytest
@@ -5,14 +6,17 @@ import torch
 
 from tests import recipes
 from tuner.train import data, hardware, optim
+from tuner.train.augment import Augment
 from tuner.train.learner import Learner
-from tuner.train.loss import CrossEntropy
+from tuner.train.lion import Lion
+from tuner.train.loss import CrossEntropy, Focal
 
 OPTIMIZERS = {
     "sgd": functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, fused=True),
     "adam": functools.partial(torch.optim.Adam, lr=0.01, fused=True),
     "adamw": functools.partial(torch.optim.AdamW, lr=0.01, fused=True),
     "rmsprop": functools.partial(torch.optim.RMSprop, lr=1e-3, momentum=0.9, foreach=True),
+    "lion": functools.partial(Lion, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1),
 }
 
 
@@ -117,3 +121,100 @@ def test_convolutions_work_on_channels_last_memory():
     batch = run.data.normalise(run.data.train.images[:2])
     assert kernel.is_contiguous(memory_format=torch.channels_last)
     assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+EVERYTHING = {"ema": 0.9, "clip": 1.0, "accumulate": 2, "tta": True}
+
+
+def elaborate(device: torch.device, optimizer: str = "adamw") -> Learner:
+    """A learner with all that may be switched on, where nothing may wait either."""
+    augment = dataclasses.replace(recipes.AUGMENT, mixup=0.2, cutmix=1.0, border="reflect")
+    images = data.digits(device, augment=augment, balanced=True, **recipes.DATA)
+    network = recipes.network(block="residual", drop_path=0.2, squeeze=4)(images.in_shape, 10)
+    loss = Focal([1] * 10, gamma=2.0, class_weights="balanced", l1=1e-4, l2=1e-4)
+    schedule = functools.partial(optim.restarts, cycles=2, stretch=2.0, final=0.0, warmup=0.1)
+    settings = recipes.settings(**EVERYTHING)
+    return Learner(network, OPTIMIZERS[optimizer], schedule, loss, images, settings, metric="auroc")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
+def test_an_epoch_with_everything_on_waits_no_more(optimizer):
+    run = elaborate(recipes.CPU, optimizer)
+    with recipes.Waits() as waits:
+        run.train_epoch(run.data.train, 1, torch.Generator())
+        tally = run.evaluate(run.data.validation)
+        assert waits.seen == []
+    assert 0 < tally.read()[0].auroc < 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
+def test_an_epoch_with_everything_on_never_synchronises_the_gpu(optimizer):
+    device = torch.device("cuda")
+    run = elaborate(device, optimizer)
+    run.train_epoch(run.data.train, 1, torch.Generator(device))
+    run.evaluate(run.data.validation)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run.train_epoch(run.data.train, 2, torch.Generator(device))
+        run.evaluate(run.data.validation)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(run.total)
+
+
+def plain(**changes) -> Learner:
+    """Steps of SGD by the gradient alone: no norm, no dropout, no momentum, no penalty."""
+    images = recipes.digits(Augment())
+    torch.manual_seed(0)
+    network = recipes.network(batch_norm=False, dropout=0.0)(images.in_shape, 10)
+    loss = CrossEntropy([1] * 10, **recipes.LOSS)
+    sgd = functools.partial(torch.optim.SGD, lr=1.0)
+    return Learner(network, sgd, optim.constant, loss, images, recipes.settings(**changes))
+
+
+def moved(**changes) -> torch.Tensor:
+    """By how much one step on 31 images moves all the weights."""
+    run = plain(**changes)
+    before = torch.cat([p.detach().flatten() for p in run.network.parameters()])
+    images = run.data.normalise(run.data.train.images[:31])
+    run.step(images, run.data.train.labels[:31])
+    return torch.cat([p.detach().flatten() for p in run.network.parameters()]) - before
+
+
+def test_a_batch_in_parts_makes_the_step_of_the_whole():
+    whole = moved()
+    for parts in (2, 3, 31, 1000):
+        torch.testing.assert_close(moved(accumulate=parts), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_long_gradient_is_cut_to_the_limit_and_a_short_one_left_alone():
+    free = moved()
+    assert free.norm() > 0.1
+    torch.testing.assert_close(moved(clip=0.1), free * (0.1 / free.norm()), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(moved(clip=100.0), free)
+
+
+def test_test_time_augmentation_scores_the_mean_over_views():
+    images = recipes.digits(Augment(shift=1, flip=True))
+    run = learner(images, tta=True)
+    scores, _ = run.evaluate(images.validation).read()
+    pixels = images.normalise(images.validation.images)
+    with torch.no_grad():
+        views = [run.network.eval()(view) for view in images.augment.views(pixels)]
+    assert len(views) == 6
+    logits = torch.stack(views).mean(0)
+    guesses, labels = logits.argmax(1), images.validation.labels
+    assert scores.accuracy == pytest.approx((guesses == labels).float().mean().item())
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert scores.loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_average_follows_every_step():
+    run = learner(ema=0.5)
+    seen = []
+    run.average.update = seen.append
+    for epoch in (1, 2):
+        run.train_epoch(run.data.train, epoch, torch.Generator())
+    assert seen == list(range(14))

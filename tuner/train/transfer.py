@@ -24,6 +24,9 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, Encoder)
 class Classifier(Staged):
     """A torchvision network behind the preprocessing of its weights, on the device and in batch."""
 
+    black: Tensor
+    white: Tensor
+
     def __init__(self, network: nn.Module, preset: Any, size: int | None) -> None:
         """``preset`` is torchvision's ImageClassification, or None for no preprocessing.
 
@@ -36,6 +39,12 @@ class Classifier(Staged):
         if preset is not None:
             self.mean = [255 * value for value in preset.mean]
             self.std = [255 * value for value in preset.std]
+            mean, std = (
+                torch.tensor(self.mean)[:, None, None],
+                torch.tensor(self.std)[:, None, None],
+            )
+            self.register_buffer("black", -mean / std, persistent=False)
+            self.register_buffer("white", (255 - mean) / std, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised float [b, 1 or 3, h, w] → logits [b, num_classes]; grey becomes colour."""
@@ -51,6 +60,8 @@ class Classifier(Staged):
         preset = self.preset
         images = _resize(images, preset.resize_size, preset.interpolation, preset.antialias)
         cropped: Tensor = pixels.center_crop(images, preset.crop_size)
+        if preset.interpolation == pixels.InterpolationMode.BICUBIC:  # it oversteps black and white
+            cropped = cropped.clamp(self.black, self.white)
         return cropped
 
 
@@ -239,7 +250,8 @@ def _units(module: nn.Module, head: nn.Module) -> Iterator[nn.Module | nn.Parame
 
 def _check_fits(network: Classifier, name: str, image: list[int]) -> None:
     """Raises: Infeasible where the network cannot take such images; nothing is computed."""
-    shapes = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
     images = torch.zeros(1, 3, *image, device="meta")
     try:
         torch.func.functional_call(network.eval(), shapes, (images,))

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from torch import nn
+
+from tests import recipes
+from tuner.errors import ConfigError
+from tuner.train import optim, staged
+from tuner.train.staged import Staged
+
+
+class Tower(Staged):
+    """Three stages of convolution, norm and dropout below a head, and a lone parameter."""
+
+    def __init__(self, **changes) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1))
+        self.floors = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5)) for _ in range(3)
+        )
+        self.head = nn.Linear(2, 4)
+        first, *rest = self.floors
+        settings = {"freeze": 0, "unfreeze_epoch": 0, "layer_decay": 1.0} | changes
+        self.set_stages(
+            [[first, self.token], *([floor] for floor in rest), [self.head]], **settings
+        )
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        for floor in self.floors:
+            maps = floor(maps) + self.token
+        return self.head(maps.mean((2, 3)))
+
+
+def learning(tower: Tower) -> list[bool]:
+    """Which stages get a gradient from a step in training."""
+    tower.zero_grad(set_to_none=True)
+    tower.train()(torch.randn(8, 2, 4, 4)).square().sum().backward()
+    parts = [tower.floors[0], tower.floors[1], tower.floors[2], tower.head]
+    return [all(p.grad is not None for p in part.parameters()) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "frozen"),
+    [(0, 0), (1, 1), (3, 3), (9, 3), (0.0, 0), (0.34, 1), (0.5, 2), (0.67, 2), (1.0, 3)],
+)
+def test_a_share_or_a_number_of_stages_is_frozen_but_never_the_head(freeze, frozen):
+    tower = Tower(freeze=freeze)
+    assert learning(tower) == [False] * frozen + [True] * (4 - frozen)
+    assert tower.token.requires_grad == (frozen == 0)
+
+
+def test_frozen_norms_keep_their_statistics_and_use_them():
+    tower = Tower(freeze=2)
+    before = [floor[1].running_mean.clone() for floor in tower.floors]
+    for _ in range(3):
+        tower.train()(torch.randn(8, 2, 4, 4) + 3)
+    same = [
+        torch.equal(floor[1].running_mean, old)
+        for floor, old in zip(tower.floors, before, strict=True)
+    ]
+    assert same == [True, True, False]
+    assert [floor[1].training for floor in tower.floors] == [False, False, True]
+    assert [floor[2].training for floor in tower.floors] == [False, False, True], "nothing drops"
+    maps = torch.randn(1, 2, 4, 4)
+    frozen = nn.Sequential(*tower.floors[:2])
+    assert torch.equal(frozen(maps), frozen(maps))
+
+
+def test_an_epoch_frees_what_was_frozen():
+    tower = Tower(freeze=2, unfreeze_epoch=3)
+    assert [staged.begin_epoch(tower, epoch) for epoch in (1, 2)] == [False, False]
+    assert learning(tower) == [False, False, True, True]
+    assert staged.begin_epoch(tower, 3), "a recorded step must be recorded anew"
+    assert learning(tower) == [True] * 4
+    assert all(floor[1].training for floor in tower.floors)
+    assert not staged.begin_epoch(tower, 4)
+    assert staged.begin_epoch(Tower(freeze=2, unfreeze_epoch=3), 7), "as a resumed run begins"
+
+
+def test_a_plain_network_has_no_stages():
+    assert not staged.begin_epoch(nn.Linear(1, 1), 5)
+    digits = recipes.digits()
+    assert staged.normalised(digits, nn.Linear(1, 1)) is digits
+
+
+def rates(tower: Tower, lr: float = 0.1) -> dict[nn.Parameter, float]:
+    optimizer = optim.make(lambda groups: torch.optim.SGD(groups, lr=lr, weight_decay=1.0), tower)
+    optim.set_factor(optimizer, 0.5)
+    return {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+
+def test_lower_stages_learn_more_slowly_by_a_power_of_their_depth():
+    tower = Tower(layer_decay=0.5)
+    found = rates(tower)
+    assert found[tower.head.weight] == pytest.approx(0.05)
+    powers = [found[floor[0].weight] for floor in tower.floors]
+    assert powers == pytest.approx([0.05 / 8, 0.05 / 4, 0.05 / 2])
+    assert found[tower.token] == pytest.approx(0.05 / 8)
+    assert len(found) == len(list(tower.parameters()))
+
+
+def test_what_never_learns_is_not_in_the_optimiser_and_what_learns_later_is():
+    never, later = Tower(freeze=2), Tower(freeze=2, unfreeze_epoch=4)
+    assert {never.floors[2][0].weight, never.head.weight} <= rates(never).keys()
+    assert not {never.floors[0][0].weight, never.token} & rates(never).keys()
+    assert rates(later).keys() == set(later.parameters())
+
+
+def test_only_kernels_and_matrices_decay():
+    optimizer = optim.make(
+        lambda groups: torch.optim.SGD(groups, lr=1.0, weight_decay=1.0), Tower(layer_decay=0.5)
+    )
+    for group in optimizer.param_groups:
+        decays = {parameter.ndim >= 2 for parameter in group["params"]}
+        assert decays <= {group["weight_decay"] == 1.0}
+        assert "factor" not in group
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze": -1}, r"model\.freeze=-1.*hint: this network has 3 below its head"),
+        ({"freeze": 1.5}, r"model\.freeze=1\.5: a share"),
+        ({"unfreeze_epoch": -2}, r"model\.unfreeze_epoch=-2"),
+        ({"layer_decay": 0.0}, r"model\.layer_decay=0\.0"),
+        ({"layer_decay": 1.1}, r"model\.layer_decay=1\.1"),
+    ],
+)
+def test_impossible_settings_are_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Tower(**changes)
