@@ -97,7 +97,7 @@ class Focal(Loss):
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        log_p = logits.log_softmax(1).gather(1, labels[:, None])[:, 0]
+        log_p = -F.cross_entropy(logits, labels, reduction="none")
         # 1 - p rounds to 0 for p near 1, where a power's gradient may be infinite.
         hardness = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
         losses = -(hardness**self.gamma) * log_p
