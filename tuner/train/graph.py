@@ -172,6 +172,8 @@ class Compiled:
         # The compiler takes two seconds to import, which only its users should pay.
         from torch._dynamo.exc import TorchDynamoException
 
+        # After eight networks of a process it would give up, silently, for the ninth.
+        torch.compiler.reset()
         self.failures = TorchDynamoException
         self.network = network
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
