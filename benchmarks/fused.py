@@ -51,12 +51,12 @@ class Size:
 
 
 SIZES = {
-    "digits": Size(1080, 8, 12, 32, {"depth": 2, "convs": 1, "width": 16, "dropout": 0.1}),
+    "digits": Size(1080, 8, 15, 32, {"depth": 2, "convs": 1, "width": 16, "dropout": 0.1}),
     "fashion": Size(
-        24_000, 28, 2, 128, {"depth": 2, "convs": 1, "width": 32, "hidden": 128, "dropout": 0.1}
+        48_000, 28, 4, 128, {"depth": 2, "convs": 1, "width": 32, "hidden": 128, "dropout": 0.1}
     ),
 }
-QUICK = {"digits": 1080, "fashion": 6_400}
+QUICK = {"digits": 1080, "fashion": 24_000}
 # On a CPU a trial of the larger kind takes minutes.
 ON_CPU = {"digits": 1080, "fashion": 1_280}
 

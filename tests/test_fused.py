@@ -443,7 +443,7 @@ def test_captured_fused_trials_learn_as_they_do_alone_on_a_gpu(tmp_path, monkeyp
         on_gpu(tmp_path / f"alone {number}", want, trial, given, fused=1)
         for epoch, metrics in want.points.items():
             found = curves[number].points[epoch]
-            assert found["train_loss"] == pytest.approx(metrics["train_loss"], rel=0.02)
+            assert found["train_loss"] == pytest.approx(metrics["train_loss"], rel=0.05)
 
 
 def on_gpu(directory: Path, curve: Curve, trial: dict, given: dict, fused: int) -> None:

@@ -63,5 +63,5 @@ def begin_state(learner: Learner, rule: Rule, steps: int) -> None:
                 if name not in state and (momentum or name != "momentum_buffer"):
                     state[name] = torch.zeros_like(parameter)
             if rule.counts:
-                count = torch.tensor(float(steps))
-                state["step"] = count.to(parameter.device) if on_device else count
+                device = parameter.device if on_device else None
+                state["step"] = torch.full((), float(steps), device=device)

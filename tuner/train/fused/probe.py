@@ -103,7 +103,9 @@ def _alone(learner: Learner, split: Split) -> float:
     settings = dataclasses.replace(learner.settings, epochs=max(3, whole // steps))
     twin = copy.deepcopy(learner, {id(learner.data): learner.data, id(learner.feed): learner.feed})
     twin.settings, twin.epoch, twin.generators = settings, 0, None
-    return _timed(twin, lambda epoch: twin.train_epoch(split, epoch, _generator(twin)))
+    seconds = _timed(twin, lambda epoch: twin.train_epoch(split, epoch, _generator(twin)))
+    twin.close()
+    return seconds
 
 
 def _together(learners: Sequence[Learner], form: Form, split: Split) -> float:

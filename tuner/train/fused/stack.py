@@ -58,7 +58,7 @@ class Product(Convolution):
         patches = patches.view(len(maps), models, -1, height * width)
         found = self.weight.flatten(2).matmul(patches)
         if self.bias is not None:
-            found = found + self.bias[:, :, None]
+            found = found + self.bias[:, :, None].to(found.dtype)
         return found.view(len(maps), models * out_channels, height, width)
 
 
