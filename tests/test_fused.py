@@ -1,6 +1,8 @@
 import functools
+import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -322,6 +324,20 @@ def test_a_network_that_mixes_channels_is_not_fused(monkeypatch, caplog):
     with caplog.at_level("INFO", "tuner"):
         assert probe.choose(learners) is None
     assert "the stack computes something else" in caplog.text
+
+
+def test_nothing_keeps_a_crew_alive():
+    images = recipes.digits()
+    crew = Crew([learner(images) for _ in range(2)], "grouped")
+    generators = [torch.Generator().manual_seed(n) for n in range(2)]
+    crew.train_epoch(images.train, 1, generators, generators)
+    gone = weakref.ref(crew)
+    gc.disable()
+    try:
+        del crew
+        assert gone() is None, "a cycle would keep its memory on the device"
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_fused_is_named():

@@ -1,5 +1,6 @@
 """k learners of one shape trained as one: their batches, their step, their evaluation."""
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -129,8 +130,10 @@ class Crew:
         if self.make_step is None or table.layout != self.layout:
             self.layout = table.layout
 
+            crew = weakref.proxy(self)  # a cycle would keep the device's memory for a while
+
             def step(images: Tensor, labels: Tensor, row: Tensor, *dropped: Tensor) -> None:
-                self._make_step(images, labels, table.now(row), dropped)
+                crew._make_step(images, labels, table.now(row), dropped)
 
             captured = self.device.type == "cuda" and self.settings.graph != "eager"
             self.make_step = graph.Capture(step, self.device) if captured else step

@@ -116,6 +116,7 @@ def _leaving() -> Iterator[None]:
     finally:
         if _seat.group is not None:
             _seat.group.leave()
+            _seat.group = None
 
 
 def _aside(report: Callable[..., None]) -> Callable[..., None]:
