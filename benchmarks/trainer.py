@@ -15,11 +15,8 @@ import importlib.util
 import json
 import logging
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -28,13 +25,11 @@ from typing import Any
 
 import contenders
 import torch
-import torchvision
-from contenders import Job
+from besides import checkpoints, gap, ladder
+from job import NETWORKS, Job
+from rounds import Row, machine, rate, ratios, rotated, show
 
-from tuner.train import engine, hardware
-from tuner.train.settings import Every
-
-Row = dict[str, float]
+from tuner.train import hardware
 
 
 def main() -> None:
@@ -102,7 +97,7 @@ def classic_rates(job: Job) -> Iterable[float]:
     # A part of the images will do for its rate, and saves minutes of a GPU's time.
     job = job if cpu else replace(job, limit=min(job.limit or 20_000, 20_000), epochs=2)
     for workers in (0, 1) if cpu else (cores // 2, cores - 1):
-        yield rate(job, contenders.classic(job, threads=1, workers=workers))
+        yield rate(job, contenders.usual(job, threads=1, workers=workers))
 
 
 def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -160,81 +155,8 @@ def child(arguments: argparse.Namespace) -> None:
         seconds = contenders.ours(job)
     else:
         threads, workers = map(int, numbers)
-        seconds = contenders.classic(job, threads=threads, workers=workers)
+        seconds = contenders.usual(job, threads=threads, workers=workers)
     print(rate(job, seconds))
-
-
-def checkpoints(job: Job, arguments: argparse.Namespace) -> Row:
-    """What a checkpoint an epoch costs: epochs with them against epochs without, in turns."""
-    never = Every(epochs=10**9, seconds=1e9)
-    shares = []
-    for _ in range(2 * arguments.rounds):
-        with_them, without = contenders.ours(job), contenders.ours(job, checkpoint_every=never)
-        # The last epoch ends in a checkpoint in any case.
-        shares.append(statistics.median(with_them[:-1]) / statistics.median(without[:-1]) - 1)
-    found = {"share": statistics.median(shares), "lowest": min(shares), "highest": max(shares)}
-    print("  checkpoint cost: {share:.2%} ({lowest:.2%} to {highest:.2%})".format(**found))
-    return found
-
-
-def gap(job: Job, arguments: argparse.Namespace) -> Row:
-    """From the end of one `train` to the end of the first step of the next, in seconds.
-
-    ``same`` repeats one shape; ``new`` has never seen its shapes before.
-    """
-    found: dict[str, list[float]] = {"same": [], "new": []}
-    run_one(job, 32)
-    for turn in range(2 * arguments.rounds):
-        found["same"].append(run_one(job, 32))
-        found["new"].append(run_one(job, 33 + 2 * turn))
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    print("  gap between trials: {same:.3f} s; of a new shape {new:.3f} s".format(**medians))
-    return medians
-
-
-def run_one(job: Job, width: int) -> float:
-    """Trains two epochs; seconds from here to the first step made."""
-    began = time.perf_counter()
-    first: list[float] = []
-
-    def stepped(optimizer: Any, *_: Any) -> None:
-        if not first:
-            job.synchronise()
-            first.append(time.perf_counter() - began)
-
-    def make(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        optimizer = torch.optim.AdamW(*args, **kwargs, lr=1e-3, fused=True)
-        optimizer.register_step_post_hook(stepped)
-        return optimizer
-
-    shape = contenders.SHAPE | contenders.NETWORKS[job.network] | {"width": width}
-    network = contenders.functools.partial(contenders.model.cnn, **shape)
-    short = replace(job, epochs=1)
-    changes = {"model": network, "optimizer": make}
-    with tempfile.TemporaryDirectory(dir=".") as directory:
-        engine.train(
-            **contenders.parts(short, 1) | changes, report=lambda *_, **__: None,
-            run_dir=Path(directory),
-        )  # fmt: skip
-    return first[0]
-
-
-def ladder(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """On a GPU: each rung's time a step, what it costs to climb, and where that is repaid."""
-    if job.device == "cpu":
-        return {}
-    found: dict[str, Any] = {}
-    steps = job.images // job.batch
-    for rung in ("eager", "graph", "compile", "compile again"):
-        began = time.perf_counter()
-        seconds = contenders.ours(job, graph=rung.split()[0])
-        setup = time.perf_counter() - began - sum(seconds) - statistics.median(seconds)
-        found[rung] = {"step_ms": statistics.median(seconds) / steps * 1e3, "setup_s": setup}
-        saved = (found["eager"]["step_ms"] - found[rung]["step_ms"]) / 1e3
-        extra = setup - found["eager"]["setup_s"]
-        found[rung]["repaid_after_steps"] = extra / saved if saved > 0 else None
-        print(f"  {rung}: {found[rung]}", flush=True)
-    return found
 
 
 PARTS = {
@@ -246,45 +168,8 @@ PARTS = {
 }
 
 
-def rate(job: Job, seconds: list[float]) -> float:
-    return job.images / statistics.median(seconds)
-
-
-def ratios(rounds: list[Row]) -> Row:
-    """Ours over each other, the median over rounds."""
-    others = [name for name in rounds[0] if not name.startswith("ours")]
-    return {name: statistics.median(r["ours"] / r[name] for r in rounds) for name in others}
-
-
-def show(rounds: list[Row], job: Job) -> None:
-    found = ratios(rounds)
-    for name in sorted(rounds[0]):
-        values = [row[name] for row in rounds]
-        ratio = f"ours is {found[name]:5.2f} of it" if name in found else ""
-        print(f"  {name:26} {statistics.median(values):10,.0f} images/s"
-              f"  ({min(values):,.0f} to {max(values):,.0f})  {ratio}")  # fmt: skip
-
-
-def rotated(names: list[str], turn: int) -> list[str]:
-    return names[turn % len(names) :] + names[: turn % len(names)]
-
-
 def has_lightning() -> bool:
     return any(importlib.util.find_spec(name) for name in ("lightning", "pytorch_lightning"))
-
-
-def machine(device: str) -> dict[str, str]:
-    found = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": str(torch.multiprocessing.cpu_count()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-    }
-    if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
 
 
 def make_job(arguments: argparse.Namespace, name: str) -> Job:
@@ -306,7 +191,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=["fashion", "digits"])
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--root", default="/usr/share/datasets/fashion-mnist")
-    parser.add_argument("--network", default="small", choices=contenders.NETWORKS)
+    parser.add_argument("--network", default="small", choices=NETWORKS)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--epochs", type=int, help="timed epochs a round")

@@ -1,0 +1,144 @@
+"""What lies beside the steps: the gap between two trials, checkpoints, the ladder of a GPU."""
+
+import argparse
+import functools
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import contenders
+import torch
+from job import NETWORKS, SHAPE, Job, parts
+from rounds import Row
+
+from tuner.train import checkpoint, engine, model
+from tuner.train.progress import Progress
+from tuner.train.settings import Every
+
+
+class Clock:
+    """Seconds spent in functions, the wall's for the training's own and the CPU's for a writer's.
+
+    The difference between runs with and without checkpoints drowns in the noise of a shared
+    machine.
+    """
+
+    def __init__(self) -> None:
+        self.spent = {"held": 0.0, "writer": 0.0}
+        self.patches = [
+            (Progress, "save", "held", time.perf_counter),
+            (checkpoint.Writer, "wait", "held", time.perf_counter),
+            (checkpoint, "_write", "writer", time.thread_time),
+        ]
+
+    def __enter__(self) -> "Clock":
+        self.originals = [getattr(owner, name) for owner, name, _, _ in self.patches]
+        for owner, name, kind, clock in self.patches:
+            setattr(owner, name, self._timed(getattr(owner, name), kind, clock))
+        self.inside = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for (owner, name, _, _), original in zip(self.patches, self.originals, strict=True):
+            setattr(owner, name, original)
+
+    def _timed(self, function: Any, kind: str, clock: Any) -> Any:
+        def timed(*args: Any) -> Any:
+            if kind == "held" and self.inside:  # `save` waits, which is counted once
+                return function(*args)
+            began, self.inside = clock(), self.inside or kind == "held"
+            try:
+                return function(*args)
+            finally:
+                self.spent[kind] += clock() - began
+                self.inside = self.inside and kind != "held"
+
+        return timed
+
+
+def checkpoints(job: Job, arguments: argparse.Namespace) -> Row:
+    """What a checkpoint an epoch costs, as shares of the time that the epochs take.
+
+    ``held``: the training stands still for it.  ``writer``: CPU time of the thread that writes.
+    ``slower``: epochs with them against epochs without, in turns.
+    """
+    never = Every(epochs=10**9, seconds=1e9)
+    rows: list[Row] = []
+    for _ in range(arguments.rounds):
+        with Clock() as clock:
+            with_them = contenders.ours(job)
+        # One epoch more than is timed; the last one ends in a checkpoint in any case.
+        total = statistics.median(with_them) * (job.epochs + 1)
+        without = contenders.ours(job, checkpoint_every=never)
+        slower = statistics.median(with_them[:-1]) / statistics.median(without[:-1]) - 1
+        rows.append({k: v / total for k, v in clock.spent.items()} | {"slower": slower})
+    found = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    print(
+        "  checkpoint cost: held {held:.2%}, writer {writer:.2%}, slower {slower:.2%}".format(
+            **found
+        )
+    )
+    return found
+
+
+def gap(job: Job, arguments: argparse.Namespace) -> Row:
+    """From the end of one `train` to the end of the first step of the next, in seconds.
+
+    ``same`` repeats one shape; ``new`` has never seen its shapes before.
+    """
+    found: dict[str, list[float]] = {"same": [], "new": []}
+    run_one(job, 32)
+    for turn in range(2 * arguments.rounds):
+        found["same"].append(run_one(job, 32))
+        found["new"].append(run_one(job, 33 + 2 * turn))
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    print("  gap between trials: {same:.3f} s; of a new shape {new:.3f} s".format(**medians))
+    return medians
+
+
+def run_one(job: Job, width: int) -> float:
+    """Trains two epochs; seconds from here to the first step made."""
+    began = time.perf_counter()
+    first: list[float] = []
+
+    def stepped(optimizer: Any, *_: Any) -> None:
+        if not first:
+            job.synchronise()
+            first.append(time.perf_counter() - began)
+
+    def make(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.AdamW(*args, **kwargs, lr=1e-3, fused=True)
+        optimizer.register_step_post_hook(stepped)
+        return optimizer
+
+    shape = SHAPE | NETWORKS[job.network] | {"width": width}
+    network = functools.partial(model.cnn, **shape)
+    short = replace(job, epochs=1)
+    changes = {"model": network, "optimizer": make}
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        engine.train(
+            **parts(short, 1) | changes, report=lambda *_, **__: None,
+            run_dir=Path(directory),
+        )  # fmt: skip
+    return first[0]
+
+
+def ladder(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """On a GPU: each rung's time a step, what it costs to climb, and where that is repaid."""
+    if job.device == "cpu":
+        return {}
+    found: dict[str, Any] = {}
+    steps = job.images // job.batch
+    for rung in ("eager", "graph", "compile", "compile again"):
+        began = time.perf_counter()
+        seconds = contenders.ours(job, graph=rung.split()[0])
+        setup = time.perf_counter() - began - sum(seconds) - statistics.median(seconds)
+        found[rung] = {"step_ms": statistics.median(seconds) / steps * 1e3, "setup_s": setup}
+        saved = (found["eager"]["step_ms"] - found[rung]["step_ms"]) / 1e3
+        extra = setup - found["eager"]["setup_s"]
+        found[rung]["repaid_after_steps"] = extra / saved if saved > 0 else None
+        print(f"  {rung}: {found[rung]}", flush=True)
+    return found

@@ -1,0 +1,121 @@
+"""What the trainer's benchmark trains: data, network and settings, the same for all."""
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tuner.train import data, hardware, loss, model, optim
+from tuner.train.augment import Augment
+from tuner.train.settings import Every, Settings
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    # The 2-layer CNN with a dense layer that papers on Fashion-MNIST use; 0.4 M parameters.
+    "small": {"depth": 2, "convs": 1, "width": 32, "head": "flatten", "hidden": 128},
+    # experiment=fashion_mnist, 0.3 M parameters and three times the arithmetic.
+    "deep": {"depth": 3, "convs": 2, "width": 32, "head": "average", "hidden": 0},
+}
+SHAPE: dict[str, Any] = {
+    "growth": 2.0,
+    "widths": None,
+    "kernel_size": 3,
+    "stride": 1,
+    "padding": "same",
+    "pooling": "max",
+    "batch_norm": True,
+    "activation": "relu",
+    "dropout": 0.1,
+    "initialisation": "kaiming",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained; the same for all."""
+
+    dataset: Literal["fashion", "digits"]
+    root: str
+    network: str
+    device: str
+    batch: int
+    epochs: int
+    limit: int | None
+    precision: Literal["fp32", "bf16"]
+    eval_batch: int = 1024
+
+    @property
+    def place(self) -> torch.device:
+        return torch.device(self.device)
+
+    @property
+    def augment(self) -> Augment:
+        return Augment(shift=2, flip=True) if self.dataset == "fashion" else Augment(shift=1)
+
+    @property
+    def source(self) -> Callable[[torch.device], data.Data]:
+        common = {"split_seed": 0, "limit": self.limit, "augment": self.augment}
+        if self.dataset == "digits":
+            return functools.partial(data.digits, validation=0.25, test=0.2, **common)
+        return functools.partial(
+            data.vision, name="FashionMNIST", root=self.root, validation=0.1, **common
+        )
+
+    @property
+    def images(self) -> int:
+        """Training images an epoch, whole batches only."""
+        return len(self.source(self.place).train) // self.batch * self.batch
+
+    @property
+    def model(self) -> Callable[..., nn.Sequential]:
+        return functools.partial(model.cnn, **SHAPE | NETWORKS[self.network])
+
+    def build(self) -> tuple[data.Data, nn.Sequential, torch.optim.Optimizer]:
+        found = self.source(self.place)
+        network = self.model(found.in_shape, 10).to(self.place)
+        network = network.to(memory_format=torch.channels_last)
+        return found, network, torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return hardware.autocast(self.place, self.precision)
+
+    def synchronise(self) -> None:
+        if self.place.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def parts(job: Job, threads: int, **changes: Any) -> dict[str, Any]:
+    """The configuration of ``ours``; ``changes`` are the trainer's settings."""
+    settings = {
+        "epochs": job.epochs + 1,
+        "batch_size": job.batch,
+        "eval_batch_size": job.eval_batch,
+        "threads": threads,
+        "precision": job.precision,
+        "deterministic": False,
+        "protocol": "search",
+        "graph": "auto",
+        "checkpoint_every": Every(epochs=1, seconds=60.0),
+        "fused": 1,
+        "fused_wait": 0.0,
+        "devices": 1,
+        "accumulate": 1,
+        "clip": 0.0,
+        "ema": 0.0,
+        "tta": False,
+    }
+    penalties = {"label_smoothing": 0.0, "class_weights": None, "l1": 0.0, "l2": 0.0}
+    return {
+        "data": job.source,
+        "model": job.model,
+        "optimizer": functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01, fused=True),
+        "schedule": functools.partial(optim.cosine, final=0.0),
+        "loss": functools.partial(loss.CrossEntropy, **penalties),
+        "trainer": Settings(**settings | changes),
+        "metric": "accuracy",
+        "seed": 0,
+        "device": job.device,
+    }
