@@ -1,22 +1,19 @@
 """Any of torchvision's classifiers, with weights learned elsewhere and a head of its own."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import Encoder
 from torchvision.transforms.v2 import functional as pixels
 
-from tuner.errors import ConfigError, Infeasible, TunerError
+from tuner.errors import ConfigError, Infeasible
+from tuner.train import pretrained
 from tuner.train.staged import Stage, Staged
 
-FILES = (".pth", ".pt", ".safetensors")
-AUXILIARY = ("googlenet", "inception_v3")
 CONTAINERS = (nn.Sequential, nn.ModuleList, Encoder)
 """Modules that only call their children one after the other: stages lie in them."""
 
@@ -99,7 +96,7 @@ def classifier(
     channels, *image = in_shape
     if channels not in (1, 3):
         raise ConfigError(f"model=torchvision takes 1 or 3 channels, these images have {channels}")
-    loaded, preset = _load(name, weights)
+    loaded, preset = pretrained.load(name, weights)
     head = _swap_head(loaded, num_classes, dropout)
     network = Classifier(loaded, preset, size)
     _check_fits(network, name, image)
@@ -121,89 +118,9 @@ def _check_name(name: str) -> None:
         )
 
 
-def _load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
-    """The network and the preset of its preprocessing, None where it starts from noise."""
-    known = models.get_model_weights(name)
-    if weights is None:
-        return _untrained(name), None
-    if weights.endswith(FILES):
-        network = _untrained(name)
-        _load_file(network, Path(weights).expanduser())
-        if name in AUXILIARY:  # their weights were ported with it
-            network.__dict__["transform_input"] = True
-        return network, known.DEFAULT.transforms()
-    if weights not in known.__members__:
-        raise ConfigError(
-            f"model.weights={weights} is not known for {name} (hint: null,"
-            f" {', '.join(known.__members__)}, or a file that ends in {', '.join(FILES)})"
-        )
-    try:
-        network = models.get_model(name, weights=known[weights])
-    except OSError as error:
-        raise TunerError(
-            f"the weights {name} {weights} are not in {torch.hub.get_dir()}/checkpoints and could"
-            f" not be fetched from {known[weights].url}: {error} (hint: model.weights=FILE)"
-        ) from error
-    return _one_headed(network), known[weights].transforms()
-
-
-def _untrained(name: str) -> nn.Module:
-    options = {"init_weights": True} if name in AUXILIARY else {}  # else they warn
-    return _one_headed(models.get_model(name, weights=None, **options))
-
-
-def _one_headed(network: nn.Module) -> nn.Module:
-    """Takes away the further heads that GoogLeNet and Inception train with."""
-    for name in ("aux1", "aux2", "AuxLogits"):
-        if hasattr(network, name):
-            setattr(network, name, None)
-            network.__dict__["aux_logits"] = False
-    return network
-
-
-def _load_file(network: nn.Module, path: Path) -> None:
-    """Loads all but the head, of which the file may have another one.
-
-    Raises: ConfigError where the file is missing or of another network.
-    """
-    if not path.is_file():
-        raise ConfigError(f"model.weights={path}: there is no such file")
-    tensors = _read(path)
-    head = f"{_head(network)}."
-    own = network.state_dict()
-    wanted = {key for key in own if not key.startswith(head)}
-    missing = sorted(k for k in wanted if k not in tensors or tensors[k].shape != own[k].shape)
-    if missing:
-        raise ConfigError(
-            f"model.weights={path} does not fit: {len(missing)} of {len(wanted)} tensors are"
-            f" missing or of another shape, such as {missing[0]} (hint: a state_dict of the network"
-            " that model.name names)"
-        )
-    network.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    """A state_dict; the names of one that this trainer exported lose their prefix."""
-    if path.suffix == ".safetensors":
-        tensors: Mapping[str, Tensor] = load_file(path)
-    else:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    return {key.removeprefix("network."): tensor for key, tensor in tensors.items()}
-
-
-def _head(network: nn.Module) -> str:
-    """The name of the last layer that gives 1,000 logits, ImageNet's."""
-    found = [
-        name
-        for name, layer in network.named_modules()
-        if getattr(layer, "out_features", getattr(layer, "out_channels", None)) == 1000
-    ]
-    return str(found[-1])
-
-
 def _swap_head(network: nn.Module, num_classes: int, dropout: float | None) -> nn.Module:
     """Puts in a new last layer, with ``dropout`` before it in place of all the network's own."""
-    name = _head(network)
+    name = pretrained.head_of(network)
     old = network.get_submodule(name)
     if isinstance(old, nn.Conv2d):  # SqueezeNet's
         new: nn.Module = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)  # type: ignore[arg-type]
