@@ -1,9 +1,11 @@
 """Run the main job as the README tells it, and check what it prints and leaves."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ LIMIT = 120
 
 def main() -> None:
     tuner = Path(sys.executable).with_name("tuner")
+    os.chdir(tempfile.mkdtemp(prefix="tuner-check-"))
     started = time.monotonic()
     out = "".join(
         subprocess.run([tuner, command], check=True, text=True, stdout=subprocess.PIPE).stdout

@@ -105,8 +105,8 @@ def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened = []
     connect = storage.connect
 
-    def recorded(url: str) -> RDBStorage:
-        opened.append(connect(url))
+    def recorded(url: str, **options: bool) -> RDBStorage:
+        opened.append(connect(url, **options))
         return opened[-1]
 
     monkeypatch.setattr(storage, "connect", recorded)

@@ -65,6 +65,14 @@ def test_mistakes_come_before_any_work(project: Project, command):
     project.run(command, *args, code=2)
     for what in ("objective.y", "interval is empty", "study.n_trials"):
         assert what in project.stderr
+    for wrong, what in (
+        (["launch.workers=0"], "launch.workers: must be at least 1, got 0"),
+        (["study.name=../escape"], "cannot name a directory"),
+        (["seed=abc"], "seed: expected int, got 'abc'"),
+        (["storage=postgresql"], "TUNER_STORAGE_URL is not set"),
+    ):
+        project.run(command, *wrong, code=2)
+        assert what in project.stderr
     assert not (project.directory / "runs").exists()
     assert "Traceback" not in project.stderr
 
@@ -75,8 +83,14 @@ def test_a_sweep_means_nothing_to_train(project: Project):
 
 
 def test_reading_a_study_that_is_not_there(project: Project):
+    project.run("best", code=1)
+    assert "there is no database runs/tuner.db" in project.stderr
+    assert not (project.directory / "runs").exists()
+    project.run("tune", "study.n_trials=2", "study.name=other")
     project.run("best", code=2)
-    assert "has no study 'toy'" in project.stderr
+    assert "has no study 'toy'; hint: it has other" in project.stderr
+    out = project.run("status", "--json", "study.name=other")
+    assert json.loads(out)["n_trials"] == 2, "the study's own budget, not this command's"
 
 
 def test_a_cure_is_named_when_nothing_is_reported(project: Project):
@@ -100,3 +114,35 @@ def test_usage_errors_exit_with_2(project: Project):
         [sys.executable, "-m", "tuner", "tunes"], capture_output=True, check=False
     )
     assert done.returncode == 2
+
+
+def test_a_finished_study_starts_no_worker(project: Project):
+    project.run("tune", "study.n_trials=2")
+    logs = list(project.directory.glob("runs/toy/logs/*.log"))
+    before = [path.stat().st_size for path in logs]
+    out = project.run("tune", "study.n_trials=2")
+    assert "best:" in out
+    assert "is finished" in project.stderr
+    assert [path.stat().st_size for path in logs] == before
+
+
+def test_a_new_study_never_resumes_an_old_ones_files(project: Project):
+    project.run("tune", "study.n_trials=2")
+    for path in project.directory.glob("runs/tuner.db*"):
+        path.unlink()
+    project.run("tune", "study.n_trials=2", "seed=7")
+    assert len(project.journal()) == 16, "two studies of two configurations of four epochs"
+
+
+def test_two_trainings_at_once_share_no_directory(project: Project):
+    done = [project.start("train", f"objective.x=0.{k}") for k in (1, 2, 3)]
+    runs = [json.loads(process.communicate(timeout=60)[0]) for process in done]
+    assert len({run["run_dir"] for run in runs}) == len({run["accuracy"] for run in runs}) == 3
+
+
+def test_an_experiment_to_take_away(project: Project, tmp_path):
+    project.run("tune", "study.n_trials=2")
+    project.run("export", f"--output={tmp_path}/away")
+    best = json.loads(project.run("best", "--json"))
+    out = project.run("train", f"--config-dir={tmp_path}/away", "experiment=best")
+    assert json.loads(out)["accuracy"] == best["value"]

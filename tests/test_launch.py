@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from tests.conftest import Project
 from tests.test_worker import wait_for
+from tuner.errors import ConfigError
 from tuner.launch import local
 from tuner.launch.local import Local
 from tuner.launch.packing import Packer, mps
@@ -107,7 +108,7 @@ def test_threads_are_pinned_before_torch_is_imported(monkeypatch):
 
 
 def test_a_launcher_without_workers_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"launch\.workers must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"launch\.workers: must be at least 1, got 0"):
         slots(monkeypatch, "", workers=0)
 
 

@@ -298,3 +298,51 @@ def _raise(error: Exception):
         raise error
 
     return call
+
+
+FLAT = ["space=none", "model.dropout=interval(0,0.5)", "model.activation=choice(relu,elu,gelu)"]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "qmc", "nsga2"])
+@pytest.mark.parametrize("space", [FLAT, ["space=digits"]], ids=["flat", "conditional"])
+def test_no_sampler_repeats_itself(tmp_path, sampler, space):
+    """A sampler is made anew for each trial: none may start from the same state each time."""
+    asked = plan.load(
+        Source(), [f"storage.url='sqlite:///{tmp_path}/s.db'", f"sampler={sampler}", *space]
+    ).require()
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    drawn = []
+    for value in range(14):
+        trial = draw(opened, asked, claim(opened, "w"))
+        drawn.append(trial.params)
+        trial.study.tell(trial, value / 14)
+    numbers = [str({k: v for k, v in params.items() if isinstance(v, float)}) for params in drawn]
+    assert len(set(numbers)) == 14
+    names = {name for params in drawn for name in params}
+    for name in names:
+        seen = [params[name] for params in drawn if name in params]
+        if len(seen) >= 8:
+            assert len(set(map(repr, seen))) > 1, f"{name} never varies"
+
+
+def test_a_study_whose_creator_died_half_way_is_completed(planned):
+    asked = planned()
+    rdb = storage.connect(asked.storage.url)
+    rdb.create_new_study([optuna.study.StudyDirection.MAXIMIZE], asked.study.name)
+    assert provenance.open_study(asked).attrs["metric"] == "accuracy"
+
+
+def test_a_study_of_somebody_elses_is_left_alone(planned):
+    asked = planned()
+    stranger = optuna.create_study(
+        study_name=asked.study.name, storage=storage.connect(asked.storage.url)
+    )
+    stranger.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(StudyError, match="was not made by tuner"):
+        provenance.open_study(asked)
+
+
+def test_a_grid_too_large_to_list_is_refused_at_once():
+    asked = plan.load(Source(), ["space=none", "sampler=grid", "model.width=range(1,100000000)"])
+    assert "sampler=grid: model.width has 99999999 values" in search.mistakes(asked)[0]

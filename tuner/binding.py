@@ -18,7 +18,10 @@ from tuner.errors import ConfigError
 from tuner.schema import SECTIONS, conforms, mistake, nearest
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-INJECTED = {"objective": {"report", "run_dir", "device"}, "sampler": {"search_space", "seed"}}
+INJECTED = {
+    "objective": {"report", "run_dir", "device"},
+    "sampler": {"search_space", "seed", "independent_sampler"},
+}
 """Keyword arguments given at run time, to those whose signature names them."""
 
 

@@ -31,6 +31,20 @@ OmegaConf.register_new_resolver(
 )
 
 
+def epochs(cfg: DictConfig) -> int | None:
+    """The length of a full training, if the objective says one."""
+    for path in ("objective.epochs", "objective.trainer.epochs"):
+        found = OmegaConf.select(cfg, path)
+        if isinstance(found, int):
+            return found
+    return None
+
+
+OmegaConf.register_new_resolver(
+    "epochs", lambda fallback, *, _root_: epochs(_root_) or fallback, replace=True
+)
+
+
 def conf_dir() -> Path:
     """The directory of built-in configurations: inside the wheel, or beside the package."""
     inside = Path(__file__).parent / "conf"
@@ -115,16 +129,17 @@ class Source:
             key = override.key_or_group
             if has_key(base, key) or override.is_add() or override.is_force_add():
                 return f"{text}: {error}"
-            hint = self._owners(key) or nearest(key, [*keys(base), *self._groups()])
+            owners = self.owners(key)
+            hint = f"it belongs to {owners}" if owners else nearest_key(base, key, self._groups())
             return f"{text}: unknown key {key!r}; hint: {hint}"
         return ""
 
-    def _owners(self, key: str) -> str:
-        """A hint that names the options of a group which do have the key."""
+    def owners(self, key: str) -> str:
+        """The options of a group which do have the key, as ``a=b or a=c``."""
         group = key.split(".")[0]
         choices = [f"{group}={option}" for option in self.options(group)]
         owners = [choice for choice in choices if has_key(self.compose([choice]), key)]
-        return f"it belongs to {' or '.join(owners)}" if owners else ""
+        return " or ".join(owners)
 
     def _groups(self) -> list[str]:
         return sorted({d.name for root in self._roots() for d in root.iterdir() if d.is_dir()})
@@ -215,6 +230,25 @@ def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
     """A section as an ordinary dict, empty if it is absent or null."""
     node = cfg.get(name)
     return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
+
+
+def nearest_key(cfg: DictConfig, key: str, groups: Sequence[str] = ()) -> str:
+    """A hint: the nearest key of the same section, else of all."""
+    section = f"{key.split('.')[0]}."
+    known = keys(cfg)
+    return nearest(key, [k for k in known if k.startswith(section)] or [*known, *groups])
+
+
+def unbuildable(cfg: DictConfig) -> list[str]:
+    """What the parts of the objective refuse as they are built; nothing is run."""
+    try:
+        hydra.utils.instantiate(cfg.objective, _partial_=True, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ConfigError):
+            return cause.mistakes
+        return [f"objective: {type(cause).__name__}: {str(cause).splitlines()[0]}"]
+    return []
 
 
 def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:

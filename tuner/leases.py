@@ -80,13 +80,17 @@ class Leases:
         """Lease a trial, or with None give it back; False if the worker was counted as lost."""
         return self._update(worker, trial_id=trial_id, trial_number=number, beat=self.now)
 
-    def expire(self, worker: str) -> None:
-        """Count a worker, and all places of its process, as lost: its supervisor saw it die."""
+    def expire(self, worker: str) -> bool:
+        """Count a worker, and all places of its process, as lost: its supervisor saw it die.
+
+        False if it had struck itself out before.
+        """
         mine = sa.or_(
             workers.c.id == worker, workers.c.id.startswith(f"{worker}.", autoescape=True)
         )
         with self.engine.begin() as connection:
-            connection.execute(sa.update(workers).where(mine).values(beat=0.0))
+            done = connection.execute(sa.update(workers).where(mine).values(beat=0.0))
+        return bool(done.rowcount)
 
     def leave(self, worker: str) -> None:
         """Strike a worker out."""

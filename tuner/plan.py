@@ -1,5 +1,6 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,6 +99,8 @@ def load(
         cfg = source.compose(plain)
     mistakes.extend(binding.check(cfg, roots=binding.ROOTS if judge else ()))
     mistakes.extend(_out_of_range(cfg))
+    if judge and not mistakes:
+        mistakes.extend(config.unbuildable(cfg))
     if not search:
         mistakes.extend(
             f"{text}: a sweep has no meaning here; hint: give one value, or use tuner tune"
@@ -136,6 +139,16 @@ def _out_of_range(cfg: DictConfig) -> list[str]:
         ("final.seeds", lambda v: v >= 1, "at least 1"),
     ]
     found = []
+    if not isinstance(cfg.get("seed"), int) or isinstance(cfg.get("seed"), bool):
+        found.append(f"seed: expected int, got {cfg.get('seed')!r}")
+    name = OmegaConf.select(cfg, "study.name")
+    if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
+        found.append(f"study.name: {name!r} cannot name a directory; hint: no slashes")
+    if OmegaConf.select(cfg, "storage.url") == "":
+        found.append(
+            "storage.url: TUNER_STORAGE_URL is not set; hint: export TUNER_STORAGE_URL="
+            "postgresql+psycopg://user:password@host/database"
+        )
     for path, holds, wanted in rules:
         value = OmegaConf.select(cfg, path)
         if isinstance(value, int | float) and not holds(value):
@@ -191,7 +204,7 @@ def _context_mistakes(
         if source.options(p.key):
             continue
         if not config.has_key(cfg, p.key):
-            found.append(_unknown(p, cfg, plain))
+            found.append(_unknown(source, p, cfg, plain))
         elif p.key in fields:
             annotation = fields[p.key].annotation
             found.extend(
@@ -202,13 +215,14 @@ def _context_mistakes(
     return found
 
 
-def _unknown(p: Parameter, cfg: DictConfig, plain: Sequence[str]) -> str:
+def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]) -> str:
     section = p.key.split(".")[0]
     pinned = [text for text in plain if text.startswith(f"{section}=")]
-    if pinned and not p.condition:
-        hint = f"{p.key} belongs to another option than {pinned[0]}"
+    owners = source.owners(p.key)
+    if pinned and owners and not p.condition:
+        hint = f"{p.key} belongs to {owners}, not to {pinned[0]}"
     else:
-        hint = nearest(p.key, config.keys(cfg))
+        hint = config.nearest_key(cfg, p.key)
     where = f" (when {', '.join('='.join(c) for c in p.condition)})" if p.condition else ""
     return f"space: unknown key {p.key!r}{where}; hint: {hint}"
 

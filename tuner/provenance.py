@@ -4,12 +4,13 @@ import difflib
 import importlib.metadata
 import platform
 import subprocess
+import uuid
 from typing import Any
 
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
-from tuner import space, storage
+from tuner import search, space, storage
 from tuner.errors import StudyError
 from tuner.log import log
 from tuner.plan import Plan
@@ -26,33 +27,44 @@ def open_study(plan: Plan) -> Study:
     rdb = storage.connect(plan.storage.url)
     name = plan.study.name
     with storage.lock(rdb.engine, name):
-        if name not in (s.study_name for s in rdb.get_all_studies()):
-            _create(rdb, plan)
+        _create(rdb, plan)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
         study.leases.create()
         _match(study, plan)
-        if study.attrs.get("n_trials") != plan.study.n_trials:
-            rdb.set_study_user_attr(study.id, "n_trials", plan.study.n_trials)
+        if study.attrs.get("n_trials") != search.budget(plan):
+            rdb.set_study_user_attr(study.id, "n_trials", search.budget(plan))
     return study
 
 
 def _create(rdb: RDBStorage, plan: Plan) -> None:
+    """Make the study if it is missing, or complete one whose creator died half-way."""
+    attrs = _description(plan)
     direction = StudyDirection[plan.study.direction.upper()]
-    study_id = rdb.create_new_study([direction], plan.study.name)
-    attrs: dict[str, Any] = {
+    known = {s.study_name: s._study_id for s in rdb.get_all_studies()}
+    study_id = known.get(plan.study.name)
+    if study_id is None:
+        study_id = rdb.create_new_study([direction], plan.study.name)
+    elif "space" in rdb.get_study_user_attrs(study_id) or rdb.get_n_trials(study_id):
+        return
+    rdb.set_study_system_attr(study_id, "study:metric_names", [plan.study.metric])
+    for key, value in attrs.items():
+        rdb.set_study_user_attr(study_id, key, value)
+
+
+def _description(plan: Plan) -> dict[str, Any]:
+    """What is stored with a study; ``space`` comes last and so marks a complete one."""
+    return {
+        "uid": uuid.uuid4().hex,
         "metric": plan.study.metric,
         "seed": plan.seed,
-        "space": plan.space.rows(),
         "config": plan.base_text(),
         "overrides": list(plan.pins),
         "study_dir": plan.study.dir,
-        "n_trials": plan.study.n_trials,
+        "n_trials": search.budget(plan),
         "git_commit": _git_commit(),
         "versions": _versions(),
+        "space": plan.space.rows(),
     }
-    for key, value in attrs.items():
-        rdb.set_study_user_attr(study_id, key, value)
-    rdb.set_study_system_attr(study_id, "study:metric_names", [plan.study.metric])
 
 
 def _match(study: Study, plan: Plan) -> None:

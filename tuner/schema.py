@@ -30,6 +30,8 @@ class StorageSettings:
     """Where the study lives."""
 
     url: str
+    artifacts: str
+    """Directory of the pictures that the dashboard shows, for all studies of the database."""
     patience: float
     """Seconds that a worker waits for a database that has gone away."""
 

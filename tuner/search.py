@@ -1,7 +1,7 @@
 """Sampler and pruner from their sections of the configuration."""
 
 import hashlib
-import itertools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import optuna
 from omegaconf import DictConfig
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, GridSampler
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import config
@@ -18,6 +18,9 @@ from tuner.binding import signature
 from tuner.errors import ConfigError
 from tuner.plan import Plan
 from tuner.space import Categorical, Int, Scalar, Space
+
+LARGEST_GRID = 100_000
+"""Combinations that Optuna's grid, which lists and shuffles them all, handles in a second."""
 
 
 class Grid(GridSampler):
@@ -52,8 +55,12 @@ def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
     given: dict[str, Any] = {}
     if node.get("seed") is None:
         given["seed"] = seed
-    if "search_space" in signature(str(node._target_))[0]:
+    parameters = signature(str(node._target_))[0]
+    if "search_space" in parameters:
         given["search_space"] = grid(space)
+    if "independent_sampler" in parameters:
+        # Draws what the sampler itself does not: with one seed it would draw the same every time.
+        given["independent_sampler"] = RandomSampler(seed)
     built = _knowingly(node, **given)
     if not isinstance(built, BaseSampler):
         raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
@@ -86,9 +93,16 @@ def grid(space: Space) -> dict[str, list[Scalar]]:
             found[p.name] = list(p.distribution.choices)
         elif isinstance(p.distribution, Int) and not p.distribution.log:
             d = p.distribution
-            found[p.name] = list(range(d.low, d.high + 1, d.step))
+            values = range(d.low, d.high + 1, d.step)
+            if len(values) > LARGEST_GRID:
+                mistakes.append(f"sampler=grid: {p.name} has {len(values)} values; hint: a step")
+            else:
+                found[p.name] = list(values)
         else:
             mistakes.append(f"sampler=grid: {p.name} has no end of values; hint: {p.key}=choice(…)")
+    size = math.prod(map(len, found.values()))
+    if not mistakes and size > LARGEST_GRID:
+        mistakes.append(f"sampler=grid: {size} combinations; hint: fewer choices, or sampler=qmc")
     if mistakes:
         raise ConfigError(mistakes)
     return found
@@ -98,8 +112,7 @@ def budget(plan: Plan) -> int:
     """Configurations to run: ``study.n_trials``, or the size of a smaller grid."""
     if "search_space" not in signature(str(plan.cfg.sampler._target_))[0]:
         return plan.study.n_trials
-    size = len(list(itertools.product(*grid(plan.space).values())))
-    return min(plan.study.n_trials, size)
+    return min(plan.study.n_trials, math.prod(map(len, grid(plan.space).values())))
 
 
 def mistakes(plan: Plan) -> list[str]:

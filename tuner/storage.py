@@ -7,6 +7,7 @@ cure is to take the write lock when a transaction begins, not when it first writ
 
 import fcntl
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,9 +39,19 @@ def masked(url: str) -> str:
         return "a malformed URL"
 
 
-def connect(url: str) -> RDBStorage:
-    """Open the database, creating what is missing; ``StorageError`` says what is wrong."""
+def connect(url: str, *, create: bool = True) -> RDBStorage:
+    """Open the database, creating what is missing; ``StorageError`` says what is wrong.
+
+    With ``create=False``, for those that only read, a SQLite file must exist.
+    """
     parsed = _parse(url)
+    if not create and parsed.get_backend_name() == "sqlite":
+        path = Path(str(parsed.database))
+        if not path.is_file():
+            raise StorageError(
+                f"storage.url: there is no database {path}; hint: tuner tune makes it, or run "
+                "the command where it lies"
+            )
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
@@ -59,6 +70,18 @@ def connect(url: str) -> RDBStorage:
         ) from error
     except RuntimeError as error:  # Optuna's word for another schema version
         raise StorageError(f"storage.url: {masked(url)}: {error}") from error
+
+
+def probe(url: str) -> None:
+    """Raise ``StorageError`` if ``connect`` would fail; a SQLite file is not created."""
+    parsed = _parse(url)
+    path = Path(str(parsed.database)).absolute()
+    if parsed.get_backend_name() != "sqlite" or path.exists():
+        connect(url).engine.dispose()
+        return
+    there = next(p for p in path.parents if p.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise StorageError(f"storage.url: {there} is no directory that can be written to")
 
 
 def _parse(url: str) -> URL:

@@ -239,7 +239,7 @@ def names(rdb: RDBStorage) -> list[str]:
 
 def load(url: str, name: str, *, grace: float, patience: float) -> Study:
     """An existing study; ``StudyError`` lists those that exist."""
-    rdb = storage.connect(url)
+    rdb = storage.connect(url, create=False)
     try:
         study = Study(rdb, name, grace=grace, patience=patience)
     except KeyError as error:

@@ -1,10 +1,12 @@
 """One trial: parameters → overrides → configuration → objective → fate."""
 
 import gc
+import hashlib
 import math
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -76,6 +78,10 @@ class Report:
         self.epochs = 0
 
     def __call__(self, step: int, /, **metrics: float) -> None:
+        if step != int(step) or step < 0:
+            raise TunerError(
+                f"report({step}, …): a step is a whole number; hint: the epoch, from 1"
+            )
         if self.metric not in metrics:
             raise TunerError(
                 f"report({step}, …) has no {self.metric!r} (study.metric), got "
@@ -129,12 +135,12 @@ def _attempt(context: Context, trial_id: int) -> Fate:
     except Preempted as stop:
         study.requeue(trial_id, str(stop))
         return Fate.REQUEUED
-    except UpdateFinishedTrialError:
+    except (UpdateFinishedTrialError, Fenced):
         raise
     except TunerError as error:  # a person must act first: the configuration is not to blame
         study.requeue(trial_id, f"{type(error).__name__}: {error}"[:500])
         raise
-    except Exception as error:
+    except BaseException as error:  # an objective's sys.exit() is a failure like any other
         return _classify(context, trial, report, run_dir, error)
 
 
@@ -162,7 +168,14 @@ def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
 
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
     frozen = context.study.storage.get_trial(trial._trial_id)
-    run_dir = run_directory(context.plan, frozen)
+    run_dir = run_directory(context.plan, context.study.attrs["uid"], frozen, overrides)
+    before = frozen.user_attrs.get("run_dir")
+    if before is not None and Path(before).name != run_dir.name:
+        log.warning(
+            "trial %d was interrupted under another configuration; it starts anew in %s",
+            trial.number,
+            run_dir,
+        )
     attrs = {
         "overrides": overrides,
         "worker": context.worker,
@@ -176,9 +189,17 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
     return run_dir
 
 
-def run_directory(plan: Plan, trial: FrozenTrial) -> Path:
-    """Where a configuration keeps its files, the same for all of its attempts."""
-    return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}"
+def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[str]) -> Path:
+    """Where a configuration keeps its files, the same for all of its attempts.
+
+    Its name ends in a digest of the study's identity and of the whole configuration, so that
+    no checkpoint of another study or configuration is ever resumed.  Where data lie (a ``root``)
+    may differ between the machines of a study.
+    """
+    whole = [uid, *overrides, *plan.base_text().splitlines()]
+    kept = [line for line in whole if not re.search(r"\broot\s*[:=]", line)]
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
+    return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}-{digest}"
 
 
 def _judge(report: Report, value: float | None) -> tuple[TrialState, float | None, str]:
@@ -196,7 +217,7 @@ def _judge(report: Report, value: float | None) -> tuple[TrialState, float | Non
 
 
 def _classify(
-    context: Context, trial: Trial, report: Report, run_dir: Path | None, error: Exception
+    context: Context, trial: Trial, report: Report, run_dir: Path | None, error: BaseException
 ) -> Fate:
     """The fate of a trial whose objective raised."""
     if is_broken_device(error):
@@ -251,7 +272,7 @@ def _tell(context: Context, trial: Trial, state: TrialState, value: float | None
 def _attach(context: Context, trial: Trial, run_dir: Path) -> None:
     """Files for the dashboard; a trial is never lost for want of a picture."""
     try:
-        store = Path(context.plan.study.dir) / "artifacts"
+        store = Path(context.plan.storage.artifacts)
         artifacts.attach(trial.study, trial, run_dir, artifacts.open_store(store))
     except UpdateFinishedTrialError:
         raise

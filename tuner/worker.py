@@ -132,6 +132,9 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     )
     try:
         code = _loop(context, heart, signals)
+    except BaseException:
+        study.leases.expire(worker)  # what it holds goes on elsewhere, and it is no ghost
+        raise
     finally:
         heart.stop()
     if code != RESTART_ME:

@@ -5,9 +5,9 @@ import shlex
 
 from rich.console import Console
 
-from tuner import log, plan, search, study
+from tuner import config, log, plan, search, study
 from tuner.config import Source
-from tuner.errors import TunerError
+from tuner.errors import ConfigError, TunerError
 from tuner.launch import local
 from tuner.plan import Plan
 from tuner.report.summary import Row, Summary
@@ -24,14 +24,24 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     found = plan.load(source(args), args.overrides, judge=judge)
     if not judge:
         return found.require()
+    if not found.mistakes:
+        try:
+            config.instantiate(found.cfg.launch)
+        except ConfigError as error:
+            found.require([*search.mistakes(found), *error.mistakes])
     device = found.cfg.worker.get("device")
     return found.require([*search.mistakes(found), *local.missing(device)])
 
 
+def readable(args: argparse.Namespace) -> Plan:
+    """The plan of a command that only reads: the objective need not be importable here."""
+    log.to_stderr()
+    return plan.load(source(args), args.overrides, judge=False).require()
+
+
 def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
     """The plan, and the study that it names, which must exist."""
-    log.to_stderr()
-    asked = plan.load(source(args), args.overrides, judge=False).require()
+    asked = readable(args)
     grace, patience = asked.worker.grace, asked.storage.patience
     return asked, study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
 

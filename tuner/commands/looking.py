@@ -4,8 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
+from optuna.storages import get_storage
+
 from tuner import config, storage
 from tuner.commands import asking
+from tuner.log import log
 from tuner.report import check as checking
 from tuner.report import export as exporting
 from tuner.report import live, page, summary
@@ -13,8 +16,9 @@ from tuner.report import live, page, summary
 
 def status(args: argparse.Namespace) -> int:
     """Workers, counts and the best so far."""
-    plan, study = asking.stored(args)
+    _, study = asking.stored(args)
     found = summary.summarise(study.optuna)
+    budget = study.attrs.get("n_trials")
     workers = [w for w in study.workers() if w.alive]
     if args.json:
         rows = [
@@ -23,7 +27,7 @@ def status(args: argparse.Namespace) -> int:
         ]
         data = {
             "study": found.name,
-            "n_trials": plan.study.n_trials,
+            "n_trials": budget,
             "counts": found.counts,
             "epochs": found.epochs,
             "share_saved": found.share_saved,
@@ -33,7 +37,7 @@ def status(args: argparse.Namespace) -> int:
         print(json.dumps(data))
         return 0
     counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
-    print(f"{found.name}: {counts or 'nothing has run yet'}, of {plan.study.n_trials}")
+    print(f"{found.name}: {counts or 'nothing has run yet'}, of {budget}")
     for w in workers:
         doing = "idle" if w.trial_number is None else f"trial {w.trial_number}"
         print(f"  {w.id} on {w.host} ({w.device}): {doing}")
@@ -47,6 +51,8 @@ def best(args: argparse.Namespace) -> int:
     found = summary.summarise(study.optuna)
     row = asking.best_row(found)
     if args.as_overrides:
+        if any(len(text.split()) != 1 for text in row.overrides):
+            log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
         print(" ".join(row.overrides))
     elif args.json:
         print(json.dumps(summary.best_of(found)))
@@ -75,12 +81,12 @@ def export(args: argparse.Namespace) -> int:
 
 
 def dashboard(args: argparse.Namespace) -> int:
-    """Serve optuna-dashboard until interrupted."""
+    """Serve optuna-dashboard, for all studies of the database, until interrupted."""
     from tuner.report import dashboard as board  # optuna-dashboard takes a second to import
 
-    plan, study = asking.stored(args)
-    artifacts = Path(plan.study.dir) / "artifacts"
-    board.serve(study.storage, artifacts, host=args.host, port=args.port)
+    settings = asking.readable(args).storage
+    rdb = storage.connect(settings.url, create=False)
+    board.serve(get_storage(rdb), Path(settings.artifacts), host=args.host, port=args.port)
     return 0
 
 
@@ -88,6 +94,6 @@ def check(args: argparse.Namespace) -> int:
     """Show what would run, having judged all of it."""
     plan = asking.planned(args)
     launch = config.instantiate(plan.cfg.launch).describe()
-    storage.connect(plan.storage.url).remove_session()
+    storage.probe(plan.storage.url)
     print((checking.as_json if args.json else checking.as_text)(plan, launch))
     return 0

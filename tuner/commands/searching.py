@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from tuner import config, provenance, search
 from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.launch.base import Job, Launcher, Order
 from tuner.log import log
-from tuner.plan import Plan
 from tuner.report import live, page, summary
+from tuner.study import Study
 from tuner.worker import CRASHED, SUPERVISOR, work
 
 LEAVE_WITHIN = 60.0
@@ -30,6 +28,10 @@ def tune(args: argparse.Namespace) -> int:
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
     launcher: Launcher = config.instantiate(plan.cfg.launch)
+    if not study.unfinished() and study.configurations() >= search.budget(plan):
+        log.info("study %r is finished; a larger study.n_trials goes on with it", study.name)
+        _show(study, directory, args)
+        return 0
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
     log.info("study %r: workers log to %s", study.name, directory / "logs")
     job = launcher.start(Order(command, directory / "logs", study.leases.expire))
@@ -39,10 +41,9 @@ def tune(args: argparse.Namespace) -> int:
             lambda: stop.look_after(job),
             console=asking.console(stderr=True),
             n_trials=search.budget(plan),
-            epochs=_epochs(plan),
+            epochs=config.epochs(plan.cfg),
         )
-    found = summary.summarise(study.optuna)
-    _close(found, page.write_page(study.optuna, directory / "report.html"), args)
+    _show(study, directory, args)
     if stop.signal is not None:
         log.warning("interrupted; the same command goes on with the study")
         return 128 + stop.signal
@@ -99,7 +100,10 @@ def worker(args: argparse.Namespace) -> int:
         return CRASHED
 
 
-def _close(found: summary.Summary, written: Path, args: argparse.Namespace) -> None:
+def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
+    """Table, page, and how to go on."""
+    found = summary.summarise(study.optuna)
+    written = page.write_page(study.optuna, directory / "report.html")
     asking.console().print(live.table(found, top=10))
     if found.best is None:
         print("no configuration was completed")
@@ -108,9 +112,3 @@ def _close(found: summary.Summary, written: Path, args: argparse.Namespace) -> N
     print(f"report:    {written}")
     print(f"final:     {asking.same(args, 'final')}")
     print(f"dashboard: {asking.same(args, 'dashboard')}")
-
-
-def _epochs(plan: Plan) -> int | None:
-    """The length of a full training, for progress bars; None if the objective has its own."""
-    epochs = OmegaConf.select(plan.cfg, "trainer.epochs")
-    return epochs if isinstance(epochs, int) else None

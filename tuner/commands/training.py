@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def train(args: argparse.Namespace) -> int:
     """Train one configuration; its value goes to stdout as JSON."""
     log.to_stderr()
     asked = plan.load(asking.source(args), args.overrides, search=False).require()
-    run_dir = args.run_dir or Path("runs/train") / time.strftime("%Y%m%d-%H%M%S")
+    run_dir = args.run_dir or _fresh_directory(Path("runs/train"))
 
     def report(step: int, /, **metrics: float) -> None:
         shown = " ".join(f"{name} {value:.6g}" for name, value in metrics.items())
@@ -26,6 +27,12 @@ def train(args: argparse.Namespace) -> int:
     value = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
     print(json.dumps({asked.study.metric: value, "run_dir": str(run_dir)}))
     return 0
+
+
+def _fresh_directory(parent: Path) -> Path:
+    """A directory of this run's own: several may start in one second."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
 
 
 def final(args: argparse.Namespace) -> int:

@@ -12,8 +12,9 @@ class Order:
 
     command: Sequence[str]
     log_dir: Path
-    on_loss: Callable[[str], None]
-    """Called with the id of a worker that was seen to die, so that its trial is requeued now."""
+    on_end: Callable[[str], bool]
+    """Called with the id of a worker whose process has ended, so that a trial that it still holds
+    is requeued now; says whether the worker had failed to strike itself out."""
 
 
 class Job(Protocol):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tuner.errors import ConfigError
 from tuner.launch.base import Order
 from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
@@ -47,8 +48,14 @@ class Local:
         self.mps = mps and bool(self.devices)
         self.threads = threads
         self.max_restarts = max_restarts
-        if self.workers < 1:
-            raise ValueError(f"launch.workers must be at least 1, got {self.workers}")
+        for name, value, least in (
+            ("workers", self.workers, 1),
+            ("workers_per_device", each, 1),
+            ("threads", threads, 1),
+            ("max_restarts", max_restarts, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"launch.{name}: must be at least {least}, got {value}")
 
     def start(self, order: Order) -> "Processes":
         """Start the workers; their output goes to ``order.log_dir/worker-<k>.log``."""
@@ -170,12 +177,14 @@ class Processes:
             if slot.process is not None:
                 os.killpg(slot.process.pid, signal.SIGKILL)
                 slot.process.wait()
+                slot.process = None
+                self.order.on_end(slot.worker)
         self.held.close()
 
     def _ended(self, slot: Slot, code: int) -> None:
-        if code == 0 or self.stopping:
+        died = self.order.on_end(slot.worker)
+        if self.stopping or (code == 0 and not died):
             return
-        self.order.on_loss(slot.worker)
         if code in FATAL:
             self._fail(f"worker {slot.index} gave up; {_last_line(slot.log)}")
         elif self.restarts_left == 0:

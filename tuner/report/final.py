@@ -40,6 +40,8 @@ class FinalResult:
         count = len(self.values)
         if self.sd is None or self.interval is None:
             return f"final:     {name} {metric(self.mean)} (1 seed)"
+        if self.sd == 0:  # as many right each time: says nothing of the spread
+            return f"final:     {name} {metric(self.mean)}, the same over {count} seeds"
         low, high = self.interval
         return (
             f"final:     {name} {metric(self.mean)} ± {self.sd:.2g} over {count} seeds"

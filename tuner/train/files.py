@@ -40,7 +40,7 @@ def read(name: VisionSet, root: str, *, train: bool) -> Arrays:
     from torchvision import datasets
 
     kind = getattr(datasets, name)
-    directory = Path(root).expanduser()
+    directory = _where(name, Path(root).expanduser())
     part = "train" if train else "t10k"
     if name in ("MNIST", "FashionMNIST") and _find(directory, f"{part}-images-idx3-ubyte"):
         images = read_idx(directory, f"{part}-images-idx3-ubyte")[..., None]
@@ -52,6 +52,14 @@ def read(name: VisionSet, root: str, *, train: bool) -> Arrays:
         images = images[..., None] if images.ndim == 3 else images
         labels = np.asarray(found.targets)
     return _checked(Arrays(images, labels.astype(np.int64), classes), directory)
+
+
+def _where(name: VisionSet, root: Path) -> Path:
+    """``root``, or the one directory in it that holds the MNIST files flat."""
+    if name not in ("MNIST", "FashionMNIST") or _find(root, "train-images-idx3-ubyte"):
+        return root
+    below = [p.parent for p in sorted(root.glob("*/train-images-idx3-ubyte*"))]
+    return below[0] if len(set(below)) == 1 else root
 
 
 def read_idx(directory: Path, name: str) -> np.ndarray:
@@ -102,10 +110,25 @@ def _fetch(kind: Any, directory: Path, train: bool) -> Any:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Holds other processes back: workers that start together would download over each other."""
+    made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = directory / ".lock"
+    try:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except BaseException:
+        _tidy(directory, path, made=made)
+        raise
+
+
+def _tidy(directory: Path, lock: Path, *, made: bool) -> None:
+    """Take away the empty directories that a download in vain has made."""
+    lock.unlink(missing_ok=True)
+    below = sorted(directory.rglob("*"), reverse=True)
+    for path in [*below, *([directory] if made else [])]:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _checked(arrays: Arrays, directory: Path) -> Arrays:

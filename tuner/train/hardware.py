@@ -32,6 +32,9 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
+    # The share that a launcher gave each of several workers on this device.
+    share = float(os.environ.get("TUNER_MEMORY_FRACTION", "1"))
+    torch.cuda.set_per_process_memory_fraction(share)
     torch.set_float32_matmul_precision("high")  # TF32 matrix products
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic)
