@@ -43,7 +43,6 @@ type: dev ## mypy --strict
 	$(BIN)/mypy
 
 tune-check: install ## the main job, and a check of what it prints and leaves (CI)
-	rm -rf runs/digits runs/tuner.db*
 	$(BIN)/python .ci/check_tune.py
 
 clean: ## remove what runs, tests and builds left, but not .venv

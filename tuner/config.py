@@ -55,7 +55,8 @@ def conf_dir() -> Path:
 class Source:
     """Where configurations come from: the built-in directory and the user's own.
 
-    A primary configuration (``config_name``) may lie in any of the directories.
+    A primary configuration of the user's (``config_name``) may lie in any of the directories; a
+    ``config.yaml`` that merely lies there does not take the place of ours.
     """
 
     config_dirs: tuple[Path, ...] = ()
@@ -148,6 +149,8 @@ class Source:
         return (*self.config_dirs, conf_dir())
 
     def _primary(self) -> Path:
+        if self.config_name == "config":
+            return conf_dir()
         for directory in self._roots():
             if (directory / f"{self.config_name}.yaml").is_file():
                 return directory
