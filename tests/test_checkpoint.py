@@ -87,3 +87,15 @@ def test_a_recipe_is_flat_plain_and_the_same_on_every_machine():
     assert here["seed"] == 3
     assert here == recipe("/there", 2)
     assert here != recipe("/here", 3)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.99])
+def test_a_torn_file_is_set_aside_and_the_training_starts_anew(tmp_path, size, caplog):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"recipe": {}, "fingerprint": {}, "weights": torch.ones(1000)})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(size * len(content)) if isinstance(size, float) else size])
+    assert checkpoint.load(path, {}, torch.device("cpu")) is None
+    assert "is damaged" in caplog.text
+    assert not path.exists()
+    assert path.with_suffix(".damaged").exists()

@@ -3,7 +3,9 @@
 import functools
 import logging
 import os
+import pickle
 import threading
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -99,13 +101,20 @@ class Writer:
 
 
 def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
-    """What was saved, its tensors on the CPU; None where there is no checkpoint.
+    """What was saved, its tensors on the CPU; None where there is no checkpoint, or a torn one.
 
     Raises: ConfigError where the checkpoint was made by another recipe.
     """
     if not path.exists():
         return None
-    state = read(path)
+    try:
+        state = read(path)
+    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            raise  # whole, but with code in it
+        logger.warning("%s is damaged (%s); the training starts anew", path, _first(error))
+        path.replace(path.with_suffix(".damaged"))
+        return None
     theirs = state["recipe"]
     keys = sorted(key for key in theirs | recipe if theirs.get(key) != recipe.get(key))
     if keys:
@@ -121,6 +130,10 @@ def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | N
             state["fingerprint"],
         )
     return state
+
+
+def _first(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def read(path: Path) -> dict[str, Any]:
