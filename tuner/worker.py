@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -18,6 +19,7 @@ from tuner import search
 from tuner.errors import TooManyFailures
 from tuner.log import log
 from tuner.plan import Plan
+from tuner.sharing import SHARED
 from tuner.study import REQUEUE, Study
 from tuner.trial import Context, Fate, execute
 
@@ -103,6 +105,8 @@ def work(plan: Plan, study: Study) -> int:
     with captured() as signals:
         if count == 1:
             return _serve(plan, study, base, signals)
+        # Threads of one process share its device as several processes would.
+        os.environ.setdefault(SHARED, f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{os.getpid()}")
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
             places = [
                 pool.submit(_serve, plan, study, f"{base}.{k}", signals) for k in range(count)
