@@ -1,6 +1,7 @@
 """The floors of the package: imports point down, nothing is circular, the front door is light."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"launch", "report"},
     {"worker"},
     {"trial"},
-    {"artifacts", "provenance", "sharing"},
+    {"artifacts", "provenance", "sharing", "trouble"},
     {"study"},
     {"search", "leases"},
     {"plan", "storage"},
@@ -65,6 +66,16 @@ def test_imports_point_down(module):
             assert target != "train", f"{path.name} imports train/; it is reached by _target_"
             down = floor_of(target) > floor_of(module) or (module, target) in ALLOWED
             assert down, f"{module} imports {target}, which is not below it"
+
+
+def test_nothing_is_circular():
+    known = {}
+    for path in PACKAGE.rglob("*.py"):
+        dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        known[dotted.removesuffix(".__init__")] = path
+    edges = {name: imports(path) & (known.keys() - {name}) for name, path in known.items()}
+    order = graphlib.TopologicalSorter(edges)
+    order.prepare()  # raises CycleError, which names the cycle
 
 
 def test_the_trainer_knows_only_the_bottom_floor():

@@ -17,7 +17,7 @@ import optuna
 import sqlalchemy as sa
 from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage, get_storage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner import search, storage
@@ -49,7 +49,9 @@ class Study:
     def __init__(self, rdb: RDBStorage, name: str, *, grace: float, patience: float) -> None:
         self.name = name
         self.rdb = rdb
-        self.storage = get_storage(rdb)  # Optuna's cache of finished trials, one for our lifetime
+        self.storage = storage.cached(
+            rdb
+        )  # Optuna's cache of finished trials, one for our lifetime
         self.id = self.storage.get_study_id_from_name(name)
         self.leases = Leases(rdb.engine, self.id, grace)
         self.patience = storage.Patience(patience)
@@ -98,8 +100,10 @@ class Study:
                 if not self.leases.hold(worker, trial_id, number):
                     self.join(worker, "")
                     self.leases.hold(worker, trial_id, number)
-                self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-                return trial_id
+                if self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                    return trial_id
+                self.leases.hold(worker, None, None)  # somebody popped it by Optuna's own means
+                return None
 
         return self.patience(attempt)
 

@@ -1,10 +1,8 @@
 """One trial: parameters → overrides → configuration → objective → fate."""
 
-import gc
 import hashlib
 import math
 import re
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +15,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner import artifacts, config, search, sharing
-from tuner.errors import Fenced, Infeasible, Preempted, Pruned, TunerError
+from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.study import Study, first_number
+from tuner.trouble import free_memory, infeasible, is_broken_device, is_out_of_memory
 
 
 class Fate(Enum):
@@ -282,34 +281,3 @@ def _attach(context: Context, trial: Trial, run_dir: Path) -> None:
 
 def _attr(context: Context, trial: Trial, key: str, value: object) -> None:
     context.study.patience(lambda: trial.set_user_attr(key, value))
-
-
-def infeasible(error: BaseException) -> str | None:
-    """Why the configuration cannot work, or None if ``error`` is an ordinary failure."""
-    if isinstance(error, Infeasible):
-        return str(error) or type(error).__name__
-    if is_out_of_memory(error):
-        return f"out of memory: {(str(error) or type(error).__name__).splitlines()[0]}"
-    return None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Python's, CUDA's and PyTorch's CPU allocator's ways of saying so."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
-
-
-def is_broken_device(error: BaseException) -> bool:
-    """Whether the accelerator's context is lost, so that only a new process can go on."""
-    return type(error).__name__ in ("AcceleratorError", "AcceleratorDeviceError")
-
-
-def free_memory() -> None:
-    """Return what a failed trial held; torch only if the objective has loaded it."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

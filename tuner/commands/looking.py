@@ -4,8 +4,6 @@ import argparse
 import json
 from pathlib import Path
 
-from optuna.storages import get_storage
-
 from tuner import config, storage
 from tuner.commands import asking
 from tuner.log import log
@@ -85,8 +83,8 @@ def dashboard(args: argparse.Namespace) -> int:
     from tuner.report import dashboard as board  # optuna-dashboard takes a second to import
 
     settings = asking.readable(args).storage
-    rdb = storage.connect(settings.url, create=False)
-    board.serve(get_storage(rdb), Path(settings.artifacts), host=args.host, port=args.port)
+    database = storage.cached(storage.connect(settings.url, create=False))
+    board.serve(database, Path(settings.artifacts), host=args.host, port=args.port)
     return 0
 
 

@@ -8,9 +8,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tuner.errors import Preempted
-from tuner.train import checkpoint, ddp, fused, hardware, sampling, staged
+from tuner.train import checkpoint, ddp, hardware, sampling, staged
 from tuner.train.data import Data, Split
 from tuner.train.export import write_model
+from tuner.train.fused import member, rendezvous
 from tuner.train.learner import Learner
 from tuner.train.loss import Loss
 from tuner.train.progress import Progress
@@ -19,7 +20,7 @@ from tuner.train.settings import Settings
 
 
 @ddp.ranks
-@fused.turns
+@rendezvous.turns
 def train(
     *,
     data: Callable[[torch.device], Data],
@@ -66,7 +67,7 @@ def train(
     progress = Progress(learner, run_dir, recipe, report)
     try:
         progress.resume()
-        trainee = ddp.shared(fused.join(learner, recipe))
+        trainee = ddp.shared(member.join(learner, recipe))
         for epoch in range(max(1, learner.epoch), trainer.epochs + 1):
             generator = hardware.reseed(seed, epoch, place)
             train_loss = trainee.train_epoch(learned, epoch, generator, progress.step_made)

@@ -5,8 +5,3 @@ Each of the threads that run a trial calls ``engine.train`` as ever.  Where the 
 saves, reports and leaves by itself.  Between epochs what was learnt is in the trials' own learners,
 so that a checkpoint is the same as that of a trial alone.
 """
-
-from tuner.train.fused.member import join
-from tuner.train.fused.rendezvous import turns
-
-__all__ = ["join", "turns"]
