@@ -244,3 +244,12 @@ def test_an_interrupted_configuration_that_has_changed_starts_anew(project):
     assert "starts anew" in project.stderr
     assert [epoch for _, epoch, _ in project.journal()[done:]] == [1, 2, 3, 4]
     assert ended(project)[0].state == TrialState.COMPLETE
+
+
+def test_a_run_at_its_last_epoch_is_complete_not_pruned(project):
+    """A pruner that would stop everything at the last of four epochs finds nothing to save."""
+    pruner = ["pruner=median", "pruner.n_startup_trials=0", "pruner.n_min_trials=1"]
+    project.run("worker", *pruner, "pruner.n_warmup_steps=4", "study.n_trials=6")
+    assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
+    project.run("worker", *pruner, "pruner.n_warmup_steps=3", "study.n_trials=12")
+    assert {t.state for t in ended(project)} == {TrialState.COMPLETE}

@@ -75,6 +75,8 @@ class Report:
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.metrics: dict[str, float] = {}
         self.epochs = 0
+        self.length: int | None = None
+        """Steps of the whole run if they are known: at the last one pruning would save nothing."""
 
     def __call__(self, step: int, /, **metrics: float) -> None:
         if step != int(step) or step < 0:
@@ -105,6 +107,8 @@ class Report:
         except UpdateFinishedTrialError as error:
             raise Fenced("the trial was given to another worker") from error
         self.values[step] = value
+        if step == self.length:
+            return
         if self.context.study.patience(self.trial.should_prune):
             raise Pruned
 
@@ -127,6 +131,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         overrides = study.patience(lambda: overrides_of(plan, study, trial))
         run_dir = _prepare(context, trial, overrides)
         cfg = plan.source.compose(overrides)
+        report.length = config.epochs(cfg)
         value = _run_shared(context, cfg, run_dir, report)
         return _finish(context, trial, report, run_dir, *_judge(report, value))
     except Pruned as stop:
