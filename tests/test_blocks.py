@@ -127,3 +127,24 @@ def test_settings_that_contradict_each_other_are_named(changes, message):
     build = functools.partial(network(**changes), (1, 8, 8), 10)
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize("activation", sorted(blocks.ACTIVATIONS))
+def test_pooling_before_the_activation_changes_no_number(activation):
+    """Values and gradients, for rising activations; the others keep their order."""
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 9, 9)
+    results = []
+    for early in (True, False):
+        torch.manual_seed(1)
+        layers = nn.Sequential(nn.Conv2d(3, 8, 3), blocks.ACTIVATIONS[activation]())
+        pool = nn.MaxPool2d(2)
+        network = blocks.pooled(layers, pool) if early else nn.Sequential(*layers, pool)
+        out = network(images)
+        out.square().sum().backward()
+        results.append((out.detach(), layers[0].weight.grad))
+    (out, gradient), (plain, plain_gradient) = results
+    assert torch.equal(out, plain)
+    assert torch.allclose(gradient, plain_gradient, rtol=1e-5, atol=1e-6)
+    last = blocks.pooled(nn.Sequential(nn.Conv2d(3, 8, 3), blocks.ACTIVATIONS[activation]()), pool)
+    assert (last[-1] is pool) == (activation in ("prelu", "gelu", "silu"))

@@ -67,7 +67,7 @@ def cnn(
             drop=drop_path * number / depth,
         )  # fmt: skip
         if pooling != "none":
-            layers.append(POOLINGS[pooling](2))
+            layers = blocks.pooled(layers, POOLINGS[pooling](2))
         network.add_module(f"block{number}", layers)
         channels = out_channels
     network.add_module(
