@@ -10,7 +10,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.conftest import Project
+from tuner import plan, provenance
+from tuner.config import Source
 from tuner.study import HISTORY, REQUEUE, first_number
+from tuner.worker import work
 
 pytestmark = pytest.mark.slow
 
@@ -253,3 +256,19 @@ def test_a_run_at_its_last_epoch_is_complete_not_pruned(project):
     assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
     project.run("worker", *pruner, "pruner.n_warmup_steps=3", "study.n_trials=16")
     assert TrialState.PRUNED in {t.state for t in ended(project)}, "at the third it does"
+
+
+def test_a_false_alarm_forgets_no_trial(project, monkeypatch):
+    """A worker that believes itself lost gives its trial up, but never leaves it RUNNING."""
+    monkeypatch.chdir(project.directory)
+    monkeypatch.syspath_prepend(project.directory)
+    overrides = [*project.DEFAULTS[1:], "study.n_trials=2", "objective.seconds=0.1"]
+    asked = plan.load(Source((project.directory / "conf",)), overrides).require()
+    opened = provenance.open_study(asked)
+    alarms = [False, True, False]
+    beat = opened.leases.beat
+    monkeypatch.setattr(opened.leases, "beat", lambda w: alarms.pop() if alarms else beat(w))
+    assert work(asked, opened) == 0
+    assert alarms == []
+    assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
+    assert any(t.system_attrs.get(HISTORY) for t in ended(project)), "it was given up and taken up"

@@ -75,6 +75,7 @@ class Heart(threading.Thread):
         super().__init__(name="tuner-heart", daemon=True)
         self.study, self.worker, self.interval, self.signals = study, worker, interval, signals
         self.lost = False
+        self.leases = 0
         self.stopped = threading.Event()
         self.supervisor = int(os.environ.get(SUPERVISOR, 0))
 
@@ -85,10 +86,16 @@ class Heart(threading.Thread):
                 self.supervisor = 0
                 self.signals.note(signal.SIGTERM)
             try:
-                if not self.study.leases.beat(self.worker):
+                lease = self.leases
+                if not self.study.leases.beat(self.worker) and lease == self.leases:
                     self.lost = True
             except SQLAlchemyError as error:
                 log.warning("no sign of life could be given: %s", type(error).__name__)
+
+    def renew(self) -> None:
+        """A new lease was taken: what a beat finds out about the one before no longer counts."""
+        self.leases += 1
+        self.lost = False
 
     def stop(self) -> None:
         self.stopped.set()
@@ -150,10 +157,10 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
     study, plan = context.study, context.plan
     n_trials = search.budget(plan)
     while signals.received is None:
-        heart.lost = False
         trial_id = study.claim(
             context.worker, n_trials=n_trials, max_retries=plan.worker.max_retries
         )
+        heart.renew()
         if trial_id is None:
             if _may_leave(study, context.worker):
                 return 0
@@ -162,8 +169,10 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
         fate = execute(context, trial_id)
         if fate is Fate.BROKEN_DEVICE:
             return RESTART_ME
-        if fate is not Fate.FENCED:
-            study.release(context.worker)
+        if fate is Fate.FENCED:
+            # Whoever counted us as lost has requeued it; if nobody has, it must not be forgotten.
+            study.requeue(trial_id, "its worker gave it up")
+        study.release(context.worker)
         if fate is Fate.FAILED:
             _judge_failures(plan, study)
     return 128 + signals.received
