@@ -63,7 +63,7 @@ class Project:
         "pruner=none",
         "sampler=random",
         "worker.heartbeat=0.2",
-        "worker.grace=1.5",
+        "worker.grace=60",
     )
 
     def start(self, command: str, *args: str, **env: str) -> subprocess.Popen[str]:
@@ -89,7 +89,7 @@ class Project:
 
     def study(self) -> study.Study:
         url = f"sqlite:///{self.directory}/runs/tuner.db"
-        return study.load(url, "toy", grace=1.5, patience=5)
+        return study.load(url, "toy", grace=60, patience=5)
 
     def journal(self) -> list[tuple[str, int, int]]:
         """(configuration, epoch, process) in the order in which they were run."""

@@ -205,3 +205,27 @@ def test_penalties_and_class_weights_reach_the_weights(tmp_path):
         for name in ("none", "l1", "l2", "both")
     }
     assert sizes["both"] < min(sizes["l1"], sizes["l2"]) < sizes["none"]
+
+
+class Leaving(Curve):
+    """A report whose worker is asked to leave at its ``at``-th step."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def poll(self) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            raise Preempted("SIGTERM")
+
+
+@pytest.mark.parametrize("at", [1, 7, 11])
+def test_leaving_between_two_steps_loses_nothing_and_changes_no_bit(tmp_path, at):
+    whole, before, after = Curve(), Leaving(at), Curve()
+    value = train(tmp_path / "whole", whole)
+    with pytest.raises(Preempted):
+        train(tmp_path / "left", before)
+    assert train(tmp_path / "left", after) == value
+    assert before.points | after.points == whole.points
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "left"))

@@ -70,6 +70,8 @@ def test_every_pruner_builds(source, name):
         (["study.n_trials=choice(1,2)"], "cannot be searched"),
         (["seed=choice(1,2)"], "cannot be searched"),
         (["space=none"], "nothing to search"),
+        (["study.metric=loss"], "hint: study.direction=minimize"),
+        (["worker.concurrency=4"], "hint: trainer.fused=4 keeps them apart"),
         (["pruner.n_startup_trials=-1"], "pruner: ValueError"),
         (["sampler=grid"], "is conditional"),
         (["objective._target_=nowhere.train"], "no module 'nowhere'"),
@@ -100,9 +102,13 @@ def test_a_plain_override_pins_and_belongs_to_every_trial(source):
     found = plan.load(
         source,
         ["optimizer=adamw", "model.width=int(interval(32,256))", "study.name=a",
-         "study.metric=loss", "storage.url=sqlite:///x.db", "seed=3"],
+         "study.metric=loss", "study.direction=minimize", "storage.url=sqlite:///x.db", "seed=3"],
     ).require()  # fmt: skip
-    assert found.pins == ("optimizer=adamw", "study.metric=loss")
+    assert found.pins == (
+        "optimizer=adamw",
+        "study.metric=loss",
+        "study.direction=minimize",
+    )
     names = [p.name for p in found.space.parameters()]
     assert "optimizer" not in names
     assert "optimizer.lr@adamw" in names

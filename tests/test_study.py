@@ -182,7 +182,7 @@ def test_resuming_is_the_same_command_and_another_space_is_refused(planned, capl
         ([*SPACE, "model.depth=int(interval(1,2))"], "+ model.depth: int 1 to 2"),
         (SPACE[:2], "- optimizer: one of sgd, adam"),
         ([*SPACE, "study.direction=minimize"], "study.direction: the study has 'maximize'"),
-        ([*SPACE, "study.metric=loss"], "study.metric: the study has 'accuracy'"),
+        ([*SPACE, "study.metric=auroc"], "study.metric: the study has 'accuracy'"),
         ([*SPACE, "seed=1"], "seed: the study has 0, asked was 1"),
     ):
         with pytest.raises(StudyError) as caught:

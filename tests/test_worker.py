@@ -117,7 +117,7 @@ def project_has_study(project: Project) -> bool:
 
 
 def test_a_paused_worker_is_fenced_out_quietly(project):
-    args = ["study.n_trials=2", "objective.epochs=8", "objective.seconds=0.2"]
+    args = ["study.n_trials=2", "objective.epochs=8", "objective.seconds=0.2", "worker.grace=1.5"]
     paused = project.start("worker", *args)
     wait_for(lambda: len(project.journal()) >= 2)
     paused.send_signal(signal.SIGSTOP)

@@ -25,6 +25,9 @@ from tuner.space import Branch, Parameter, Space
 OPERATIONAL = {"study", "storage", "sampler", "pruner", "space", "launch", "worker", "final"}
 """Sections that say how to search and where; a trial's own overrides leave them out."""
 
+FALLING = {"loss", "train_loss", "mse", "mae"}
+"""Metrics that nobody maximises."""
+
 KEPT = {"study.metric", "study.direction"}
 """… but for these, which the objective may read."""
 
@@ -144,6 +147,18 @@ def _out_of_range(cfg: DictConfig) -> list[str]:
     name = OmegaConf.select(cfg, "study.name")
     if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
         found.append(f"study.name: {name!r} cannot name a directory; hint: no slashes")
+    metric, direction = (OmegaConf.select(cfg, f"study.{key}") for key in ("metric", "direction"))
+    if metric in FALLING and direction == "maximize":
+        found.append(
+            f"study.metric: {metric} falls as it gets better; hint: study.direction=minimize"
+        )
+    together = OmegaConf.select(cfg, "worker.concurrency")
+    if together != 1 and OmegaConf.select(cfg, "objective.trainer.fused") == 1:
+        found.append(
+            f"worker.concurrency: {together} trials in one process would share torch's random "
+            f"generators; hint: trainer.fused={together} keeps them apart, launch.workers=… "
+            "starts processes"
+        )
     if OmegaConf.select(cfg, "storage.url") == "":
         found.append(
             "storage.url: TUNER_STORAGE_URL is not set; hint: export TUNER_STORAGE_URL="

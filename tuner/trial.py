@@ -97,6 +97,14 @@ class Report:
         if reason := self.context.preempted():
             raise Preempted(reason)
 
+    def poll(self) -> None:
+        """Between reports: raises ``Preempted`` if this process was asked to leave.
+
+        An objective with long epochs may call it where it can be resumed from.
+        """
+        if reason := self.context.preempted():
+            raise Preempted(reason)
+
     def _store(self, step: int) -> None:
         bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
         if bad:

@@ -56,6 +56,10 @@ def _npz(
     return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit)
 
 
+MOST_CLASSES = 100_000
+"""A label beyond is a mistake, such as a -1 that was cast to an unsigned number."""
+
+
 def read(path: Path) -> Arrays:
     """The content of an archive; labels int64 [n], or float32 [n, k].
 
@@ -65,11 +69,13 @@ def read(path: Path) -> Arrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images, targets = archive["images"], archive["targets"]
             names = tuple(map(str, archive["names"])) if "names" in archive else ()
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error) or type(error).__name__
         raise TunerError(
-            f"{path} cannot be read: {error} (hint: np.savez(file, images=…, targets=…))"
+            f"{path} cannot be read: {reason} (hint: np.savez(file, images=…, targets=…))"
         ) from error
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(targets):
+    matching = targets.ndim > 0 and len(images) == len(targets)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size or not matching:
         raise TunerError(
             f"{path}: images {images.dtype}{list(images.shape)} and targets {list(targets.shape)}"
             " (hint: images uint8 [n, H, W] or [n, H, W, C], and as many targets)"
@@ -89,9 +95,10 @@ def _numbers(targets: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _labels(targets: np.ndarray, path: Path) -> np.ndarray:
-    if targets.dtype.kind not in "iu" or targets.ndim != 1 or targets.min(initial=0) < 0:
+    wrong = targets.dtype.kind not in "iu" or targets.ndim != 1
+    if wrong or targets.min() < 0 or targets.max() >= MOST_CLASSES:
         raise TunerError(
-            f"{path}: targets {targets.dtype}{list(targets.shape)} (hint: classes are integers"
-            " from 0 on, [n]; numbers to be predicted are floats)"
+            f"{path}: targets {targets.dtype}{list(targets.shape)}, largest {targets.max()} (hint:"
+            " classes are integers from 0 on, [n]; numbers to be predicted are floats)"
         )
     return targets.astype(np.int64)

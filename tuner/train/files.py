@@ -2,6 +2,7 @@
 
 import fcntl
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
         header = 4 + 4 * content[3]
         sizes = np.frombuffer(content[4:header], dtype=">u4")
         return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise TunerError(
             f"{path} is no idx file of bytes: {error} (hint: fetch it again)"
         ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tuner.errors import Diverged
+from tuner.errors import Diverged, Preempted
 from tuner.train import checkpoint, snapshot
 from tuner.train.checkpoint import Recipe
 from tuner.train.export import write_confusion
@@ -69,6 +69,7 @@ class Progress:
         self, learner: Learner, run_dir: Path, recipe: Recipe, report: Callable[..., None]
     ) -> None:
         self.learner, self.run_dir, self.recipe, self.report = learner, run_dir, recipe, report
+        self.poll: Callable[[], None] | None = getattr(report, "poll", None)
         self.every = learner.settings.checkpoint_every
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
         self.saved = 0, 0  # epoch and steps of the last checkpoint
@@ -89,12 +90,25 @@ class Progress:
             self.saved = self.learner.epoch, self.learner.done
 
     def step_made(self) -> None:
-        """Between two steps: reports and saves what is ready or due."""
+        """Between two steps: reports and saves what is ready or due.
+
+        Raises: what the report raises where this process was asked to leave.  Runs that others
+        take part in stop only at the end of an epoch, and are not saved within one: the other
+        ranks' generators are not at hand.
+        """
+        alone = self.learner.settings.fused == 1 and self.learner.settings.devices == 1
+        if alone and self.poll is not None:
+            try:
+                self.poll()
+            except Preempted:
+                self.settle()  # what is finished is stored first
+                raise
         if self.pending is not None:
             self.pending.steps += 1
             if self.pending.steps >= SHADOW or (self.pending.ready() and self.writer.ready()):
                 self.settle()
-        if time.monotonic() - self.saved_at >= self.every.seconds:
+        due = time.monotonic() - self.saved_at >= self.every.seconds
+        if due and self.learner.settings.devices == 1:
             self.settle()
             self.save()
 

@@ -155,7 +155,8 @@ def _other(
     places: list[str], directory: str, pipe: Connection,
 ) -> None:  # fmt: skip
     """What a process of rank 1 or up does; its last words go through the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever signals all ranks: rank 0 decides
+        signal.signal(number, signal.SIG_IGN)
     parts = parts | {"trainer": replace(parts["trainer"], checkpoint_every=NEVER)}
     try:
         with _group(rank, places, directory):
