@@ -163,6 +163,8 @@ def _file_lock(database: Path) -> Iterator[None]:
 class Patience:
     """Repeats a call while the database is away, with growing pauses, up to ``seconds``.
 
+    Then it raises ``StorageError``: a person must act, and no objective is to blame.
+
     Every call given to it must be safe to repeat: the connection may have died after the commit.
     """
 
@@ -176,8 +178,13 @@ class Patience:
             try:
                 return call()
             except (DBAPIError, StorageInternalError) as error:
-                if not is_outage(error) or time.monotonic() + pause > deadline:
+                if not is_outage(error):
                     raise
+                if time.monotonic() + pause > deadline:
+                    raise StorageError(
+                        f"the database has been away for {self.seconds:g} s ({_brief(error)}); "
+                        "hint: the same command goes on once it is back; storage.patience waits"
+                    ) from error
                 log.warning("the database is away (%s); next try in %.1f s", _brief(error), pause)
                 time.sleep(pause)
                 pause = min(pause * 2, 10.0)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from optuna.trial import TrialState
@@ -144,7 +144,8 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     try:
         code = _loop(context, heart, signals)
     except BaseException:
-        study.leases.expire(worker)  # what it holds goes on elsewhere, and it is no ghost
+        with suppress(SQLAlchemyError):  # the database may be what is wrong
+            study.leases.expire(worker)  # what it holds goes on elsewhere, and it is no ghost
         raise
     finally:
         heart.stop()
