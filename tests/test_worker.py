@@ -65,6 +65,12 @@ def test_a_killed_worker_costs_no_configuration_and_no_epoch(project):
     assert "tuner train" in out
 
 
+def test_a_process_that_dies_between_checkpoint_and_report_loses_no_epoch(project):
+    project.run("tune", "study.n_trials=2", "objective.fate=die", "launch.workers=1")
+    assert all(sorted(t.intermediate_values) == [1, 2, 3, 4] for t in ended(project))
+    assert [epoch for _, epoch, _ in project.journal()] == [1, 2, 3, 4] * 2
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_study_goes_on_with_the_rest_of_its_budget(project, number, code):
     args = ["study.n_trials=5", "objective.epochs=5", "objective.seconds=0.1", "launch.workers=2"]

@@ -64,7 +64,8 @@ class Report:
     """The ``report(epoch, **metrics)`` that an objective calls; the only way upward.
 
     Raises ``Pruned``, ``Preempted`` or ``Fenced``, which the objective lets pass.  A step that is
-    stored already (by an earlier attempt) is neither stored nor judged again.
+    stored already (by an earlier attempt) is neither stored nor judged again, so that whoever
+    resumes may report the epoch of the checkpoint once more: its process may have died in between.
     """
 
     def __init__(self, context: Context, trial: Trial) -> None:
@@ -75,6 +76,7 @@ class Report:
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.metrics: dict[str, float] = {}
         self.epochs = 0
+        """Steps that this attempt was the first to report."""
         self.length: int | None = None
         """Steps of the whole run if they are known: at the last one pruning would save nothing."""
 
@@ -89,7 +91,6 @@ class Report:
                 f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
             )
         self.metrics = {name: float(value) for name, value in metrics.items()}
-        self.epochs += 1
         if self.context.lost():
             raise Fenced(f"worker {self.context.worker} was counted as lost")
         if step not in self.values:
@@ -115,6 +116,7 @@ class Report:
         except UpdateFinishedTrialError as error:
             raise Fenced("the trial was given to another worker") from error
         self.values[step] = value
+        self.epochs += 1
         if step == self.length:
             return
         if self.context.study.patience(self.trial.should_prune):
