@@ -94,9 +94,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     options["report"].add_argument("--output", type=Path, help="default: report.html in study.dir")
     options["export"].add_argument("--output", type=Path, help="default: export in study.dir")
-    options["dashboard"].add_argument("--host", default="127.0.0.1")
-    options["dashboard"].add_argument("--port", type=int, default=8080)
+    _dashboard_options(options["dashboard"])
     return parser
+
+
+def _dashboard_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on (default: %(default)s, this machine alone); any other asks"
+        " for the token, as in 0.0.0.0 for all",
+    )
+    parser.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        help="a file with the token; default: TUNER_DASHBOARD_TOKEN, else one is made and shown",
+    )
+    parser.add_argument(
+        "--login", action="store_true", help="ask for the token on this machine too"
+    )
+    parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

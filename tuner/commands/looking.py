@@ -80,11 +80,18 @@ def export(args: argparse.Namespace) -> int:
 
 def dashboard(args: argparse.Namespace) -> int:
     """Serve optuna-dashboard, for all studies of the database, until interrupted."""
-    from tuner.report import dashboard as board  # optuna-dashboard takes a second to import
+    from tuner.dashboard import server  # optuna-dashboard takes a second to import
 
     settings = asking.readable(args).storage
+    access = server.access(
+        args.host,
+        args.port,
+        token_file=args.token_file,
+        login=args.login,
+        read_only=args.read_only,
+    )
     database = storage.cached(storage.connect(settings.url, create=False))
-    board.serve(database, Path(settings.artifacts), host=args.host, port=args.port)
+    server.serve(database, Path(settings.artifacts), access)
     return 0
 
 

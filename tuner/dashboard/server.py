@@ -1,0 +1,192 @@
+"""optuna-dashboard on a cached storage, behind a gate, on a server made for it.
+
+Its own command reads every trial anew at each poll (12.6 s at 10,000 trials), and its default
+server is one for development.  waitress is a server without dependencies that many applications
+have run on for years: it bounds what a client may send and how long it may dawdle, and its threads
+share the one cache of trials, which processes would each fill for themselves.
+"""
+
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import waitress
+from optuna.storages import BaseStorage, get_storage
+
+from tuner.artifacts import open_store
+from tuner.dashboard.gate import Gate
+from tuner.errors import TunerError
+from tuner.log import log
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+TOKEN = "TUNER_DASHBOARD_TOKEN"
+SHORTEST = 16
+"""Characters of a token: nothing slows down whoever guesses."""
+THREADS = 8
+LARGEST_BODY = 32 << 20
+"""Bytes of a request, such as an uploaded artifact: whoever has no token may send as many."""
+
+BEHIND_A_PROXY = {
+    "trusted_proxy": "*",
+    "trusted_proxy_headers": {"x-forwarded-host", "x-forwarded-proto"},
+}
+"""A proxy says by what name and scheme it was asked; without a token that name must be true."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the dashboard listens and who may use it.
+
+    Without a ``token`` it answers to this machine alone.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token: str | None = None
+    generated: bool = False
+    """Whether nobody knows the token yet: it is shown once, in the address."""
+    read_only: bool = False
+
+
+def access(
+    host: str,
+    port: int,
+    *,
+    token_file: Path | None,
+    login: bool,
+    read_only: bool,
+    environ: Mapping[str, str] = os.environ,
+) -> Access:
+    """What the options ask for: a token is read, or made where one is needed.
+
+    It is needed on every address that other machines reach, and where ``login`` asks for it.
+    Raises TunerError for a token that is missing from its file or too short.
+    """
+    token = environ.get(TOKEN) or None
+    source = TOKEN
+    if token_file is not None:
+        source = f"--token-file {token_file}"
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TunerError(
+                f"dashboard: {source}: {getattr(error, 'strerror', None) or error}"
+                "\nhint: a file that holds the token and nothing else"
+            ) from error
+    plain = token is None or (token.isascii() and token.isprintable())
+    if token is not None and (len(token) < SHORTEST or not plain):
+        raise TunerError(
+            f"dashboard: {source}: a token is {SHORTEST} or more ASCII characters in one line, got"
+            f" {len(token)}\nhint: `openssl rand -hex 24` makes one; without any, one is made"
+        )
+    generated = token is None and (login or not _is_loopback(host))
+    return Access(host, port, secrets.token_hex(24) if generated else token, generated, read_only)
+
+
+def serve(
+    storage: str | BaseStorage,
+    artifact_dir: Path,
+    access: Access,
+    *,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the studies of ``storage`` until SIGINT or SIGTERM; ``ready`` is told the address.
+
+    Raises TunerError when the host is not of this machine or the port cannot be had.
+    """
+    if access.token is None and not _is_loopback(access.host):
+        raise ValueError("an address that other machines reach needs a token")
+    with _listen(access.host, access.port) as listening:
+        port = listening.getsockname()[1]
+        gate = Gate(
+            _application(storage, artifact_dir),
+            access.token,
+            access.read_only,
+            names=frozenset({"localhost", "127.0.0.1", "::1", access.host.lower()}),
+            cookie=f"tuner-dashboard-{port}",
+        )
+        server = waitress.create_server(
+            gate,
+            sockets=[listening],
+            threads=THREADS,
+            max_request_body_size=LARGEST_BODY,
+            ident=None,
+            **(BEHIND_A_PROXY if access.token else {}),
+        )
+        with _until_stopped(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice for programmers, at every poll
+            (ready or _announce)(_address(access, port))
+            server.run()  # returns on KeyboardInterrupt
+        server.close()
+    log.info("dashboard stopped")
+
+
+def _announce(address: str) -> None:
+    log.info("dashboard at %s (Ctrl-C ends it)", address)
+
+
+def _application(storage: str | BaseStorage, artifact_dir: Path) -> "WSGIApplication":
+    from optuna_dashboard import wsgi  # takes more than a second
+
+    application: WSGIApplication = wsgi(get_storage(storage), open_store(artifact_dir))
+    return application
+
+
+def _address(access: Access, port: int) -> str:
+    """Where to go with a browser, the token included where it is news."""
+    anywhere = access.host in {"", "0.0.0.0", "::"}
+    host = socket.gethostname() if anywhere else access.host
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/" + (f"?token={access.token}" if access.generated else "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        if not 0 <= port <= 65535:
+            raise OverflowError("a port is a number from 0 to 65535")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        # create_server says the address once more.
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        raise TunerError(
+            f"dashboard: cannot listen on {host} port {port}: {reason}\n"
+            f"hint: choose another port, such as --port {port + 1 if 0 <= port < 65535 else 8080}"
+        ) from error
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    """SIGTERM ends the server as Ctrl-C does, in a container too, where it is process 1."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # a queue of requests is no news
+    try:
+        yield
+    except KeyboardInterrupt:  # while it started
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
