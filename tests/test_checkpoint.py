@@ -1,13 +1,16 @@
 import functools
 import logging
 import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from tests.recipes import CPU, MODEL, settings
 from tuner.errors import ConfigError
-from tuner.train import checkpoint
+from tuner.train import checkpoint, sealed
 from tuner.train.augment import Augment
 from tuner.train.model import cnn
 
@@ -89,13 +92,107 @@ def test_a_recipe_is_flat_plain_and_the_same_on_every_machine():
     assert here != recipe("/here", 3)
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.99])
-def test_a_torn_file_is_set_aside_and_the_training_starts_anew(tmp_path, size, caplog):
+def flip(content: bytes) -> bytes:
+    """One bit of one weight: `torch.load` itself would not see it."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+
+
+HARM = {
+    "empty": lambda content: b"",
+    "one byte": lambda content: content[:1],
+    "half": lambda content: content[: len(content) // 2],
+    "its seal is missing": lambda content: content[: -sealed.SEAL.size],
+    "all but a byte": lambda content: content[:-1],
+    "zeros": lambda content: bytes(len(content)),
+    "a flipped bit": flip,
+    "something else": lambda content: b"{}" * 200,
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_of_a_damaged_file_the_one_before_takes_the_place(tmp_path, harm, caplog):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, {"recipe": {}, "fingerprint": {}, "weights": torch.ones(1000)})
-    content = path.read_bytes()
-    path.write_bytes(content[: int(size * len(content)) if isinstance(size, float) else size])
-    assert checkpoint.load(path, {}, torch.device("cpu")) is None
+    for epoch in (1, 2, 3):
+        checkpoint.save(path, state(epoch=epoch, weights=torch.ones(1000)))
+    path.write_bytes(HARM[harm](path.read_bytes()))
+    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 2
     assert "is damaged" in caplog.text
-    assert not path.exists()
-    assert path.with_suffix(".damaged").exists()
+    assert path.with_suffix(".damaged").exists(), "set aside, for a person to look at"
+
+    checkpoint.save(path, state(epoch=4))
+    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 4
+    path.unlink()
+    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 2, "the damaged one replaced no good one"
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_where_none_is_whole_the_training_starts_anew_and_says_so(tmp_path, harm, caplog):
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2):
+        checkpoint.save(path, state(epoch=epoch))
+    for file in (path, sealed.previous(path)):
+        file.write_bytes(HARM[harm](file.read_bytes()))
+    assert checkpoint.load(path, RECIPE, CPU) is None
+    assert "the training starts anew" in caplog.text
+    assert caplog.records[-1].levelno == logging.ERROR
+
+
+def test_a_death_between_the_two_renames_costs_one_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, state(epoch=1))
+    path.replace(sealed.previous(path))
+    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+
+
+def test_a_file_that_cannot_be_read_is_left_where_it_is(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2):
+        checkpoint.save(path, state(epoch=epoch))
+    verify = sealed.verify
+
+    def fails(file):
+        if file == path:
+            raise OSError(5, "Input/output error")
+        verify(file)
+
+    monkeypatch.setattr(sealed, "verify", fails)
+    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+    assert "cannot be read" in caplog.text
+    assert path.exists()
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond ``size`` bytes: writing fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 1000, 100_000, 400_000])
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_all_as_it_was(tmp_path, room):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, state(epoch=1))
+    with small_disk(room), pytest.raises(OSError, match="File too large"):
+        checkpoint.save(path, state(epoch=2, weights=torch.ones(100_000)))
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+
+
+def test_a_writer_goes_on_when_the_disk_is_full_and_when_it_no_longer_is(tmp_path, caplog):
+    path = tmp_path / "checkpoint.pt"
+    (tmp_path / ".checkpoint.pt.0123").write_bytes(b"of a process that was killed")
+    writer = checkpoint.Writer(path, lambda taken: None)
+    places = []
+    for epoch, room in ((1, 10**9), (2, 1000), (3, 10**9)):
+        with small_disk(room):
+            writer.submit(state(epoch=epoch, weights=torch.ones(1000)), (epoch, 0))
+            writer.wait()
+        places.append(writer.place[0])
+    assert places == [1, 1, 3], "what is not on the disk does not count as saved"
+    assert "no checkpoint of epoch 2: [Errno 27]" in caplog.text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]

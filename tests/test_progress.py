@@ -148,15 +148,39 @@ def test_a_report_waits_for_so_many_steps_at_most(tmp_path, monkeypatch):
     assert at == [(2, 2), (3, 2), (3, 7)]
 
 
-def test_a_disk_that_is_full_is_not_passed_over(tmp_path, monkeypatch):
-    def full(path, taken):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_costs_no_report_and_the_next_epoch_tries_again(tmp_path, monkeypatch, caplog):
+    """Of five epochs the second and fourth are due; at the second the disk is full."""
+    tried, write = [], checkpoint._write
 
-    monkeypatch.setattr(checkpoint, "_write", full)
+    def full_at_first(path, taken):
+        tried.append(taken.tree["learner"]["epoch"])
+        if len(tried) == 1:
+            raise OSError(28, "No space left on device")
+        write(path, taken)
+
+    monkeypatch.setattr(checkpoint, "_write", full_at_first)
     curve = Curve()
-    with pytest.raises(OSError, match="No space left"):
-        train(tmp_path, curve)
-    assert curve.points == {}, "not reported, as it would not survive"
+    change = {"trainer": settings(epochs=5, checkpoint_every=Every(epochs=2, seconds=60.0))}
+    train(tmp_path, curve, **change)
+    assert list(curve.points) == [1, 2, 3, 4, 5]
+    assert tried == [2, 3, 5]
+    assert "No space left on device; later again" in caplog.text
+    assert checkpoint.read(tmp_path / "checkpoint.pt")["learner"]["epoch"] == 5
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_not_a_bit(tmp_path):
+    change = {"trainer": settings(epochs=4)}
+    whole, before, after = Curve(), Curve(leave_in=3), Curve()
+    value = train(tmp_path / "whole", whole, **change)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", before, **change)
+    newest = tmp_path / "run" / "checkpoint.pt"
+    assert checkpoint.read(newest)["learner"]["epoch"] == 3
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert train(tmp_path / "run", after, **change) == value
+    assert min(after.points) == 2
+    assert before.points | after.points == whole.points
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
 def test_a_preemption_saves_what_was_done_since(tmp_path, monkeypatch):

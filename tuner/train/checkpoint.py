@@ -2,11 +2,9 @@
 
 import functools
 import logging
-import os
-import pickle
 import threading
-import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import torch
 
 from tuner.errors import ConfigError
-from tuner.train import snapshot
+from tuner.train import sealed, snapshot
 from tuner.train.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -38,25 +36,14 @@ They may differ between the machines of one study, and a run may be resumed unde
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Writes ``state`` so that ``path`` holds either the old content or all of the new.
 
-    A temporary file is synced to disk and renamed over ``path``; then the directory is synced,
-    for the rename to survive a power cut.
+    Raises: OSError, such as for a full disk.
     """
     _write(path, snapshot.take(state))
 
 
 def _write(path: Path, taken: Snapshot) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        torch.save({"tree": taken.tree, "pieces": taken.pieces}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    whole = {"tree": taken.tree, "pieces": taken.pieces}
+    sealed.write(path, lambda file: torch.save(whole, file))
 
 
 class Writer:
@@ -64,18 +51,23 @@ class Writer:
 
     ``submit`` takes a copy of the state and returns; on a GPU the copy is made in its turn among
     the kernels.  Until ``wait`` has returned the file may still be the one before.  What ``check``
-    raises of a state that has arrived is raised in place of writing it.
+    raises of a state that has arrived is raised in place of writing it.  A disk that is full or
+    gone is warned of and no more: a run of days should not die for want of a checkpoint.
     """
 
     def __init__(self, path: Path, check: Callable[[Snapshot], None]) -> None:
         self.path, self.check = path, check
+        self.place = 0, 0
+        """Epoch and steps of the checkpoint that is on the disk, or on its way there."""
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
+        sealed.clear(path)
 
-    def submit(self, state: Mapping[str, Any]) -> None:
-        """Raises: what went wrong with the one before."""
+    def submit(self, state: Mapping[str, Any], place: tuple[int, int]) -> None:
+        """Begins to write.  Raises: what went wrong with the one before."""
         self.wait()
-        self.thread = threading.Thread(target=self._write, args=(snapshot.take(state),))
+        before, self.place = self.place, place
+        self.thread = threading.Thread(target=self._write, args=(snapshot.take(state), before))
         self.thread.start()
 
     def ready(self) -> bool:
@@ -83,7 +75,10 @@ class Writer:
         return self.thread is None or not self.thread.is_alive()
 
     def wait(self) -> None:
-        """Returns once what was submitted is on the disk.  Raises: what went wrong with it."""
+        """Returns once what was submitted is on the disk, or cannot be written there.
+
+        Raises: what else went wrong with it.
+        """
         if self.thread is not None:
             self.thread.join()
             self.thread = None
@@ -91,29 +86,30 @@ class Writer:
             error, self.error = self.error, None
             raise error
 
-    def _write(self, taken: Snapshot) -> None:
+    def _write(self, taken: Snapshot, before: tuple[int, int]) -> None:
         try:
             taken.wait()
             self.check(taken)
             _write(self.path, taken)
+        except OSError as error:
+            logger.warning("no checkpoint of epoch %d: %s; later again", self.place[0], error)
+            self.place = before
         except BaseException as error:  # a thread has nobody to raise to
             self.error = error
 
 
 def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
-    """What was saved, its tensors on the CPU; None where there is no checkpoint, or a torn one.
+    """What was saved, its tensors on the CPU; None where there is no checkpoint that is whole.
+
+    Of one that is damaged the one before takes the place.
 
     Raises: ConfigError where the checkpoint was made by another recipe.
     """
-    if not path.exists():
-        return None
-    try:
-        state = read(path)
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
-            raise  # whole, but with code in it
-        logger.warning("%s is damaged (%s); the training starts anew", path, _first(error))
-        path.replace(path.with_suffix(".damaged"))
+    candidates = [p for p in (path, sealed.previous(path)) if p.exists()]
+    state = next((state for p in candidates if (state := _whole(p)) is not None), None)
+    if state is None:
+        if candidates:
+            logger.error("no checkpoint in %s is whole: the training starts anew", path.parent)
         return None
     theirs = state["recipe"]
     keys = sorted(key for key in theirs | recipe if theirs.get(key) != recipe.get(key))
@@ -132,12 +128,25 @@ def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | N
     return state
 
 
-def _first(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _whole(path: Path) -> dict[str, Any] | None:
+    """What was saved; None, and a warning, of a file that is damaged, which is set aside."""
+    try:
+        return read(path)
+    except sealed.Damaged as error:
+        logger.warning("%s is damaged: %s", path, error)
+        with suppress(OSError):  # it is in nobody's way
+            path.replace(path.with_suffix(".damaged"))
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+    return None
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What was saved, whatever its recipe; no code in it is run."""
+    """What was saved, whatever its recipe; no code in it is run.
+
+    Raises: sealed.Damaged; OSError; UnpicklingError for one that is whole, but has code in it.
+    """
+    sealed.verify(path)
     saved = torch.load(path, map_location="cpu", weights_only=True)
     state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
     return state

@@ -2,8 +2,8 @@
 
 Neither holds the device up.  The copy of the state is written by a thread; an epoch's scores are
 read, and reported, while the first steps of the next epoch run.  The order is kept: an epoch is
-reported once its checkpoint, where one is due, would survive a power cut, and no later checkpoint
-is begun before.
+reported once its checkpoint, where one is due, would survive a power cut (or the disk is full, and
+the next epoch tries again), and no later checkpoint is begun before.
 """
 
 import logging
@@ -72,7 +72,6 @@ class Progress:
         self.poll: Callable[[], None] | None = getattr(report, "poll", None)
         self.every = learner.settings.checkpoint_every
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
-        self.saved = 0, 0  # epoch and steps of the last checkpoint
         self.saved_at = time.monotonic()
         self.pending: Evaluated | None = None
         self.metrics: dict[str, float] = {}
@@ -87,7 +86,7 @@ class Progress:
         state = checkpoint.load(self.writer.path, self.recipe, self.learner.device)
         if state is not None:
             self.learner.load_state_dict(state["learner"])
-            self.saved = self.learner.epoch, self.learner.done
+            self.writer.place = self.learner.epoch, self.learner.done
 
     def step_made(self) -> None:
         """Between two steps: reports and saves what is ready or due.
@@ -115,8 +114,8 @@ class Progress:
     def epoch_trained(self) -> None:
         """Between an epoch's last step and its evaluation, which the writing goes beside."""
         self.settle()
-        epoch, last = self.learner.epoch, self.learner.settings.epochs
-        if epoch - self.saved[0] >= self.every.epochs or epoch in (self.saved[0], last):
+        epoch, last, saved = self.learner.epoch, self.learner.settings.epochs, self.writer.place[0]
+        if epoch - saved >= self.every.epochs or epoch in (saved, last):
             self.save()
 
     def evaluated(self, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
@@ -150,12 +149,11 @@ class Progress:
         """Begins a checkpoint of the learner as it is, unless the last one is of just that."""
         place = self.learner.epoch, self.learner.done
         self.saved_at = time.monotonic()
-        if place == self.saved:
+        if place == self.writer.place:
             return
-        self.saved = place
         fingerprint = checkpoint.fingerprint(self.learner.device)
         state = {"recipe": self.recipe, "fingerprint": fingerprint}
-        self.writer.submit(state | {"learner": self.learner.state_dict()})
+        self.writer.submit(state | {"learner": self.learner.state_dict()}, place)
 
     def preempted(self) -> None:
         """Saves what was done since the last checkpoint, where that is worth it."""

