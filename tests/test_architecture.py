@@ -23,9 +23,9 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"plan", "storage"},
     {"config"},
     {"binding", "grammar"},
-    {"space"},
+    {"space", "typos"},
     {"schema"},
-    {"errors", "log", "draw"},
+    {"errors", "log", "draw", "extras", "fingerprint"},
 ]
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.recipes import CPU
+from tuner.errors import ConfigError
 from tuner.train import hardware
 
 
@@ -27,6 +28,8 @@ def test_the_device_is_the_one_that_was_pinned_or_one_that_exists():
     assert hardware.choose("cpu") == CPU
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert hardware.choose(None).type == expected
+    with pytest.raises(ConfigError, match=r"'gpu' is no device; hint: cuda:0"):
+        hardware.choose("gpu")
 
 
 def test_a_run_uses_its_own_number_of_threads():

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tuner import extras
 from tuner.errors import ConfigError
 from tuner.schema import SECTIONS, conforms, mistake, nearest
 
@@ -163,7 +164,9 @@ def locate(target: str) -> typing.Callable[..., Any]:
             found: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name and not f"{module_name}.".startswith(f"{error.name}."):
-                raise ConfigError(f"{target!r} cannot be imported: {error}") from error
+                raise ConfigError(
+                    f"{target!r} cannot be imported: {error}; hint: {extras.cure(error.name)}"
+                ) from error
             continue
         except Exception as error:
             raise ConfigError(

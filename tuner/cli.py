@@ -10,9 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tuner import __version__
 from tuner.errors import Infeasible, TunerError
+from tuner.schema import nearest
 
 COMMANDS = {
     "tune": (
@@ -61,15 +63,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options and overrides in any order, which argparse alone does not take."""
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = _parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    named = next((word for word in words if not word.startswith("-")), None)
+    if named is not None and named not in commands:
+        first = f"a command comes first, as in: tuner tune {named}"
+        hint = first if "=" in named else nearest(named, list(commands))
+        parser.error(f"no command {named!r}; hint: {hint}")
+    args, rest = parser.parse_known_args(words)
     if unknown := [text for text in rest if text.startswith("-")]:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        _refuse(unknown, commands[named] if named is not None else parser)
     args.overrides = [*args.overrides, *rest]
     return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    hints = (f"no option {text}; hint: {nearest(text.split('=')[0], known)}" for text in unknown)
+    parser.error("; ".join(hints))
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The whole command line, and each command's part of it."""
     parser = argparse.ArgumentParser(
         prog="tuner",
         description="Hyperparameter optimisation for PyTorch CNNs and any callable of yours.",
@@ -77,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, (_, summary) in COMMANDS.items():
         _options(commands.add_parser(name, help=summary, description=summary, epilog=EPILOG))
     options = {name: commands.choices[name] for name in COMMANDS}
@@ -95,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     options["report"].add_argument("--output", type=Path, help="default: report.html in study.dir")
     options["export"].add_argument("--output", type=Path, help="default: export in study.dir")
     _dashboard_options(options["dashboard"])
-    return parser
+    return parser, options
 
 
 def _dashboard_options(parser: argparse.ArgumentParser) -> None:

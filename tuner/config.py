@@ -21,6 +21,7 @@ from tuner.binding import signature
 from tuner.errors import ConfigError, Infeasible, TunerError
 from tuner.grammar import quote
 from tuner.schema import nearest
+from tuner.typos import nearest_key, unparsable
 
 Section = typing.TypeVar("Section")
 _HYDRA = threading.RLock()
@@ -131,7 +132,8 @@ class Source:
             if has_key(base, key) or override.is_add() or override.is_force_add():
                 return f"{text}: {error}"
             owners = self.owners(key)
-            hint = f"it belongs to {owners}" if owners else nearest_key(base, key, self._groups())
+            known = nearest_key(keys(base), key, self._groups())
+            hint = f"it belongs to {owners}" if owners else known
             return f"{text}: unknown key {key!r}; hint: {hint}"
         return ""
 
@@ -184,10 +186,7 @@ def parse(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
-        raise ConfigError(
-            f"{text}: cannot be parsed ({_first_lines(error)}); hint: write key=value, "
-            "and quote special characters as Hydra does: key='a b'"
-        ) from error
+        raise ConfigError(f"{text}: {unparsable(text, _first_lines(error))}") from error
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:
@@ -233,13 +232,6 @@ def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
     """A section as an ordinary dict, empty if it is absent or null."""
     node = cfg.get(name)
     return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
-
-
-def nearest_key(cfg: DictConfig, key: str, groups: Sequence[str] = ()) -> str:
-    """A hint: the nearest key of the same section, else of all."""
-    section = f"{key.split('.')[0]}."
-    known = keys(cfg)
-    return nearest(key, [k for k in known if k.startswith(section)] or [*known, *groups])
 
 
 def unbuildable(cfg: DictConfig) -> list[str]:

@@ -21,6 +21,7 @@ from tuner.schema import (
     nearest,
 )
 from tuner.space import Branch, Parameter, Space
+from tuner.typos import nearest_key
 
 OPERATIONAL = {"study", "storage", "sampler", "pruner", "space", "launch", "worker", "final"}
 """Sections that say how to search and where; a trial's own overrides leave them out."""
@@ -143,7 +144,7 @@ def _out_of_range(cfg: DictConfig) -> list[str]:
     ]
     found = []
     if not isinstance(cfg.get("seed"), int) or isinstance(cfg.get("seed"), bool):
-        found.append(f"seed: expected int, got {cfg.get('seed')!r}")
+        found.append(mistake("seed", int, cfg.get("seed")))
     name = OmegaConf.select(cfg, "study.name")
     if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
         found.append(f"study.name: {name!r} cannot name a directory; hint: no slashes")
@@ -237,7 +238,7 @@ def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]
     if pinned and owners and not p.condition:
         hint = f"{p.key} belongs to {owners}, not to {pinned[0]}"
     else:
-        hint = config.nearest_key(cfg, p.key)
+        hint = nearest_key(config.keys(cfg), p.key)
     where = f" (when {', '.join('='.join(c) for c in p.condition)})" if p.condition else ""
     return f"space: unknown key {p.key!r}{where}; hint: {hint}"
 

@@ -1,22 +1,18 @@
 """What a study keeps of the command that created it, and whether a resuming one still matches."""
 
-import difflib
-import importlib.metadata
-import platform
-import subprocess
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
-from tuner import search, space, storage
+from tuner import config, fingerprint, search, space, storage
 from tuner.errors import StudyError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.study import Study
-
-PACKAGES = ("tuner", "torch", "torchvision", "optuna", "hydra-core", "sqlalchemy")
 
 
 def open_study(plan: Plan) -> Study:
@@ -26,19 +22,19 @@ def open_study(plan: Plan) -> Study:
     """
     rdb = storage.connect(plan.storage.url)
     name = plan.study.name
+    described = _description(plan)
     with storage.lock(rdb.engine, name):
-        _create(rdb, plan)
+        _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
         study.leases.create()
-        _match(study, plan)
+        _match(study, plan, described)
         if study.attrs.get("n_trials") != search.budget(plan):
             rdb.set_study_user_attr(study.id, "n_trials", search.budget(plan))
     return study
 
 
-def _create(rdb: RDBStorage, plan: Plan) -> None:
+def _create(rdb: RDBStorage, plan: Plan, attrs: Mapping[str, Any]) -> None:
     """Make the study if it is missing, or complete one whose creator died half-way."""
-    attrs = _description(plan)
     direction = StudyDirection[plan.study.direction.upper()]
     known = {s.study_name: s._study_id for s in rdb.get_all_studies()}
     study_id = known.get(plan.study.name)
@@ -61,13 +57,13 @@ def _description(plan: Plan) -> dict[str, Any]:
         "overrides": list(plan.pins),
         "study_dir": plan.study.dir,
         "n_trials": search.budget(plan),
-        "git_commit": _git_commit(),
-        "versions": _versions(),
+        "search": _search_text(plan),
+        **fingerprint.here(str(plan.cfg.objective._target_)),
         "space": plan.space.rows(),
     }
 
 
-def _match(study: Study, plan: Plan) -> None:
+def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     """Refuse another space, metric, direction or seed; warn of what may have been meant."""
     stored = study.attrs
     name = plan.study.name
@@ -95,38 +91,46 @@ def _match(study: Study, plan: Plan) -> None:
         )
     for line in difference.ranges:
         log.warning("study %r goes on with another range: %s", name, line)
-    _warn_of_config(name, stored["config"], plan.base_text())
+    code = fingerprint.differences(stored, now)
+    settings = changed(stored["config"], now["config"])
+    _warn(name, "runs on other code, so its trials may not compare", code)
+    _warn(name, "goes on with another configuration, so its trials may not compare", settings)
+    how = changed(stored.get("search", now["search"]), now["search"])
+    _warn(name, "goes on with another sampler or pruner", how)
+    study.differs = [*code, *settings]
 
 
-def _warn_of_config(name: str, old: str, new: str) -> None:
-    lines = [
-        line
-        for line in difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
-        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+def _search_text(plan: Plan) -> str:
+    """Sampler and pruner as YAML: another one may go on with a study."""
+    kept = {"sampler", "pruner"}
+    return config.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])
+
+
+def changed(old: str, new: str) -> list[str]:
+    """The keys in which two YAML texts differ, but for where data lie (a ``root``)."""
+    before, after = _flat(_read(old)), _flat(_read(new))
+    return [
+        f"{key}: {after.get(key, 'absent')} here, {before.get(key, 'absent')} in the study"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key.rpartition(".")[2] != "root"
     ]
+
+
+def _read(text: str) -> object:
+    return OmegaConf.to_container(OmegaConf.create(text))
+
+
+def _flat(node: object, path: str = "") -> dict[str, object]:
+    if not isinstance(node, dict) or not node:
+        return {path: node}
+    return {
+        below: value
+        for key, child in node.items()
+        for below, value in _flat(child, f"{path}.{key}" if path else str(key)).items()
+    }
+
+
+def _warn(name: str, what: str, lines: list[str]) -> None:
     if lines:
-        log.warning(
-            "study %r goes on with another configuration, so its trials may not compare:\n%s",
-            name,
-            "\n".join(f"  {line}" for line in lines[:20]),
-        )
-
-
-def _git_commit() -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        shown = "\n".join(f"  {line}" for line in lines[:20])
+        log.warning("study %r %s:\n%s", name, what, shown)

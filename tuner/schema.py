@@ -131,8 +131,19 @@ def type_name(annotation: Any) -> str:
 
 def mistake(path: str, annotation: Any, value: object, hint: str = "") -> str:
     """One line: where, what was expected, what was got, the cure."""
+    if not hint and isinstance(value, str):
+        meant = difflib.get_close_matches(value, _words(annotation), n=1, cutoff=0.6)
+        hint = f"did you mean {meant[0]!r}?" if meant else ""
     tail = f"; hint: {hint}" if hint else ""
     return f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__}){tail}"
+
+
+def _words(annotation: Any) -> list[str]:
+    """The strings that a ``Literal`` allows, alone or in a union."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return [part for part in parts if isinstance(part, str)]
+    return [word for part in parts for word in _words(part)]
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

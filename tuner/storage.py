@@ -19,16 +19,23 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from tuner import extras
 from tuner.errors import StorageError
 from tuner.log import log
+from tuner.schema import nearest
 
 Result = TypeVar("Result")
 SQLITE_TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
 
-EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "psycopg"),
+    "mysql": ("mysql+pymysql", "pymysql"),
+    "mariadb": ("mariadb+pymysql", "pymysql"),
+}
+"""Database → how its URL begins with the driver that an extra installs, and that driver."""
 
 
 def masked(url: str) -> str:
@@ -57,11 +64,7 @@ def connect(url: str, *, create: bool = True) -> RDBStorage:
             return _sqlite(parsed)
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
     except ImportError as error:
-        extra = EXTRAS.get(parsed.get_backend_name())
-        cure = f"pip install 'tuner[{extra}]'" if extra else "install its driver"
-        raise StorageError(
-            f"storage.url: no driver for {masked(url)} ({error}); hint: {cure}"
-        ) from error
+        raise StorageError(f"storage.url: no driver for {masked(url)}{_cure(parsed)}") from error
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(
@@ -97,12 +100,30 @@ def _parse(url: str) -> URL:
             "storage.url: not a database URL; hint: sqlite:///runs/tuner.db or "
             "postgresql+psycopg://user:password@host/database"
         ) from error
+    try:
+        parsed.get_dialect()
+    except NoSuchModuleError as error:
+        hint = nearest(parsed.get_backend_name(), ["sqlite", *DRIVERS])
+        raise StorageError(
+            f"storage.url: no database of the kind {parsed.drivername!r} is known; hint: {hint}"
+        ) from error
+    except ImportError:
+        return parsed  # the driver is missing, which `connect` says
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise StorageError(
             "storage.url: a database in memory cannot be shared by workers; hint: "
             "sqlite:///runs/tuner.db"
         )
     return parsed
+
+
+def _cure(url: URL) -> str:
+    """What to install, and how the URL must then begin."""
+    if url.get_backend_name() not in DRIVERS:
+        return "; hint: install its driver"
+    scheme, driver = DRIVERS[url.get_backend_name()]
+    begin = "" if url.drivername == scheme else f", and {scheme}://… as the URL"
+    return f"; hint: {extras.cure(driver)}{begin}"
 
 
 def _sqlite(url: URL) -> RDBStorage:

@@ -25,6 +25,7 @@ from tuner.errors import StudyError
 from tuner.leases import Leases, Worker
 from tuner.log import log
 from tuner.space import Space
+from tuner.typos import closest_first
 
 FIRST = "failed_trial"
 HISTORY = "retry_history"
@@ -32,6 +33,9 @@ REQUEUE = "tuner:requeue"
 """System attribute of an attempt that is to go on elsewhere: why it stopped."""
 CRASHES = "tuner:crashes"
 """System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
+
+SHOWN = 20
+"""Names of studies that a hint lists, the likeliest first."""
 
 trials = sa.table(
     "trials",
@@ -55,6 +59,8 @@ class Study:
         self.id = self.storage.get_study_id_from_name(name)
         self.leases = Leases(rdb.engine, self.id, grace)
         self.patience = storage.Patience(patience)
+        self.differs: list[str] = []
+        """In what this process differs from the one that created the study; kept with trials."""
 
     @cached_property
     def optuna(self) -> optuna.Study:
@@ -247,9 +253,10 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
     try:
         study = Study(rdb, name, grace=grace, patience=patience)
     except KeyError as error:
-        known = ", ".join(names(rdb)) or "none yet"
+        known = closest_first(name, names(rdb))
+        listed = ", ".join([*known[:SHOWN], *(["…"] if len(known) > SHOWN else [])]) or "none yet"
         raise StudyError(
-            f"study.name: {storage.masked(url)} has no study {name!r}; hint: it has {known}"
+            f"study.name: {storage.masked(url)} has no study {name!r}; hint: it has {listed}"
         ) from error
     with study.lock():
         study.leases.create()

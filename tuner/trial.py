@@ -197,6 +197,8 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
         "device": context.device or "auto",
         "run_dir": str(run_dir),
     }
+    if context.study.differs:
+        attrs["differs"] = context.study.differs[:20]
     for key, value in attrs.items():
         if frozen.user_attrs.get(key) != value:
             _attr(context, trial, key, value)

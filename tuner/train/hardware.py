@@ -11,13 +11,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from tuner.errors import ConfigError
+
 Precision = Literal["auto", "bf16", "fp32"]
 
 
 def choose(name: str | None) -> torch.device:
     """The device that launch pinned, else this machine's accelerator, else the CPU."""
     if name is not None:
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"worker.device: {name!r} is no device; hint: cuda:0, cpu, or null for any"
+            ) from error
     # A CUDA build without a GPU names cuda unless it is asked to look.
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 

@@ -1,0 +1,94 @@
+"""What people mistype, and the cure that they are offered."""
+
+import pytest
+
+from tests.conftest import Project
+from tuner import cli, config, plan
+from tuner.errors import ConfigError, StorageError
+from tuner.storage import probe
+from tuner.typos import closest_first
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("lr=0.1", "did you mean 'optimizer.lr'?"),
+        ("model.lr=0.1", "did you mean 'optimizer.lr'?"),
+        ("epochs=3", "did you mean 'trainer.epochs' or 'trainer.checkpoint_every.epochs'?"),
+        ("optimzer=sgd", "did you mean 'optimizer'?"),
+        ("optimizer=sdg", "did you mean 'sgd'?"),
+        ("model.activation=gleu", "did you mean 'gelu'?"),
+        ("model.activation=choice(relu,gleu)", "did you mean 'gelu'?"),
+        ("model.width=choose(1,2)", "unknown function 'choose'; hint: did you mean 'choice'?"),
+        ("model.width=int(intervall(1,2))", "did you mean 'interval'?"),
+        ("model.width=int(interval(1,2)", "a ) is missing"),
+        ("model.kernel_size=3,5]", "a [ is missing"),
+        ("epochs", "hint: write epochs=value"),
+        ("optimizer = sgd", "without spaces"),
+        ("data.root='a b", "quote special characters"),
+    ],
+)
+def test_an_override_is_refused_with_the_nearest_that_exists(source, text, cure):
+    (mistake,) = plan.load(source, [text]).mistakes
+    assert cure in mistake
+
+
+def test_a_seed_that_is_none_is_said_once(source):
+    with pytest.raises(ConfigError) as caught:
+        plan.load(source, ["seed=abc"]).require()
+    assert caught.value.mistakes == ["seed: expected int, got 'abc' (str)"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["tuen"], "no command 'tuen'; hint: did you mean 'tune'?"),
+        (["optimizer=sgd"], "a command comes first, as in: tuner tune optimizer=sgd"),
+        (["--verison"], "no option --verison; hint: did you mean '--version'?"),
+        (["best", "--jsn"], "no option --jsn; hint: did you mean '--json'?"),
+        (["tune", "--confg-dir=x", "a=1"], "did you mean '--config-dir'?"),
+        (["tune", "--confg-dir", "x"], "did you mean '--config-dir'?"),
+        ([], "usage: tuner"),
+    ],
+)
+def test_a_command_line_is_refused_with_the_nearest_that_exists(capsys, words, cure):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert cure in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "cure"),
+    [
+        ("postgres://u@h/db", "did you mean 'postgresql'?"),
+        ("nonsense", "hint: sqlite:///runs/tuner.db"),
+        ("oracle://u@h/db", "install its driver"),
+        ("mysql://u@h/db", "and mysql+pymysql://… as the URL"),
+    ],
+)
+def test_a_storage_url_is_refused_with_its_cure(url, cure):
+    with pytest.raises(StorageError) as caught:
+        probe(url)
+    assert cure in str(caught.value)
+
+
+def test_the_likeliest_study_is_listed_first():
+    assert closest_first("digit", ["cifar", "digits", "other"])[0] == "digits"
+
+
+def test_keys_of_the_space_are_never_meant(source):
+    """The space repeats the keys that it searches, below `space`."""
+    base = source.compose([])
+    assert any(key.startswith("space.") for key in config.keys(base))
+    (mistake,) = plan.load(source, ["model.groth=2"]).mistakes
+    assert "'model.growth'" in mistake
+
+
+@pytest.mark.slow
+def test_a_study_that_is_not_there(project: Project):
+    project.run("tune", "study.n_trials=1", "study.name=digits-b")
+    project.run("best", "study.name=digit-b", code=2)
+    assert "has no study 'digit-b'; hint: it has digits-b" in project.stderr

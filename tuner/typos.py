@@ -1,0 +1,53 @@
+"""Cures for what people mistype: the nearest key, word, option or command."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from tuner.schema import nearest
+
+FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool", "glob")
+"""What may stand in a sweep; Hydra has a few more that mean nothing to a search."""
+
+
+def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> str:
+    """A hint: the key of that last name, else the nearest of the same section, else of all."""
+    section = f"{key.split('.')[0]}."
+    # The space repeats the keys that it searches; nobody means those.
+    known = [k for k in known if section == "space." or not k.startswith("space.")]
+    leaf = key.rpartition(".")[2]
+    if named := sorted((k for k in known if k.rpartition(".")[2] == leaf), key=len):
+        return f"did you mean {' or '.join(map(repr, named[:3]))}?"
+    return nearest(key, [k for k in known if k.startswith(section)] or [*known, *groups])
+
+
+def unparsable(text: str, message: str) -> str:
+    """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
+    if unknown := re.search(r"Unknown function '(\w+)'", message):
+        reason = f"unknown function {unknown[1]!r}; hint: {nearest(unknown[1], FUNCTIONS)}"
+    elif "=" not in text:
+        reason = f"no value; hint: write {text or 'key'}=value"
+    elif re.match(r"[^='\"]*(\s=|=\s*$)", text):
+        reason = "no value beside the =; hint: key=value without spaces, or key=null"
+    elif lacking := _lacking(text):
+        reason = f"a {lacking} is missing; hint: quote all of it for the shell, as in '{text}'"
+    else:
+        reason = (
+            f"{message}; hint: write key=value, and quote special characters as Hydra does: "
+            "\"key='a b'\""
+        )
+    return f"cannot be parsed: {reason}"
+
+
+def _lacking(text: str) -> str:
+    """The bracket that an unquoted text does not close, or open."""
+    for opening, closing in ("()", "[]", "{}"):
+        surplus = text.count(opening) - text.count(closing)
+        if surplus and not re.search("['\"]", text):
+            return closing if surplus > 0 else opening
+    return ""
+
+
+def closest_first(word: str, known: Sequence[str]) -> list[str]:
+    """All of ``known``, the likeliest to be meant first."""
+    return sorted(known, key=lambda k: difflib.SequenceMatcher(None, word, k).ratio(), reverse=True)
