@@ -83,9 +83,9 @@ class Project:
         self.processes.append(process)
         return process
 
-    def run(self, command: str, *args: str, code: int = 0) -> str:
+    def run(self, command: str, *args: str, code: int = 0, **env: str) -> str:
         """Run the real command to its end; returns what it wrote to stdout."""
-        process = self.start(command, *args)
+        process = self.start(command, *args, **env)
         out, err = process.communicate(timeout=120)
         assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         self.stderr = err

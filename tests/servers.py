@@ -3,11 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import create_server
 
 import pytest
 
@@ -62,3 +64,43 @@ def _create_database(socket: str) -> None:
     ).returncode:
         assert time.monotonic() < deadline, "mariadbd did not come up"
         time.sleep(0.2)
+
+
+@contextmanager
+def s3(directory: Path) -> Iterator[dict[str, str]]:
+    """An S3 server with the bucket `bucket`: what a client's environment must say to reach it."""
+    from boto3 import client  # type: ignore[import-untyped]
+
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = directory / "s3.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=out, stderr=out,
+        )  # fmt: skip
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    try:
+        deadline = time.monotonic() + 60
+        while "Running on" not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the S3 server did not come up"
+            time.sleep(0.1)
+        made = client(
+            "s3",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            region_name="us-east-1",
+        )
+        made.create_bucket(Bucket="bucket")
+        made.close()
+        yield environment
+    finally:
+        server.terminate()
+        server.wait()

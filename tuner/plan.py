@@ -134,6 +134,7 @@ def _out_of_range(cfg: DictConfig) -> list[str]:
     """Values of the right type that make no sense."""
     rules: list[tuple[str, Callable[[float], bool], str]] = [
         ("study.n_trials", lambda v: v >= 1, "at least 1"),
+        ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
         ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
         ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
         ("worker.grace", lambda v: v > 2 * cfg.worker.heartbeat, "over 2 heartbeats"),

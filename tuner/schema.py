@@ -23,6 +23,10 @@ class StudySettings:
     metric: str
     direction: Direction
     n_trials: int
+    keep_checkpoints: int | None
+    """Configurations, of those that are complete, whose checkpoints are kept; None: all of them."""
+    mirror: str | None
+    """An fsspec URL where run directories are kept too."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import artifacts, config, search, sharing
+from tuner import artifacts, config, mirror, retention, search, sharing
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
+from tuner.mirror import Mirror
 from tuner.plan import Plan
 from tuner.study import Study, first_number
 from tuner.trouble import free_memory, infeasible, is_broken_device, is_out_of_memory
@@ -73,12 +74,15 @@ class Report:
         self.trial = trial
         self.metric = context.plan.study.metric
         stored = context.study.storage.get_trial(trial._trial_id)
+        self.first = first_number(stored) == stored.number
+        """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.metrics: dict[str, float] = {}
         self.epochs = 0
         """Steps that this attempt was the first to report."""
         self.length: int | None = None
         """Steps of the whole run if they are known: at the last one pruning would save nothing."""
+        self.mirror: Mirror | None = None
 
     def __call__(self, step: int, /, **metrics: float) -> None:
         if step != int(step) or step < 0:
@@ -93,6 +97,8 @@ class Report:
         self.metrics = {name: float(value) for name, value in metrics.items()}
         if self.context.lost():
             raise Fenced(f"worker {self.context.worker} was counted as lost")
+        if self.mirror is not None:
+            self.mirror.push()
         if step not in self.values:
             self._store(step)
         if reason := self.context.preempted():
@@ -142,7 +148,9 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         run_dir = _prepare(context, trial, overrides)
         cfg = plan.source.compose(overrides)
         report.length = config.epochs(cfg)
-        value = _run_shared(context, cfg, run_dir, report)
+        url, first = plan.study.mirror, report.first
+        with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
+            value = _run_shared(context, cfg, run_dir, report)
         return _finish(context, trial, report, run_dir, *_judge(report, value))
     except Pruned as stop:
         return _finish(context, trial, report, run_dir, TrialState.PRUNED, None, str(stop))
@@ -271,6 +279,7 @@ def _finish(
     if run_dir is not None:
         _attach(context, trial, run_dir)
     context.study.patience(lambda: _tell(context, trial, state, value))
+    retention.tidy(context.study, context.plan, trial._trial_id)
     shown = reason or (f"{value:.6g}" if value is not None else "")
     log.info("trial %d %s %s", trial.number, state.name, shown)
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED

@@ -5,7 +5,7 @@ import shlex
 
 from rich.console import Console
 
-from tuner import config, log, plan, search, study
+from tuner import config, log, mirror, plan, search, study
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
 from tuner.launch import local
@@ -30,7 +30,8 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
         except ConfigError as error:
             found.require([*search.mistakes(found), *error.mistakes])
     device = found.cfg.worker.get("device")
-    return found.require([*search.mistakes(found), *local.missing(device)])
+    elsewhere = [*local.missing(device), *mirror.mistakes(found.cfg.study.get("mirror"))]
+    return found.require([*search.mistakes(found), *elsewhere])
 
 
 def readable(args: argparse.Namespace) -> Plan:

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from tuner import config, storage
+from tuner import config, mirror, storage
 from tuner.commands import asking
 from tuner.log import log
 from tuner.report import check as checking
@@ -100,5 +100,6 @@ def check(args: argparse.Namespace) -> int:
     plan = asking.planned(args)
     launch = config.instantiate(plan.cfg.launch).describe()
     storage.probe(plan.storage.url)
+    mirror.probe(plan.study.mirror)
     print((checking.as_json if args.json else checking.as_text)(plan, launch))
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner import config, provenance, search
+from tuner import config, mirror, provenance, search
 from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.launch.base import Job, Launcher, Order
@@ -25,6 +25,7 @@ LEAVE_WITHIN = 60.0
 def tune(args: argparse.Namespace) -> int:
     """Create or resume the study, look after its workers, close with table and page."""
     plan = asking.planned(args)
+    mirror.probe(plan.study.mirror)
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
     launcher: Launcher = config.instantiate(plan.cfg.launch)
@@ -90,6 +91,8 @@ def forwarding(job: Job) -> Iterator[Stop]:
 def worker(args: argparse.Namespace) -> int:
     """One worker; a supervisor has judged the same command line, and twice costs a second."""
     plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
+    if SUPERVISOR not in os.environ:
+        mirror.probe(plan.study.mirror)
     study = provenance.open_study(plan)
     try:
         return work(plan, study)

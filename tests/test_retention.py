@@ -1,0 +1,111 @@
+"""Checkpoints of trials that ended: the best few keep theirs, and whoever may go on."""
+
+from collections import Counter
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tests.conftest import Project
+from tests.test_worker import wait_for
+from tuner import retention, storage
+from tuner.study import Study
+
+ENDED = [0.1, 0.9, 0.5, 0.9, 0.2]
+
+
+@pytest.fixture
+def study(tmp_path) -> Study:
+    rdb = storage.connect(f"sqlite:///{tmp_path}/study.db")
+    for name in ("other", "mine"):
+        rdb.create_new_study([1], name)
+    made = Study(rdb, "mine", grace=60, patience=1)
+    for study_id in (1, 2):  # the other study's must not count
+        for value in ENDED:
+            made.storage.create_new_trial(
+                study_id, create_trial(state=TrialState.COMPLETE, value=value)
+            )
+    return made
+
+
+def last(study: Study, **change) -> FrozenTrial:
+    template = create_trial(**change)
+    return study.storage.get_trial(study.storage.create_new_trial(study.id, template))
+
+
+@pytest.mark.parametrize(
+    ("keep", "maximize", "removed"),
+    [
+        (1, True, [0, 2, 3, 4]),  # of two equals the older is better
+        (2, True, [0, 2, 4]),
+        (3, True, [0, 4]),
+        (2, False, [1, 2, 3]),
+        (5, True, []),
+        (9, True, []),
+    ],
+)
+def test_all_but_the_best_are_spent(study, keep, maximize, removed):
+    ended = study.optuna.get_trials()[-1]
+    found = retention.spent(study, ended, keep, maximize=maximize)
+    assert sorted(t.number for t in found) == removed
+
+
+@pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAIL])
+def test_one_that_was_given_up_is_spent_at_once_and_alone(study, state):
+    ended = last(study, state=state)
+    assert [t.number for t in retention.spent(study, ended, 1, maximize=True)] == [5]
+
+
+def kept(project: Project) -> set[int]:
+    """First numbers of the configurations that have a checkpoint."""
+    found = project.directory.glob("runs/toy/trials/*/checkpoint.json")
+    return {int(path.parent.name.split("-")[0]) for path in found}
+
+
+def test_a_search_keeps_the_checkpoints_of_the_best_few_and_every_other_file(project):
+    pruner = ["pruner=median", "pruner.n_startup_trials=2", "pruner.n_warmup_steps=1"]
+    args = ["study.n_trials=12", *pruner, "pruner.n_min_trials=1"]
+    project.run("worker", *args, "study.keep_checkpoints=2")
+    ended = project.study().optuna.get_trials()
+    complete = [t for t in ended if t.state == TrialState.COMPLETE]
+    assert len(complete) > 2
+    assert any(t.state == TrialState.PRUNED for t in ended)
+    best = sorted(complete, key=lambda t: (-t.value, t.number))[:2]
+    assert kept(project) == {t.number for t in best}
+    assert len(list(project.directory.glob("runs/toy/trials/*/artifacts/*.svg"))) == 12
+
+
+def test_null_keeps_all(project):
+    project.run("worker", "study.n_trials=7", "study.keep_checkpoints=null")
+    assert kept(project) == set(range(7))
+
+
+def test_an_interrupted_trial_keeps_its_checkpoint_beside_better_ones(project):
+    args = ["study.keep_checkpoints=1", "study.n_trials=3", "objective.seconds=0.2"]
+    worker = project.start("worker", *args)
+    wait_for(lambda: len(project.journal()) >= 10)
+    worker.terminate()
+    worker.communicate(timeout=30)
+    assert worker.returncode == 143
+    assert len(kept(project)) == 2, "the best of the two that are complete, and the third"
+    project.run("worker", *args)
+    per_epoch = Counter((name, epoch) for name, epoch, _ in project.journal())
+    assert len(per_epoch) == 12
+    assert set(per_epoch.values()) == {1}, "it went on from its checkpoint"
+    assert len(kept(project)) == 1
+
+
+def test_links_and_directories_are_removed_too_but_not_what_they_point_to(project):
+    (project.directory / "precious").mkdir()
+    (project.directory / "toy.py").write_text(
+        "import os\ndef train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,"
+        " run_dir, report):\n"
+        "    (run_dir / 'checkpoint').mkdir()\n"
+        "    (run_dir / 'checkpoint' / 'weights').touch()\n"
+        "    os.symlink(os.path.abspath('precious'), run_dir / 'checkpoint.link')\n"
+        "    return x\n"
+    )
+    project.run("worker", "study.n_trials=3", "study.keep_checkpoints=1")
+    left = list(project.directory.glob("runs/toy/trials/*/checkpoint*"))
+    assert len(left) == 2
+    assert len({path.parent for path in left}) == 1
+    assert (project.directory / "precious").is_dir()

@@ -1,0 +1,68 @@
+"""Whose checkpoints are kept: a hundred trials of 140 MB, each twice, fill a disk."""
+
+import shutil
+from pathlib import Path
+
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.log import log
+from tuner.mirror import Mirror
+from tuner.plan import Plan
+from tuner.study import Study, trials
+
+PATTERN = "checkpoint*"
+"""Names, directly in a run directory, of what is removed; an objective's other files stay."""
+WINDOW = 8
+"""Trials beyond the best that are looked at: so many workers may finish at the same moment."""
+
+values = sa.table("trial_values", *(sa.column(name) for name in ("trial_id", "objective", "value")))
+
+
+def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> list[FrozenTrial]:
+    """Whose checkpoints nobody wants any more, now that ``ended`` has.
+
+    The rule: a configuration keeps its checkpoints while it may go on (it runs, it waits, or it
+    was interrupted), and as long as it is one of the best ``keep`` of those that are complete.
+    One that was pruned, or failed by its own fault, keeps none.
+    """
+    if ended.state in (TrialState.PRUNED, TrialState.FAIL):
+        return [ended]
+    order = values.c.value.desc() if maximize else values.c.value.asc()
+    query = (
+        sa.select(trials.c.trial_id)
+        .join(values, values.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == study.id, values.c.objective == 0)
+        .where(sa.cast(trials.c.state, sa.String(16)) == "COMPLETE")
+        .order_by(order, trials.c.number)
+        .offset(keep)
+        .limit(WINDOW)
+    )
+    with study.rdb.engine.connect() as connection:  # on SQLite it holds the lock of all writers
+        found = list(connection.execute(query).scalars())
+    return [study.storage.get_trial(trial_id) for trial_id in found]
+
+
+def tidy(study: Study, plan: Plan, trial_id: int) -> None:
+    """Remove what a trial that has just been told makes superfluous; a failure is only logged."""
+    if (keep := plan.study.keep_checkpoints) is None:
+        return
+    try:
+        ended = study.storage.get_trial(trial_id)
+        for trial in spent(study, ended, keep, maximize=plan.study.direction == "maximize"):
+            if "run_dir" in trial.user_attrs:
+                remove(plan, Path(trial.user_attrs["run_dir"]).name)
+    except Exception as error:  # a driver of a mirror may raise anything
+        log.warning("checkpoints of trials that ended were not removed: %s", error)
+
+
+def remove(plan: Plan, name: str) -> None:
+    """The checkpoints in a run directory, on this machine and in the mirror."""
+    run_dir = Path(plan.study.dir) / "trials" / name
+    for path in run_dir.glob(PATTERN):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if plan.study.mirror is not None:
+        Mirror(plan.study.mirror, run_dir, 0).remove()
