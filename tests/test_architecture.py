@@ -22,7 +22,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"search", "leases"},
     {"plan", "storage"},
     {"config"},
-    {"binding", "grammar"},
+    {"binding", "grammar", "searchpath"},
     {"space", "typos"},
     {"schema"},
     {"errors", "log", "draw", "extras", "fingerprint"},

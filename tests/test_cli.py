@@ -1,6 +1,10 @@
 """The command line as a user meets it: a study of a user's own function, from end to end."""
 
+import contextlib
 import json
+import os
+import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -146,3 +150,39 @@ def test_an_experiment_to_take_away(project: Project, tmp_path):
     best = json.loads(project.run("best", "--json"))
     out = project.run("train", f"--config-dir={tmp_path}/away", "experiment=best")
     assert json.loads(out)["accuracy"] == best["value"]
+
+
+def coloured(project: Project, study: str, **env: str) -> bool:
+    """Whether `tuner tune` on a terminal writes colours (and not only bold or dim text)."""
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm"}
+    args = [*project.DEFAULTS, f"study.name={study}", "study.n_trials=1", "launch.workers=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner", "tune", *args],
+        cwd=project.directory, env=environment | env, stdout=subprocess.DEVNULL, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # the terminal is gone once its last writer is
+        while piece := os.read(ours, 4096):
+            written += piece
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"workers log to" in written
+    return re.search(rb"\x1b\[([0-9;]*;)?(3|4|9)\d(;[0-9;]*)?m", written) is not None
+
+
+def test_colour_is_for_terminals_and_no_color_takes_it_away(project: Project):
+    out = project.run("tune", "study.n_trials=1")
+    assert "\x1b" not in out + project.stderr, "a file or a pipe gets plain text"
+    assert coloured(project, "a")
+    assert not coloured(project, "b", NO_COLOR="1")
+
+
+def test_data_and_messages_are_kept_apart(project: Project):
+    out = project.run("tune", "study.n_trials=2")
+    assert "workers log to" not in out
+    assert "best:" not in project.stderr
+    out = project.run("best", "--json")
+    assert json.loads(out)["number"] in (0, 1)
+    assert project.stderr == ""

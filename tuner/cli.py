@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
     try:
+        if any(text.startswith("hydra.searchpath=") for text in args.overrides):
+            importlib.import_module("tuner.commands.asking").take_searchpath(args)
         module = importlib.import_module(f"tuner.commands.{COMMANDS[args.command][0]}")
         return int(getattr(module, args.command)(args))
     except TunerError as error:

@@ -17,6 +17,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tuner import searchpath
 from tuner.binding import signature
 from tuner.errors import ConfigError, Infeasible, TunerError
 from tuner.grammar import quote
@@ -147,16 +148,19 @@ class Source:
     def _groups(self) -> list[str]:
         return sorted({d.name for root in self._roots() for d in root.iterdir() if d.is_dir()})
 
+    @functools.cache  # noqa: B019
     def _roots(self) -> tuple[Path, ...]:
-        return (*self.config_dirs, conf_dir())
+        declared = searchpath.declared(self._primary() / f"{self.config_name}.yaml")
+        return (*self.config_dirs, *declared, conf_dir())
 
     def _primary(self) -> Path:
         if self.config_name == "config":
             return conf_dir()
-        for directory in self._roots():
+        directories = (*self.config_dirs, conf_dir())
+        for directory in directories:
             if (directory / f"{self.config_name}.yaml").is_file():
                 return directory
-        looked = ", ".join(str(d) for d in self._roots())
+        looked = ", ".join(map(str, directories))
         raise ConfigError(
             f"--config-name {self.config_name}: no {self.config_name}.yaml in {looked}; "
             "hint: name a file in one of the --config-dir directories, without .yaml"
@@ -171,7 +175,7 @@ class Source:
 
     @contextmanager
     def _hydra(self) -> Iterator[None]:
-        for directory in self.config_dirs:
+        for directory in self._roots():
             if not directory.is_dir():
                 raise ConfigError(f"--config-dir {directory}: no such directory")
         primary = str(self._primary().resolve())

@@ -5,7 +5,7 @@ import shlex
 
 from rich.console import Console
 
-from tuner import config, log, mirror, plan, search, study
+from tuner import config, log, mirror, plan, search, searchpath, study
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
 from tuner.launch import local
@@ -16,6 +16,14 @@ from tuner.study import Study
 
 def source(args: argparse.Namespace) -> Source:
     return Source(tuple(d.resolve() for d in args.config_dir), args.config_name)
+
+
+def take_searchpath(args: argparse.Namespace) -> None:
+    """Turn ``hydra.searchpath=[…]`` into as many ``--config-dir``, which do the same."""
+    for text in [text for text in args.overrides if text.startswith(f"{searchpath.KEY}=")]:
+        args.overrides.remove(text)
+        entries = config.parse(text).value()
+        args.config_dir += searchpath.directories(entries if isinstance(entries, list) else [])
 
 
 def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:

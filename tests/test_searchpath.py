@@ -1,0 +1,78 @@
+"""Directories and settings of the user's own, by each of Hydra's ways of naming them."""
+
+import json
+import sys
+
+import pytest
+
+from tuner import cli
+
+FILES = {
+    "mine/experiment/quick.yaml": "# @package _global_\ntrainer: {epochs: 2}\n",
+    "mine/data/few.yaml": "defaults: [digits, _self_]\nlimit: 300\n",
+    "mine/primary.yaml": "defaults: [config, _self_]\nseed: 7\n",
+    "other/declares.yaml": "defaults: [config, _self_]\nhydra: {searchpath: ['file://mine']}\n",
+    "package_of_mine/__init__.py": "",
+    "package_of_mine/conf/data/few.yaml": "defaults: [digits, _self_]\nlimit: 300\n",
+}
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch, capsys):
+    """`tuner check --json` in a directory of a user's: exit code, data, errors."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*args: str):
+        code = cli.main(["check", "--json", *args])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if code == 0 else None, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["--config-dir=mine"],
+        ["--config-dir", "mine", "--config-name", "primary"],
+        ["hydra.searchpath=[file://mine]"],
+        ["hydra.searchpath=[mine]"],
+        ["--config-dir=other", "--config-name=declares"],
+    ],
+)
+def test_a_users_directory_adds_options_and_experiments(check, how):
+    _, data, _ = check(*how, "experiment=quick", "data=few")
+    assert "epochs: 2" in data["config"]
+    assert "limit: 300" in data["config"]
+    assert ("seed: 7" in data["config"]) == ("primary" in how)
+    code, _, err = check(*how, "data=fow")
+    assert code == 2
+    assert "did you mean 'few'?" in err
+
+
+def test_a_package_may_hold_them(check):
+    _, data, _ = check("hydra.searchpath=[pkg://package_of_mine.conf]", "data=few")
+    assert "limit: 300" in data["config"]
+    code, _, err = check("hydra.searchpath=['pkg://nowhere.conf']")
+    assert (code, "no package 'nowhere.conf'" in err) == (2, True)
+
+
+def test_a_directory_that_is_not_there(check, tmp_path):
+    code, _, err = check("hydra.searchpath=[nowhere]")
+    assert code == 2
+    assert "nowhere: no such directory" in err
+
+
+def test_the_environment_names_the_database(check, tmp_path, monkeypatch):
+    _, data, _ = check()
+    assert data["run"]["storage"] == "sqlite:///runs/tuner.db"
+    monkeypatch.setenv("TUNER_STORAGE_URL", url := f"sqlite:///{tmp_path}/elsewhere.db")
+    _, data, _ = check()
+    assert data["run"]["storage"] == url
+    _, data, _ = check("storage=sqlite")
+    assert data["run"]["storage"] == "sqlite:///runs/tuner.db"
