@@ -17,6 +17,7 @@ from tuner.errors import Infeasible, TunerError
 from tuner.schema import nearest
 
 COMMANDS = {
+    "init": ("starting", "write a small project of your own to a new directory"),
     "tune": (
         "searching",
         "create or resume the study, start the workers, show progress, end with the report",
@@ -99,7 +100,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, (_, summary) in COMMANDS.items():
-        _options(commands.add_parser(name, help=summary, description=summary, epilog=EPILOG))
+        add_options = BARE.get(name, _options)
+        add_options(commands.add_parser(name, help=summary, description=summary))
     options = {name: commands.choices[name] for name in COMMANDS}
     for name in ("best", "status", "check"):
         options[name].add_argument("--json", action="store_true", help="for programs")
@@ -137,9 +139,19 @@ def _dashboard_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
 
 
+def _init_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, help="new, or empty")
+    parser.set_defaults(overrides=[])
+
+
 def _options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
     parser.add_argument("overrides", nargs="*", metavar="override")
     parser.add_argument(
         "--config-dir", action="append", type=Path, default=[], help="a directory of your own"
     )
     parser.add_argument("--config-name", default="config", help="the primary configuration")
+
+
+BARE = {"init": _init_options}
+"""Commands that take no configuration, and so no overrides."""

@@ -1,0 +1,43 @@
+"""``tuner init``: a small project of the user's own that runs at once."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+from tuner.errors import ConfigError
+
+RENAMED = {"gitignore": ".gitignore"}
+"""Files that would take effect where they lie, in the sources of tuner."""
+NAME = "NAME"
+"""What stands for the project's name, in texts and file names."""
+
+
+def init(args: argparse.Namespace) -> int:
+    """Write the project; how to run it goes to stdout."""
+    directory: Path = args.directory
+    if args.overrides:
+        raise ConfigError(f"init takes one directory, got {' '.join(args.overrides)} as well")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(f"{directory} is there and not empty; hint: name a new directory")
+    name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-") or "search"
+    template = template_dir()
+    for source in sorted(template.rglob("*")):
+        if source.is_file() and source.suffix != ".pyc":
+            relative = source.relative_to(template)
+            path = directory / relative.with_name(
+                RENAMED.get(relative.name, relative.name.replace(NAME, name))
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source.read_text().replace(NAME, name))
+    if directory.resolve() != Path.cwd():
+        print(shlex.join(["cd", str(directory)]))
+    print(shlex.join(["tuner", "tune", "--config-dir", "conf", f"experiment={name}"]))
+    return 0
+
+
+def template_dir() -> Path:
+    """The directory of the project to copy: inside the wheel, or beside the package."""
+    package = Path(__file__).parent.parent
+    inside = package / "template"
+    return inside if inside.is_dir() else package.parent / "template"
