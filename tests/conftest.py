@@ -42,6 +42,8 @@ def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,
             raise MemoryError("too large")
         reached = float("nan") if fate == "diverge" else value * epoch / epochs
         report(epoch, accuracy=reached, loss=1.0)
+    if hasattr(report, "note"):
+        report.note(kind=kind)
     return value
 '''
 

@@ -25,7 +25,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"binding", "grammar", "searchpath"},
     {"space", "typos"},
     {"schema"},
-    {"errors", "log", "draw", "extras", "fingerprint"},
+    {"errors", "log", "draw", "extras", "fingerprint", "history"},
 ]
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}
 

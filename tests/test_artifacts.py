@@ -1,6 +1,5 @@
 """What a trial leaves can be read by optuna-dashboard and by Optuna."""
 
-import shlex
 from pathlib import Path
 
 import optuna
@@ -10,7 +9,8 @@ from optuna import Study, Trial
 from optuna.artifacts import download_artifact, get_all_artifact_meta
 
 from tests.samples import new_study
-from tuner.artifacts import attach, command_note, open_store, save_note
+from tuner import history
+from tuner.artifacts import attach, open_store
 
 OVERRIDES = ["optimizer=sgd", "optimizer.lr=0.1", "data.root=/my data"]
 
@@ -38,40 +38,25 @@ def test_files_and_curve_are_uploaded_for_the_dashboard(tmp_path: Path) -> None:
     metas = get_all_artifact_meta(study_or_trial=study.trials[0], storage=study._storage)
     assert {meta.filename: meta.mimetype for meta in metas} == {
         "confusion.svg": "image/svg+xml",
-        "learning_curve.svg": "image/svg+xml",
+        "learning_curves.svg": "image/svg+xml",
     }
-    (curve,) = [meta for meta in metas if meta.filename == "learning_curve.svg"]
+    (curve,) = [meta for meta in metas if meta.filename == "learning_curves.svg"]
     copy = tmp_path / "copy.svg"
     download_artifact(artifact_id=curve.artifact_id, file_path=str(copy), artifact_store=store)
     assert copy.read_text().count("<circle") == 3
     assert "val_accuracy" in copy.read_text()
 
 
-def test_the_dashboard_reads_the_note(tmp_path: Path) -> None:
-    from optuna_dashboard import get_note
-
+def test_all_metrics_are_drawn_and_tabled(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     trial, run_dir = running(study, tmp_path)
+    for epoch in (1, 2):
+        history.append(run_dir, epoch, {"val_accuracy": 0.0, "loss": 1 / epoch, "train_loss": 1.0})
     attach(study, trial, run_dir, open_store(tmp_path / "artifacts"))
-    note = get_note(trial)
-    assert note.startswith("```sh\n")
-    assert note.endswith("\n```\n")
-    assert shlex.split(note[6:-5].replace("\\\n", "")) == ["tuner", "train", *OVERRIDES]
-    assert max(len(line) for line in note.splitlines()) < 40  # the dashboard does not wrap it
-
-
-def test_a_long_note_is_kept_whole(tmp_path: Path) -> None:
-    from optuna_dashboard import get_note
-
-    study = new_study(tmp_path)
-    trial = study.ask()
-    body = "".join(f"{k}," for k in range(2000))
-    save_note(study, trial, body)
-    assert get_note(trial) == body
-
-
-def test_backticks_do_not_end_the_note() -> None:
-    assert command_note(["a=````b"]).startswith("`````sh\n")
+    assert (run_dir / "artifacts" / "metrics.csv").read_text().startswith("step,val_accuracy,loss")
+    drawn = (run_dir / "artifacts" / "learning_curves.svg").read_text()
+    assert "loss (dashed: training)" in drawn
+    assert drawn.count("<circle") == 3 + 2  # the metric as the study has it
 
 
 def test_a_retry_replaces_what_the_attempt_before_it_uploaded(tmp_path: Path) -> None:
@@ -93,7 +78,7 @@ def test_a_retry_replaces_what_the_attempt_before_it_uploaded(tmp_path: Path) ->
     again.report(0.9, 4)
     attach(study, again, run_dir, store)
     metas = get_all_artifact_meta(study_or_trial=again)
-    assert sorted(meta.filename for meta in metas) == ["confusion.svg", "learning_curve.svg"]
+    assert sorted(meta.filename for meta in metas) == ["confusion.svg", "learning_curves.svg"]
     curve = next(meta.artifact_id for meta in metas if "curve" in meta.filename)
     drawn = (tmp_path / "artifacts" / curve).read_text()
     assert drawn.count("<circle") == 4

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tuner.draw import confusion_svg, curve_svg
+from tuner.draw import confusion_svg, curves_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</text><script>alert(1)</script>&\"'\x00\x1b[31m"
@@ -17,7 +17,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_a_curve_has_one_dot_a_point_and_rises_upwards() -> None:
-    root = ElementTree.fromstring(curve_svg({1: 0.5, 2: 0.7, 3: 0.9}, title="t", y_label="acc"))
+    root = ElementTree.fromstring(curves_svg({"acc": {1: 0.5, 2: 0.7, 3: 0.9}}, title="t"))
     heights = [float(dot.get("cy", "")) for dot in root.iter(f"{SVG}circle")]
     assert len(heights) == 3
     assert heights == sorted(heights, reverse=True)
@@ -25,39 +25,59 @@ def test_a_curve_has_one_dot_a_point_and_rises_upwards() -> None:
 
 def test_a_curve_stays_inside_its_drawing() -> None:
     root = ElementTree.fromstring(
-        curve_svg({k: (-1.0) ** k * 10.0**k for k in range(40)}, title="t", y_label="loss")
+        curves_svg({"loss": {k: (-1.0) ** k * 10.0**k for k in range(40)}}, title="t")
     )
     for dot in root.iter(f"{SVG}circle"):
         assert 60 <= float(dot.get("cx", "")) <= 620
-        assert 49.9 <= float(dot.get("cy", "")) <= 310.1
+        assert 65.9 <= float(dot.get("cy", "")) <= 306.1
 
 
 @pytest.mark.parametrize("points", [{}, {1: math.nan}, {3: math.inf}])
 def test_a_curve_without_finite_points_says_so(points: dict[int, float]) -> None:
-    assert "nothing reported" in texts(curve_svg(points, title="t", y_label="y"))
+    assert "nothing reported" in texts(curves_svg({"y": points}, title="t"))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1e-300, 1e300])
 def test_a_single_point_is_drawn(value: float) -> None:
-    root = ElementTree.fromstring(curve_svg({7: value}, title="t", y_label="y"))
+    root = ElementTree.fromstring(curves_svg({"y": {7: value}}, title="t"))
     assert len(list(root.iter(f"{SVG}circle"))) == 1
 
 
 def test_points_that_are_not_finite_are_left_out() -> None:
-    svg = curve_svg({1: 0.1, 2: math.nan, 3: 0.3}, title="t", y_label="y")
+    svg = curves_svg({"y": {1: 0.1, 2: math.nan, 3: 0.3}}, title="t")
     assert len(re.findall("<circle", svg)) == 2
     assert "nan" not in svg
 
 
 def test_a_long_curve_needs_few_marks_and_few_ticks() -> None:
-    svg = curve_svg({k: 1.0 / k for k in range(1, 501)}, title="t", y_label="y")
+    svg = curves_svg({"y": {k: 1.0 / k for k in range(1, 501)}}, title="t")
     assert svg.count("<circle") == 1
     assert len(texts(svg)) < 25
 
 
+def test_each_metric_has_a_panel_and_the_training_one_is_dashed_beside_it() -> None:
+    curve = {1: 0.5, 2: 0.25}
+    metrics = {
+        "accuracy": curve,
+        "loss": curve,
+        "train_loss": curve,
+        "macro_f1": curve,
+        "x": {1: math.nan},
+    }
+    svg = curves_svg(metrics, title="t")
+    assert {"accuracy", "loss (dashed: training)", "macro_f1"} <= set(texts(svg))
+    assert svg.count('class="line"') == 3
+    assert svg.count('class="line dashed"') == 1
+    height = float(ElementTree.fromstring(svg).get("height", ""))
+    lowest = max(
+        float(node.get("y", "")) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")
+    )
+    assert lowest < height < lowest + 40
+
+
 def test_text_is_escaped() -> None:
     for svg in (
-        curve_svg({1: 1.0}, title=HOSTILE, y_label=HOSTILE),
+        curves_svg({HOSTILE: {1: 1.0}}, title=HOSTILE),
         confusion_svg([[1, 0], [0, 1]], [HOSTILE, "b"]),
     ):
         assert "<script" not in svg

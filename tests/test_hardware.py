@@ -48,3 +48,16 @@ def test_a_run_uses_its_own_number_of_threads():
 def test_a_cpu_computes_in_bf16_only_when_told_to(precision, dtype):
     with hardware.autocast(CPU, precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_the_peak_is_that_of_the_run_and_not_of_what_ran_before():
+    taken = torch.ones(64 << 20, dtype=torch.uint8)
+    high = hardware.peak_bytes(CPU)
+    assert high > 64 << 20
+    del taken
+    hardware.watch_memory(CPU)
+    low = hardware.peak_bytes(CPU)
+    assert low < high - (32 << 20)
+    taken = torch.ones(128 << 20, dtype=torch.uint8)
+    del taken
+    assert hardware.peak_bytes(CPU) > low + (96 << 20)

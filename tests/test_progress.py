@@ -265,3 +265,18 @@ def test_an_interval_of_nothing_is_a_mistake():
         Every(epochs=0, seconds=1.0)
     with pytest.raises(ConfigError, match=r"seconds=-1"):
         Every(epochs=1, seconds=-1)
+
+
+@pytest.mark.parametrize("leave_in", [None, 2])
+def test_what_a_run_took_is_told_however_it_ends(tmp_path, leave_in):
+    class Noting(Curve):
+        def note(self, **facts):
+            self.facts = facts
+
+    curve = Noting(leave_in, Pruned)
+    with nullcontext() if leave_in is None else pytest.raises(Pruned):
+        train(tmp_path, curve)
+    assert curve.facts["device"] == "cpu"
+    assert curve.facts["peak_memory_mb"] > 100
+    network = recipes.network()(in_shape=(1, 8, 8), num_classes=10)
+    assert curve.facts["parameters"] == sum(p.numel() for p in network.parameters())

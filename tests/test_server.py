@@ -26,9 +26,9 @@ SERVE = """
 import sys
 from pathlib import Path
 from tuner.dashboard.server import access, serve
-host, options = sys.argv[3], dict(token_file=None, login=False, read_only="-r" in sys.argv)
+host, options = sys.argv[3], {"login": "-l" in sys.argv, "read_only": "-r" in sys.argv}
 tell = lambda url: print(url, flush=True)
-serve(sys.argv[1], Path(sys.argv[2]), access(host, 0, **options), ready=tell)
+serve(sys.argv[1], Path(sys.argv[2]), access(host, 0, token_file=None, **options), ready=tell)
 print("left", flush=True)
 """
 TOKEN = "a token that nobody guesses"
@@ -98,7 +98,7 @@ def test_it_shows_the_study_with_its_note_and_curve(served: Served) -> None:
     assert [point["value"] for point in trial["intermediate_values"]] == [0.25, 0.5, 0.75]
     assert sorted(a["filename"] for a in trial["artifacts"]) == [
         "confusion.svg",
-        "learning_curve.svg",
+        "learning_curves.svg",
     ]
 
 

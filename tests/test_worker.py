@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.conftest import Project
-from tuner import plan, provenance
+from tuner import history, plan, provenance
 from tuner.config import Source
 from tuner.study import HISTORY, REQUEUE, first_number
 from tuner.worker import work
@@ -68,6 +68,11 @@ def test_a_killed_worker_costs_no_configuration_and_no_epoch(project):
 def test_a_process_that_dies_between_checkpoint_and_report_loses_no_epoch(project):
     project.run("tune", "study.n_trials=2", "objective.fate=die", "launch.workers=1")
     assert all(sorted(t.intermediate_values) == [1, 2, 3, 4] for t in ended(project))
+    for trial in ended(project):
+        kept = history.read(project.directory / trial.user_attrs["run_dir"])
+        assert list(kept) == [1, 2, 3, 4], "all metrics, beside the checkpoint"
+        assert {*kept[4]} == {"accuracy", "loss"}
+        assert trial.user_attrs["facts"] == {"kind": trial.params["objective.kind"]}
     assert [epoch for _, epoch, _ in project.journal()] == [1, 2, 3, 4] * 2
 
 

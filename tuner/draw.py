@@ -6,16 +6,19 @@ reader's system prefers, so each drawing brings its own background.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 _STYLE = """<style>
   .paper { fill: #ffffff; } .ink { fill: #24292f; } .faint { fill: #57606a; }
-  .grid { stroke: #d8dee4; } .line { stroke: #0969da; fill: none; } .dot { fill: #0969da; }
+  .grid { stroke: #d8dee4; } .dot { fill: #0969da; }
+  .line { stroke: #0969da; fill: none; stroke-width: 2; }
   .cell { fill: #0969da; } .over { fill: #ffffff; }
+  .dashed { stroke: #9a6700; stroke-dasharray: 5 4; }
   @media (prefers-color-scheme: dark) {
     .paper { fill: #161b22; } .ink { fill: #e6edf3; } .faint { fill: #9da7b1; }
     .grid { stroke: #30363d; } .line { stroke: #58a6ff; } .dot { fill: #58a6ff; }
-    .cell { fill: #58a6ff; } .over { fill: #0d1117; }
+    .cell { fill: #58a6ff; } .over { fill: #0d1117; } .dashed { stroke: #d4a72c; }
   }
   text { font: 12px system-ui, sans-serif; } .title { font-weight: 600; font-size: 14px; }
 </style>"""
@@ -23,37 +26,71 @@ _STYLE = """<style>
 _NUMBERED_CLASSES = 24  # above this a count no longer fits into its cell
 
 
-def curve_svg(points: Mapping[int, float], *, title: str, y_label: str) -> str:
-    """Draw a learning curve: epoch to metric; points that are NaN or infinite are left out.
+@dataclass(frozen=True)
+class Box:
+    """Where a panel of curves is drawn: the rectangle between its axes, in units."""
 
-    Returns a whole SVG document, 640 by 360 units.  ``title`` and ``y_label`` may hold any text.
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def curves_svg(curves: Mapping[str, Mapping[int, float]], *, title: str) -> str:
+    """Draw learning curves, metric to epoch to value: the first large, the others below, in pairs.
+
+    ``train_x`` is drawn into the panel of ``x``, dashed.  Points that are NaN or infinite are left
+    out.  Returns a whole SVG document, 640 units wide.  The texts may be anything.
     """
-    finite = {x: points[x] for x in sorted(points) if math.isfinite(points[x])}
-    head = _text(60, 26, title, "ink title")
-    if not finite:
-        return _svg(640, 360, [head, _text(320, 190, "nothing reported", "faint", "middle")])
-    x_ticks = _ticks(min(finite), max(finite), whole=True)
-    y_ticks = _ticks(min(finite.values()), max(finite.values()))
-    low_x, high_x = min(finite), max(max(finite), min(finite) + 1)
-    low_y, high_y = y_ticks[0], y_ticks[-1]
+    names = [n for n in curves if _finite(curves[n]) and not _is_training(n, curves)]
+    parts = [_text(24, 26, title, "ink title")]
+    if not names:
+        return _svg(640, 360, [*parts, _text(320, 190, "nothing reported", "faint", "middle")])
+    first, *others = names
+    parts += _panel(Box(60, 66, 560, 240), first, curves)
+    for place, name in enumerate(others):
+        row, column = divmod(place, 2)
+        parts += _panel(Box(60 + 310 * column, 376 + 200 * row, 250, 130), name, curves)
+    return _svg(640, 346 + 200 * math.ceil(len(others) / 2), parts)
+
+
+def _is_training(name: str, curves: Mapping[str, object]) -> bool:
+    return name.startswith("train_") and name.removeprefix("train_") in curves
+
+
+def _finite(points: Mapping[int, float]) -> dict[int, float]:
+    return {x: points[x] for x in sorted(points) if math.isfinite(points[x])}
+
+
+def _panel(box: Box, name: str, curves: Mapping[str, Mapping[int, float]]) -> Iterable[str]:
+    """A metric's curve, and that of the training images beside it, within axes of their own."""
+    own, training = _finite(curves[name]), _finite(curves.get(f"train_{name}", {}))
+    yield _text(box.left, box.top - 12, name + " (dashed: training)" * bool(training), "faint")
+    xs, ys = [*own, *training], [*own.values(), *training.values()]
+    x_ticks, y_ticks = _ticks(min(xs), max(xs), whole=True), _ticks(min(ys), max(ys))
+    low, wide = min(xs), max(1, max(xs) - min(xs))
+    tall = y_ticks[-1] - y_ticks[0]
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return 60 + 560 * (x - low_x) / (high_x - low_x), 310 - 260 * (y - low_y) / (high_y - low_y)
+        across, up = (x - low) / wide, (y - y_ticks[0]) / tall
+        return box.left + box.width * across, box.top + box.height * (1 - up)
 
-    parts = [head, _text(340, 350, "epoch", "faint", "middle")]
-    parts.append(_text(16, 180, y_label, "faint", "middle", turn=True))
     for y in y_ticks:
-        _, at = place(low_x, y)
-        parts.append(f'<path class="grid" d="M60 {at:.1f}H620"/>')
-        parts.append(_text(54, at + 4, f"{y:.6g}", "faint", "end"))
-    parts += [_text(place(x, low_y)[0], 330, f"{x:g}", "faint", "middle") for x in x_ticks]
-    spots = [place(x, y) for x, y in finite.items()]
+        _, at = place(low, y)
+        yield f'<path class="grid" d="M{box.left:g} {at:.1f}h{box.width:g}"/>'
+        yield _text(box.left - 6, at + 4, f"{y:.5g}", "faint", "end")
+    for x in x_ticks:
+        yield _text(place(x, 0)[0], box.top + box.height + 18, f"{x:g}", "faint", "middle")
+    for points, kind in ((training, "line dashed"), (own, "line")):
+        yield from _line([place(x, y) for x, y in points.items()], kind)
+
+
+def _line(spots: Sequence[tuple[float, float]], kind: str) -> Iterable[str]:
     if len(spots) > 1:
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-        parts.append(f'<polyline class="line" stroke-width="2" points="{joined}"/>')
-    marked = spots if len(spots) <= 60 else spots[-1:]
-    parts += [f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in marked]
-    return _svg(640, 360, parts)
+        yield f'<polyline class="{kind}" points="{joined}"/>'
+    marked = () if "dashed" in kind else spots if len(spots) <= 60 else spots[-1:]
+    yield from (f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in marked)
 
 
 def confusion_svg(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import artifacts, config, mirror, retention, search, sharing
+from tuner import artifacts, config, history, mirror, retention, search, sharing
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
 from tuner.mirror import Mirror
@@ -78,6 +78,8 @@ class Report:
         """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.metrics: dict[str, float] = {}
+        self.facts: dict[str, float | str] = {}
+        self.run_dir: Path | None = None
         self.epochs = 0
         """Steps that this attempt was the first to report."""
         self.length: int | None = None
@@ -97,6 +99,8 @@ class Report:
         self.metrics = {name: float(value) for name, value in metrics.items()}
         if self.context.lost():
             raise Fenced(f"worker {self.context.worker} was counted as lost")
+        if step not in self.values:
+            self._remember(step)
         if self.mirror is not None:
             self.mirror.push()
         if step not in self.values:
@@ -111,6 +115,14 @@ class Report:
         """
         if reason := self.context.preempted():
             raise Preempted(reason)
+
+    def note(self, **facts: float | str) -> None:
+        """Keep what is true of the whole run, such as its peak memory: columns in the dashboard.
+
+        The last word on each counts, and it is kept however the trial ends.
+        """
+        kept = {k: v if isinstance(v, str | int) else float(v) for k, v in facts.items()}
+        self.facts.update(kept)
 
     def _store(self, step: int) -> None:
         bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
@@ -127,6 +139,14 @@ class Report:
             return
         if self.context.study.patience(self.trial.should_prune):
             raise Pruned
+
+    def _remember(self, step: int) -> None:
+        """Keep all metrics beside the checkpoint; a full disk costs a picture, not the trial."""
+        if self.run_dir is not None:
+            try:
+                history.append(self.run_dir, step, _finite(self.metrics))
+            except OSError as error:
+                log.warning("trial %d: its metrics are not kept: %s", self.trial.number, error)
 
 
 def execute(context: Context, trial_id: int) -> Fate:
@@ -145,7 +165,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
     run_dir = None
     try:
         overrides = study.patience(lambda: overrides_of(plan, study, trial))
-        run_dir = _prepare(context, trial, overrides)
+        run_dir = report.run_dir = _prepare(context, trial, overrides)
         cfg = plan.source.compose(overrides)
         report.length = config.epochs(cfg)
         url, first = plan.study.mirror, report.first
@@ -271,7 +291,9 @@ def _finish(
 ) -> Fate:
     attrs: dict[str, Any] = {"epochs": report.epochs}
     if report.metrics:
-        attrs["metrics"] = {k: v for k, v in report.metrics.items() if math.isfinite(v)}
+        attrs["metrics"] = _finite(report.metrics)
+    if report.facts:
+        attrs["facts"] = report.facts
     if reason:
         attrs["reason"] = reason
     for key, item in attrs.items():
@@ -283,6 +305,10 @@ def _finish(
     shown = reason or (f"{value:.6g}" if value is not None else "")
     log.info("trial %d %s %s", trial.number, state.name, shown)
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _tell(context: Context, trial: Trial, state: TrialState, value: float | None) -> None:

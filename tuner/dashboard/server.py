@@ -23,6 +23,7 @@ import waitress
 from optuna.storages import BaseStorage, get_storage
 
 from tuner.artifacts import open_store
+from tuner.dashboard.content import Content
 from tuner.dashboard.gate import Gate
 from tuner.errors import TunerError
 from tuner.log import log
@@ -139,8 +140,11 @@ def _announce(address: str) -> None:
 def _application(storage: str | BaseStorage, artifact_dir: Path) -> "WSGIApplication":
     from optuna_dashboard import wsgi  # takes more than a second
 
-    application: WSGIApplication = wsgi(get_storage(storage), open_store(artifact_dir))
-    return application
+    shared = get_storage(storage)
+    application = wsgi(shared, open_store(artifact_dir))
+    application.install(Content(shared))
+    made: WSGIApplication = application
+    return made
 
 
 def _address(access: Access, port: int) -> str:

@@ -48,6 +48,7 @@ def train(
     """
     place = hardware.choose(device)
     hardware.configure(place, threads=trainer.threads, deterministic=trainer.deterministic)
+    hardware.watch_memory(place)
     recipe = checkpoint.describe(
         data=data, model=model, optimizer=optimizer, schedule=schedule, loss=loss, trainer=trainer,
         seed=seed,
@@ -75,6 +76,7 @@ def train(
             scored_now = trainer.protocol == "search" or epoch == trainer.epochs
             progress.evaluated(trainee.evaluate(scored) if scored_now else None, train_loss)
         progress.settle()
+        progress.completed(scored)
     except Preempted:
         progress.preempted()
         raise

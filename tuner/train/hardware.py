@@ -4,8 +4,10 @@ import hashlib
 import math
 import os
 import random
+import resource
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -104,3 +106,29 @@ def free_bytes(device: torch.device) -> float:
         return math.inf
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def watch_memory(device: torch.device) -> None:
+    """Counts the peak that ``peak_bytes`` tells anew from here on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # elsewhere than on Linux the peak is the process's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory in use since ``watch_memory``: tensors on a GPU, else the process's resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def name(device: torch.device) -> str:
+    """Such as ``cuda:0 NVIDIA H100 80GB HBM3``."""
+    return (
+        f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"{device}"
+    )

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from tuner.errors import Diverged, Preempted
-from tuner.train import checkpoint, snapshot
+from tuner.train import checkpoint, hardware, mistakes, snapshot
 from tuner.train.checkpoint import Recipe
+from tuner.train.data import Split
 from tuner.train.export import write_confusion
 from tuner.train.learner import Learner
 from tuner.train.scores import ErrorTally, Tally
@@ -161,17 +162,36 @@ class Progress:
             self.save()
             self.writer.wait()
 
+    def completed(self, scored: Split) -> None:
+        """Shows what the network gets wrong in the end; not where that are the test images."""
+        if self.learner.settings.protocol == "search" and not self.learner.data.regression:
+            try:
+                mistakes.write(self.run_dir, self.learner, scored)
+            except Exception as error:  # a picture is not worth a trial
+                logger.warning("no picture of the mistakes in %s: %s", self.run_dir, error)
+
     def close(self) -> None:
-        """Lets the writer end, and draws what was found last.
+        """Lets the writer end, tells what the run took, and draws what was found last.
 
         What goes wrong here is but logged: the run is over, or something else went wrong before.
         """
         try:
+            self._tell()
             self.writer.wait()
             if self.confusion is not None:
                 write_confusion(self.run_dir, self.confusion, self.learner.data)
         except Exception as error:
             logger.warning("the end of the run in %s: %s", self.run_dir, error)
+
+    def _tell(self) -> None:
+        """What is true of the run as a whole, for a report that wants to know."""
+        note: Callable[..., None] | None = getattr(self.report, "note", None)
+        if note is not None:
+            note(
+                device=hardware.name(self.learner.device),
+                peak_memory_mb=round(hardware.peak_bytes(self.learner.device) / 1e6),
+                parameters=sum(p.numel() for p in self.learner.network.parameters()),
+            )
 
 
 def _check_saved(taken: Snapshot) -> None:

@@ -212,6 +212,7 @@ def _telling(report: Callable[..., None]) -> Callable[..., None]:
             raise
         _broadcast("go on")
 
+    told.note = getattr(report, "note", None)  # type: ignore[attr-defined]
     return told
 
 

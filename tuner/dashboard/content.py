@@ -1,0 +1,146 @@
+"""What optuna-dashboard's own pages lack, added to its answers while they are made.
+
+A note under every trial that repeats it, its metrics and what its run took as columns, and plots of
+the study.  None of it is stored: notes are kept in the study's attributes, where the dashboard
+looks through all of them for each trial (a minute of CPU for the first page at 10,000 trials), and
+stored plots are out of date at once.
+"""
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from optuna import load_study
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.report import plots
+from tuner.report.plots import Figure
+from tuner.report.summary import summarise
+
+STUDY = "/api/studies/<study_id:int>"
+FOLDED = ("metrics", "facts")
+"""Attributes that hold several columns."""
+HIDDEN = ("overrides", "traceback", "reason")
+"""Attributes that the note shows better: a table is as high as its longest cell."""
+BRIEF = 80
+"""Letters of a reason in the table."""
+PLOTS_EVERY = 10.0
+"""Seconds for which a study's plots are shown again; the pages ask as often."""
+
+
+class Content:
+    """A plugin of Bottle's for the dashboard's application."""
+
+    name = "tuner"
+    api = 2
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage = storage
+        self.columns: dict[int, dict[str, bool]] = {}
+        """By study: the names of all columns folded out so far, and whether they are numbers."""
+        self.plotted: dict[int, tuple[float, list[dict[str, str]]]] = {}
+
+    def apply(self, callback: Callable[..., Any], route: Any) -> Callable[..., Any]:
+        if route.rule != STUDY or route.method != "GET":
+            return callback
+
+        @wraps(callback)
+        def view(study_id: int, **rest: Any) -> Any:
+            answer = callback(study_id=study_id, **rest)
+            if isinstance(answer, dict) and "trials" in answer:
+                self._enrich(study_id, answer)
+            return answer
+
+        return view
+
+    def _enrich(self, study_id: int, study: dict[str, Any]) -> None:
+        columns = self.columns.setdefault(study_id, {})
+        for trial in [*study["trials"], *study["best_trials"]]:
+            stored = self.storage.get_trial(trial["trial_id"])
+            attrs = _attrs(stored)
+            found = _columns(attrs, stored.duration)
+            enrich_trial(trial, attrs, found)
+            columns.update((key, not isinstance(value, str)) for key, value in found.items())
+        folded = {*FOLDED, *HIDDEN, *columns}
+        kept = [column for column in study["union_user_attrs"] if column["key"] not in folded]
+        more = [{"key": key, "sortable": number} for key, number in columns.items()]
+        study["union_user_attrs"] = kept + more
+        study["plotly_graph_objects"] = [*study["plotly_graph_objects"], *self._plots(study_id)]
+
+    def _plots(self, study_id: int) -> list[dict[str, str]]:
+        made, plotted = self.plotted.get(study_id, (-PLOTS_EVERY, []))
+        if time.monotonic() - made < PLOTS_EVERY:
+            return plotted
+        name = self.storage.get_study_name_from_id(study_id)
+        summary = summarise(load_study(study_name=name, storage=self.storage))
+        drawn = {"Learning curves by fate": plots.curves(summary)}
+        plotted = [
+            {"id": title.replace(" ", "-"), "graph_object": _titled(shape, title)}
+            for title, shape in drawn.items()
+            if not isinstance(shape, str)
+        ]
+        self.plotted[study_id] = time.monotonic(), plotted
+        return plotted
+
+
+def enrich_trial(
+    trial: dict[str, Any], attrs: Mapping[str, Any], columns: Mapping[str, float | str]
+) -> None:
+    """Fold the columns out and add the note, unless a person wrote one."""
+    folded = {*FOLDED, *HIDDEN, *columns}
+    kept = [item for item in trial["user_attrs"] if item["key"] not in folded]
+    trial["user_attrs"] = kept + [
+        {"key": key, "value": f"{value:.6g}" if isinstance(value, float) else str(value)}
+        for key, value in columns.items()
+    ]
+    if not trial["note"]["body"]:
+        trial["note"] = {**trial["note"], "body": note(attrs)}
+
+
+def _attrs(stored: FrozenTrial) -> dict[str, Any]:
+    """A trial's attributes; a retry has those of the attempt before it, but not how that ended."""
+    trouble = stored.state in {TrialState.PRUNED, TrialState.FAIL}
+    gone = () if trouble else ("reason", "traceback")
+    return {key: value for key, value in stored.user_attrs.items() if key not in gone}
+
+
+def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, float | str]:
+    """What is folded out of a trial's attributes, and its seconds."""
+    found: dict[str, float | str] = {}
+    for name in FOLDED:
+        found.update(attrs.get(name) or {})
+    if duration is not None:
+        found["seconds"] = round(duration.total_seconds(), 2)
+    if reason := attrs.get("reason"):
+        found["reason"] = reason if len(reason) <= BRIEF else reason[: BRIEF - 1] + "…"
+    return found
+
+
+def _titled(shape: Figure, title: str) -> str:
+    """The figure as JSON, its title on it: the dashboard's cards for plots have none."""
+    layout = {**shape["layout"], "title": {"text": title}, "height": 450}
+    layout["margin"] = {**layout["margin"], "t": 90}
+    return json.dumps({**shape, "layout": layout})
+
+
+def note(attrs: Mapping[str, Any]) -> str:
+    """In Markdown: the command that repeats a trial, and what went wrong with it."""
+    command = [shlex.quote(str(item)) for item in attrs.get("overrides") or ()]
+    parts = {
+        "sh": " \\\n  ".join(["tuner train", *command]) if command else None,
+        "text": attrs.get("reason"),
+        "python": attrs.get("traceback"),
+    }
+    return "\n".join(_fenced(text, kind) for kind, text in parts.items() if text)
+
+
+def _fenced(text: str, kind: str) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{kind}\n{text.rstrip()}\n{fence}\n"

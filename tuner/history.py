@@ -1,0 +1,54 @@
+"""Every metric of every epoch of a configuration, kept in its run directory.
+
+The study stores one value an epoch, which is what samplers and pruners read; all the others would
+cost every reader of the study at every look.  They lie beside the checkpoint instead, a line of
+JSON an epoch, and like it they outlive the process: ``tail -f`` follows a run.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+FILE = "metrics.jsonl"
+
+
+def append(run_dir: Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Keep the metrics of a step; one that was kept before is replaced."""
+    line = json.dumps({"step": step, **metrics})
+    with (run_dir / FILE).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def read(run_dir: Path) -> dict[int, dict[str, float]]:
+    """The metrics of each step, in order; a line that a dying process left half-written is not."""
+    path = run_dir / FILE
+    found: dict[int, dict[str, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            metrics = json.loads(line)
+            found[int(metrics.pop("step"))] = metrics
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return dict(sorted(found.items()))
+
+
+def curves(history: Mapping[int, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+    """The same by metric: name to step to value."""
+    names = dict.fromkeys(name for metrics in history.values() for name in metrics)
+    return {
+        name: {step: metrics[name] for step, metrics in history.items() if name in metrics}
+        for name in names
+    }
+
+
+def as_csv(history: Mapping[int, Mapping[str, float]]) -> str:
+    """One row a step, which the dashboard shows as a table."""
+    names = dict.fromkeys(name for metrics in history.values() for name in metrics)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", *names])
+    for step, metrics in history.items():
+        writer.writerow([step, *(f"{metrics[n]:.6g}" if n in metrics else "" for n in names)])
+    return text.getvalue()

@@ -1,0 +1,111 @@
+"""The images that a network gets wrong with the most confidence, on one sheet."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from tuner.train import hardware
+from tuner.train.data import Split
+from tuner.train.learner import Learner
+
+SHOWN = 20
+SEARCHED = 4096
+"""Images looked through: the splits are in random order, and a picture need not cost an epoch."""
+TILE, GAP, LINE, COLUMNS = 96, 12, 15, 5
+"""Pixels of an image's side, between two, of a line of text; images in a row."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """``image`` uint8 [H, W, C], what it is, and what it was taken for with what probability."""
+
+    image: np.ndarray
+    truth: str
+    predicted: str
+    probability: float
+
+
+def write(run_dir: Path, learner: Learner, split: Split) -> None:
+    """Writes ``artifacts/mistakes.png``, unless there are none among the first SEARCHED images."""
+    found = find(learner, split)
+    if found:
+        folder = run_dir / "artifacts"
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / ".mistakes.part"
+        sheet(found).save(part, "PNG", optimize=True)
+        part.replace(folder / "mistakes.png")
+
+
+@torch.inference_mode()
+def find(learner: Learner, split: Split) -> list[Mistake]:
+    """Wrong predictions among the first SEARCHED images, the most confident first."""
+    some = Split(split.images[:SEARCHED], split.labels[:SEARCHED], split.streamed)
+    network = learner.scored.eval()
+    parts: list[tuple[Tensor, Tensor]] = []
+    for images, _ in learner.feed.whole(some, learner.settings.eval_batch_size):
+        with hardware.autocast(learner.device, learner.settings.precision):
+            parts.append(network(images).float().softmax(1).max(1))
+    probabilities, predicted = map(torch.cat, zip(*parts, strict=True))
+    labels = some.labels[: len(predicted)]  # a rank of several looks through its own share
+    doubt = torch.where(predicted != labels, 1 - probabilities, 2.0)
+    rows = doubt.argsort()[:SHOWN].tolist()
+    classes = learner.data.classes
+    return [
+        Mistake(
+            some.images[row].cpu().numpy(),
+            classes[int(labels[row])],
+            classes[int(predicted[row])],
+            float(probabilities[row]),
+        )
+        for row in rows
+        if predicted[row] != labels[row]
+    ]
+
+
+def sheet(found: Sequence[Mistake]) -> Image.Image:
+    """The images in rows, each above what it is and what it was taken for."""
+    wide, tall = TILE + GAP, TILE + 2 * LINE + GAP
+    rows = math.ceil(len(found) / COLUMNS)
+    page = Image.new("RGB", (GAP + COLUMNS * wide, 2 * GAP + LINE + rows * tall), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
+    title = "Mistakes, the most confident first: what it is, and what it was taken for"
+    pen.text((GAP, GAP), title, "#24292f", font)
+    for place, mistake in enumerate(found):
+        row, column = divmod(place, COLUMNS)
+        left, top = GAP + column * wide, 2 * GAP + LINE + row * tall
+        picture = _picture(mistake.image)
+        page.paste(picture, (left, top))
+        said = f" ({mistake.probability:.0%})"
+        lines = (
+            (_cut(mistake.truth, TILE, font), "#1a7f37"),
+            (_cut(mistake.predicted, TILE - int(font.getlength(said)), font) + said, "#cf222e"),
+        )
+        for number, (text, colour) in enumerate(lines):
+            pen.text((left, top + TILE + 2 + number * LINE), text, colour, font)
+    return page
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    """TILE pixels in the longer side; small images keep their pixels, as squares."""
+    flat = image[..., :3] if image.shape[2] >= 3 else image[..., 0]
+    picture = Image.fromarray(np.ascontiguousarray(flat)).convert("RGB")
+    scale = TILE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    return picture.resize(size, way)
+
+
+def _cut(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
+    """As much of a line as fits into ``width`` pixels."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"
