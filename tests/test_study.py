@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from tests import servers
 from tuner import plan, provenance, search, storage, study
+from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
 from tuner.study import CRASHES, FIRST, HISTORY, REQUEUE, Study
@@ -52,7 +53,7 @@ def planned(url, request):
 
 
 def claim(opened: Study, worker: str, n_trials: int = 100, max_retries: int = 3) -> int | None:
-    return opened.claim(worker, n_trials=n_trials, max_retries=max_retries)
+    return opened.claim(worker, budget=Budget(n_trials=n_trials), max_retries=max_retries)
 
 
 def draw(opened: Study, asked: plan.Plan, trial_id: int) -> optuna.Trial:
@@ -170,6 +171,40 @@ def test_leases_run_out_by_the_databases_clock(planned):
     assert not opened.leases.beat("w")
 
 
+def test_time_at_work_is_counted_once_for_the_study_and_for_each_device(planned):
+    """By booked intervals: of two workers on one device, and of one on another."""
+    clock = provenance.open_study(planned()).clock
+    for device in ("gpu", "cpu"):
+        clock.start(device)
+    now = clock.book({}, None, 0.0)[0]
+    assert clock.read() == Times()
+    for rates, since, hours, device_hours in (
+        ({"": 1, "gpu": 1}, now - 3600, 1, 1),
+        ({"": 1, "gpu": 1}, now - 3600, 1, 1),  # at the same time
+        ({"": 1, "cpu": 4}, now - 7200, 1, 9),  # before a booked hour: it is not filled up again
+    ):
+        booked, times = clock.book(rates, since, 10**6)
+        assert booked >= now
+        assert (times.hours, times.device_hours) == pytest.approx((hours, device_hours), abs=0.02)
+    assert clock.book({"": 1}, booked - 9999, at_most=0.0)[1].hours == pytest.approx(1, abs=0.02)
+    assert clock.book({"": 1}, booked + 9999, 10**6)[1].hours == pytest.approx(1, abs=0.02)
+
+
+def test_while_nobody_works_no_time_passes(planned):
+    opened = provenance.open_study(planned())
+    shift = opened.clock.start("gpu", 2)
+    time.sleep(0.2)
+    shift.book()
+    worked = opened.times()
+    assert worked.hours * 3600 > 0.1
+    assert worked.device_hours == pytest.approx(2 * worked.hours)
+    time.sleep(0.2)
+    later = opened.clock.start("gpu")
+    assert later.booked == worked
+    time.sleep(0.2)
+    assert later.times().hours > worked.hours, "known without asking the database"
+
+
 def test_resuming_is_the_same_command_and_another_space_is_refused(planned, caplog):
     provenance.open_study(planned())
     assert provenance.open_study(planned()).attrs["metric"] == "accuracy"
@@ -232,9 +267,9 @@ def test_a_grid_ends_when_it_is_done(planned):
     )  # fmt: skip
     opened = provenance.open_study(asked)
     opened.join("w", "cpu")
-    assert search.budget(asked) == 6
+    assert search.budget(asked).n_trials == 6
     seen = set()
-    while (trial_id := claim(opened, "w", n_trials=search.budget(asked))) is not None:
+    while (trial_id := claim(opened, "w", n_trials=6)) is not None:
         trial = draw(opened, asked, trial_id)
         seen.add(tuple(trial.params.values()))
         trial.study.tell(trial, 0.0)

@@ -1,5 +1,6 @@
 """Real worker processes and real signals: nothing is lost, nothing is run twice."""
 
+import json
 import os
 import signal
 import time
@@ -283,3 +284,53 @@ def test_a_false_alarm_forgets_no_trial(project, monkeypatch):
     assert alarms == []
     assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
     assert any(t.system_attrs.get(HISTORY) for t in ended(project)), "it was given up and taken up"
+
+
+def test_a_budget_of_time_pauses_what_runs_and_a_larger_one_goes_on_with_it(project):
+    args = ["study.n_trials=3", "objective.epochs=40", "objective.seconds=0.1", "launch.workers=2"]
+    project.run("tune", *args, "budget.hours=0.0005")
+    assert "the search has ended: budget.hours: " in project.stderr
+    assert "paused: 2 configurations; a larger budget goes on with them" in project.stderr
+    done = len(project.journal())
+    assert 0 < done < 80
+    states = Counter(t.state for t in project.study().attempts())
+    assert states == {TrialState.WAITING: 2}
+    status = json.loads(project.run("status", "--json", "budget.hours=0.0005"))
+    assert status["ended"].startswith("budget.hours: ")
+    assert status["budget"]["budget.hours"]["spent"] >= 0.0005
+    assert "ended by budget.hours" in project.run("status")
+    project.run("tune", *args, "budget.hours=0.0005")
+    assert len(project.journal()) == done, "a spent budget stays spent"
+    assert "is finished (budget.hours" in project.stderr
+    project.run("tune", *args, "budget.hours=1")
+    assert len(ended(project)) == 3
+    per_epoch = Counter((name, epoch) for name, epoch, _ in project.journal())
+    assert set(per_epoch.values()) == {1}, "paused and resumed, no epoch is run twice"
+    assert len(per_epoch) == 120
+
+
+def test_a_budget_of_epochs_is_never_overshot(project):
+    args = ["study.n_trials=null", "launch.workers=3", "objective.epochs=4"]
+    project.run("tune", *args, "budget.epochs=30")
+    assert len(project.journal()) == 28, "the two left are too few for a configuration"
+    assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
+    assert "28 of 30; the 2 left are too few for the 4" in project.stderr
+
+
+def test_epochs_of_an_objective_that_does_not_tell_its_length_are_not_overshot(project):
+    (project.directory / "conf/objective/endless.yaml").write_text(
+        "_target_: endless.train\nx: 0.5\nkind: a\n"
+    )
+    (project.directory / "endless.py").write_text(
+        "import time\n"
+        "def train(x: float, kind: str, *, report):\n"
+        "    for epoch in range(1, 10):\n"
+        "        time.sleep(0.05)\n"
+        "        open('journal.txt', 'a').write(f'{x} {epoch} 0\\n')\n"
+        "        report(epoch, accuracy=x)\n"
+    )
+    args = ["objective=endless", "study.name=toy", "study.n_trials=null", "launch.workers=3"]
+    project.run("tune", *args, "budget.epochs=20")
+    reported = sum(len(t.intermediate_values) for t in project.study().attempts())
+    assert 20 - 2 <= reported <= 20
+    assert "budget.epochs: " in project.stderr

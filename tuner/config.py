@@ -33,13 +33,26 @@ OmegaConf.register_new_resolver(
 )
 
 
+def devices(cfg: DictConfig) -> int:
+    """Devices that one trial takes."""
+    found = OmegaConf.select(cfg, "objective.trainer.devices")
+    return found if isinstance(found, int) else 1
+
+
+EPOCHS = ("objective.epochs", "trainer.epochs", "objective.trainer.epochs")
+"""Where the length of a full training may stand, as a person types it."""
+
+
+def epochs_key(cfg: DictConfig) -> str | None:
+    """Which of ``EPOCHS`` the objective reads, None if it says no length."""
+    read = EPOCHS if OmegaConf.select(cfg, "objective.trainer.epochs") is not None else EPOCHS[:1]
+    return next((key for key in read if isinstance(OmegaConf.select(cfg, key), int)), None)
+
+
 def epochs(cfg: DictConfig) -> int | None:
     """The length of a full training, if the objective says one."""
-    for path in ("objective.epochs", "objective.trainer.epochs"):
-        found = OmegaConf.select(cfg, path)
-        if isinstance(found, int):
-            return found
-    return None
+    key = epochs_key(cfg)
+    return None if key is None else int(OmegaConf.select(cfg, key))
 
 
 OmegaConf.register_new_resolver(

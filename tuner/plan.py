@@ -1,17 +1,17 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from tuner import binding, config, grammar
+from tuner import binding, config, grammar, rules
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.schema import (
+    BudgetSettings,
     FinalSettings,
     StorageSettings,
     StudySettings,
@@ -23,11 +23,10 @@ from tuner.schema import (
 from tuner.space import Branch, Parameter, Space
 from tuner.typos import nearest_key
 
-OPERATIONAL = {"study", "storage", "sampler", "pruner", "space", "launch", "worker", "final"}
+OPERATIONAL = {
+    "study", "budget", "storage", "sampler", "pruner", "space", "launch", "worker", "final",
+}  # fmt: skip
 """Sections that say how to search and where; a trial's own overrides leave them out."""
-
-FALLING = {"loss", "train_loss", "mse", "mae"}
-"""Metrics that nobody maximises."""
 
 KEPT = {"study.metric", "study.direction"}
 """… but for these, which the objective may read."""
@@ -48,6 +47,10 @@ class Plan:
     @cached_property
     def study(self) -> StudySettings:
         return config.section(self.cfg, "study", StudySettings)
+
+    @cached_property
+    def budget(self) -> BudgetSettings:
+        return config.section(self.cfg, "budget", BudgetSettings)
 
     @cached_property
     def storage(self) -> StorageSettings:
@@ -102,7 +105,7 @@ def load(
         plain = [text for text in plain if text not in wrong]
         cfg = source.compose(plain)
     mistakes.extend(binding.check(cfg, roots=binding.ROOTS if judge else ()))
-    mistakes.extend(_out_of_range(cfg))
+    mistakes.extend(rules.mistakes(cfg))
     if judge and not mistakes:
         mistakes.extend(config.unbuildable(cfg))
     if not search:
@@ -128,49 +131,6 @@ def _pins(plain: Sequence[str]) -> tuple[str, ...]:
         return key in KEPT or key.split(".")[0].split("@")[0] not in OPERATIONAL | {"hydra"}
 
     return tuple(text for text in plain if kept(text))
-
-
-def _out_of_range(cfg: DictConfig) -> list[str]:
-    """Values of the right type that make no sense."""
-    rules: list[tuple[str, Callable[[float], bool], str]] = [
-        ("study.n_trials", lambda v: v >= 1, "at least 1"),
-        ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
-        ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
-        ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
-        ("worker.grace", lambda v: v > 2 * cfg.worker.heartbeat, "over 2 heartbeats"),
-        ("worker.concurrency", lambda v: v >= 1, "at least 1"),
-        ("worker.max_retries", lambda v: v >= 0, "0 or more"),
-        ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
-        ("final.seeds", lambda v: v >= 1, "at least 1"),
-    ]
-    found = []
-    if not isinstance(cfg.get("seed"), int) or isinstance(cfg.get("seed"), bool):
-        found.append(mistake("seed", int, cfg.get("seed")))
-    name = OmegaConf.select(cfg, "study.name")
-    if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
-        found.append(f"study.name: {name!r} cannot name a directory; hint: no slashes")
-    metric, direction = (OmegaConf.select(cfg, f"study.{key}") for key in ("metric", "direction"))
-    if metric in FALLING and direction == "maximize":
-        found.append(
-            f"study.metric: {metric} falls as it gets better; hint: study.direction=minimize"
-        )
-    together = OmegaConf.select(cfg, "worker.concurrency")
-    if together != 1 and OmegaConf.select(cfg, "objective.trainer.fused") == 1:
-        found.append(
-            f"worker.concurrency: {together} trials in one process would share torch's random "
-            f"generators; hint: trainer.fused={together} keeps them apart, launch.workers=… "
-            "starts processes"
-        )
-    if OmegaConf.select(cfg, "storage.url") == "":
-        found.append(
-            "storage.url: TUNER_STORAGE_URL is not set; hint: export TUNER_STORAGE_URL="
-            "postgresql+psycopg://user:password@host/database"
-        )
-    for path, holds, wanted in rules:
-        value = OmegaConf.select(cfg, path)
-        if isinstance(value, int | float) and not holds(value):
-            found.append(f"{path}: must be {wanted}, got {value}")
-    return found
 
 
 def _space_mistakes(source: Source, plain: Sequence[str], space: Space) -> list[str]:

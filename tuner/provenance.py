@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,6 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
 from tuner import config, fingerprint, search, space, storage
+from tuner.budget import Budget
 from tuner.errors import StudyError
 from tuner.log import log
 from tuner.plan import Plan
@@ -26,11 +28,18 @@ def open_study(plan: Plan) -> Study:
     with storage.lock(rdb.engine, name):
         _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
-        study.leases.create()
+        study.create_tables()
         _match(study, plan, described)
-        if study.attrs.get("n_trials") != search.budget(plan):
-            rdb.set_study_user_attr(study.id, "n_trials", search.budget(plan))
+        _keep_budget(study, search.budget(plan))
     return study
+
+
+def _keep_budget(study: Study, budget: Budget) -> None:
+    """Note the limits that hold from now on, for whoever shows the study."""
+    attrs = study.attrs
+    for key, value in (("n_trials", budget.n_trials), ("budget", asdict(budget))):
+        if key not in attrs or attrs[key] != value:
+            study.rdb.set_study_user_attr(study.id, key, value)
 
 
 def _create(rdb: RDBStorage, plan: Plan, attrs: Mapping[str, Any]) -> None:
@@ -56,7 +65,6 @@ def _description(plan: Plan) -> dict[str, Any]:
         "config": plan.base_text(),
         "overrides": list(plan.pins),
         "study_dir": plan.study.dir,
-        "n_trials": search.budget(plan),
         "search": _search_text(plan),
         **fingerprint.here(str(plan.cfg.objective._target_)),
         "space": plan.space.rows(),

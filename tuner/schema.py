@@ -12,6 +12,7 @@ from os import PathLike
 from typing import Any, Literal, Union, get_args, get_origin
 
 Direction = Literal["maximize", "minimize"]
+StopWhen = Literal["never", "gain_below_noise"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,26 @@ class StudySettings:
     dir: str
     metric: str
     direction: Direction
-    n_trials: int
+    n_trials: int | None
     keep_checkpoints: int | None
     """Configurations, of those that are complete, whose checkpoints are kept; None: all of them."""
     mirror: str | None
     """An fsspec URL where run directories are kept too."""
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """What a study may spend over its whole life, beside ``study.n_trials``; null is no limit."""
+
+    epochs: int | None
+    hours: float | None
+    """With at least one worker at work."""
+    device_hours: float | None
+    stop_when: StopWhen
+    noise: float | None
+    """Standard deviation of the final metric over seeds; null measures it."""
+    repeats: int
+    """Runs of the best that the noise is measured by."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,7 @@ class FinalSettings:
 
 SECTIONS: Mapping[str, type] = {
     "study": StudySettings,
+    "budget": BudgetSettings,
     "storage": StorageSettings,
     "worker": WorkerSettings,
     "final": FinalSettings,

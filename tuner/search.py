@@ -4,6 +4,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner import config
 from tuner.binding import signature
+from tuner.budget import Budget
 from tuner.errors import ConfigError
 from tuner.plan import Plan
 from tuner.space import Categorical, Int, Scalar, Space
@@ -108,18 +110,28 @@ def grid(space: Space) -> dict[str, list[Scalar]]:
     return found
 
 
-def budget(plan: Plan) -> int:
-    """Configurations to run: ``study.n_trials``, or the size of a smaller grid."""
-    if "search_space" not in signature(str(plan.cfg.sampler._target_))[0]:
-        return plan.study.n_trials
-    return min(plan.study.n_trials, math.prod(map(len, grid(plan.space).values())))
+def budget(plan: Plan) -> Budget:
+    """What ends the search; a grid ends when it is done."""
+    n_trials = plan.study.n_trials
+    if "search_space" in signature(str(plan.cfg.sampler._target_))[0]:
+        size = math.prod(map(len, grid(plan.space).values()))
+        n_trials = size if n_trials is None else min(n_trials, size)
+    return Budget(n_trials=n_trials, length=_length(plan), **asdict(plan.budget))
+
+
+def _length(plan: Plan) -> int | None:
+    """Epochs of the longest training that the objective and the space allow, None if unknown."""
+    known = config.epochs_key(plan.cfg)
+    searched = [p.distribution for p in plan.space.parameters() if p.key == known]
+    values = [value for d in searched for value in d.samples() if isinstance(value, int)]
+    return max(values, default=config.epochs(plan.cfg))
 
 
 def mistakes(plan: Plan) -> list[str]:
     """What the constructors of sampler and pruner refuse."""
     if any(m.startswith(("sampler", "pruner")) for m in plan.mistakes):
         return []
-    found: list[str] = []
+    found = _unaffordable(plan)
     for name, build in (
         ("sampler", lambda: sampler(plan.cfg, plan.space, 0)),
         ("pruner", lambda: pruner(plan.cfg)),
@@ -132,3 +144,14 @@ def mistakes(plan: Plan) -> list[str]:
             reason = error.__cause__ or error
             found.append(f"{name}: {type(reason).__name__}: {str(reason).splitlines()[0]}")
     return found
+
+
+def _unaffordable(plan: Plan) -> list[str]:
+    """A budget that not even one configuration fits in."""
+    asked, length = plan.cfg.budget.get("epochs"), _length(plan)
+    if not isinstance(asked, int) or length is None or not 1 <= asked < length:
+        return []
+    return [
+        f"budget.epochs: {asked} are fewer than the {length} of one training; hint: at least "
+        f"{length}, or fewer {config.epochs_key(plan.cfg)}"
+    ]

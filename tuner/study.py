@@ -18,9 +18,12 @@ import sqlalchemy as sa
 from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from tuner import search, storage
+from tuner import admission, search, storage
+from tuner.budget import Budget, Spent, Times
+from tuner.clock import Clock
 from tuner.errors import StudyError
 from tuner.leases import Leases, Worker
 from tuner.log import log
@@ -58,6 +61,7 @@ class Study:
         )  # Optuna's cache of finished trials, one for our lifetime
         self.id = self.storage.get_study_id_from_name(name)
         self.leases = Leases(rdb.engine, self.id, grace)
+        self.clock = Clock(rdb.engine, self.id)
         self.patience = storage.Patience(patience)
         self.differs: list[str] = []
         """In what this process differs from the one that created the study; kept with trials."""
@@ -68,6 +72,10 @@ class Study:
         return optuna.load_study(study_name=self.name, storage=self.storage)
 
     @property
+    def maximize(self) -> bool:
+        return self.optuna.directions[0] == StudyDirection.MAXIMIZE
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """What was stored with the study when it was created."""
         return self.storage.get_study_user_attrs(self.id)
@@ -75,6 +83,11 @@ class Study:
     def workers(self) -> list[Worker]:
         """All workers that have not left, dead ones included until they are missed."""
         return self.leases.all()
+
+    def create_tables(self) -> None:
+        """Make our own tables if they are missing; call it under the study's lock."""
+        self.leases.create()
+        self.clock.create()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -86,7 +99,7 @@ class Study:
         """Enter this process as a worker."""
         self.patience(lambda: self.leases.join(worker, socket.gethostname(), os.getpid(), device))
 
-    def claim(self, worker: str, *, n_trials: int, max_retries: int) -> int | None:
+    def claim(self, worker: str, *, budget: Budget, max_retries: int) -> int | None:
         """The id of the next trial for a worker, leased and RUNNING; None if there is none now.
 
         Retries go first.  A crash at any point leaves either a WAITING trial, which the next
@@ -96,12 +109,13 @@ class Study:
         def attempt() -> int | None:
             with self.lock():
                 self._reclaim(max_retries)
-                trial_id = self._oldest_waiting()
-                if trial_id is None and self.configurations() < n_trials:
-                    waiting = create_trial(state=TrialState.WAITING)
-                    trial_id = self.storage.create_new_trial(self.id, template_trial=waiting)
-                if trial_id is None:
+                chosen = admission.next_trial(self, budget)
+                if isinstance(chosen, str):
                     return None
+                if isinstance(chosen, FrozenTrial):
+                    trial_id = self.storage.create_new_trial(self.id, template_trial=chosen)
+                else:
+                    trial_id = chosen
                 number = self.storage.get_trial_number_from_id(trial_id)
                 if not self.leases.hold(worker, trial_id, number):
                     self.join(worker, "")
@@ -147,13 +161,44 @@ class Study:
 
     def unfinished(self) -> int:
         """Trials that run or wait."""
-        query = sa.select(sa.func.count()).where(
-            trials.c.study_id == self.id, _state().in_(["RUNNING", "WAITING"])
-        )
+        return self._count("RUNNING", "WAITING")
+
+    def _count(self, *states: str) -> int:
+        query = sa.select(sa.func.count()).where(trials.c.study_id == self.id, _state().in_(states))
         with self.rdb.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def _oldest_waiting(self) -> int | None:
+    def ended(self, budget: Budget) -> str | None:
+        """Why nothing runs and nothing may be started; None while there is work."""
+        with self.lock():
+            if self._count("RUNNING") or self._cut_short():
+                return None
+            chosen = admission.next_trial(self, budget)
+        return chosen if isinstance(chosen, str) else None
+
+    def may_go_on(self, budget: Budget) -> bool:
+        """Whether a running trial of unknown length may begin another epoch."""
+
+        def attempt() -> bool:
+            with self.lock():
+                return admission.may_go_on(self.attempts(), budget)
+
+        return self.patience(attempt)
+
+    def spent(self) -> Spent:
+        """What the search has cost so far."""
+        times, epochs = self.times(), admission.epochs(self.attempts())
+        return Spent(self.configurations(), epochs, times.hours, times.device_hours)
+
+    def times(self) -> Times:
+        return self.clock.read()
+
+    def attempts(self) -> list[FrozenTrial]:
+        """The last attempt of each configuration."""
+        found = self.storage.get_all_trials(self.id, deepcopy=False)
+        return [t for t in found if not (t.state == TrialState.FAIL and REQUEUE in t.system_attrs)]
+
+    def oldest_waiting(self) -> int | None:
         query = sa.select(sa.func.min(trials.c.trial_id)).where(
             trials.c.study_id == self.id, _state() == "WAITING"
         )
@@ -259,5 +304,5 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
             f"study.name: {storage.masked(url)} has no study {name!r}; hint: it has {listed}"
         ) from error
     with study.lock():
-        study.leases.create()
+        study.create_tables()
     return study

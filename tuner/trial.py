@@ -15,6 +15,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner import artifacts, config, history, mirror, retention, search, sharing
+from tuner.admission import REPEAT
+from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
 from tuner.mirror import Mirror
@@ -43,8 +45,9 @@ class Context:
     worker: str
     host: str
     device: str | None
+    budget: Budget
     preempted: Callable[[], str | None]
-    """The reason why this process must leave, or None."""
+    """The reason why this process must leave, or the trial be paused, or None."""
     lost: Callable[[], bool]
     """Whether the worker's lease has run out."""
 
@@ -80,6 +83,8 @@ class Report:
         self.metrics: dict[str, float] = {}
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None
+        self.repeats = REPEAT in stored.system_attrs
+        """Whether it measures the noise: those that survive a pruner would all be lucky ones."""
         self.epochs = 0
         """Steps that this attempt was the first to report."""
         self.length: int | None = None
@@ -137,8 +142,12 @@ class Report:
         self.epochs += 1
         if step == self.length:
             return
-        if self.context.study.patience(self.trial.should_prune):
+        if not self.repeats and self.context.study.patience(self.trial.should_prune):
             raise Pruned
+        budget = self.context.budget
+        counted = budget.epochs is not None and budget.length is None
+        if counted and not self.context.study.may_go_on(budget):
+            raise Preempted("budget.epochs leaves no other epoch")
 
     def _remember(self, step: int) -> None:
         """Keep all metrics beside the checkpoint; a full disk costs a picture, not the trial."""

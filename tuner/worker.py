@@ -15,7 +15,9 @@ from types import FrameType
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner import search
+from tuner import config, search
+from tuner.budget import Budget
+from tuner.clock import Shift
 from tuner.errors import TooManyFailures
 from tuner.log import log
 from tuner.plan import Plan
@@ -28,6 +30,9 @@ RESTART_ME = 75
 
 CRASHED = 70
 """Exit code (EX_SOFTWARE) of a worker that failed outside of any objective."""
+
+BOOKED_EVERY = 6
+"""Beats between two bookings of the time worked: all workers of a study write one row."""
 
 DEVICE = "TUNER_DEVICE"
 SUPERVISOR = "TUNER_SUPERVISOR_PID"
@@ -71,16 +76,21 @@ def captured() -> Iterator[Signals]:
 class Heart(threading.Thread):
     """Beats until stopped; a database that is away for a while does not kill it."""
 
-    def __init__(self, study: Study, worker: str, interval: float, signals: Signals) -> None:
+    def __init__(
+        self, study: Study, worker: str, interval: float, signals: Signals, shift: Shift
+    ) -> None:
         super().__init__(name="tuner-heart", daemon=True)
         self.study, self.worker, self.interval, self.signals = study, worker, interval, signals
+        self.shift = shift
         self.lost = False
         self.leases = 0
         self.stopped = threading.Event()
         self.supervisor = int(os.environ.get(SUPERVISOR, 0))
 
     def run(self) -> None:
+        beats = 0
         while not self.stopped.wait(self.interval):
+            beats += 1
             if self.supervisor and os.getppid() != self.supervisor:
                 log.warning("the supervisor is gone; leaving")
                 self.supervisor = 0
@@ -89,6 +99,8 @@ class Heart(threading.Thread):
                 lease = self.leases
                 if not self.study.leases.beat(self.worker) and lease == self.leases:
                     self.lost = True
+                if beats % BOOKED_EVERY == 0:
+                    self.shift.book()
             except SQLAlchemyError as error:
                 log.warning("no sign of life could be given: %s", type(error).__name__)
 
@@ -100,6 +112,8 @@ class Heart(threading.Thread):
     def stop(self) -> None:
         self.stopped.set()
         self.join()
+        with suppress(SQLAlchemyError):  # nothing but the last seconds is lost
+            self.shift.book()
 
 
 def work(plan: Plan, study: Study) -> int:
@@ -130,7 +144,9 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     """One place for trials: joined, beating, and struck out at the end."""
     device = plan.worker.device or os.environ.get(DEVICE)
     study.join(worker, device or "auto")
-    heart = Heart(study, worker, plan.worker.heartbeat, signals)
+    budget = search.budget(plan)
+    shift = study.patience(lambda: study.clock.start(*_devices(plan, worker)))
+    heart = Heart(study, worker, plan.worker.heartbeat, signals, shift)
     heart.start()
     context = Context(
         plan=plan,
@@ -138,7 +154,8 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
         worker=worker,
         host=socket.gethostname(),
         device=device,
-        preempted=signals.reason,
+        budget=budget,
+        preempted=lambda: signals.reason() or _time_over(budget, shift),
         lost=lambda: heart.lost,
     )
     try:
@@ -154,15 +171,31 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     return code
 
 
+def _devices(plan: Plan, worker: str) -> tuple[str, int]:
+    """What this process works on, by a name that those who share it have too, and how many.
+
+    A GPU that workers share counts once, and so does a machine's CPU.
+    """
+    name = os.environ.get(SHARED) or worker
+    return f"{socket.gethostname()} {name}"[:255], config.devices(plan.cfg)
+
+
+def _time_over(budget: Budget, shift: Shift) -> str | None:
+    if not budget.timed:
+        return None
+    times = shift.times()
+    return budget.time_over(times.hours, times.device_hours)
+
+
 def _loop(context: Context, heart: Heart, signals: Signals) -> int:
-    study, plan = context.study, context.plan
-    n_trials = search.budget(plan)
+    study, plan, budget = context.study, context.plan, context.budget
     while signals.received is None:
-        trial_id = study.claim(
-            context.worker, n_trials=n_trials, max_retries=plan.worker.max_retries
-        )
+        trial_id = study.claim(context.worker, budget=budget, max_retries=plan.worker.max_retries)
         heart.renew()
         if trial_id is None:
+            if reason := study.patience(lambda: study.ended(budget)):
+                log.info("the search has ended: %s", reason)
+                return 0
             if _may_leave(study, context.worker):
                 return 0
             signals.wait(min(1.0, plan.worker.heartbeat))
@@ -185,8 +218,6 @@ def _may_leave(study: Study, worker: str) -> bool:
     While trials run elsewhere, one idle worker (the longest at work) stays to take over what a
     dying one leaves; the others free their devices.
     """
-    if not study.unfinished():
-        return True
     idle = [w.id for w in study.workers() if w.alive and w.trial_id is None]
     return bool(idle) and idle[0] != worker
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tuner import config, mirror, storage
+from tuner.budget import Budget
 from tuner.commands import asking
 from tuner.log import log
 from tuner.report import check as checking
@@ -15,8 +16,9 @@ from tuner.report import live, page, summary
 def status(args: argparse.Namespace) -> int:
     """Workers, counts and the best so far."""
     _, study = asking.stored(args)
-    found = summary.summarise(study.optuna)
-    budget = study.attrs.get("n_trials")
+    found = summary.summarise(study.optuna, times=study.times())
+    budget = Budget(**study.attrs["budget"]) if "budget" in study.attrs else Budget()
+    ended = study.ended(budget)
     workers = [w for w in study.workers() if w.alive]
     if args.json:
         rows = [
@@ -25,7 +27,9 @@ def status(args: argparse.Namespace) -> int:
         ]
         data = {
             "study": found.name,
-            "n_trials": budget,
+            "n_trials": budget.n_trials,
+            "budget": {s.key: {"spent": s.spent, "limit": s.limit} for s in found.budget},
+            "ended": ended,
             "counts": found.counts,
             "epochs": found.epochs,
             "share_saved": found.share_saved,
@@ -35,7 +39,12 @@ def status(args: argparse.Namespace) -> int:
         print(json.dumps(data))
         return 0
     counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
-    print(f"{found.name}: {counts or 'nothing has run yet'}, of {budget}")
+    of = "" if budget.n_trials is None else f", of {budget.n_trials}"
+    print(f"{found.name}: {counts or 'nothing has run yet'}{of}")
+    for share in found.budget:
+        print(f"  {share}")
+    if ended:
+        print(f"  ended by {ended}")
     for w in workers:
         doing = "idle" if w.trial_number is None else f"trial {w.trial_number}"
         print(f"  {w.id} on {w.host} ({w.device}): {doing}")

@@ -29,8 +29,9 @@ def tune(args: argparse.Namespace) -> int:
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
     launcher: Launcher = config.instantiate(plan.cfg.launch)
-    if not study.unfinished() and study.configurations() >= search.budget(plan):
-        log.info("study %r is finished; a larger study.n_trials goes on with it", study.name)
+    budget = search.budget(plan)
+    if reason := study.ended(budget):
+        log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
         _show(study, directory, args)
         return 0
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
@@ -38,10 +39,10 @@ def tune(args: argparse.Namespace) -> int:
     job = launcher.start(Order(command, directory / "logs", study.leases.expire))
     with forwarding(job) as stop:
         live.follow(
-            lambda: summary.summarise(study.optuna),
+            lambda: summary.summarise(study.optuna, times=study.times()),
             lambda: stop.look_after(job),
             console=asking.console(stderr=True),
-            n_trials=search.budget(plan),
+            n_trials=budget.n_trials,
             epochs=config.epochs(plan.cfg),
         )
     _show(study, directory, args)
@@ -50,6 +51,10 @@ def tune(args: argparse.Namespace) -> int:
         return 128 + stop.signal
     if job.failure:
         raise TunerError(job.failure)
+    if reason := study.ended(budget):
+        log.info("the search has ended: %s", reason)
+        if paused := study.unfinished():
+            log.info("paused: %d configurations; a larger budget goes on with them", paused)
     return 0
 
 

@@ -3,15 +3,19 @@
 import json
 
 from tuner import search, storage
+from tuner.budget import Spent
 from tuner.plan import Plan
 
 
 def facts(plan: Plan, launch: str) -> dict[str, object]:
     """What would run, without running it; ``launch`` says on how many workers and where."""
+    budget = search.budget(plan)
     return {
         "study": plan.study.name,
         "storage": storage.masked(plan.storage.url),
-        "configurations": search.budget(plan),
+        "configurations": budget.n_trials,
+        "budget": {share.key: share.limit for share in budget.shares(Spent())},
+        "stop_when": budget.stop_when,
         "metric": f"{plan.study.direction} {plan.study.metric}",
         "objective": plan.cfg.objective._target_,
         "sampler": plan.cfg.sampler._target_,

@@ -12,7 +12,7 @@ from tuner.report.wording import duration, metric, plain, word
 class Lines:
     """One line for every configuration that ends."""
 
-    def __init__(self, console: Console, n_trials: int) -> None:
+    def __init__(self, console: Console, n_trials: int | None) -> None:
         self.console = console
         self.n_trials = n_trials
         self.told: set[tuple[int, int]] | None = None
@@ -30,7 +30,8 @@ class Lines:
         if self.told is None:
             self.told = {_attempt(row) for row in over}
             if over:
-                self._say(f"{len(over)} of {self.n_trials} finished before; {best_line(summary)}")
+                of = "" if self.n_trials is None else f" of {self.n_trials}"
+                self._say(f"{len(over)}{of} finished before; {best_line(summary)}")
         ended = [row for row in over if _attempt(row) not in self.told]
         for row in sorted(ended, key=lambda row: (row.finished is None, row.finished, row.number)):
             self.told.add(_attempt(row))

@@ -34,7 +34,7 @@ def follow(
     running: Callable[[], bool],
     *,
     console: Console,
-    n_trials: int,
+    n_trials: int | None,
     epochs: int | None,
     every: float = 1.0,
 ) -> None:
@@ -75,7 +75,7 @@ def is_live(console: Console) -> bool:
 class _Screen:
     """A view redrawn in place; it leaves its last picture behind."""
 
-    def __init__(self, console: Console, n_trials: int, epochs: int | None) -> None:
+    def __init__(self, console: Console, n_trials: int | None, epochs: int | None) -> None:
         self.n_trials = n_trials
         self.epochs = epochs
         self.began = time.monotonic()
@@ -132,8 +132,13 @@ class _Screen:
         return Group(*shown)
 
 
-def remaining(summary: Summary, n_trials: int, epochs: int | None) -> float | None:
-    """Seconds of work left at the pace so far, the running counted by their epochs."""
+def remaining(summary: Summary, n_trials: int | None, epochs: int | None) -> float | None:
+    """Seconds of work left at the pace so far, the running counted by their epochs.
+
+    None where the number of configurations is unknown.
+    """
+    if n_trials is None:
+        return None
     active = [row for row in summary.rows if row.state == "running"]
     part = sum(min(1.0, row.epoch / epochs) for row in active) if epochs else 0.0
     done = summary.over + part
@@ -142,13 +147,21 @@ def remaining(summary: Summary, n_trials: int, epochs: int | None) -> float | No
     return max(0.0, summary.wall * (n_trials - done) / done)
 
 
-def _budget(summary: Summary, n_trials: int, elapsed: float, left: float | None) -> RenderableType:
+def _budget(
+    summary: Summary, n_trials: int | None, elapsed: float, left: float | None
+) -> RenderableType:
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(ratio=1, min_width=8)
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
-    over = min(summary.over, n_trials)
     times = duration(int(elapsed)) if elapsed >= 10 else f"{elapsed:.0f} s"
+    if n_trials is None:
+        share = max(summary.budget, key=lambda share: share.part, default=None)
+        part = min(1.0, share.part) if share else 0.0
+        bar = ProgressBar(total=1.0, completed=part, complete_style="cyan")
+        grid.add_row(bar, f"{share or summary.over}", times)
+        return grid
+    over = min(summary.over, n_trials)
     if left is not None and over < n_trials:
         times += f", about {duration(max(10, left))} left"
     bar = ProgressBar(total=n_trials, completed=over, complete_style="cyan")

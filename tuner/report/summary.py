@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.budget import Budget, Share, Spent, Times
 from tuner.errors import TunerError
 
 STATES = {  # in the order in which people read them
@@ -77,7 +78,8 @@ class Summary:
     """What a study amounts to at one moment.
 
     ``space`` maps every parameter ever suggested to its latest distribution; ``wall`` is seconds
-    with an attempt under way; ``attrs`` are the study's user attributes.
+    with an attempt under way; ``attrs`` are the study's user attributes; ``budget`` has each limit
+    that is set (``study.n_trials``, ``budget.hours``, …) with what is spent of it.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Summary:
     space: Mapping[str, BaseDistribution]
     wall: float
     attrs: Mapping[str, Any]
+    budget: Sequence[Share] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -162,11 +165,12 @@ class Summary:
         return -value if self.maximize else value
 
 
-def summarise(study: Study, *, now: datetime | None = None) -> Summary:
+def summarise(study: Study, *, now: datetime | None = None, times: Times | None = None) -> Summary:
     """Read ``study`` once (no copies) and merge retries.
 
     ``now``, naive UTC as Optuna's own times, ends the running attempts.  Of several objectives the
-    first is summarised.
+    first is summarised.  ``times`` are the hours worked by the study's clock, for its budget;
+    without them ``wall`` stands for both.
     """
     now = now or datetime.now(UTC).replace(tzinfo=None)
     trials = study.get_trials(deepcopy=False)
@@ -174,15 +178,24 @@ def summarise(study: Study, *, now: datetime | None = None) -> Summary:
     for trial in trials:
         attempts[trial.system_attrs.get("failed_trial", trial.number)].append(trial)
     attrs = study.user_attrs
+    rows = [_row(number, tried, now) for number, tried in sorted(attempts.items())]
+    wall = _wall(trials, now)
     return Summary(
         name=study.study_name,
         metric=str(attrs.get("metric", "value")),
         maximize=study.directions[0] == StudyDirection.MAXIMIZE,
-        rows=[_row(number, tried, now) for number, tried in sorted(attempts.items())],
+        rows=rows,
         space={name: kind for trial in trials for name, kind in trial.distributions.items()},
-        wall=_wall(trials, now),
+        wall=wall,
         attrs=attrs,
+        budget=_shares(attrs, rows, times or Times(wall / 3600, wall / 3600)),
     )
+
+
+def _shares(attrs: Mapping[str, Any], rows: Sequence[Row], times: Times) -> list[Share]:
+    limits = attrs.get("budget") or {"n_trials": attrs.get("n_trials")}
+    epochs = sum(len(row.curve) for row in rows)
+    return Budget(**limits).shares(Spent(len(rows), epochs, times.hours, times.device_hours))
 
 
 def best_of(summary: Summary) -> dict[str, Any]:

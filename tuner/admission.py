@@ -1,0 +1,128 @@
+"""What a worker may start next under the study's budget: a trial that waits, a new one, or none.
+
+Knows no SQL: it asks the study's books, and is asked under the study's lock.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner import noise
+from tuner.budget import Budget, Times
+
+FIXED = "fixed_params"
+"""System attribute, Optuna's own, of a trial whose parameters are given."""
+REPEAT = "tuner:repeat"
+"""System attribute of a run that measures the noise: the number of the trial it repeats."""
+
+
+class Books(Protocol):
+    """What is on record of a study."""
+
+    @property
+    def maximize(self) -> bool: ...
+    def times(self) -> Times: ...
+    def configurations(self) -> int: ...
+    def oldest_waiting(self) -> int | None: ...
+    def attempts(self) -> list[FrozenTrial]:
+        """The last attempt of each configuration."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Epochs reported, and those that each running trial may still need."""
+
+    reported: int
+    running: list[int]
+    waiting: dict[int, int]
+    """By the trial's id."""
+
+
+def next_trial(books: Books, budget: Budget) -> int | FrozenTrial | str:
+    """The id of a waiting trial to run, a trial to add, or why there is neither now."""
+    times = books.times() if budget.timed else Times()
+    if over := budget.time_over(times.hours, times.device_hours):
+        return over
+    ledger = _ledger(books.attempts(), budget) if budget.epochs is not None else None
+    waiting = books.oldest_waiting()
+    if waiting is not None:
+        needs = ledger.waiting.get(waiting, 0) if ledger else 0
+        if ledger and not budget.fits(ledger.reported, ledger.running, needs):
+            return _too_few(budget, ledger, needs)
+        return waiting
+    given = books.configurations() if budget.n_trials is not None else 0
+    if budget.n_trials is not None and given >= budget.n_trials:
+        return f"study.n_trials: {given} of {budget.n_trials}"
+    if ledger and not budget.fits(ledger.reported, ledger.running, budget.left(0)):
+        return _too_few(budget, ledger, budget.left(0))
+    if budget.stop_when == "gain_below_noise":
+        return _worthwhile(books, budget)
+    return create_trial(state=TrialState.WAITING)
+
+
+def epochs(attempts: list[FrozenTrial]) -> int:
+    """Epochs reported; a retry's curve holds those of the attempts before it."""
+    return sum(len(trial.intermediate_values) for trial in attempts)
+
+
+def may_go_on(attempts: list[FrozenTrial], budget: Budget) -> bool:
+    """Whether a running trial of unknown length may begin another epoch.
+
+    All others that run may be within one already: of two that ask at once for the last epoch
+    neither has it, so that the budget is never overshot.
+    """
+    ledger = _ledger(attempts, budget)
+    return budget.fits(ledger.reported, ledger.running, 0)
+
+
+def _ledger(attempts: list[FrozenTrial], budget: Budget) -> Ledger:
+    left = {
+        state: {t._trial_id: budget.left(t.last_step or 0) for t in attempts if t.state == state}
+        for state in (TrialState.RUNNING, TrialState.WAITING)
+    }
+    running = list(left[TrialState.RUNNING].values())
+    return Ledger(epochs(attempts), running, left[TrialState.WAITING])
+
+
+def _too_few(budget: Budget, ledger: Ledger, needs: int) -> str:
+    left = max(0, (budget.epochs or 0) - ledger.reported - sum(ledger.running))
+    held = f", and {sum(ledger.running)} more are promised to running ones" * bool(ledger.running)
+    return (
+        f"budget.epochs: {ledger.reported} of {budget.epochs}; the {left} left are too few for "
+        f"the {needs} of another configuration{held}"
+    )
+
+
+def _worthwhile(books: Books, budget: Budget) -> FrozenTrial | str:
+    """A new trial, one that measures the noise, or why neither is worth while."""
+    new = create_trial(state=TrialState.WAITING)
+    attempts = books.attempts()
+    sign = -1.0 if books.maximize else 1.0
+    tried = [t for t in attempts if REPEAT not in t.system_attrs]
+    done = [t for t in tried if t.state == TrialState.COMPLETE]
+    pruned = sum(t.state == TrialState.PRUNED for t in tried)
+    if len(done) + pruned < noise.LEAST or not done:
+        return new
+    deviation = budget.noise
+    if deviation is None:
+        repeats = [t for t in attempts if REPEAT in t.system_attrs]
+        if len(repeats) < budget.repeats:
+            # A repeat that waits has no parameters yet, but those that it was given.
+            again = repeats[0] if repeats else min(done, key=lambda t: sign * t.values[0])
+            params = again.system_attrs.get(FIXED, again.params)
+            attrs = {FIXED: params, REPEAT: again.system_attrs.get(REPEAT, again.number)}
+            return create_trial(state=TrialState.WAITING, system_attrs=attrs)
+        if not all(t.state.is_finished() for t in repeats):
+            return new
+        deviation = noise.deviation(
+            [t.values[0] for t in repeats if t.state == TrialState.COMPLETE]
+        )
+    gain = noise.gain([sign * t.values[0] for t in done], pruned)
+    if deviation is None or gain >= deviation:
+        return new
+    return (
+        f"budget.stop_when: as many configurations again would gain {gain:.2g}, less than the "
+        f"noise over seeds, {deviation:.2g}"
+    )

@@ -1,0 +1,77 @@
+"""Values of the right type that make no sense, alone or together."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from omegaconf import DictConfig, OmegaConf
+
+from tuner.schema import mistake
+
+FALLING = {"loss", "train_loss", "mse", "mae"}
+"""Metrics that nobody maximises."""
+
+RANGES: list[tuple[str, Callable[[float], bool], str]] = [
+    ("study.n_trials", lambda v: v >= 1, "at least 1"),
+    ("budget.epochs", lambda v: v >= 1, "at least 1"),
+    ("budget.hours", lambda v: v > 0, "more than 0"),
+    ("budget.device_hours", lambda v: v > 0, "more than 0"),
+    ("budget.noise", lambda v: v > 0, "more than 0"),
+    ("budget.repeats", lambda v: v >= 2, "at least 2"),
+    ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
+    ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
+    ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
+    ("worker.concurrency", lambda v: v >= 1, "at least 1"),
+    ("worker.max_retries", lambda v: v >= 0, "0 or more"),
+    ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    ("final.seeds", lambda v: v >= 1, "at least 1"),
+]
+
+
+def mistakes(cfg: DictConfig) -> list[str]:
+    """All of them, each with its cure."""
+    found = [*_named(cfg), *_metric(cfg), *_ends(cfg), *_workers(cfg)]
+    if OmegaConf.select(cfg, "storage.url") == "":
+        found.append(
+            "storage.url: TUNER_STORAGE_URL is not set; hint: export TUNER_STORAGE_URL="
+            "postgresql+psycopg://user:password@host/database"
+        )
+    for path, holds, wanted in RANGES:
+        value = OmegaConf.select(cfg, path)
+        if isinstance(value, int | float) and not holds(value):
+            found.append(f"{path}: must be {wanted}, got {value}")
+    return found
+
+
+def _named(cfg: DictConfig) -> Iterator[str]:
+    seed = cfg.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        yield mistake("seed", int, seed)
+    name = OmegaConf.select(cfg, "study.name")
+    if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
+        yield f"study.name: {name!r} cannot name a directory; hint: no slashes"
+
+
+def _metric(cfg: DictConfig) -> Iterator[str]:
+    metric, direction = (OmegaConf.select(cfg, f"study.{key}") for key in ("metric", "direction"))
+    if metric in FALLING and direction == "maximize":
+        yield f"study.metric: {metric} falls as it gets better; hint: study.direction=minimize"
+
+
+def _ends(cfg: DictConfig) -> Iterator[str]:
+    """A search without an end."""
+    limits = ("study.n_trials", "budget.epochs", "budget.hours", "budget.device_hours")
+    if all(OmegaConf.select(cfg, limit) is None for limit in limits):
+        yield "study.n_trials: nothing would end the search; hint: a number, or budget.hours=1"
+
+
+def _workers(cfg: DictConfig) -> Iterator[str]:
+    beat, grace = (OmegaConf.select(cfg, f"worker.{key}") for key in ("heartbeat", "grace"))
+    if all(isinstance(v, int | float) for v in (beat, grace)) and grace <= 2 * beat:
+        yield f"worker.grace: must be over 2 heartbeats, got {grace}"
+    together = OmegaConf.select(cfg, "worker.concurrency")
+    if together != 1 and OmegaConf.select(cfg, "objective.trainer.fused") == 1:
+        yield (
+            f"worker.concurrency: {together} trials in one process would share torch's random "
+            f"generators; hint: trainer.fused={together} keeps them apart, launch.workers=… "
+            "starts processes"
+        )
