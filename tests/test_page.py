@@ -104,7 +104,7 @@ def test_it_says_what_was_found(full: Reader) -> None:
 
 def test_the_winner_can_be_pasted(tmp_path: Path) -> None:
     study = new_study(tmp_path)
-    overrides = ["data.root=/my data/$HOME", "model='cnn'", "seed=3", "storage.url=sqlite:///x.db"]
+    overrides = ["data.name=my data/$HOME", "model='cnn'", "seed=3", "storage.url=sqlite:///x.db"]
     add(study, C, [0.9], overrides=overrides)
     text = read(study, tmp_path).text
     (line,) = [line for line in text.splitlines() if "tuner train" in line]

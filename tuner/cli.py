@@ -32,6 +32,7 @@ COMMANDS = {
     "best": ("looking", "the best trial: its value and overrides"),
     "report": ("looking", "write the study as one HTML page"),
     "export": ("looking", "write the best configuration, and its trained model, to take away"),
+    "predict": ("using", "tell what images are, by an exported model"),
     "dashboard": ("looking", "optuna-dashboard on this study's database"),
     "check": ("looking", "validate configuration, space, storage and devices without running"),
 }
@@ -115,7 +116,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"
     )
     options["report"].add_argument("--output", type=Path, help="default: report.html in study.dir")
-    options["export"].add_argument("--output", type=Path, help="default: export in study.dir")
+    _export_options(options["export"])
     _dashboard_options(options["dashboard"])
     return parser, options
 
@@ -139,6 +140,38 @@ def _dashboard_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
 
 
+def _export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, help="default: export in study.dir")
+    parser.add_argument(
+        "--format",
+        action="append",
+        dest="formats",
+        choices=("pt2", "onnx"),
+        help="a form of the model beside its safetensors: torch.export's, or ONNX; default: both",
+    )
+    _trust_option(parser)
+
+
+def _trust_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="import the network's class where it is your own: that runs its code",
+    )
+
+
+def _predict_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="the directory that `tuner export` wrote")
+    parser.add_argument("images", nargs="*", metavar="image", help="files of any size and mode")
+    parser.add_argument(
+        "--top", type=int, default=1, help="so many classes (default: the likeliest)"
+    )
+    parser.add_argument("--json", action="store_true", help="a line of JSON an image")
+    parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
+    _trust_option(parser)
+    parser.set_defaults(overrides=[])
+
+
 def _init_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, help="new, or empty")
     parser.set_defaults(overrides=[])
@@ -153,5 +186,5 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-name", default="config", help="the primary configuration")
 
 
-BARE = {"init": _init_options}
+BARE = {"init": _init_options, "predict": _predict_options}
 """Commands that take no configuration, and so no overrides."""

@@ -79,10 +79,15 @@ def report(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """Write the best configuration and its model; the paths go to stdout."""
     plan, study = asking.stored(args)
-    row = asking.best_row(summary.summarise(study.optuna))
+    found = summary.summarise(study.optuna)
+    row = asking.best_row(found)
     directory = Path(plan.study.dir)
     out_dir = args.output or directory / "export"
-    for path in exporting.write(plan.source, row, final_dir=directory / "final", out_dir=out_dir):
+    for path in exporting.write(plan.source, row, out_dir):
+        print(path)
+    forms = args.formats or list(exporting.FORMS)
+    trained = directory / "final"
+    for path in exporting.write_model(found, row, trained, out_dir, forms, trust=args.trust):
         print(path)
     return 0
 

@@ -1,22 +1,30 @@
 """The best configuration as an experiment that anyone can name, beside its trained model."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
+import tuner
+from tuner import extras
 from tuner.config import Source, parse
-from tuner.report.summary import Row
+from tuner.errors import TunerError
+from tuner.log import log
+from tuner.report.card import model_card
+from tuner.report.summary import Row, Summary
 
-MODEL_FILES = ("model.safetensors", "model.json")
+WEIGHTS, MODEL, EXAMPLES = "model.safetensors", "model.json", "examples.safetensors"
+FORMS = {"pt2": "torch.export", "onnx": "ONNX"}
+"""Further forms of the model, by the ending of their files."""
 
 
-def write(source: Source, row: Row, *, final_dir: Path, out_dir: Path) -> list[Path]:
-    """Write ``overrides.txt``, the resolved ``config.yaml`` and, once trained, the model.
+def write(source: Source, row: Row, out_dir: Path) -> list[Path]:
+    """Write ``overrides.txt``, the resolved ``config.yaml`` and ``experiment/best.yaml``.
 
-    ``experiment/best.yaml`` serves ``tuner train --config-dir OUT_DIR experiment=best``.  The model
-    is that of the first seed of ``tuner final``.  Returns the paths written.
+    The last serves ``tuner train --config-dir OUT_DIR experiment=best``.  Returns what was written.
     """
     (out_dir / "experiment").mkdir(parents=True, exist_ok=True)
     overrides = out_dir / "overrides.txt"
@@ -26,12 +34,73 @@ def write(source: Source, row: Row, *, final_dir: Path, out_dir: Path) -> list[P
     cfg = source.compose(list(row.overrides))
     resolved = out_dir / "config.yaml"
     resolved.write_text(OmegaConf.to_yaml(cfg.objective, resolve=True))
-    copied = [
-        Path(shutil.copy2(path, out_dir))
-        for name in MODEL_FILES
-        if (path := final_dir / "seed-0" / name).is_file()
-    ]
-    return [overrides, resolved, experiment, *copied]
+    return [overrides, resolved, experiment]
+
+
+def write_model(
+    summary: Summary, row: Row, final_dir: Path, out_dir: Path, forms: Sequence[str], *, trust: bool
+) -> list[Path]:
+    """Write the trained model, in ``forms`` too, and its card; returns what was written.
+
+    The model is that of the first seed of ``tuner final``; without one nothing is written.  A form
+    whose extra is not installed is left out with a warning, unless it is the only one asked for.
+
+    Raises: TunerError for a form that does not give what the model gave.
+    """
+    for name in (WEIGHTS, MODEL, "README.md", *(f"model.{form}" for form in FORMS)):
+        (out_dir / name).unlink(missing_ok=True)  # of an earlier winner
+    final = _read(final_dir / "final.json")
+    seed = final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
+    if not (seed / WEIGHTS).is_file():
+        log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
+        return []
+    copied = [Path(shutil.copy2(seed / WEIGHTS, out_dir))]
+    model = _read(seed / MODEL)
+    if "recipe" not in model:  # an objective of the user's left weights of its own kind
+        return copied
+    copied.append(Path(shutil.copy2(seed / MODEL, out_dir)))
+    said = {
+        WEIGHTS: "the weights; loading them runs no code",
+        MODEL: "class names, normalisation, settings and scores",
+    }
+    made, differences = _convert(seed, out_dir, forms, trust=trust)
+    said |= differences
+    card = out_dir / "README.md"
+    card.write_text(model_card(summary, row, final, model, said), encoding="utf-8")
+    return [*copied, *made, card]
+
+
+def _convert(
+    seed: Path, out_dir: Path, forms: Sequence[str], *, trust: bool
+) -> tuple[list[Path], dict[str, str]]:
+    """The model's further forms, and what is to be said of each."""
+    if not (seed / EXAMPLES).is_file():
+        log.warning("trained before forms could be compared; hint: `tuner final` anew")
+        return [], {}
+    predictor = tuner.load(seed, trust=trust)
+    made, said = [], {}
+    for form in forms:
+        path = out_dir / f"model.{form}"
+        if missing := predictor.missing(form):
+            text = f"{path.name} needs {', '.join(missing)}; hint: {extras.cure(missing[0])}"
+            if len(forms) == 1:
+                raise TunerError(text)
+            log.warning("left out: %s", text)
+            continue
+        difference = predictor.export(form, path, seed / EXAMPLES)
+        log.info("%s: within %.2g of the trained model on real images", path.name, difference)
+        made.append(path)
+        within = f"within {difference:.1g} of" if difference else "the same as"
+        said[path.name] = f"{FORMS[form]}; {within} the weights on real images"
+    return made, said
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def overlay(source: Source, overrides: Sequence[str]) -> str:

@@ -3,13 +3,14 @@
 import math
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from optuna import Study
 
 from tuner.report import parameters, plots
+from tuner.report.card import shared
 from tuner.report.document import document, escaped, section
 from tuner.report.parallel import parallel
 from tuner.report.plots import COLOURS, Figure
@@ -79,7 +80,7 @@ def _winner(summary: Summary) -> str:
     )
     command = ""
     if row.overrides:
-        line = shlex.join(["tuner", "train", *_shareable(row.overrides)])
+        line = shlex.join(["tuner", "train", *shared(row.overrides)])
         command = (
             f'<p class="faint">To train it again:</p><pre class="command">{escaped(line)}</pre>'
         )
@@ -183,7 +184,7 @@ def _provenance(summary: Summary) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in (attrs.get("versions") or {}).items())
     known = {
         "seed": attrs.get("seed"),
-        "pinned": shlex.join(_shareable(attrs.get("overrides") or [])),
+        "pinned": shlex.join(shared(attrs.get("overrides") or [])),
         "git commit": attrs.get("git_commit"),
         "versions": versions,
     }
@@ -196,11 +197,6 @@ def _provenance(summary: Summary) -> str:
 def _settings(row: Row) -> str:
     items = row.settings.items()
     return "".join(f"<span>{escaped(key)}={escaped(word(value))}</span> " for key, value in items)
-
-
-def _shareable(overrides: Iterable[object]) -> list[str]:
-    """Overrides without those that say where the study's database is."""
-    return [str(item) for item in overrides if not str(item).lstrip("+~").startswith("storage")]
 
 
 def _plot(figures: dict[str, Figure], name: str, shape: Figure | str, *, width: int = 0) -> str:

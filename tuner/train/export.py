@@ -1,15 +1,22 @@
 """What a run leaves for people: the trained model and the confusion matrix."""
 
+import copy
 import json
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from tuner.draw import confusion_svg
+from tuner.train import hardware
 from tuner.train.checkpoint import Recipe
 from tuner.train.data import Data
+from tuner.train.deployed import Deployed, views
+
+EXAMPLES = 16
 
 
 def write_model(
@@ -18,19 +25,41 @@ def write_model(
     """Writes ``model.safetensors`` and, with all that is needed to use it, ``model.json``.
 
     An input is (grey levels 0 … 255 - mean) / std, in the order channels, height, width.
+    ``examples.safetensors`` has a few test images and what the model says of them, for whoever
+    makes another form of it to compare.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     card = {
         "classes": list(data.classes),
+        "regression": data.regression,
         "in_shape": list(data.in_shape),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
         "metrics": dict(metrics),
+        "learned_from": len(data.train) + len(data.validation),
+        "scored_on": len(data.test),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": hardware.name(data.mean.device),
+        },
         "recipe": recipe,
     }
     _replace(run_dir / "model.safetensors", save(tensors))
+    _replace(run_dir / "examples.safetensors", save(_examples(network, data, recipe)))
     _replace(run_dir / "model.json", json.dumps(card, indent=2).encode())
+
+
+@torch.inference_mode()
+def _examples(network: nn.Module, data: Data, recipe: Recipe) -> dict[str, Tensor]:
+    """``images`` uint8 [b, H, W, C] and ``outputs`` float32 [b, k], computed by the CPU."""
+    images = data.test.images[:EXAMPLES].cpu().contiguous()
+    twin = copy.deepcopy(network).cpu().float()
+    module = Deployed(
+        twin, data.mean.cpu(), data.std.cpu(), views=views(recipe), regression=data.regression
+    )
+    return {"images": images, "outputs": module.eval()(images).contiguous()}
 
 
 def write_confusion(run_dir: Path, confusion: list[list[int]], data: Data) -> None:

@@ -11,9 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tuner.errors import TunerError
+from tuner.train.fitting import fitted
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -73,8 +74,7 @@ def _mapped(
 def _decoded(file: Path, size: int, channels: int) -> np.ndarray:
     try:
         with Image.open(file) as image:
-            fitted = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size))
-            return np.asarray(fitted).reshape(size, size, channels)
+            return fitted(image, (size, size), channels)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise TunerError(
             f"{file} cannot be read as an image: {error} (hint: replace it or take it away)"

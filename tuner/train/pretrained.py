@@ -1,6 +1,8 @@
 """Weights that were learned elsewhere: torchvision's by name, fetched once, or a local file's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tuner.errors import ConfigError, TunerError
 
 FILES = (".pth", ".pt", ".safetensors")
 AUXILIARY = ("googlenet", "inception_v3")
+_STRUCTURE_ONLY = ContextVar("structure_only", default=False)
 
 
 def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
@@ -20,6 +23,8 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
     known = models.get_model_weights(name)
     if weights is None:
         return _untrained(name), None
+    if _STRUCTURE_ONLY.get():
+        return _untrained(name), known.__members__.get(weights, known.DEFAULT).transforms()
     if weights.endswith(FILES):
         network = _untrained(name)
         _load_file(network, Path(weights).expanduser())
@@ -39,6 +44,16 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
             f" not be fetched from {known[weights].url}: {error} (hint: model.weights=FILE)"
         ) from error
     return _one_headed(network), known[weights].transforms()
+
+
+@contextmanager
+def structure_only() -> Iterator[None]:
+    """Within, nothing is fetched or read: the weights come from elsewhere, the preset by name."""
+    before = _STRUCTURE_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _STRUCTURE_ONLY.reset(before)
 
 
 def _untrained(name: str) -> nn.Module:

@@ -1,0 +1,52 @@
+"""``tuner predict``: a model that was taken home, put to use."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+
+import tuner
+from tuner import log
+from tuner.errors import ConfigError, TunerError
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Tell what each image is, a line each; 1 if any could not be read."""
+    log.to_stderr()
+    images = [*args.images, *args.overrides]  # argparse takes those after an option for unknown
+    if not images:
+        raise ConfigError("predict: no image was named; hint: tuner predict EXPORT a.png b.jpg")
+    model = tuner.load(args.model, device=args.device, trust=args.trust)
+    width = max(map(len, images))
+    read: list[str] = []
+
+    def pictures() -> Iterator[object]:
+        for image in images:
+            try:
+                picture = model.read(image)
+            except TunerError as error:
+                print(f"error: {error}", file=sys.stderr)
+            else:
+                read.append(image)
+                yield picture
+
+    for place, found in enumerate(model.predict(pictures())):  # type: ignore[arg-type]
+        image = read[place]
+        if args.json:
+            scores = {
+                "label": found.label,
+                "probability": found.probability,
+                "scores": found.scores,
+            }
+            print(json.dumps({"image": image, **scores}))
+        else:
+            print(f"{image:<{width}}  {_told(found.scores, args.top, numbers=not found.label)}")
+    return 0 if len(read) == len(images) else 1
+
+
+def _told(scores: Mapping[str, float], top: int, *, numbers: bool) -> str:
+    """The likeliest classes, or the numbers, in one line."""
+    if numbers:
+        return "  ".join(f"{name} {value:.5g}" for name, value in scores.items())
+    best = sorted(scores.items(), key=lambda item: -item[1])[:top]
+    return "  ".join(f"{name} {value:.1%}" for name, value in best)

@@ -1,0 +1,188 @@
+"""The model card: what a model is, what it was trained and tested on, and how to use it."""
+
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import metric, without_urls, word
+
+Z = 1.959964
+"""The normal distribution's 97.5 % quantile."""
+CLASSES = 30
+"""Class names that are written out; ``model.json`` has all."""
+
+
+def model_card(
+    summary: Summary,
+    row: Row,
+    final: Mapping[str, Any],
+    model: Mapping[str, Any],
+    forms: Mapping[str, str],
+) -> str:
+    """Markdown of the winner ``row`` as it was trained in the end.
+
+    ``final`` is ``final.json``, ``model`` the exported seed's ``model.json``, and ``forms`` maps
+    each file of the model to what is to be said of it.
+    """
+    parts = [
+        f"---\nlibrary_name: tuner\npipeline_tag: {_task(model)}\n---\n",
+        f"# {summary.name}\n\n{_about(summary, model)}",
+        _section("Use", _use(model, forms)),
+        _section("Score", _score(summary, final, model)),
+        _section("Data", _data(model)),
+        _section("Input", _input(model)),
+        _section("How it was made", _made(summary, row, final, model)),
+        _section(
+            "Intended use",
+            "Not stated. Whoever passes this model on says here what it is for, what it is not"
+            " for, and for whom and what it was not tested.\n",
+        ),
+    ]
+    return without_urls("\n".join(parts))
+
+
+def _task(model: Mapping[str, Any]) -> str:
+    return "image-regression" if model.get("regression") else "image-classification"
+
+
+def _about(summary: Summary, model: Mapping[str, Any]) -> str:
+    says = "numbers" if model.get("regression") else "classes"
+    aim = "highest" if summary.maximize else "lowest"
+    return (
+        f"A neural network of {model['parameters']:,} weights that tells {len(model['classes'])}"
+        f" {says} from {_images(model)}: the best of {summary.over} configurations that were"
+        f" searched for the {aim} validation {summary.metric}.\n"
+    )
+
+
+def _images(model: Mapping[str, Any]) -> str:
+    channels, height, width = model["in_shape"]
+    return f"{'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels"
+
+
+def _use(model: Mapping[str, Any], forms: Mapping[str, str]) -> str:
+    said = "scores" if model.get("regression") else "label"
+    files = "\n".join(f"| `{name}` | {text} |" for name, text in forms.items())
+    return (
+        f'```python\nimport tuner\nmodel = tuner.load("this/directory")\n'
+        f'print(model("an image.png").{said})\n```\n\n'
+        "    tuner predict this/directory *.png\n\n"
+        f"| file | what it is |\n|---|---|\n{files}\n"
+    )
+
+
+def _score(summary: Summary, final: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    seeds = len(final.get("values") or [])
+    rows = {f"{summary.metric}, mean over {seeds} seed{'s' * (seeds != 1)}": _spread(final)}
+    for name, value in _own(model).items():
+        rows[f"this model: {name}"] = metric(value)
+        if name == "accuracy" and model.get("scored_on"):
+            low, high = wilson(value, model["scored_on"])
+            rows["… on other images of the kind"] = f"{low:.4f} to {high:.4f} (95 %, Wilson)"
+    return (
+        f"{_table(rows)}\nAll on {model.get('scored_on', 'the')} test images, which took no part in"
+        " the search and were scored once a seed, when everything was decided.\n"
+    )
+
+
+def _own(model: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in model["metrics"].items() if not k.startswith("train_")}
+
+
+def _spread(final: Mapping[str, Any]) -> str:
+    if not final:
+        return "not known"
+    sd, interval = final.get("sd"), final.get("interval")
+    shown = metric(final["mean"])
+    if sd is None or interval is None:
+        return f"{shown} (one seed: its spread is not known)"
+    low, high = map(metric, interval)
+    return f"{shown} ± {sd:.2g}, 95 % interval of the mean {low} to {high} (Student)"
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a share that was seen on ``count`` images (1927)."""
+    centre = share + Z**2 / (2 * count)
+    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    scale = 1 + Z**2 / count
+    return (centre - half) / scale, (centre + half) / scale
+
+
+def _data(model: Mapping[str, Any]) -> str:
+    recipe = model["recipe"]
+    names = list(map(str, model["classes"]))
+    more = f" … and {len(names) - CLASSES} more" if len(names) > CLASSES else ""
+    rows = {
+        "data set": f"`{recipe['data']}`"
+        + "".join(f", {recipe[key]}" for key in ("data.name",) if recipe.get(key)),
+        "fingerprint": recipe.get("data.fingerprint"),
+        "learned from": f"{model.get('learned_from', '?')} images (training and validation)",
+        "tested on": f"{model.get('scored_on', '?')} images",
+        "split": _settings(recipe, "data.", ("validation", "test", "split_seed", "limit")),
+        "augmentation": _augmentation(recipe),
+        "numbers" if model.get("regression") else "classes": ", ".join(names[:CLASSES]) + more,
+    }
+    return _table(rows)
+
+
+def _input(model: Mapping[str, Any]) -> str:
+    channels, height, width = model["in_shape"]
+    mean, std = (", ".join(f"{value:.5g}" for value in model[key]) for key in ("mean", "std"))
+    return _table(
+        {
+            "of `tuner.load`": "any image: its shorter side is scaled and the middle cut out, made"
+            f" {'grey' if channels == 1 else 'RGB'}, white where it is transparent",
+            "of the other forms": f"`images`, uint8 [batch, {height}, {width}, {channels}]",
+            "normalisation, in the model": f"(grey level - {mean}) / {std}",
+        }
+    )
+
+
+def _made(summary: Summary, row: Row, final: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    attrs = summary.attrs
+    versions = {**(attrs.get("versions") or {}), **(model.get("environment") or {})}
+    seeds = final.get("seeds") or []
+    overrides = [
+        *shared(final.get("overrides") or row.overrides),
+        *(f"seed={k}" for k in seeds[:1]),
+    ]
+    line = shlex.join(["tuner", "train", *overrides])
+    rows = {
+        "study": f"{summary.name}, configuration {row.number} of {len(summary.rows)}",
+        "seeds": f"{', '.join(map(str, seeds))}; this model is of the first",
+        "git commit": attrs.get("git_commit") or "not known",
+        "with": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+    return f"{_table(rows)}\n```sh\n{line}\n```\n\n`config.yaml` has every setting of the search.\n"
+
+
+def shared(overrides: Iterable[object]) -> list[str]:
+    """Overrides as a stranger may see them: not where the database and the data lie here."""
+    kept = [str(item) for item in overrides]
+    kept = [item for item in kept if not item.lstrip("+~").startswith("storage")]
+    return ["data.root=DIR" if item.startswith("data.root=") else item for item in kept]
+
+
+def _settings(recipe: Mapping[str, Any], prefix: str, names: Sequence[str]) -> str:
+    found = {name: recipe.get(prefix + name) for name in names}
+    return ", ".join(f"{name} {word(value)}" for name, value in found.items() if value is not None)
+
+
+def _augmentation(recipe: Mapping[str, Any]) -> str:
+    prefix = "data.augment."
+    used = [key for key, value in recipe.items() if key.startswith(prefix) and value]
+    if all(isinstance(recipe[key], str) for key in used):  # how, but nothing of what
+        return "none"
+    return _settings(recipe, prefix, [key.removeprefix(prefix) for key in used])
+
+
+def _table(rows: Mapping[str, object]) -> str:
+    cells = ((key, str(value).replace("|", "\\|")) for key, value in rows.items() if value)
+    lines = (f"| {key} | {value} |" for key, value in cells)
+    return "| | |\n|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}"
