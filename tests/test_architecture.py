@@ -21,12 +21,13 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"study", "mirror"},
     {"admission"},
     {"clock", "search"},
+    {"application"},
     {"leases", "plan", "storage"},
     {"config", "rules"},
     {"binding", "grammar", "searchpath"},
     {"budget", "space", "typos"},
     {"schema"},
-    {"errors", "log", "draw", "extras", "fingerprint", "history", "noise"},
+    {"errors", "log", "draw", "extras", "fingerprint", "history", "noise", "objective"},
 ]
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}
 
@@ -96,7 +97,7 @@ def test_the_search_knows_no_torch():
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("hydra", {"config", "grammar"}),
+        ("hydra", {"config", "grammar", "application"}),
         ("optuna", {"study", "admission", "search", "storage", "trial", "worker", "provenance",
                     "artifacts", "report", "retention", "dashboard"}),
     ],

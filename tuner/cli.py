@@ -183,7 +183,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-dir", action="append", type=Path, default=[], help="a directory of your own"
     )
-    parser.add_argument("--config-name", default="config", help="the primary configuration")
+    parser.add_argument("--config-name", help="the primary configuration")
+    parser.add_argument(
+        "--app", metavar="FILE[:FUNCTION]", help="a @hydra.main program of your own, as it is"
+    )
 
 
 BARE = {"init": _init_options, "predict": _predict_options}

@@ -25,7 +25,7 @@ from tuner.schema import nearest
 from tuner.typos import nearest_key, unparsable
 
 Section = typing.TypeVar("Section")
-_HYDRA = threading.RLock()
+HYDRA = threading.RLock()
 """Hydra keeps one configuration loader a process; trials in threads take turns."""
 
 OmegaConf.register_new_resolver(
@@ -42,10 +42,15 @@ def devices(cfg: DictConfig) -> int:
 EPOCHS = ("objective.epochs", "trainer.epochs", "objective.trainer.epochs")
 """Where the length of a full training may stand, as a person types it."""
 
+APPLICATION_EPOCHS = ("epochs", "training.epochs", "trainer.epochs", "trainer.max_epochs")
+"""… and where in an application's own configuration."""
+
 
 def epochs_key(cfg: DictConfig) -> str | None:
     """Which of ``EPOCHS`` the objective reads, None if it says no length."""
+    read: tuple[str, ...]
     read = EPOCHS if OmegaConf.select(cfg, "objective.trainer.epochs") is not None else EPOCHS[:1]
+    read = read if OmegaConf.select(cfg, "objective.app") is None else APPLICATION_EPOCHS
     return next((key for key in read if isinstance(OmegaConf.select(cfg, key), int)), None)
 
 
@@ -76,6 +81,8 @@ class Source:
 
     config_dirs: tuple[Path, ...] = ()
     config_name: str = "config"
+    open_ended: typing.ClassVar[bool] = False
+    """Whether the objective may read any key, so that no signature tells which it does."""
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose; raises ``ConfigError`` with Hydra's own explanation of the first mistake."""
@@ -85,7 +92,7 @@ class Source:
                     self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
                 )
             except (HydraException, OmegaConfBaseException) as error:
-                raise ConfigError(_first_lines(error)) from error
+                raise ConfigError(first_lines(error)) from error
         choices = dict(cfg.hydra.runtime.choices)
         OmegaConf.set_struct(cfg, False)
         del cfg["hydra"]
@@ -192,7 +199,7 @@ class Source:
             if not directory.is_dir():
                 raise ConfigError(f"--config-dir {directory}: no such directory")
         primary = str(self._primary().resolve())
-        with _HYDRA:
+        with HYDRA:
             GlobalHydra.instance().clear()
             with hydra.initialize_config_dir(primary, job_name="tuner", version_base="1.3"):
                 yield
@@ -203,7 +210,7 @@ def parse(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
-        raise ConfigError(f"{text}: {unparsable(text, _first_lines(error))}") from error
+        raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:
@@ -278,8 +285,10 @@ def _study_name(choices: Mapping[str, str | None]) -> str:
     return str(name or "study").replace("/", "-")
 
 
-def _first_lines(error: Exception) -> str:
+def first_lines(error: Exception) -> str:
     """Hydra's message without its stack of configuration internals."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
-    return " ".join(kept[:3]) or type(error).__name__
+    cause = error.__cause__
+    why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""
+    return (" ".join(kept[:3]) or type(error).__name__) + why

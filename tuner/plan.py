@@ -128,7 +128,7 @@ def _pins(plain: Sequence[str]) -> tuple[str, ...]:
         key = text.split("=")[0].lstrip("+~")
         if key == "seed":  # each trial has its own
             return False
-        return key in KEPT or key.split(".")[0].split("@")[0] not in OPERATIONAL | {"hydra"}
+        return key in KEPT or key.split(".")[0].split("@")[0] not in OPERATIONAL
 
     return tuple(text for text in plain if kept(text))
 
@@ -176,7 +176,7 @@ def _context_mistakes(
         wrong = source.mistakes([*plain, *groups, *constants])
         return [f"{message}{where}" for message in wrong.values()]
     fields = binding.reachable(cfg)
-    found = []
+    found = _refused(source, [*plain, *groups, *constants], space, selections)
     for p in dict.fromkeys(p for s in selections for p in space.active(s)):
         if source.options(p.key):
             continue
@@ -190,6 +190,21 @@ def _context_mistakes(
                 if not conforms(value, annotation)
             )
     return found
+
+
+def _refused(
+    source: Source, context: Sequence[str], space: Space, selections: Sequence[Sequence[str]]
+) -> list[str]:
+    """Bounds that a configuration with types of its own, an application's, does not take."""
+    if not source.open_ended:
+        return []
+    active = dict.fromkeys(p for s in selections for p in space.active(s))
+    searched = [p for p in active if not source.options(p.key)]
+    found: list[str] = []
+    for end in (0, -1):
+        texts = [f"{p.key}={p.distribution.text(p.distribution.samples()[end])}" for p in searched]
+        found.extend(source.mistakes([*context, *texts]).values())
+    return [f"space: {message}" for message in found if "unknown key" not in message]
 
 
 def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]) -> str:

@@ -64,7 +64,9 @@ def connect(url: str, *, create: bool = True) -> RDBStorage:
             return _sqlite(parsed)
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
     except ImportError as error:
-        raise StorageError(f"storage.url: no driver for {masked(url)}{_cure(parsed)}") from error
+        raise StorageError(
+            f"storage.url: no driver for {masked(url)}{_cure(parsed, error)}"
+        ) from error
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(
@@ -117,17 +119,18 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _cure(url: URL) -> str:
+def _cure(url: URL, error: ImportError) -> str:
     """What to install, and how the URL must then begin."""
     if url.get_backend_name() not in DRIVERS:
-        return "; hint: install its driver"
+        return f" ({error}); hint: install its driver"
     scheme, driver = DRIVERS[url.get_backend_name()]
     begin = "" if url.drivername == scheme else f", and {scheme}://… as the URL"
     return f"; hint: {extras.cure(driver)}{begin}"
 
 
 def _sqlite(url: URL) -> RDBStorage:
-    path = Path(str(url.database))
+    path = Path(str(url.database)).absolute()  # an objective may change the directory
+    url = url.set(database=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide
         storage = RDBStorage(

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import artifacts, config, history, mirror, retention, search, sharing
+from tuner import artifacts, config, history, mirror, objective, retention, search, sharing
 from tuner.admission import REPEAT
 from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
@@ -60,7 +60,8 @@ def run(
     ``run_dir`` is created.  ``Stop`` and whatever the objective raises pass through.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
+    with objective.running(report, run_dir):
+        value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
     return None if value is None else float(value)
 
 

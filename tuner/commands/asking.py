@@ -6,6 +6,7 @@ import shlex
 from rich.console import Console
 
 from tuner import config, log, mirror, plan, search, searchpath, study
+from tuner.application import ApplicationSource
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
 from tuner.launch import local
@@ -15,7 +16,10 @@ from tuner.study import Study
 
 
 def source(args: argparse.Namespace) -> Source:
-    return Source(tuple(d.resolve() for d in args.config_dir), args.config_name)
+    directories = tuple(d.resolve() for d in args.config_dir)
+    if args.app is not None:
+        return ApplicationSource(directories, args.config_name or "", app=args.app)
+    return Source(directories, args.config_name or "config")
 
 
 def take_searchpath(args: argparse.Namespace) -> None:
@@ -79,5 +83,6 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
-    flags = [f"--config-dir={d}" for d in args.config_dir]
-    return flags if args.config_name == "config" else [*flags, f"--config-name={args.config_name}"]
+    app = [f"--app={args.app}"] if args.app else []
+    name = [f"--config-name={args.config_name}"] if args.config_name else []
+    return [*app, *(f"--config-dir={d}" for d in args.config_dir), *name]

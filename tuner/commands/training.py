@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuner import binding, log, plan, trial
+from tuner import binding, config, log, plan, trial
 from tuner.commands import asking
 from tuner.log import log as logger
 from tuner.plan import Plan
@@ -60,7 +60,11 @@ def final(args: argparse.Namespace) -> int:
 def _read_by_objective(asked: Plan) -> list[str]:
     """``final.overrides``, less what this objective has no parameter for."""
     fields = binding.reachable(asked.cfg)
-    kept = [text for text in asked.final.overrides if text.split("=")[0] in fields]
+
+    def read(key: str) -> bool:
+        return key in fields or (asked.source.open_ended and config.has_key(asked.cfg, key))
+
+    kept = [text for text in asked.final.overrides if read(text.split("=")[0])]
     for text in set(asked.final.overrides) - set(kept):
         logger.warning("final.overrides: the objective does not read %s; left out", text)
     return kept

@@ -1,0 +1,237 @@
+"""A Hydra application of a user's, searched as it is: by `--app` and by `hydra/sweeper=tuner`."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from optuna.trial import TrialState
+
+from tuner import application, objective, plan, study, trial
+from tuner.application import ApplicationSource
+from tuner.errors import ConfigError, Pruned
+
+APP = """
+import os
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+from tuner.objective import report
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="main")
+def main(cfg):
+    out = Path(HydraConfig.get().runtime.output_dir)
+    saved = out / "epoch.txt"
+    done = int(saved.read_text()) if saved.exists() else 0
+    value = cfg.model.scale * (1 - (cfg.x - 0.3) ** 2)
+    for epoch in range(done + 1, cfg.epochs + 1):
+        saved.write_text(str(epoch))
+        with open(cfg.journal, "a") as journal:
+            journal.write(f"{out.name} {epoch} {os.getpid()}\\n")
+        if cfg.fate == "die" and epoch == 2 and not done:
+            os.kill(os.getpid(), 9)
+        if cfg.fate == "raise":
+            raise ZeroDivisionError("the application's own mistake")
+        report(epoch, accuracy=value * epoch / cfg.epochs)
+    return value
+
+
+if __name__ == "__main__":
+    main()
+"""
+TYPED = """
+from dataclasses import dataclass
+
+import hydra
+from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class Config:
+    width: int = 3
+
+
+ConfigStore.instance().store(name="typed_config", node=Config)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="typed_config")
+def train(cfg):
+    return float(cfg.width)
+
+
+def another(cfg):
+    return 0.0
+"""
+FILES = {
+    "my app.py": APP,
+    "typed.py": TYPED,
+    "conf/main.yaml": (
+        "defaults: [model: small, _self_]\n"
+        "x: 0.5\nepochs: 4\nfate: none\nseed: 1\njournal: ${oc.env:PWD}/journal.txt\n"
+        "worker: the application's own\n"
+    ),
+    "conf/model/small.yaml": "scale: 1.0\n",
+    "conf/model/large.yaml": "scale: 2.0\nextra: 3\n",
+    "conf/space/both.yaml": "x: interval(0, 1)\nmodel: {small: {}, large: {model.extra: 1}}\n",
+}
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch) -> Iterator[Path]:
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    application.load.cache_clear()
+    ApplicationSource.options.cache_clear()
+    ApplicationSource._has_seed.cache_clear()
+    yield tmp_path
+    for name in ("my app", "typed", "broken"):
+        sys.modules.pop(name, None)
+
+
+def source(app: str = "my app.py", **more) -> ApplicationSource:
+    return ApplicationSource((), "", app=app, **more)
+
+
+def test_overrides_are_the_applications_but_for_our_sections(there):
+    cfg = source().compose(["x=0.25", "model=large", "study.n_trials=7", "seed=9", "+new=1"])
+    assert (cfg.x, cfg.model.scale, cfg.seed, cfg.new) == (0.25, 2.0, 9, 1)
+    assert (cfg.study.n_trials, cfg.study.name) == (7, "my app")
+    assert list(cfg.objective.overrides) == ["x=0.25", "model=large", "seed=9", "+new=1"]
+    assert cfg.worker.heartbeat == 5, "ours hides a section of that name of the application's"
+    assert "data" not in cfg
+    same = source("my app.py:main").compose(["x=0.25"]).objective
+    assert same == source(str(there / "my app.py")).compose(["x=0.25"]).objective
+
+
+def test_it_runs_as_hydra_runs_it(there):
+    told = []
+    cfg = source().compose(["x=0.3", "hydra.job.chdir=true", "epochs=2"])
+    value = trial.run(cfg, run_dir=there / "a run", report=lambda *a, **m: told.append((a, m)))
+    assert value == 1.0
+    assert told == [((1,), {"accuracy": 0.5}), ((2,), {"accuracy": 1.0})]
+    assert (there / "a run" / "epoch.txt").read_text() == "2", "its output directory is the trial's"
+    assert Path.cwd() == there
+    assert HydraConfig.instance().cfg is None
+
+
+def test_what_it_raises_and_what_report_raises_pass_through(there):
+    with pytest.raises(ZeroDivisionError, match="own mistake"):
+        trial.run(source().compose(["fate=raise"]), run_dir=there / "a", report=print)
+
+    def prune(*_: object, **__: object) -> None:
+        raise Pruned
+
+    with pytest.raises(Pruned):
+        trial.run(source().compose([]), run_dir=there / "b", report=prune)
+    assert objective.run_dir() is None
+
+
+def test_a_space_of_its_own_and_its_groups(there):
+    found = plan.load(source(), ["space=both"]).require()
+    assert [p.name for p in found.space.parameters()] == ["x", "model"]
+    found = plan.load(source(), ["x=interval(0,1)", "model=glob(*)"]).require()
+    assert {p.key: str(p.distribution) for p in found.space.parameters()} == {
+        "x": "float 0 to 1",
+        "model": "one of large, small",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "cure"),
+    [
+        ("model=smal", "did you mean 'small'?"),
+        ("modle.scale=1", "did you mean 'model.scale'?"),
+        ("model.extra=1", "it belongs to model=large"),
+        ("study.n_trails=1", "did you mean 'study.n_trials'?"),
+        ("worker.concurrency=2", "hint: launch.workers starts processes"),
+        ("y=interval(0,1)", "unknown key 'y'"),
+    ],
+)
+def test_mistakes_are_found_before_any_work(there, override, cure):
+    with pytest.raises(ConfigError) as caught:
+        plan.load(source(), ["x=interval(0,1)", override]).require()
+    assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("app", "cure"),
+    [
+        ("nowhere.py", "no such file"),
+        ("no_such_module", "cannot be imported"),
+        ("typed.py:another", "has train; hint: --app typed.py:FUNCTION"),
+        ("broken.py", "cannot be imported: NameError"),
+        ("json", "one function under @hydra.main is wanted, and json has none"),
+    ],
+)
+def test_an_application_that_is_none(there, app, cure):
+    (there / "broken.py").write_text("nothing_of_the_kind\n")
+    with pytest.raises(ConfigError) as caught:
+        source(app).compose([])
+    assert cure in str(caught.value)
+
+
+def test_a_configuration_in_code_keeps_its_types(there):
+    cfg = source("typed.py").compose(["width=4"])
+    assert trial.run(cfg, run_dir=there / "a", report=print) == 4.0
+    with pytest.raises(ConfigError, match="could not be converted to Integer"):
+        plan.load(source("typed.py"), ["width=interval(1, 2.5)"]).require()
+
+
+def test_outside_of_a_search_nothing_is_reported(there):
+    objective.report(1, accuracy=0.5)
+    done = subprocess.run(
+        [sys.executable, "my app.py", "x=0.1", "hydra.run.dir=alone"],
+        cwd=there, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert (there / "alone/epoch.txt").read_text() == "4"
+
+
+@pytest.mark.slow
+def test_hydras_own_command_line_searches_prunes_and_resumes(there):
+    """Parallel workers, one of which dies in each first attempt; then the same study by `--app`."""
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=there, capture_output=True, text=True, check=False,
+            env=os.environ | {"NO_COLOR": "1", "PWD": str(there)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = "{study.n_trials: 4, launch.workers: 2, sampler: random, pruner: none}"
+    out = run(
+        "my app.py", "-m", "hydra/sweeper=tuner", f"hydra.sweeper.settings={settings}",
+        "x=interval(0,1)", "fate=die",
+    )  # fmt: skip
+    assert "best:" in out
+    assert "tuner train '--app=" in out
+    journal = [line.split() for line in (there / "journal.txt").read_text().splitlines()]
+    assert Counter(Counter(name for name, _, _ in journal).values()) == {4: 4}, (
+        "resumed, not redone"
+    )
+    assert len({pid for _, _, pid in journal}) >= 4
+    found = study.load(f"sqlite:///{there}/runs/tuner.db", "my app", grace=60, patience=5)
+    states = Counter(t.state for t in found.optuna.get_trials())
+    assert states[TrialState.COMPLETE] == 4
+    app = ["-m", "tuner", "tune", "--app=my app.py"]
+    again = run(*app, "study.n_trials=5", "x=interval(0,1)", "fate=die", "pruner=median",
+                "pruner.n_startup_trials=0", "pruner.n_warmup_steps=0", "pruner.n_min_trials=1",
+                "launch.workers=1", "sampler=random")  # fmt: skip
+    assert "best:" in again
+    best = json.loads(run("-m", "tuner", "best", "--json", "--app=my app.py"))
+    repeated = run("-m", "tuner", "train", "--app=my app.py", *best["overrides"], "fate=none")
+    assert json.loads(repeated)["accuracy"] == best["value"]

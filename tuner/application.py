@@ -1,0 +1,257 @@
+"""A Hydra application of the user's as the objective: its own configuration, its own ``main``.
+
+``--app FILE[:FUNCTION]`` names it.  A trial composes the application's configuration with the
+trial's overrides, and runs the function as Hydra's own launcher would, its output directory being
+the trial's.  Overrides of the sections that say how to search are ours, all others are the
+application's.
+"""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.utils import run_job
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from hydra.version import VersionBase
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from packaging.version import Version
+
+from tuner import config, grammar
+from tuner.config import Source
+from tuner.errors import ConfigError
+from tuner.plan import OPERATIONAL
+
+
+@dataclass(frozen=True)
+class Main:
+    """A function under ``@hydra.main``, and what its decorator says."""
+
+    function: Callable[[DictConfig], Any]
+    file: Path
+    config_path: str | None
+    config_name: str | None
+    base: Version
+    """Whose version's behaviour the application asks of Hydra."""
+
+    @property
+    def name(self) -> str:
+        """``FILE:FUNCTION``, the same however it was named; relative where it lies below here."""
+        here = Path.cwd().resolve()
+        below = self.file.is_relative_to(here)
+        file = self.file.relative_to(here) if below else self.file
+        return f"{file}:{self.function.__name__}"
+
+    @property
+    def config_dir(self) -> Path | None:
+        """Where the application's configuration lies, unless it is in a package or in code."""
+        if self.config_path is None or self.config_path.startswith("pkg://"):
+            return None
+        return self.file.parent / self.config_path
+
+
+@functools.cache
+def load(app: str) -> Main:
+    """Import the application; ``ConfigError`` where it is none."""
+    where, _, name = app.partition(":")
+    module = _module(where)
+    decorated = {n: f for n, f in vars(module).items() if _is_hydra_main(f)}
+    if (name and name not in decorated) or (len(decorated) != 1 and not name):
+        known = ", ".join(decorated) or "none"
+        raise ConfigError(
+            f"--app {app}: {name or 'one function'} under @hydra.main is wanted, and {where} has "
+            f"{known}; hint: --app {where}:FUNCTION"
+        )
+    function = decorated[name or next(iter(decorated))]
+    said = inspect.getclosurevars(function).nonlocals
+    file = Path(inspect.getfile(said["task_function"])).resolve()
+    base = VersionBase.instance().getbase()
+    assert base is not None
+    return Main(said["task_function"], file, said["config_path"], said["config_name"], base)
+
+
+def _module(where: str) -> ModuleType:
+    """The module of a file or a dotted name, imported as if it were run: not as ``__main__``."""
+    path = Path(where)
+    try:
+        if path.suffix != ".py":
+            return importlib.import_module(where)
+        if not path.is_file():
+            raise ConfigError(f"--app {where}: no such file")
+        sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--app {where}: cannot be imported: {reason}") from error
+    return module
+
+
+def _is_hydra_main(found: object) -> bool:
+    code = getattr(found, "__code__", None)
+    return code is not None and code.co_filename == hydra.main.__code__.co_filename
+
+
+@contextmanager
+def _behaving(base: Version) -> Iterator[None]:
+    """Hydra's behaviour is global to a process: set the application's, and ours again."""
+    instance = VersionBase.instance()
+    ours = instance.getbase()
+    instance.setbase(base)
+    try:
+        yield
+    finally:
+        if isinstance(ours, Version):
+            instance.setbase(ours)
+
+
+@contextmanager
+def _hydra(main: Main, config_dirs: Sequence[Path]) -> Iterator[Hydra]:
+    """Hydra as ``main`` would start it."""
+    with config.HYDRA, _behaving(main.base):
+        GlobalHydra.instance().clear()
+        path = create_automatic_config_search_path(str(main.file), None, main.config_path)
+        for directory in config_dirs:
+            anchor = SearchPathQuery(provider="schema")
+            path.prepend("command-line", f"file://{directory}", anchor)
+        try:
+            yield Hydra.create_main_hydra2(main.file.stem, path)
+        finally:
+            GlobalHydra.instance().clear()
+
+
+def _compose(
+    running: Hydra, main: Main, config_name: str | None, overrides: Sequence[str]
+) -> DictConfig:
+    name = config_name or main.config_name
+    return running.compose_config(name, list(overrides), RunMode.RUN, from_shell=False)
+
+
+def run(
+    *,
+    app: str,
+    config_dirs: list[str],
+    config_name: str | None,
+    overrides: list[str],
+    run_dir: Path,
+    report: Callable[..., None],
+) -> Any:
+    """The objective: run the application once, in ``run_dir``, and return what its main returns.
+
+    It reports by ``tuner.objective.report``, or not at all.
+    """
+    del report  # is with tuner.objective already
+    main = load(app)
+    placed = [*overrides, f"hydra.run.dir={grammar.quote(str(run_dir))}"]
+    with _hydra(main, list(map(Path, config_dirs))) as running:
+        cfg = _compose(running, main, config_name, placed)
+        context = HydraContext(config_loader=running.config_loader, callbacks=Callbacks(cfg))
+    cfg.hydra.mode = RunMode.RUN
+    with _behaving(main.base):
+        return run_job(main.function, cfg, "hydra.run.dir", None, context).return_value
+
+
+@dataclass(frozen=True)
+class ApplicationSource(Source):
+    """The application's configuration under its own root, and our sections beside it.
+
+    An application's own section of the name of one of ours stays as it is, but cannot be varied.
+    """
+
+    app: str = ""
+    open_ended: ClassVar[bool] = True
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose both; raises ``ConfigError`` as ``Source`` does."""
+        theirs = [text for text in overrides if not self._is_ours(text)]
+        ours = [text for text in overrides if self._is_ours(text) or text.startswith("seed=")]
+        main = load(self.app)
+        stem = grammar.quote(main.file.stem)
+        service = self._service().compose([f"study.name={stem}", "space=none", *ours])
+        if service.worker.concurrency != 1:
+            raise ConfigError(
+                f"worker.concurrency={service.worker.concurrency}: Hydra runs one application a "
+                "process; hint: launch.workers starts processes"
+            )
+        root = self._application(theirs)
+        if not isinstance(root.get("seed"), int):
+            root.seed = service.seed
+        for name in OPERATIONAL & set(map(str, service)):
+            root[name] = service._get_node(name)
+        root.objective = {
+            "_target_": f"{__name__}.{run.__name__}",
+            "app": main.name,
+            "config_dirs": [str(d) for d in self.config_dirs],
+            "config_name": self.config_name or main.config_name,
+            "overrides": [text.replace("${", "\\${") for text in theirs],
+        }
+        OmegaConf.set_struct(root, True)
+        return root
+
+    @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
+    def options(self, group: str) -> list[str]:
+        """The options of a group, ours or the application's."""
+        if "." in group:
+            return []
+        if self._is_ours(f"{group}=x"):
+            return self._service().options(group)
+        return self._list(group, ObjectType.CONFIG)
+
+    def argv(self) -> list[str]:
+        """The same source as options of the command line."""
+        name = [f"--config-name={self.config_name}"] if self.config_name else []
+        return [f"--app={self.app}", *(f"--config-dir={d}" for d in self.config_dirs), *name]
+
+    def _groups(self) -> list[str]:
+        return self._list("", ObjectType.GROUP)
+
+    def _list(self, group: str, kind: ObjectType) -> list[str]:
+        with _hydra(load(self.app), self.config_dirs) as running:
+            return sorted(running.config_loader.get_group_options(group, kind))
+
+    def _service(self) -> Source:
+        """Ours, and the application's directory for a `space` of its own."""
+        own = load(self.app).config_dir
+        there = (own,) if own is not None and own.is_dir() else ()
+        return Source((*self.config_dirs, *there))
+
+    def _is_ours(self, text: str) -> bool:
+        top = re.split(r"[./@=]", text.lstrip("+~"), maxsplit=1)[0]
+        return top in OPERATIONAL or (top == "seed" and not self._has_seed())
+
+    @functools.cache  # noqa: B019
+    def _has_seed(self) -> bool:
+        return "seed" in self._application(())
+
+    def _application(self, overrides: Sequence[str]) -> DictConfig:
+        main = load(self.app)
+        try:
+            with _hydra(main, self.config_dirs) as running:
+                cfg = _compose(running, main, self.config_name, overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(config.first_lines(error)) from error
+        # A copy of the nodes, which the types of a structured configuration do not close.
+        return OmegaConf.create({k: cfg._get_node(k) for k in cfg if k != "hydra"})
