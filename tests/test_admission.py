@@ -10,6 +10,7 @@ from tuner import plan, provenance
 from tuner.admission import FIXED, REPEAT
 from tuner.budget import Budget
 from tuner.config import Source
+from tuner.queue import Item
 from tuner.study import Study
 
 SPACE = ["space=none", "model.width=int(interval(8,64))", "model.dropout=interval(0,0.5)"]
@@ -164,3 +165,30 @@ def test_the_best_is_repeated_in_either_direction(tmp_path, direction):
     assert trial is not None
     repeated = bench.study.storage.get_trial(trial._trial_id).system_attrs[REPEAT]
     assert repeated == (19 if direction == "maximize" else 0)
+
+
+def test_the_queue_comes_first_within_the_budget_and_each_item_once(tmp_path):
+    bench = Bench(tmp_path, Budget(n_trials=3))
+    items = [Item({"model.width": 9}, "a"), Item({"model.width": 10, "model.dropout": 0.25}, "b")]
+
+    def claim() -> optuna.Trial | None:
+        found = bench.study.claim("w", budget=bench.budget, max_retries=3, queue=items)
+        if found is None:
+            return None
+        trial = bench.study.trial(found, bench.plan.cfg, bench.plan.space, 0)
+        bench.plan.space.suggest(trial)
+        return trial
+
+    first = claim()
+    assert first is not None
+    bench.study.requeue(first._trial_id, "SIGTERM")
+    drawn = [trial for _ in range(4) if (trial := claim()) is not None]
+    assert [t.params["model.width"] for t in drawn[:2]] == [9, 10]
+    assert drawn[1].params["model.dropout"] == 0.25
+    assert len(drawn) == 3, "the queue is part of the budget, and a retry is not"
+    assert drawn[1].user_attrs["origin"] == "b"
+    items.append(Item({"model.width": 11}, "c"))
+    bench.budget = Budget(n_trials=5)
+    added = claim()
+    assert added is not None
+    assert added.params["model.width"] == 11, "one added on resuming comes next"

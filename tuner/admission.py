@@ -3,6 +3,7 @@
 Knows no SQL: it asks the study's books, and is asked under the study's lock.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,9 +11,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner import noise
 from tuner.budget import Budget, Times
+from tuner.queue import Item
 
 FIXED = "fixed_params"
 """System attribute, Optuna's own, of a trial whose parameters are given."""
+QUEUED = "tuner:queued"
+"""System attribute of a trial from the queue: the key of its item."""
 REPEAT = "tuner:repeat"
 """System attribute of a run that measures the noise: the number of the trial it repeats."""
 
@@ -29,6 +33,10 @@ class Books(Protocol):
         """The last attempt of each configuration."""
         ...
 
+    def is_queued(self, key: str) -> bool:
+        """Whether the item of the queue with this key has become a trial."""
+        ...
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -40,7 +48,7 @@ class Ledger:
     """By the trial's id."""
 
 
-def next_trial(books: Books, budget: Budget) -> int | FrozenTrial | str:
+def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int | FrozenTrial | str:
     """The id of a waiting trial to run, a trial to add, or why there is neither now."""
     times = books.times() if budget.timed else Times()
     if over := budget.time_over(times.hours, times.device_hours):
@@ -57,6 +65,11 @@ def next_trial(books: Books, budget: Budget) -> int | FrozenTrial | str:
         return f"study.n_trials: {given} of {budget.n_trials}"
     if ledger and not budget.fits(ledger.reported, ledger.running, budget.left(0)):
         return _too_few(budget, ledger, budget.left(0))
+    for item in queue:
+        if not books.is_queued(item.key):
+            attrs = {FIXED: dict(item.params), QUEUED: item.key}
+            origin = {"origin": item.origin}
+            return create_trial(state=TrialState.WAITING, system_attrs=attrs, user_attrs=origin)
     if budget.stop_when == "gain_below_noise":
         return _worthwhile(books, budget)
     return create_trial(state=TrialState.WAITING)

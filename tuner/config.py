@@ -86,6 +86,12 @@ class Source:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose; raises ``ConfigError`` with Hydra's own explanation of the first mistake."""
+        return self.compose_with_choices(overrides)[0]
+
+    def compose_with_choices(
+        self, overrides: Sequence[str]
+    ) -> tuple[DictConfig, Mapping[str, str | None]]:
+        """… and which option of each group was chosen."""
         with self._hydra():
             try:
                 cfg = hydra.compose(
@@ -99,7 +105,7 @@ class Source:
         if OmegaConf.select(cfg, "study.name") is None and "study" in cfg:
             cfg.study.name = _study_name(choices)
         OmegaConf.set_struct(cfg, True)
-        return cfg
+        return cfg, choices
 
     @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
     def options(self, group: str) -> list[str]:

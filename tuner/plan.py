@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import binding, config, grammar, rules
+from tuner import binding, config, grammar, queue, rules
 from tuner.config import Source
 from tuner.errors import ConfigError
+from tuner.queue import Item
 from tuner.schema import (
     BudgetSettings,
     FinalSettings,
@@ -43,6 +44,8 @@ class Plan:
     pins: tuple[str, ...]
     """Plain overrides of the command line that belong to every trial."""
     mistakes: tuple[str, ...]
+    queue: tuple[Item, ...] = ()
+    """What is tried before the sampler's own proposals."""
 
     @cached_property
     def study(self) -> StudySettings:
@@ -120,7 +123,21 @@ def load(
     mistakes.extend(unreadable)
     if judge:
         mistakes.extend(_space_mistakes(source, plain, space))
-    return Plan(source, tuple(overrides), cfg, space, _pins(plain), tuple(mistakes))
+    items, unusable = _queue(source, plain, space, cfg, mistakes)
+    mistakes.extend(unusable)
+    return Plan(
+        source, tuple(overrides), cfg, space, _pins(plain), tuple(mistakes), queue=tuple(items)
+    )
+
+
+def _queue(
+    source: Source, plain: Sequence[str], space: Space, cfg: DictConfig, mistakes: Sequence[str]
+) -> tuple[list[Item], list[str]]:
+    """What is tried first, once the section that says so and the space can be read."""
+    if any(m.startswith(("study", "space")) for m in mistakes):
+        return [], []
+    asked = config.section(cfg, "study", StudySettings)
+    return queue.build(source, plain, space, asked.enqueue, defaults=asked.enqueue_defaults)
 
 
 def _pins(plain: Sequence[str]) -> tuple[str, ...]:

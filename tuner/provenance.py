@@ -9,11 +9,12 @@ from omegaconf import OmegaConf
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
-from tuner import config, fingerprint, search, space, storage
+from tuner import config, fingerprint, prior, search, space, storage
 from tuner.budget import Budget
 from tuner.errors import StudyError
 from tuner.log import log
 from tuner.plan import Plan
+from tuner.queue import Item
 from tuner.study import Study
 
 
@@ -31,7 +32,26 @@ def open_study(plan: Plan) -> Study:
         study.create_tables()
         _match(study, plan, described)
         _keep_budget(study, search.budget(plan))
+    if plan.study.prior is not None:
+        _keep_prior(study, plan)
     return study
+
+
+def queue(plan: Plan, study: Study) -> list[Item]:
+    """What is tried before the sampler's own proposals: the command line's, then the prior's."""
+    stored = study.attrs.get("prior") if plan.study.prior is not None else None
+    return [*search.queue(plan), *(Item(**item) for item in (stored or {}).get("items", ()))]
+
+
+def _keep_prior(study: Study, plan: Plan) -> None:
+    """Note the best of the prior study once, so that all workers begin with the same."""
+    of = [plan.study.prior, storage.masked(plan.study.prior_url or plan.storage.url)]
+    if study.attrs.get("prior", {}).get("of") == of:
+        return
+    items = [asdict(item) for item in prior.best(plan)]
+    with study.lock():
+        if study.attrs.get("prior", {}).get("of") != of:
+            study.rdb.set_study_user_attr(study.id, "prior", {"of": of, "items": items})
 
 
 def _keep_budget(study: Study, budget: Budget) -> None:

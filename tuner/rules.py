@@ -17,6 +17,7 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     ("budget.device_hours", lambda v: v > 0, "more than 0"),
     ("budget.noise", lambda v: v > 0, "more than 0"),
     ("budget.repeats", lambda v: v >= 2, "at least 2"),
+    ("study.prior_best", lambda v: v >= 1, "at least 1"),
     ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
     ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
     ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),

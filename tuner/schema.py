@@ -28,6 +28,12 @@ class StudySettings:
     """Configurations, of those that are complete, whose checkpoints are kept; None: all of them."""
     mirror: str | None
     """An fsspec URL where run directories are kept too."""
+    enqueue_defaults: bool
+    enqueue: list[list[str] | str]
+    prior: str | None
+    """Name of a study whose best configurations are tried before the sampler's own."""
+    prior_url: str | None
+    prior_best: int
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tuner.binding import signature
 from tuner.budget import Budget
 from tuner.errors import ConfigError
 from tuner.plan import Plan
+from tuner.queue import Item
 from tuner.space import Categorical, Int, Scalar, Space
 
 LARGEST_GRID = 100_000
@@ -113,10 +114,19 @@ def grid(space: Space) -> dict[str, list[Scalar]]:
 def budget(plan: Plan) -> Budget:
     """What ends the search; a grid ends when it is done."""
     n_trials = plan.study.n_trials
-    if "search_space" in signature(str(plan.cfg.sampler._target_))[0]:
+    if _is_grid(plan):
         size = math.prod(map(len, grid(plan.space).values()))
         n_trials = size if n_trials is None else min(n_trials, size)
     return Budget(n_trials=n_trials, length=_length(plan), **asdict(plan.budget))
+
+
+def queue(plan: Plan) -> tuple[Item, ...]:
+    """What is tried first; a grid tries everything anyway."""
+    return () if _is_grid(plan) else plan.queue
+
+
+def _is_grid(plan: Plan) -> bool:
+    return "search_space" in signature(str(plan.cfg.sampler._target_))[0]
 
 
 def _length(plan: Plan) -> int | None:
@@ -132,6 +142,8 @@ def mistakes(plan: Plan) -> list[str]:
     if any(m.startswith(("sampler", "pruner")) for m in plan.mistakes):
         return []
     found = _unaffordable(plan)
+    if _is_grid(plan) and plan.cfg.study.enqueue:
+        found.append("study.enqueue: a grid tries everything anyway; hint: leave it out")
     for name, build in (
         ("sampler", lambda: sampler(plan.cfg, plan.space, 0)),
         ("pruner", lambda: pruner(plan.cfg)),

@@ -8,7 +8,7 @@ retry carries Optuna's own attributes ``failed_trial`` (number of the first atte
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,7 @@ from tuner.clock import Clock
 from tuner.errors import StudyError
 from tuner.leases import Leases, Worker
 from tuner.log import log
+from tuner.queue import Item
 from tuner.space import Space
 from tuner.typos import closest_first
 
@@ -63,6 +64,8 @@ class Study:
         self.leases = Leases(rdb.engine, self.id, grace)
         self.clock = Clock(rdb.engine, self.id)
         self.patience = storage.Patience(patience)
+        self.queued: set[str] = set()
+        """Keys of the queue's items that are known to have become trials."""
         self.differs: list[str] = []
         """In what this process differs from the one that created the study; kept with trials."""
 
@@ -99,7 +102,9 @@ class Study:
         """Enter this process as a worker."""
         self.patience(lambda: self.leases.join(worker, socket.gethostname(), os.getpid(), device))
 
-    def claim(self, worker: str, *, budget: Budget, max_retries: int) -> int | None:
+    def claim(
+        self, worker: str, *, budget: Budget, max_retries: int, queue: Sequence[Item] = ()
+    ) -> int | None:
         """The id of the next trial for a worker, leased and RUNNING; None if there is none now.
 
         Retries go first.  A crash at any point leaves either a WAITING trial, which the next
@@ -109,7 +114,7 @@ class Study:
         def attempt() -> int | None:
             with self.lock():
                 self._reclaim(max_retries)
-                chosen = admission.next_trial(self, budget)
+                chosen = admission.next_trial(self, budget, queue)
                 if isinstance(chosen, str):
                     return None
                 if isinstance(chosen, FrozenTrial):
@@ -197,6 +202,13 @@ class Study:
         """The last attempt of each configuration."""
         found = self.storage.get_all_trials(self.id, deepcopy=False)
         return [t for t in found if not (t.state == TrialState.FAIL and REQUEUE in t.system_attrs)]
+
+    def is_queued(self, key: str) -> bool:
+        """Whether the item of the queue with this key has become a trial."""
+        if key not in self.queued:
+            found = self.storage.get_all_trials(self.id, deepcopy=False)
+            self.queued = {t.system_attrs.get(admission.QUEUED, "") for t in found}
+        return key in self.queued
 
     def oldest_waiting(self) -> int | None:
         query = sa.select(sa.func.min(trials.c.trial_id)).where(

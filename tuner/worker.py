@@ -15,7 +15,7 @@ from types import FrameType
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner import config, search
+from tuner import config, provenance, search
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
@@ -189,8 +189,11 @@ def _time_over(budget: Budget, shift: Shift) -> str | None:
 
 def _loop(context: Context, heart: Heart, signals: Signals) -> int:
     study, plan, budget = context.study, context.plan, context.budget
+    queue = provenance.queue(plan, study)
     while signals.received is None:
-        trial_id = study.claim(context.worker, budget=budget, max_retries=plan.worker.max_retries)
+        trial_id = study.claim(
+            context.worker, budget=budget, max_retries=plan.worker.max_retries, queue=queue
+        )
         heart.renew()
         if trial_id is None:
             if reason := study.patience(lambda: study.ended(budget)):

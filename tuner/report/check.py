@@ -16,6 +16,7 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
         "configurations": budget.n_trials,
         "budget": {share.key: share.limit for share in budget.shares(Spent())},
         "stop_when": budget.stop_when,
+        "tried first": [item.origin for item in search.queue(plan)],
         "metric": f"{plan.study.direction} {plan.study.metric}",
         "objective": plan.cfg.objective._target_,
         "sampler": plan.cfg.sampler._target_,

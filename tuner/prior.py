@@ -1,0 +1,118 @@
+"""A prior study on a compatible space: its best configurations, to begin a new study with."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner import queue, storage
+from tuner.errors import StudyError
+from tuner.log import log
+from tuner.plan import Plan
+from tuner.queue import Item
+from tuner.space import Categorical, Distribution, Parameter, Scalar, Space
+
+ALIKE = 0.1
+"""Mean distance a parameter, of at most 1, below which two configurations are nearly the same."""
+
+
+def best(plan: Plan) -> list[Item]:
+    """The best of ``study.prior``, as far as its parameters are this space's too, best first.
+
+    Raises StudyError where there is no such study, none of its configurations is complete, it was
+    after something else, or none of its parameters is searched here.
+    """
+    asked = plan.study
+    assert asked.prior is not None
+    trials = _complete(plan, asked.prior)
+    known: dict[str, Item] = {}
+    missing: set[str] = set()
+    for trial in trials:
+        fixed, outside = queue.located(plan.space, _values(trial))
+        item = Item(fixed, f"study.prior: {asked.prior} #{trial.number}")
+        if fixed:
+            known.setdefault(item.key, item)
+            missing.update(p.name for p in outside)
+    if not known:
+        raise StudyError(
+            f"study.prior: no parameter of {asked.prior!r} is searched here; hint: one with the "
+            "same keys and ranges that overlap"
+        )
+    chosen = diverse(list(known.values()), asked.prior_best, plan.space)
+    log.info("study.prior: %d configurations of %r come first", len(chosen), asked.prior)
+    if missing:
+        log.info("study.prior: drawn anew, where %s lacks them: %s", asked.prior, sorted(missing))
+    return chosen
+
+
+def _values(trial: FrozenTrial) -> Callable[[Parameter], object]:
+    return lambda p: trial.params[p.name]
+
+
+def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
+    """The complete trials of a study, best first."""
+    url = plan.study.prior_url or plan.storage.url
+    rdb = storage.connect(url, create=False)
+    try:
+        known = [s.study_name for s in rdb.get_all_studies()]
+        if name not in known:
+            raise StudyError(
+                f"study.prior: {storage.masked(url)} has no study {name!r}; hint: it has "
+                f"{', '.join(known) or 'none yet'}"
+            )
+        study = optuna.load_study(study_name=name, storage=storage.cached(rdb))
+        trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    finally:
+        rdb.scoped_session.remove()
+        rdb.engine.dispose()
+    direction = study.directions[0].name.lower()
+    metric = study.user_attrs.get("metric", plan.study.metric)
+    if (metric, direction) != (plan.study.metric, plan.study.direction):
+        raise StudyError(
+            f"study.prior: {name!r} was to {direction} {metric}, not to {plan.study.direction} "
+            f"{plan.study.metric}; hint: only scores of the same kind tell what is good here"
+        )
+    if not trials:
+        raise StudyError(
+            f"study.prior: {name!r} has no completed configuration; hint: wait for its first"
+        )
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+    return sorted(trials, key=lambda trial: sign * trial.values[0])
+
+
+def diverse(items: Sequence[Item], count: int, space: Space) -> list[Item]:
+    """The first ``count`` of the items that are not nearly the same as an earlier one.
+
+    Where there are too few of them the first of the others fill up.
+    """
+    chosen: list[Item] = []
+    for item in items:
+        if all(distance(item.params, other.params, space) >= ALIKE for other in chosen):
+            chosen.append(item)
+    chosen = chosen[:count]
+    rest = [item for item in items if item not in chosen]
+    return [*chosen, *rest[: count - len(chosen)]]
+
+
+def distance(one: Mapping[str, Scalar], other: Mapping[str, Scalar], space: Space) -> float:
+    """Mean over the parameters that either has, each from 0 to 1; where one lacks it, 1."""
+    distributions = {p.name: p.distribution for p in space.parameters()}
+    names = one.keys() | other.keys()
+    return fmean(
+        _apart(distributions[name], one[name], other[name]) if name in one and name in other else 1
+        for name in names
+    )
+
+
+def _apart(distribution: Distribution, one: Scalar, other: Scalar) -> float:
+    if isinstance(distribution, Categorical):
+        return float(one != other)
+    assert isinstance(one, int | float)
+    assert isinstance(other, int | float)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        low, high, one, other = (math.log(x) for x in (low, high, one, other))
+    return abs(one - other) / (high - low) if high > low else 0.0

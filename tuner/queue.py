@@ -1,0 +1,191 @@
+"""The queue: configurations to try before the sampler's own.
+
+The configuration's defaults, those of ``study.enqueue``, and the best of a prior study.  Each is
+an ordinary trial whose parameters are fixed as far as they are known and lie in the space; the
+sampler draws the rest.
+"""
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tuner import config, grammar
+from tuner.config import Source
+from tuner.errors import ConfigError
+from tuner.space import Categorical, Distribution, Float, Parameter, Scalar, Space
+from tuner.typos import nearest_key
+
+
+@dataclass(frozen=True)
+class Item:
+    """Fixed parameters by their names in the study, and where they come from."""
+
+    params: Mapping[str, Scalar]
+    origin: str
+
+    @property
+    def key(self) -> str:
+        """The same for the same parameters, whoever asks for them."""
+        text = json.dumps(self.params, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def located(
+    space: Space, value_of: Callable[[Parameter], object]
+) -> tuple[dict[str, Scalar], list[Parameter]]:
+    """The parameters that are active under some values, and those whose value lies outside.
+
+    ``value_of`` raises ``KeyError`` for what it does not know, which counts as outside.
+    """
+    fixed: dict[str, Scalar] = {}
+    outside: list[Parameter] = []
+    todo = [space.root]
+    while todo:
+        for p in todo.pop(0).parameters:
+            try:
+                fixed[p.name] = locate(p.distribution, value_of(p))
+            except (KeyError, ValueError):
+                outside.append(p)
+                continue
+            text = p.distribution.text(fixed[p.name])
+            if text in p.branches:
+                todo.append(p.branches[text])
+    return fixed, outside
+
+
+def locate(distribution: Distribution, value: object) -> Scalar:
+    """The value as the study stores it; ``ValueError`` if it lies outside."""
+    if isinstance(distribution, Categorical):
+        for choice, text in zip(distribution.choices, distribution.texts, strict=True):
+            if text == grammar.text_of(value) or _same(choice, value):
+                return choice
+        raise ValueError(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(value)
+    steps = (value - distribution.low) / (distribution.step or 1)
+    on_grid = distribution.step is None or math.isclose(steps, round(steps), abs_tol=1e-9)
+    if not (distribution.low <= value <= distribution.high and on_grid):
+        raise ValueError(value)
+    return float(value) if isinstance(distribution, Float) else int(value)
+
+
+def _same(choice: Scalar, value: object) -> bool:
+    """Equal, a whole float and its int included, but no number and a bool."""
+    return choice == value and isinstance(choice, bool) == isinstance(value, bool)
+
+
+def build(
+    source: Source,
+    plain: Sequence[str],
+    space: Space,
+    lists: Sequence[Sequence[str] | str],
+    *,
+    defaults: bool,
+) -> tuple[list[Item], list[str]]:
+    """The queue of a command line, and all mistakes of ``study.enqueue``.
+
+    ``plain`` are the command line's plain overrides.  A list need not be whole: what it leaves out
+    is as the configuration has it, as for ``tuner train``.
+    """
+    reader = _Reader(source, plain, space)
+    items = [reader.item("the defaults", [])] if defaults else []
+    for place, given in enumerate(lists):
+        where = f"study.enqueue[{place}]"
+        try:
+            texts = shlex.split(given) if isinstance(given, str) else given
+        except ValueError as error:
+            reader.mistakes.append(f"{where}: {error} in {given!r}; hint: a list of overrides")
+            continue
+        items.append(reader.item(where, texts))
+    unique = {item.key: item for item in items if item is not None and item.params}
+    return list(unique.values()), reader.mistakes
+
+
+class _Reader:
+    def __init__(self, source: Source, plain: Sequence[str], space: Space) -> None:
+        self.source, self.plain, self.space = source, plain, space
+        self.searched = {p.key: p for p in space.parameters()}
+        self.mistakes: list[str] = []
+        self.composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, Any]]] = {}
+
+    def item(self, where: str, texts: Sequence[str]) -> Item | None:
+        """One entry; None if there are mistakes in it, which are noted."""
+        before = len(self.mistakes)
+        given = self._given(where, texts)
+        if len(self.mistakes) > before:
+            return None
+        groups = [f"{k}={grammar.text_of(v)}" for k, v in given.items() if self.source.options(k)]
+
+        def value_of(p: Parameter) -> object:
+            return given[p.key] if p.key in given else self._value(p.key, groups)
+
+        fixed, outside = located(self.space, value_of)
+        left_out = {p.key for p in outside}
+        active = left_out | {name.split("@")[0] for name in fixed}
+        for key, value in given.items():
+            text = f"{where}: {key}={grammar.text_of(value)}"
+            if key in left_out:
+                cure = f"hint: a value within, or a wider {key}"
+                self.mistakes.append(f"{text} is outside {self.searched[key].distribution}; {cure}")
+            elif key not in active:
+                needs = " and ".join("=".join(c) for c in self.searched[key].condition)
+                self.mistakes.append(f"{text} has no effect here; hint: it needs {needs}")
+        return Item(fixed, where) if len(self.mistakes) == before else None
+
+    def _given(self, where: str, texts: Sequence[str]) -> dict[str, object]:
+        """The searched values of a list; its other overrides must change nothing."""
+        given: dict[str, object] = {}
+        for text in texts:
+            try:
+                override = config.parse(text)
+            except ConfigError as error:
+                self.mistakes.extend(f"{where}: {line}" for line in error.mistakes)
+                continue
+            key = override.key_or_group
+            if override.is_sweep_override():
+                self.mistakes.append(f"{where}: {text} is no value; hint: give one value")
+            elif key in self.searched:
+                self._note(where, text, key, override.value(), given)
+            elif key != "seed":  # each trial has its own
+                self._fixed_elsewhere(where, text, key, override.value())
+        return given
+
+    def _note(
+        self, where: str, text: str, key: str, value: object, given: dict[str, object]
+    ) -> None:
+        options = self.source.options(key)
+        if options and value not in options:
+            known = ", ".join(options)
+            self.mistakes.append(f"{where}: {text} is no option; hint: known are {known}")
+        else:
+            given[key] = value
+
+    def _fixed_elsewhere(self, where: str, text: str, key: str, value: object) -> None:
+        cfg, _ = self._compose([])
+        if not self.source.options(key) and not config.has_key(cfg, key):
+            hint = nearest_key(config.keys(cfg), key)
+            self.mistakes.append(f"{where}: unknown key {key!r}; hint: {hint}")
+        elif grammar.text_of(value) != grammar.text_of(self._value(key, [])):
+            self.mistakes.append(
+                f"{where}: {text} is not searched; hint: pin it on the command line, or search it"
+            )
+
+    def _value(self, key: str, groups: Sequence[str]) -> object:
+        cfg, choices = self._compose(groups)
+        if self.source.options(key):
+            return choices.get(key)
+        value = OmegaConf.select(cfg, key)
+        return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+    def _compose(self, groups: Sequence[str]) -> tuple[DictConfig, Mapping[str, Any]]:
+        """Composing is slow: once for each selection of groups."""
+        key = tuple(groups)
+        if key not in self.composed:
+            self.composed[key] = self.source.compose_with_choices([*self.plain, *groups])
+        return self.composed[key]
