@@ -7,6 +7,7 @@
     │   │                          an objective it stops the worker, and the trial is requeued
     │   ├── ConfigError            configuration, space or study settings: exit code 2
     │   ├── StorageError           the database cannot be reached or is not ours
+    │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
     │   └── TooManyFailures        the objective fails too often to go on
     └── Infeasible                 this configuration cannot work; the search learns to avoid it
@@ -44,6 +45,10 @@ class ConfigError(TunerError):
 
 class StorageError(TunerError):
     """The study's database cannot be used."""
+
+
+class LaunchError(TunerError):
+    """The engine that runs the workers does not answer."""
 
 
 class StudyError(TunerError):

@@ -37,6 +37,8 @@ BOOKED_EVERY = 6
 DEVICE = "TUNER_DEVICE"
 SUPERVISOR = "TUNER_SUPERVISOR_PID"
 WORKER = "TUNER_WORKER_ID"
+REPLACES = "TUNER_REPLACES"
+"""Id of a place whose earlier workers are gone, as a launcher on another machine knows."""
 
 
 class Signals:
@@ -94,7 +96,7 @@ class Heart(threading.Thread):
             if self.supervisor and os.getppid() != self.supervisor:
                 log.warning("the supervisor is gone; leaving")
                 self.supervisor = 0
-                self.signals.note(signal.SIGTERM)
+                self.signals.received = self.signals.received or signal.SIGTERM
             try:
                 lease = self.leases
                 if not self.study.leases.beat(self.worker) and lease == self.leases:
@@ -122,6 +124,8 @@ def work(plan: Plan, study: Study) -> int:
     ``worker.concurrency`` trials run at once, each in a thread and under a lease of its own.
     """
     base = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    if place := os.environ.get(REPLACES):
+        study.patience(lambda: study.leases.expire(place))  # what it held is requeued at once
     count = plan.worker.concurrency
     with captured() as signals:
         if count == 1:

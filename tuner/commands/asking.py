@@ -10,6 +10,7 @@ from tuner.application import ApplicationSource
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
 from tuner.launch import local
+from tuner.launch.base import Launcher
 from tuner.plan import Plan
 from tuner.report.summary import Row, Summary
 from tuner.study import Study
@@ -44,6 +45,17 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     device = found.cfg.worker.get("device")
     elsewhere = [*local.missing(device), *mirror.mistakes(found.cfg.study.get("mirror"))]
     return found.require([*search.mistakes(found), *elsewhere])
+
+
+def launcher(asked: Plan) -> tuple[Launcher, str]:
+    """What starts the workers, and what it would start; the engine behind it has been asked."""
+    found: Launcher = config.instantiate(asked.cfg.launch)
+    if found.spread and asked.storage.url.startswith("sqlite"):
+        raise ConfigError(
+            "storage.url: SQLite serves one machine, but this launcher's workers may come to lie "
+            "on several; hint: storage=postgresql, or launch=local"
+        )
+    return found, found.describe()
 
 
 def readable(args: argparse.Namespace) -> Plan:

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from tuner import config, mirror, storage
+from tuner import mirror, storage
 from tuner.budget import Budget
 from tuner.commands import asking
 from tuner.log import log
@@ -112,7 +112,7 @@ def dashboard(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     """Show what would run, having judged all of it."""
     plan = asking.planned(args)
-    launch = config.instantiate(plan.cfg.launch).describe()
+    _, launch = asking.launcher(plan)
     storage.probe(plan.storage.url)
     mirror.probe(plan.study.mirror)
     print((checking.as_json if args.json else checking.as_text)(plan, launch))

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from tuner import config, mirror, provenance, search
 from tuner.commands import asking
 from tuner.errors import TunerError
-from tuner.launch.base import Job, Launcher, Order
+from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.report import live, page, summary
 from tuner.study import Study
@@ -26,17 +27,24 @@ def tune(args: argparse.Namespace) -> int:
     """Create or resume the study, look after its workers, close with table and page."""
     plan = asking.planned(args)
     mirror.probe(plan.study.mirror)
+    launcher, described = asking.launcher(plan)
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
-    launcher: Launcher = config.instantiate(plan.cfg.launch)
     budget = search.budget(plan)
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
         _show(study, directory, args)
         return 0
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
-    log.info("study %r: workers log to %s", study.name, directory / "logs")
-    job = launcher.start(Order(command, directory / "logs", study.leases.expire))
+    _tell_of_others(study, described)
+    name = f"{study.name}-{study.attrs['uid'][:8]}"
+    job = launcher.start(Order(command, directory / "logs", study.leases.expire, name))
+    log.info("study %r: %s", study.name, job.where)
+    if launcher.detach:
+        args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
+        print(f"status:    {asking.same(args, 'status')}")
+        print(f"watch:     {asking.same(args, 'tune')} launch.detach=false")
+        return 0
     with forwarding(job) as stop:
         live.follow(
             lambda: summary.summarise(study.optuna, times=study.times()),
@@ -106,6 +114,15 @@ def worker(args: argparse.Namespace) -> int:
     except Exception:
         log.exception("the worker itself failed")
         return CRASHED
+
+
+def _tell_of_others(study: Study, described: str) -> None:
+    """Workers that an earlier command or another machine started are joined, not replaced."""
+    log.info("study %r: %s", study.name, described)
+    hosts = Counter(w.host for w in study.workers() if w.alive)
+    if hosts:
+        there = ", ".join(f"{n} on {host}" for host, n in sorted(hosts.items()))
+        log.info("workers at this study already: %s", there)
 
 
 def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:

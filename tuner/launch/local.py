@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tuner.errors import ConfigError
-from tuner.launch.base import Order
+from tuner.launch.base import Order, at_least, last_line
 from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
 from tuner.sharing import MEMORY_FRACTION, SHARED
@@ -31,6 +30,9 @@ FATAL = (1, 2)
 
 class Local:
     """``launch=local``."""
+
+    spread = False
+    detach = False
 
     def __init__(
         self,
@@ -48,14 +50,8 @@ class Local:
         self.mps = mps and bool(self.devices)
         self.threads = threads
         self.max_restarts = max_restarts
-        for name, value, least in (
-            ("workers", self.workers, 1),
-            ("workers_per_device", each, 1),
-            ("threads", threads, 1),
-            ("max_restarts", max_restarts, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"launch.{name}: must be at least {least}, got {value}")
+        at_least(1, workers=self.workers, workers_per_device=each, threads=threads)
+        at_least(0, max_restarts=max_restarts)
 
     def start(self, order: Order) -> "Processes":
         """Start the workers; their output goes to ``order.log_dir/worker-<k>.log``."""
@@ -127,6 +123,7 @@ class Processes:
 
     def __init__(self, order: Order, launcher: Local) -> None:
         self.order = order
+        self.where = f"logs in {order.log_dir}"
         self.launcher = launcher
         self.slots = [launcher.slot(k, order.log_dir) for k in range(launcher.workers)]
         self.packer = Packer(limit=os.cpu_count() or 1) if launcher.grows else None
@@ -186,7 +183,7 @@ class Processes:
         if self.stopping or (code == 0 and not died):
             return
         if code in FATAL:
-            self._fail(f"worker {slot.index} gave up; {_last_line(slot.log)}")
+            self._fail(f"worker {slot.index} gave up; {last_line(slot.log)}")
         elif self.restarts_left == 0:
             self._fail(f"worker {slot.index} died once more (exit {code}); see {slot.log}")
         else:
@@ -225,8 +222,3 @@ def missing(device: str | None) -> list[str]:
     return [
         f"worker.device: {device} asked for, but no GPU is here; hint: null takes what there is"
     ]
-
-
-def _last_line(path: Path) -> str:
-    lines = [x for x in path.read_text(errors="replace").splitlines() if x.strip()]
-    return lines[-1] if lines else f"see {path}"

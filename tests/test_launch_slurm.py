@@ -1,0 +1,190 @@
+"""``launch=slurm`` on a real slurmctld and slurmd: limits, preemption, joining, refusals."""
+
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import clusters, servers
+from tests.clusters import SlurmCluster
+from tests.conftest import Project
+from tests.launched import Run, new_database
+from tests.test_worker import wait_for
+from tuner.errors import ConfigError, LaunchError
+from tuner.launch.slurm import Slurm
+
+pytestmark = pytest.mark.xdist_group("slurm")
+
+KEYS = {
+    "workers": 2,
+    "partition": None,
+    "account": None,
+    "gpus_per_worker": None,
+    "cpus_per_worker": 1,
+    "memory": None,
+    "time_limit": None,
+    "notice": 60,
+    "max_restarts": 3,
+    "setup": [],
+    "python": None,
+    "sbatch": [],
+    "poll": 1.0,
+    "detach": False,
+}
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    with servers.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[SlurmCluster]:
+    with clusters.slurm() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def run(project: Project, slurm: SlurmCluster, postgresql: str) -> Iterator[Run]:
+    args = ["launch=slurm", "launch.poll=0.5"]
+    yield Run(project, new_database(postgresql), args, slurm.env)
+    slurm.clear()
+
+
+def near_the_limit(slurm: SlurmCluster, run: Run) -> None:
+    """What ``--signal=B:USR1@…`` does when the time comes."""
+    slurm("scancel", "--batch", "--signal=USR1", f"{slurm.job()}_0")
+
+
+def preempted_with_grace(slurm: SlurmCluster, run: Run) -> None:
+    """A job of more weight takes the node of a worker that has time to leave."""
+    node = slurm("squeue", "--noheader", f"--jobs={slurm.job()}_0", "--format=%N")
+    slurm("sbatch", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null",
+          "--wrap=sleep 3")  # fmt: skip
+
+
+def crashed(slurm: SlurmCluster, run: Run) -> None:
+    os.kill(run.project.journal()[0][2], signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lose", [near_the_limit, preempted_with_grace, crashed])
+def test_a_worker_that_must_leave_comes_back(run: Run, slurm: SlurmCluster, lose):
+    # A node each, so that one of them can be taken alone.
+    tune = run.tune("launch.partition=gentle", "launch.cpus_per_worker=4")
+    run.wait_until_at_work()
+    before = run.at_work()
+    lose(slurm, run)
+    wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
+    run.go()
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 0, err
+    run.assert_whole(retried=1)
+
+
+@pytest.mark.slow
+def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slurm: SlurmCluster):
+    out, err = run.tune("launch.detach=true").communicate(timeout=60)
+    job = slurm.job()
+    assert f"Slurm job {job}" in err
+    assert "launch.detach=false" in out
+    run.wait_until_at_work()
+    watching = run.tune()
+    said = run.read_until(watching, "nothing new is submitted")
+    assert f"Slurm job {job} is at work on this study" in said
+    assert "workers at this study already: 2 on" in said
+    assert slurm.job() == job, "no second array"
+    run.go()
+    _, err = watching.communicate(timeout=60)
+    assert watching.returncode == 0, err
+    run.assert_whole(retried=0)
+
+
+@pytest.mark.slow
+def test_a_task_that_still_waits_is_struck_out_when_nobody_needs_it(run: Run, slurm: SlurmCluster):
+    run.go()
+    tune = run.tune("launch.workers=3", "launch.cpus_per_worker=4")
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 0, err
+    assert "1 cancelled, 2 completed" in err
+    run.assert_whole(retried=0)
+
+
+@pytest.mark.slow
+def test_a_line_of_the_setup_that_fails_is_told(run: Run):
+    tune = run.tune("launch.setup=['module load cuda']")
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 1
+    assert "launch.setup failed: module load cuda" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["launch.partition=nowhere"], "invalid partition specified: nowhere"),
+        (["launch.cpus_per_worker=99"], "Requested node configuration is not available"),
+        (["launch.gpus_per_worker=1"], "Invalid generic resource (gres)"),
+        (["launch.sbatch=[--foo]"], "unrecognized option '--foo'"),
+        (["launch.workers=0"], "launch.workers: must be at least 1, got 0"),
+        (["storage=sqlite"], "SQLite serves one machine"),
+    ],
+)
+def test_what_slurm_would_refuse_is_told_before_anything_is_made(run: Run, args, said):
+    tune = run.tune(*args)
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 2
+    assert said in err
+    assert "hint: " in err or "at least" in err
+    assert "Traceback" not in err
+    assert not (run.project.directory / "runs").exists()
+    with pytest.raises(Exception, match="has no study"):
+        _ = run.study
+
+
+def commands(directory: Path, monkeypatch, **scripts: str) -> None:
+    """Slurm's commands, as far as their output goes."""
+    for name, script in scripts.items():
+        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+        (directory / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory))
+
+
+def test_a_machine_without_slurm_is_told_where_to_go(tmp_path, monkeypatch):
+    commands(tmp_path, monkeypatch, squeue="")
+    with pytest.raises(ConfigError, match=r"sbatch, scancel not found; hint: .* launch=local"):
+        Slurm(**KEYS).describe()
+
+
+def test_a_controller_that_is_away_is_no_mistake_of_the_users(tmp_path, monkeypatch):
+    said = "echo 'allocation failure: Unable to contact slurm controller (connect failure)' >&2"
+    commands(tmp_path, monkeypatch, sbatch=f"{said}; exit 1", squeue="", scancel="")
+    with pytest.raises(LaunchError, match="Unable to contact slurm controller") as caught:
+        Slurm(**KEYS).describe()
+    assert caught.value.exit_code == 1
+
+
+def test_what_is_not_asked_for_is_left_to_the_cluster():
+    plain = Slurm(**KEYS).options()
+    assert {o.split("=")[0] for o in plain}.isdisjoint({"--partition", "--gres", "--mem", "--time"})
+    change = {
+        "partition": "gpu",
+        "account": "lab",
+        "gpus_per_worker": 2,
+        "memory": "8G",
+        "time_limit": 90,
+        "sbatch": ["--constraint=a100"],
+    }
+    asked = Slurm(**(KEYS | change)).options()
+    assert set(asked) > {"--partition=gpu", "--account=lab", "--gres=gpu:2", "--mem=8G"}
+    assert set(asked) > {"--time=90", "--signal=B:USR1@60", "--requeue", "--array=0-1"}
+    assert asked[-1] == "--constraint=a100", "the user's own options win"
+
+
+def test_the_command_survives_the_script():
+    script = Slurm(**(KEYS | {"python": "/opt/a b/python"})).script(["python", "x='a @B@ $c'"])
+    assert shlex.join(["/opt/a b/python", "x='a @B@ $c'"]) in script
