@@ -1,0 +1,125 @@
+"""What every launcher keeps: N workers start, their logs are found, cancel stops them, a lost one
+comes back, and the study ends with exactly its budget.  On real engines."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests import clusters, servers
+from tests.conftest import Project
+from tests.launched import Run, new_database
+from tests.test_worker import wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Engine:
+    """A launcher on its engine."""
+
+    lose_one: Callable[[Project], None]
+    """Take a worker away as the engine's users know it: a crash, a requeue, a dead machine."""
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    is_empty: Callable[[], bool] = lambda: True
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    with servers.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def local() -> Engine:
+    return Engine(lambda project: os.kill(project.journal()[0][2], signal.SIGKILL))
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Engine]:
+    with clusters.slurm() as cluster:
+
+        def requeue(_: Project) -> None:
+            cluster("scontrol", "requeue", f"{cluster.job()}_0")
+
+        args = ["launch=slurm", "launch.poll=0.5"]
+        yield Engine(requeue, args, cluster.env, lambda: not cluster("squeue", "--noheader"))
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Engine]:
+    with clusters.ray() as cluster:
+        args = ["launch=ray", f"launch.address={cluster.address}"]
+        yield Engine(lambda _: cluster.machine_dies(), args)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.xdist_group(name))
+        for name in ("local", "slurm", "ray")
+    ]
+)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def run(project: Project, engine: Engine, postgresql: str) -> Run:
+    return Run(project, new_database(postgresql), engine.args, engine.env)
+
+
+def test_workers_start_and_a_cancelled_study_leaves_none(run: Run, engine: Engine):
+    tune = run.tune()
+    run.wait_until_at_work()
+    assert len(run.at_work()) == 2
+    logs = run.project.directory / "runs/toy/logs"
+    assert sorted(path.name for path in logs.iterdir()) == ["worker-0.log", "worker-1.log"]
+    tune.send_signal(signal.SIGINT)
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 130, err
+    assert "the same command goes on" in err
+    assert run.study.workers() == []
+    states = sorted(t.state.name for t in run.study.optuna.get_trials())
+    assert states == ["FAIL", "FAIL", "WAITING", "WAITING"], "requeued at once"
+    assert all("is requeued: SIG" in run.log(k) for k in (0, 1))
+    assert engine.is_empty()
+
+
+def test_a_lost_worker_comes_back_and_the_budget_is_exact(run: Run, engine: Engine):
+    tune = run.tune()
+    run.wait_until_at_work()
+    before = run.at_work()
+    engine.lose_one(run.project)
+    wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
+    run.go()
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 0, err
+    run.assert_whole(retried=1)
+    assert engine.is_empty()
+
+
+def test_on_another_machine_tuner_worker_with_the_same_overrides_joins(
+    project: Project, postgresql: str, tmp_path: Path
+):
+    """Two directories that share nothing but the database."""
+    here = Run(project, new_database(postgresql), ["launch.workers=1"], {})
+    other = Project(tmp_path / "another machine", project.processes)
+    shutil.copytree(project.directory, other.directory)
+    there = Run(other, here.url, here.args, {})
+    tune = here.tune()
+    worker = there.start("worker")
+    here.wait_until(lambda: project.journal() and other.journal(), tune, worker)
+    assert len(here.at_work()) == 2
+    here.go()
+    there.go()
+    for process in (tune, worker):
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    here.assert_finished(retried=0)
+    assert len(project.journal()) + len(other.journal()) == 16

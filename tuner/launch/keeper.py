@@ -1,0 +1,123 @@
+"""One worker process, started again where it dies: what an actor of Ray's does on its machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tuner.launch.base import last_line
+from tuner.sharing import MEMORY_FRACTION, SHARED
+from tuner.worker import DEVICE, REPLACES, SUPERVISOR, WORKER
+
+FATAL = (0, 1, 2)
+"""Exit codes after which another start would end the same way."""
+
+
+class Keeper:
+    """A place for one worker, which starts with the object, in the directory where ``log`` is."""
+
+    def __init__(
+        self,
+        place: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        directory: str | None,
+        log: str,
+        max_restarts: int,
+    ) -> None:
+        self.place = place
+        self.command = [sys.executable, *command[1:]]
+        self.environment = environment
+        self.directory = Path(directory or ".").absolute()
+        self.log = self.directory / log
+        self.restarts_left = max_restarts
+        self.process: subprocess.Popen[bytes] | None = None
+        self.told: int | None = None
+        self.result: tuple[int, str] | None = None
+        self.changed = threading.Condition()
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    def where(self) -> str:
+        """This machine's name and the log on it; whoever asks learns that the place exists."""
+        return f"{socket.gethostname()}:{self.log}"
+
+    def wait(self) -> tuple[int, str]:
+        """The last exit code and the last line of the log, once no worker runs or will run."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.result is not None)
+            assert self.result is not None
+            return self.result
+
+    def stop(self, number: int) -> None:
+        """Send a signal to the worker, and start none any more."""
+        with self.changed:
+            self.told = number
+            self.changed.notify_all()
+            if self.process is not None:
+                self.process.send_signal(number)
+
+    def _keep(self) -> None:
+        # Ray's threads keep SIGINT out, and a process inherits that from the thread that starts it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            code = self._run_all()
+            result = (code, last_line(self.log))
+        except OSError as error:
+            result = (2, f"{socket.gethostname()}: {error}; hint: share the directory, or ship it")
+        with self.changed:
+            self.result = result
+            self.changed.notify_all()
+
+    def _run_all(self) -> int:
+        pause = 1.0
+        while True:
+            code = self._run()
+            if code in FATAL or self.told is not None or self.restarts_left == 0:
+                return code
+            self.restarts_left -= 1
+            with self.changed:
+                self.changed.wait_for(lambda: self.told is not None, pause)
+                if self.told is not None:
+                    return code
+            pause *= 2
+
+    def _run(self) -> int:
+        """One life of the worker; its exit code."""
+        os.stat(self.directory)  # mkdir below would make a stray one where it is not shared
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.changed:
+            if self.told is not None:
+                return 128 + self.told
+            with self.log.open("ab") as out:
+                self.process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    cwd=self.directory,
+                    env={**os.environ, **self.environment, **self._own()},
+                    start_new_session=True,
+                )
+        code = self.process.wait()
+        with self.changed:
+            self.process = None
+        return code
+
+    def _own(self) -> dict[str, str]:
+        """Who this life of the worker is, and the devices that the engine gave this process."""
+        found = {
+            SUPERVISOR: str(os.getpid()),
+            WORKER: f"{self.place}.{uuid.uuid4().hex[:6]}",
+            REPLACES: self.place,
+        }
+        if devices := os.environ.get("CUDA_VISIBLE_DEVICES"):
+            found[DEVICE] = "cuda:0"
+            if MEMORY_FRACTION in self.environment:  # others have the rest of the device
+                found[SHARED] = f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{devices}"
+        return found
