@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from optuna.storages import RDBStorage
 
+from tests import servers
 from tuner import storage, study
 from tuner.config import Source
+from tuner.sql.trials import Trials
 
 OBJECTIVE = '''
 """An objective of a user's: nothing of tuner's in it but `report`."""
@@ -111,15 +112,33 @@ def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened = []
     connect = storage.connect
 
-    def recorded(url: str, **options: bool) -> RDBStorage:
+    def recorded(url: str, **options: bool) -> Trials:
         opened.append(connect(url, **options))
         return opened[-1]
 
     monkeypatch.setattr(storage, "connect", recorded)
     yield
-    for rdb in opened:
-        rdb.scoped_session.remove()
-        rdb.engine.dispose()
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    with servers.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    with servers.mariadb() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/a directory/study.db"
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

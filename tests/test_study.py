@@ -3,7 +3,6 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -11,33 +10,14 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from tests import servers
 from tuner import plan, provenance, search, storage, study
 from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
+from tuner.sql.patience import Patience
 from tuner.study import CRASHES, FIRST, HISTORY, REQUEUE, Study
 
 SPACE = ["space=none", "model.width=int(interval(8,64))", "optimizer=choice(sgd,adam)"]
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    with servers.postgresql() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[str]:
-    with servers.mariadb() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def url(request, tmp_path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/a directory/study.db"
-    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -319,12 +299,12 @@ def test_patience_waits_for_a_database_that_comes_back():
             raise away.pop()
         return "back"
 
-    assert storage.Patience(5)(call) == "back"
+    assert Patience(5)(call) == "back"
     with pytest.raises(sa.exc.ProgrammingError):
-        storage.Patience(5)(_raise(sa.exc.ProgrammingError("select", {}, Exception("wrong"))))
+        Patience(5)(_raise(sa.exc.ProgrammingError("select", {}, Exception("wrong"))))
     started = time.monotonic()
     with pytest.raises(StorageError, match=r"away for 0\.5 s"):
-        storage.Patience(0.5)(_raise(sa.exc.OperationalError("select", {}, Exception("gone"))))
+        Patience(0.5)(_raise(sa.exc.OperationalError("select", {}, Exception("gone"))))
     assert time.monotonic() - started < 2
 
 

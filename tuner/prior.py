@@ -63,11 +63,10 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
                 f"study.prior: {storage.masked(url)} has no study {name!r}; hint: it has "
                 f"{', '.join(known) or 'none yet'}"
             )
-        study = optuna.load_study(study_name=name, storage=storage.cached(rdb))
+        study = optuna.load_study(study_name=name, storage=rdb)
         trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     finally:
-        rdb.scoped_session.remove()
-        rdb.engine.dispose()
+        rdb.close()
     direction = study.directions[0].name.lower()
     metric = study.user_attrs.get("metric", plan.study.metric)
     if (metric, direction) != (plan.study.metric, plan.study.direction):

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from omegaconf import OmegaConf
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
 from tuner import config, fingerprint, prior, search, space, storage
@@ -15,6 +14,7 @@ from tuner.errors import StudyError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.queue import Item
+from tuner.sql.trials import Trials
 from tuner.study import Study
 
 
@@ -62,7 +62,7 @@ def _keep_budget(study: Study, budget: Budget) -> None:
             study.rdb.set_study_user_attr(study.id, key, value)
 
 
-def _create(rdb: RDBStorage, plan: Plan, attrs: Mapping[str, Any]) -> None:
+def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
     """Make the study if it is missing, or complete one whose creator died half-way."""
     direction = StudyDirection[plan.study.direction.upper()]
     known = {s.study_name: s._study_id for s in rdb.get_all_studies()}

@@ -8,25 +8,23 @@ cure is to take the write lock when a transaction begins, not when it first writ
 import fcntl
 import hashlib
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tuner import extras
 from tuner.errors import StorageError
-from tuner.log import log
 from tuner.schema import nearest
+from tuner.sql.trials import Trials
 
-Result = TypeVar("Result")
 SQLITE_TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
 
@@ -46,7 +44,7 @@ def masked(url: str) -> str:
         return "a malformed URL"
 
 
-def connect(url: str, *, create: bool = True) -> RDBStorage:
+def connect(url: str, *, create: bool = True) -> Trials:
     """Open the database, creating what is missing; ``StorageError`` says what is wrong.
 
     With ``create=False``, for those that only read, a SQLite file must exist.
@@ -62,7 +60,9 @@ def connect(url: str, *, create: bool = True) -> RDBStorage:
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+        rdb = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+        single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return Trials(rdb, single, _reopen)
     except ImportError as error:
         raise StorageError(
             f"storage.url: no driver for {masked(url)}{_cure(parsed, error)}"
@@ -77,9 +77,9 @@ def connect(url: str, *, create: bool = True) -> RDBStorage:
         raise StorageError(f"storage.url: {masked(url)}: {error}") from error
 
 
-def cached(rdb: RDBStorage) -> BaseStorage:
-    """The same storage behind Optuna's cache of finished trials, which makes reading cheap."""
-    return get_storage(rdb)
+def _reopen(url: str) -> Trials:
+    """What a storage that was sent to another process becomes there."""
+    return connect(url)
 
 
 def probe(url: str) -> None:
@@ -87,7 +87,7 @@ def probe(url: str) -> None:
     parsed = _parse(url)
     path = Path(str(parsed.database)).absolute()
     if parsed.get_backend_name() != "sqlite" or path.exists():
-        connect(url).engine.dispose()
+        connect(url).close()
         return
     there = next(p for p in path.parents if p.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
@@ -128,7 +128,7 @@ def _cure(url: URL, error: ImportError) -> str:
     return f"; hint: {extras.cure(driver)}{begin}"
 
 
-def _sqlite(url: URL) -> RDBStorage:
+def _sqlite(url: URL) -> Trials:
     path = Path(str(url.database)).absolute()  # an objective may change the directory
     url = url.set(database=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _sqlite(url: URL) -> RDBStorage:
     event.listen(storage.engine, "begin", _on_begin)
     storage.scoped_session.remove()
     storage.engine.dispose()  # connections opened before the listeners stood
-    return storage
+    return Trials(storage, storage.engine.execution_options(tuner_single=True), _reopen)
 
 
 def _on_connect(connection: Any, _record: object) -> None:
@@ -151,6 +151,8 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("tuner_single"):
+        return  # a statement that stands alone is its own transaction, and reading locks nobody
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -182,46 +184,3 @@ def _file_lock(database: Path) -> Iterator[None]:
     with open(f"{database}.lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-class Patience:
-    """Repeats a call while the database is away, with growing pauses, up to ``seconds``.
-
-    Then it raises ``StorageError``: a person must act, and no objective is to blame.
-
-    Every call given to it must be safe to repeat: the connection may have died after the commit.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __call__(self, call: Callable[[], Result]) -> Result:
-        deadline = time.monotonic() + self.seconds
-        pause = 0.2
-        while True:
-            try:
-                return call()
-            except (DBAPIError, StorageInternalError) as error:
-                if not is_outage(error):
-                    raise
-                if time.monotonic() + pause > deadline:
-                    raise StorageError(
-                        f"the database has been away for {self.seconds:g} s ({_brief(error)}); "
-                        "hint: the same command goes on once it is back; storage.patience waits"
-                    ) from error
-                log.warning("the database is away (%s); next try in %.1f s", _brief(error), pause)
-                time.sleep(pause)
-                pause = min(pause * 2, 10.0)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether the error tells of a lost or refused connection or lock, not of a wrong statement."""
-    cause = error if isinstance(error, DBAPIError) else error.__cause__
-    return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) or (
-        isinstance(cause, DBAPIError) and cause.connection_invalidated
-    )
-
-
-def _brief(error: BaseException) -> str:
-    cause = getattr(error.__cause__ or error, "orig", None) or error
-    return type(cause).__name__

@@ -17,7 +17,6 @@ import optuna
 import sqlalchemy as sa
 from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -29,6 +28,8 @@ from tuner.leases import Leases, Worker
 from tuner.log import log
 from tuner.queue import Item
 from tuner.space import Space
+from tuner.sql.patience import Patience
+from tuner.sql.trials import Trials
 from tuner.typos import closest_first
 
 FIRST = "failed_trial"
@@ -54,16 +55,14 @@ attributes = sa.table(
 class Study:
     """One study in a database, as seen by a worker, a supervisor or a report."""
 
-    def __init__(self, rdb: RDBStorage, name: str, *, grace: float, patience: float) -> None:
+    def __init__(self, storage: Trials, name: str, *, grace: float, patience: float) -> None:
         self.name = name
-        self.rdb = rdb
-        self.storage = storage.cached(
-            rdb
-        )  # Optuna's cache of finished trials, one for our lifetime
+        self.rdb = storage.rdb
+        self.storage = storage
         self.id = self.storage.get_study_id_from_name(name)
-        self.leases = Leases(rdb.engine, self.id, grace)
-        self.clock = Clock(rdb.engine, self.id)
-        self.patience = storage.Patience(patience)
+        self.leases = Leases(storage.engine, self.id, grace)
+        self.clock = Clock(storage.engine, self.id)
+        self.patience = Patience(patience)
         self.queued: set[str] = set()
         """Keys of the queue's items that are known to have become trials."""
         self.differs: list[str] = []
@@ -299,7 +298,7 @@ def first_number(trial: FrozenTrial) -> int:
     return int(trial.system_attrs.get(FIRST, trial.number))
 
 
-def names(rdb: RDBStorage) -> list[str]:
+def names(rdb: Trials) -> list[str]:
     """The studies of a database."""
     return [s.study_name for s in rdb.get_all_studies()]
 

@@ -104,7 +104,7 @@ def dashboard(args: argparse.Namespace) -> int:
         login=args.login,
         read_only=args.read_only,
     )
-    database = storage.cached(storage.connect(settings.url, create=False))
+    database = storage.connect(settings.url, create=False)
     server.serve(database, Path(settings.artifacts), access)
     return 0
 

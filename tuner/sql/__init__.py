@@ -1,0 +1,1 @@
+"""Optuna's tables, read and written by few statements of our own."""

@@ -1,0 +1,173 @@
+"""Reading a study again and again, as samplers and pruners do, at the price of what is new.
+
+Finished trials are read once.  Of the unfinished ones only changed states and later reports are
+read, so that 256 running trials do not cost 256 curves at each report.
+"""
+
+import copy
+import threading
+import time
+from collections.abc import Collection, Container
+from operator import attrgetter
+
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine
+
+from tuner.sql import rows
+from tuner.sql.rows import Facts, Head, Question
+
+AT_ONCE = 5000
+"""Trials a statement when a study is read whole; SQLite takes a million characters."""
+
+ATTRIBUTES_EVERY = 1.0
+"""Seconds between two looks at the user attributes of trials that run elsewhere."""
+
+UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+
+
+class Known:
+    """What has been read of one study.
+
+    Trials are given out as they are, so none is ever changed: news make a new object.  Trials of
+    one study are created under a lock (ours and Optuna's), so a higher id is a later trial, and one
+    worker at a time reports a trial, so a higher step is a later report.  A trial whose steps fall
+    is seen whole once it has ended.
+    """
+
+    def __init__(self, study_id: int) -> None:
+        self.study_id = study_id
+        self.last = 0
+        self.open: dict[int, Head] = {}
+        self.stale: set[int] = set()
+        """Trials whose own row has changed since their facts were read."""
+        self.trials: dict[int, FrozenTrial] = {}
+        self.ordered: list[FrozenTrial] | None = None
+        self.looked = -ATTRIBUTES_EVERY
+        self.lock = threading.Lock()
+        self.looks = 0
+        self.covered: frozenset[TrialState] = frozenset()
+
+    def select(self, states: Container[TrialState]) -> list[FrozenTrial]:
+        """Trials in order of their numbers."""
+        if self.ordered is None:
+            self.ordered = sorted(self.trials.values(), key=attrgetter("_number"))
+        return [t for t in self.ordered if t.state in states]
+
+    def refresh(self, connection: Connection, states: Container[TrialState]) -> None:
+        """Read what is new about trials in these states."""
+        for head in rows.heads(connection, self._changed()):
+            self.open[head.id] = head
+            self.stale.add(head.id)
+            self.trials.pop(head.id, None)
+            self.last = max(self.last, head.id)
+            self.ordered = None
+        due = sorted(i for i in self.stale if self.open[i].state in states)
+        for start in range(0, len(due), AT_ONCE):
+            self._load(connection, due[start : start + AT_ONCE])
+        if TrialState.RUNNING in states:
+            self._follow(connection, set(due))
+
+    def _changed(self) -> str:
+        """New trials, and known ones in another state than before."""
+        cases = [f"trial_id > {self.last}"]
+        for state in UNFINISHED:
+            if ids := [i for i, head in self.open.items() if head.state == state]:
+                cases.append(f"trial_id IN ({rows.listed(ids)}) AND state <> '{state.name}'")
+        return f"study_id = {self.study_id} AND ({' OR '.join(cases)})"
+
+    def _load(self, connection: Connection, due: Collection[int]) -> None:
+        found = rows.facts(connection, rows.everything(due))
+        for i in due:
+            head = self.open[i]
+            self.trials[i] = rows.trial(head, found.get(i) or Facts())
+            self.stale.discard(i)
+            if head.state.is_finished():
+                del self.open[i]
+        self.ordered = None if due else self.ordered
+
+    def _follow(self, connection: Connection, fresh: Collection[int]) -> None:
+        """What running trials have reported, drawn and noted since."""
+        running = [
+            i for i, h in self.open.items() if h.state == TrialState.RUNNING and i not in fresh
+        ]
+        if not running:
+            return
+        now = time.monotonic()
+        look = now > self.looked + ATTRIBUTES_EVERY
+        self.looked = now if look else self.looked
+        drawing = running if look else [i for i in running if not self.trials[i].params]
+        news = {i: max(self.trials[i].intermediate_values, default=-1) for i in running}
+        question = Question(params=drawing, user=drawing, system=running, news=news)
+        found = rows.facts(connection, question)
+        for i in running:
+            self._learn(i, found.get(i) or Facts(), drawn=i in drawing)
+
+    def _learn(self, trial_id: int, news: Facts, *, drawn: bool) -> None:
+        old = self.trials[trial_id]
+        new = copy.copy(old)
+        new.system_attrs = news.system
+        if news.curve:
+            new.intermediate_values = {**old.intermediate_values, **news.curve}
+        if drawn:
+            new.params, new.distributions = rows.parameters(news)
+            new.user_attrs = news.user
+        if new != old:
+            self.trials[trial_id] = new
+            self.ordered = None
+
+
+class Reader:
+    """What this process knows of each study; threads that look at the same time share a look."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.studies: dict[int, Known] = {}
+        self.guard = threading.Lock()
+
+    def trials(
+        self, study_id: int, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials of a study in these states; ``KeyError`` if there is no such study."""
+        known = self._known(study_id)
+        wanted = frozenset(s for s in TrialState if states is None or s in states)
+        arrived = known.looks
+        with known.lock:
+            # A look that was under way as we came may be older than what we have just written.
+            if known.looks == arrived or not wanted <= known.covered:
+                known.looks += 1
+                known.covered = frozenset()
+                with self.engine.connect() as connection:
+                    known.refresh(connection, wanted)
+                known.covered = wanted
+            return known.select(wanted)
+
+    def trial(self, trial_id: int) -> FrozenTrial:
+        """One trial as it is now; ``KeyError`` if there is none."""
+        for known in tuple(self.studies.values()):
+            found = known.trials.get(trial_id)
+            if found is not None and found.state.is_finished():
+                return found
+        with self.engine.connect() as connection:
+            (found,) = read(connection, [trial_id])
+        return found
+
+    def forget(self, study_id: int) -> None:
+        with self.guard:
+            self.studies.pop(study_id, None)
+
+    def _known(self, study_id: int) -> Known:
+        with self.guard:
+            if study_id not in self.studies:
+                with self.engine.connect() as connection:
+                    rows.require_study(connection, study_id)
+                self.studies[study_id] = Known(study_id)
+            return self.studies[study_id]
+
+
+def read(connection: Connection, ids: Collection[int]) -> list[FrozenTrial]:
+    """Trials as they are now, whatever is known of them; ``KeyError`` if one does not exist."""
+    found = rows.heads(connection, f"trial_id IN ({rows.listed(ids)})")
+    if len(found) < len(ids):
+        raise KeyError(f"no trial has one of the ids {sorted(ids)}")
+    known = rows.facts(connection, rows.everything(ids))
+    return [rows.trial(head, known.get(head.id) or Facts()) for head in found]

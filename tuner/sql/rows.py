@@ -1,0 +1,200 @@
+"""Rows of Optuna's tables as trials, many at once.
+
+Optuna's own mapper builds an object a row: 10 to 15 s for 10,000 trials.  Here one statement reads
+everything about any set of trials, as plain tuples, and each row is looked at once.
+
+The statements are written by hand with the ids in them: ids are integers of the database's own, and
+a thousand of them cost the drivers more as parameters than the server takes to read them.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
+
+UNBOUNDED = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
+"""What Optuna stores as a word, since not every database has such numbers."""
+
+PARAM, VALUE, CURVE, USER, SYSTEM = range(5)
+
+
+class Head(NamedTuple):
+    """A trial's own row; times are local and without a zone, as in Optuna's ``FrozenTrial``."""
+
+    id: int
+    number: int
+    state: TrialState
+    start: datetime | None
+    complete: datetime | None
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the other tables hold about a trial."""
+
+    params: list[tuple[int, str, float, str]] = field(default_factory=list)
+    """(id of the row, name, internal value, distribution as JSON)"""
+    values: dict[int, float] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
+    user: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which trials to ask each table about."""
+
+    params: Collection[int] = ()
+    values: Collection[int] = ()
+    curve: Collection[int] = ()
+    user: Collection[int] = ()
+    system: Collection[int] = ()
+    news: Mapping[int, int] = field(default_factory=dict)
+    """Trial → the last step known: of these only later steps are asked for."""
+
+
+def require_study(connection: Connection, study_id: int) -> None:
+    """Raise ``KeyError`` if there is no such study."""
+    if not _fetch(connection, f"SELECT 1 FROM studies WHERE study_id = {int(study_id)}"):
+        raise KeyError(f"no study has the id {study_id}")
+
+
+def everything(ids: Collection[int]) -> Question:
+    return Question(ids, ids, ids, ids, ids)
+
+
+def heads(connection: Connection, where: str) -> list[Head]:
+    """The trials' own rows that meet a condition on the table ``trials``, in order of creation."""
+    rows = _fetch(
+        connection,
+        "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
+        f"WHERE {where} ORDER BY trial_id",
+    )
+    states = TrialState.__members__
+    return [Head(i, n, states[state], _local(a), _local(b)) for i, n, state, a, b in rows]
+
+
+def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
+    """Everything asked for, in one statement; a trial of which nothing is stored has no facts."""
+    text = "CHAR" if connection.dialect.name == "mysql" else "VARCHAR"
+    step = f"{CURVE}, step, '', intermediate_value, CAST(intermediate_value_type AS {text})"
+    param = f"{PARAM}, param_id, param_name, param_value, distribution_json"
+    value = f"{VALUE}, objective, '', value, CAST(value_type AS {text})"
+    asked = [
+        (question.params, "trial_params", param),
+        (question.values, "trial_values", value),
+        (question.curve, "trial_intermediate_values", step),
+        (question.user, "trial_user_attributes", f"{USER}, 0, t.key, 0e0, value_json"),
+        (question.system, "trial_system_attributes", f"{SYSTEM}, 0, t.key, 0e0, value_json"),
+    ]
+    parts = [
+        f"SELECT trial_id, {columns} FROM {table} t WHERE trial_id IN ({listed(ids)})"
+        for ids, table, columns in asked
+        if ids
+    ]
+    if question.news:
+        parts.append(f"SELECT t.trial_id, {step} FROM {_later(connection, question.news)}")
+    found: dict[int, Facts] = defaultdict(Facts)
+    if parts:
+        _sort(_fetch(connection, " UNION ALL ".join(parts)), found)
+    return found
+
+
+def trial(head: Head, known: Facts) -> FrozenTrial:
+    """The trial as Optuna's own storage would give it."""
+    params, distributions = parameters(known)
+    return FrozenTrial(
+        number=head.number,
+        state=head.state,
+        value=None,
+        values=[known.values[k] for k in sorted(known.values)] or None,
+        datetime_start=head.start,
+        datetime_complete=head.complete,
+        params=params,
+        distributions=distributions,
+        user_attrs=known.user,
+        system_attrs=known.system,
+        intermediate_values=known.curve,
+        trial_id=head.id,
+    )
+
+
+def parameters(known: Facts) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Values and distributions by name, in the order in which they were drawn."""
+    params: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for _, name, value, text in sorted(known.params):
+        distributions[name] = found = _distribution(text)
+        params[name] = found.to_external_repr(value)
+    return params, distributions
+
+
+def listed(ids: Collection[int]) -> str:
+    """Ids as they stand in a statement; 0, which no row has, for none."""
+    return ",".join(map(str, ids)) or "0"
+
+
+def to_utc(time: datetime) -> datetime:
+    """Local time as Optuna stores it."""
+    return time.astimezone(UTC).replace(tzinfo=None)
+
+
+def _local(stored: datetime | str | None) -> datetime | None:
+    if stored is None:
+        return None
+    time = datetime.fromisoformat(stored) if isinstance(stored, str) else stored  # SQLite has text
+    return time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    """A study has a few dozen, and a row of one for each parameter of each trial."""
+    return json_to_distribution(text)
+
+
+def _later(connection: Connection, news: Mapping[int, int]) -> str:
+    """The rows of the curves after given steps, as a table ``t``, each found by the index.
+
+    PostgreSQL would rather read the whole table (three times slower for 256 trials with 3,000 in
+    all, and worse with more) unless it is told to look each trial up.
+    """
+    dialect = connection.dialect
+    row = "ROW" if dialect.name == "mysql" and not getattr(dialect, "is_mariadb", False) else ""
+    pairs = ",".join(f"{row}({i},{last})" for i, last in news.items())
+    seen = f"(WITH seen(trial_id, last) AS (VALUES {pairs}) SELECT * FROM seen) seen"
+    later = "t.trial_id = seen.trial_id AND t.step > seen.last"
+    if dialect.name == "postgresql":
+        each = f"SELECT * FROM trial_intermediate_values t WHERE {later} OFFSET 0"
+        return f"{seen} CROSS JOIN LATERAL ({each}) t"
+    return f"{seen} JOIN trial_intermediate_values t ON {later}"
+
+
+def _fetch(connection: Connection, statement: str) -> list[Any]:
+    """The driver's own tuples: SQLAlchemy's rows would double the time of a large answer."""
+    result = connection.exec_driver_sql(statement)
+    assert result.cursor is not None
+    rows: list[Any] = result.cursor.fetchall()  # type: ignore[assignment]
+    result.close()
+    return rows
+
+
+def _sort(rows: list[Any], found: dict[int, Facts]) -> None:
+    for trial_id, kind, position, name, number, text in rows:
+        known = found[trial_id]
+        if kind == PARAM:
+            known.params.append((position, name, number, text))
+        elif kind == CURVE:
+            known.curve[position] = number if text == "FINITE" else UNBOUNDED[text]
+        elif kind == USER:
+            known.user[name] = json.loads(text)
+        elif kind == SYSTEM:
+            known.system[name] = json.loads(text)
+        else:
+            known.values[position] = number if text == "FINITE" else UNBOUNDED[text]

@@ -1,0 +1,271 @@
+"""Optuna's storage interface on Optuna's own tables, for many workers and long studies.
+
+Stock Optuna and its dashboard read and write the same study.  What differs is the price: a study is
+read once and then only what is new (``reading``), and what comes together is stored together
+(``commits``).  Studies themselves, their attributes and the tables stay Optuna's business.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    json_to_distribution,
+)
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine
+
+from tuner.sql import rows, writes
+from tuner.sql.commits import Commits
+from tuner.sql.reading import Reader
+from tuner.sql.rows import Question
+from tuner.sql.writes import Write
+
+Repeat = Callable[[Callable[[], None]], None]
+"""Makes a call, again if need be."""
+
+studies = sa.table("studies", sa.column("study_id"))
+
+
+class Trials(BaseStorage):
+    """All studies of a database.  Safe for threads."""
+
+    def __init__(self, rdb: RDBStorage, single: Engine, reopen: Callable[[str], "Trials"]) -> None:
+        self.rdb = rdb
+        self.engine = rdb.engine
+        self.single = single
+        """The engine without transactions, for statements that stand alone."""
+        self.reopen = reopen
+        self.reader = Reader(single)
+        self.commits = Commits(self.engine, single)
+        self.local = threading.local()
+        self.study_of: dict[int, int] = {}
+        self.directions: dict[int, list[StudyDirection]] = {}
+        self.distributions: dict[tuple[int, str], BaseDistribution] = {}
+
+    def __reduce__(self) -> tuple[Callable[[str], "Trials"], tuple[str]]:
+        return self.reopen, (self.engine.url.render_as_string(hide_password=False),)
+
+    def close(self) -> None:
+        """Close the connections of this thread and those that lie idle."""
+        self.rdb.remove_session()
+        self.engine.dispose()
+
+    @contextmanager
+    def together(self, patience: Repeat | None = None) -> Iterator[None]:
+        """What this thread writes to trials in the block is stored by one commit as it ends.
+
+        A change of a trial's state stores it at once, with all that came before; so does a look at
+        a single trial.  If the block raises, what is not yet stored is dropped.  ``patience`` is
+        given the last commit, to repeat it.
+        """
+        if self._held is not None:
+            yield
+            return
+        self.local.held = []
+        try:
+            yield
+            (patience or _once)(self._flush)
+        finally:
+            self.local.held = None
+
+    @contextmanager
+    def locked(self, study_id: int) -> Iterator[Connection]:
+        """A transaction that creates trials or takes them over, one at a time in a study.
+
+        The lock is the study's row, as with Optuna's own ``ask``; it goes with the connection, so
+        whoever dies or is cut off holds no lock and has done nothing by halves.  On SQLite every
+        transaction excludes all others.  Raises ``KeyError`` if there is no such study.
+        """
+        row = sa.select(studies.c.study_id).where(studies.c.study_id == study_id)
+        with self.engine.begin() as connection:
+            # Where there is a KEY SHARE, others may refer to the study meanwhile.
+            if connection.execute(row.with_for_update(key_share=True)).first() is None:
+                raise KeyError(f"no study has the id {study_id}")
+            yield connection
+
+    # Trials: reading
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        found = self.reader.trials(study_id, states)
+        return copy.deepcopy(found) if deepcopy else found
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        self._flush()
+        return self.reader.trial(trial_id)
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        self._flush()
+        with self.single.connect() as connection:
+            found = rows.facts(connection, Question(system=[trial_id]))
+        if trial_id in found:
+            return found[trial_id].system
+        return self.get_trial(trial_id).system_attrs
+
+    def get_trial_param(self, trial_id: int, param_name: str) -> float:
+        trial = self.get_trial(trial_id)
+        return trial.distributions[param_name].to_internal_repr(trial.params[param_name])
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        return self._of_trial(trial_id, writes.trials.c.number)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        return self.rdb.get_trial_id_from_study_id_trial_number(study_id, trial_number)
+
+    # Trials: writing
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        with self.locked(study_id) as connection:
+            latest = sa.select(sa.func.max(writes.trials.c.number))
+            number = connection.scalar(latest.where(writes.trials.c.study_id == study_id))
+            number = 0 if number is None else number + 1
+            return writes.create(connection, study_id, number, template_trial)
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        if trial_id not in self.study_of:
+            self.study_of[trial_id] = self._of_trial(trial_id, writes.trials.c.study_id)
+        known = self._distribution(self.study_of[trial_id], param_name)
+        if known is None:
+            self.distributions[self.study_of[trial_id], param_name] = distribution
+        else:
+            self._check(trial_id, known, distribution)
+        self._write(writes.param(trial_id, param_name, param_value_internal, distribution))
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        self._write(writes.report(trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._write(writes.user(trial_id, key, value))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._write(writes.system(trial_id, key, value))
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        held = self._held or []
+        new = [writes.value(trial_id, k, number) for k, number in enumerate(values or ())]
+        with self.engine.begin() as connection:
+            if not writes.change_state(connection, trial_id, state):
+                writes.refuse(connection, [trial_id])
+                return False
+            mine = [w for w in held if w.row["trial_id"] == trial_id]
+            writes.apply(connection, [*mine, *new], guarded=False)
+        held[:] = [w for w in held if w not in mine]
+        return True
+
+    # Studies
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        return self.rdb.create_new_study(directions, study_name)
+
+    def delete_study(self, study_id: int) -> None:
+        self.rdb.delete_study(study_id)
+        self.reader.forget(study_id)
+        self.directions.pop(study_id, None)
+        self.study_of.clear()
+        for key in [key for key in self.distributions if key[0] == study_id]:
+            del self.distributions[key]
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.rdb.set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.rdb.set_study_system_attr(study_id, key, value)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self.rdb.get_study_id_from_name(study_name)
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self.rdb.get_study_name_from_id(study_id)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        if study_id not in self.directions:
+            self.directions[study_id] = self.rdb.get_study_directions(study_id)
+        return self.directions[study_id]
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self.rdb.get_study_user_attrs(study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self.rdb.get_study_system_attrs(study_id)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return self.rdb.get_all_studies()
+
+    def remove_session(self) -> None:
+        self.rdb.remove_session()
+
+    # Within
+
+    @property
+    def _held(self) -> list[Write] | None:
+        """What this thread keeps back, None outside of ``together``."""
+        return getattr(self.local, "held", None)
+
+    def _write(self, write: Write) -> None:
+        if self._held is None:
+            self.commits([write])
+        else:
+            self._held.append(write)
+
+    def _flush(self) -> None:
+        if self._held:
+            self.commits(self._held)
+            self._held.clear()
+
+    def _of_trial(self, trial_id: int, column: sa.Column[int]) -> int:
+        with self.single.connect() as connection:
+            query = sa.select(column).where(writes.trials.c.trial_id == trial_id)
+            found: int | None = connection.scalar(query)
+        if found is None:
+            raise KeyError(f"there is no trial of id {trial_id}")
+        return found
+
+    def _distribution(self, study_id: int, name: str) -> BaseDistribution | None:
+        """What some trial of the study drew a parameter from, None if none has."""
+        key = (study_id, name)
+        if key not in self.distributions:
+            both = writes.params.join(writes.trials)
+            query = sa.select(writes.params.c.distribution_json).select_from(both)
+            query = query.where(
+                writes.trials.c.study_id == study_id, writes.params.c.param_name == name
+            )
+            with self.single.connect() as connection:
+                text = connection.scalar(query.limit(1))
+            if text is None:
+                return None
+            self.distributions[key] = json_to_distribution(text)
+        return self.distributions[key]
+
+    def _check(self, trial_id: int, known: BaseDistribution, new: BaseDistribution) -> None:
+        try:
+            check_distribution_compatibility(known, new)
+        except ValueError:
+            with self.single.connect() as connection:
+                writes.refuse(connection, [trial_id])  # that it has ended is the better reason
+            raise
+
+
+def _once(call: Callable[[], None]) -> None:
+    call()

@@ -1,0 +1,205 @@
+"""Writing to Optuna's tables, one statement a fact.
+
+Every write is safe to repeat, for a connection may die between a commit and the word of it.  None
+is made to a trial that has ended: the statement itself looks, so that there is no moment between
+looking and writing in which another worker could take the trial away.
+"""
+
+import functools
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from tuner.sql.rows import to_utc
+
+trials: sa.Table = models.TrialModel.__table__
+params: sa.Table = models.TrialParamModel.__table__
+values: sa.Table = models.TrialValueModel.__table__
+curves: sa.Table = models.TrialIntermediateValueModel.__table__
+user_attributes: sa.Table = models.TrialUserAttributeModel.__table__
+system_attributes: sa.Table = models.TrialSystemAttributeModel.__table__
+
+KEYS = {
+    params: "param_name",
+    values: "objective",
+    curves: "step",
+    user_attributes: "key",
+    system_attributes: "key",
+}
+"""Table → the column that, with the trial's id, names a row."""
+
+UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+
+
+class Write(NamedTuple):
+    """A row to be stored, in the place of the one of its name if there is one."""
+
+    table: sa.Table
+    row: dict[str, Any]
+
+
+def param(trial_id: int, name: str, internal: float, distribution: BaseDistribution) -> Write:
+    return Write(
+        params,
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": float(internal),
+            "distribution_json": distribution_to_json(distribution),
+        },
+    )
+
+
+def value(trial_id: int, objective: int, number: float) -> Write:
+    stored, kind = models.TrialValueModel.value_to_stored_repr(float(number))
+    return Write(
+        values,
+        {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind},
+    )
+
+
+def report(trial_id: int, step: int, number: float) -> Write:
+    model = models.TrialIntermediateValueModel
+    stored, kind = model.intermediate_value_to_stored_repr(float(number))
+    return Write(
+        curves,
+        {
+            "trial_id": trial_id,
+            "step": step,
+            "intermediate_value": stored,
+            "intermediate_value_type": kind,
+        },
+    )
+
+
+def user(trial_id: int, key: str, item: Any) -> Write:
+    return Write(
+        user_attributes, {"trial_id": trial_id, "key": key, "value_json": json.dumps(item)}
+    )
+
+
+def system(trial_id: int, key: str, item: Any) -> Write:
+    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(item)}
+    return Write(system_attributes, row)
+
+
+def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = True) -> bool:
+    """Make the writes; False if, guarded, one of their trials has ended or does not exist."""
+    dialect = connection.dialect.name
+    by_table: dict[sa.Table, list[dict[str, Any]]] = {}
+    for write in writes:
+        row = {f"new_{name}": item for name, item in write.row.items()}
+        by_table.setdefault(write.table, []).append(row)
+    for table, rows in by_table.items():
+        statement = upsert(dialect, table, guarded=guarded)
+        # MySQL counts a changed row twice, so only single rows tell.
+        batches = [[row] for row in rows] if dialect == "mysql" else [rows]
+        for batch in batches:
+            done = connection.execute(statement, batch if len(batch) > 1 else batch[0])
+            if guarded and done.rowcount < len(batch):
+                return False
+    return True
+
+
+@functools.cache
+def upsert(dialect: str, table: sa.Table, *, guarded: bool) -> sa.Insert:
+    """Store a row of ``new_<column>`` values, or replace the one of its name.
+
+    Guarded it stores nothing unless the trial is unfinished, and on PostgreSQL holds the trial's
+    row until the commit, as the other two do by themselves: whoever ends the trial waits.
+    """
+    columns = [c for c in table.columns if not c.primary_key]
+    new = {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in columns}
+    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert, "mysql": mysql.insert}
+    # Without the option SQLAlchemy forgets how many rows an INSERT made.
+    statement: Any = insert[dialect](table).execution_options(preserve_rowcount=True)
+    if guarded:
+        unfinished: list[Any] = [sa.literal_column(f"'{state.name}'") for state in UNFINISHED]
+        postgres = dialect == "postgresql"  # it must be told the types of a SELECT's parameters
+        items = [sa.cast(new[c.name], c.type) if postgres else new[c.name] for c in columns]
+        source = sa.select(*items).where(
+            trials.c.trial_id == new["trial_id"], trials.c.state.in_(unfinished)
+        )
+        if postgres:
+            source = source.with_for_update(read=True, of=trials)
+        statement = statement.from_select(list(new), source)
+    else:
+        statement = statement.values(new).inline()
+    name = ("trial_id", KEYS[table])
+    rest = [column for column in new if column not in name]
+    if dialect == "mysql":
+        changes = {column: statement.inserted[column] for column in rest}
+        return statement.on_duplicate_key_update(changes)  # type: ignore[no-any-return]
+    changes = {column: statement.excluded[column] for column in rest}
+    return statement.on_conflict_do_update(index_elements=name, set_=changes)  # type: ignore[no-any-return]
+
+
+def refuse(connection: Connection, trial_ids: Collection[int]) -> None:
+    """Raise ``KeyError`` or ``UpdateFinishedTrialError`` if a trial cannot be written to."""
+    query = sa.select(trials.c.trial_id, trials.c.number, trials.c.state)
+    found = connection.execute(query.where(trials.c.trial_id.in_(trial_ids))).all()
+    if missing := set(trial_ids) - {trial_id for trial_id, _, _ in found}:
+        raise KeyError(f"there is no trial of id {min(missing)}")
+    for _, number, state in found:
+        if state.is_finished():
+            raise UpdateFinishedTrialError(
+                f"trial#{number} has already finished ({state.name}) and can not be updated"
+            )
+
+
+def create(
+    connection: Connection, study_id: int, number: int, template: FrozenTrial | None = None
+) -> int:
+    """A new trial with what the template holds, or an empty one that runs; its id.
+
+    Call it with the study locked, or two trials may get one number.
+    """
+    now = to_utc(datetime.now())
+    head = {"state": TrialState.RUNNING, "datetime_start": now}
+    if template is not None:
+        start, end = template.datetime_start, template.datetime_complete
+        head = {
+            "state": template.state,
+            "datetime_start": None if start is None else to_utc(start),
+            "datetime_complete": None if end is None else to_utc(end),
+        }
+    new = sa.insert(trials).values(study_id=study_id, number=number, **head)
+    key: Any = connection.execute(new).inserted_primary_key
+    trial_id = int(key[0])
+    if template is not None:
+        apply(connection, contents(trial_id, template), guarded=False)
+    return trial_id
+
+
+def contents(trial_id: int, trial: FrozenTrial) -> list[Write]:
+    """What a trial holds, as writes to another one."""
+    drawn = [(k, d.to_internal_repr(trial.params[k]), d) for k, d in trial.distributions.items()]
+    return [
+        *(param(trial_id, *each) for each in drawn),
+        *(value(trial_id, k, number) for k, number in enumerate(trial.values or ())),
+        *(report(trial_id, step, number) for step, number in trial.intermediate_values.items()),
+        *(user(trial_id, key, item) for key, item in trial.user_attrs.items()),
+        *(system(trial_id, key, item) for key, item in trial.system_attrs.items()),
+    ]
+
+
+def change_state(connection: Connection, trial_id: int, state: TrialState) -> bool:
+    """Let a waiting trial run, or end an unfinished one; False if it is in no state for it."""
+    now = to_utc(datetime.now())
+    change: dict[str, Any] = {"state": state}
+    if state == TrialState.RUNNING:
+        change["datetime_start"] = now
+    if state.is_finished():
+        change["datetime_complete"] = now
+    before = [TrialState.WAITING] if state == TrialState.RUNNING else UNFINISHED
+    update = sa.update(trials).where(trials.c.trial_id == trial_id, trials.c.state.in_(before))
+    return bool(connection.execute(update.values(change)).rowcount)
