@@ -116,6 +116,13 @@ def test_overrides_are_the_applications_but_for_our_sections(there):
     assert same == source(str(there / "my app.py")).compose(["x=0.25"]).objective
 
 
+def test_its_own_defaults_are_tried_first(there):
+    asked = ["x=interval(0,1)", "model=choice(small,large)"]
+    cfg, choices = source().compose_with_choices([])
+    (item,) = plan.load(source(), asked).require().queue
+    assert dict(item.params) == {"x": cfg.x, "model": choices["model"]}
+
+
 def test_it_runs_as_hydra_runs_it(there):
     told = []
     cfg = source().compose(["x=0.3", "hydra.job.chdir=true", "epochs=2"])

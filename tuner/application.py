@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,8 +184,10 @@ class ApplicationSource(Source):
     app: str = ""
     open_ended: ClassVar[bool] = True
 
-    def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose both; raises ``ConfigError`` as ``Source`` does."""
+    def compose_with_choices(
+        self, overrides: Sequence[str]
+    ) -> tuple[DictConfig, Mapping[str, str | None]]:
+        """Compose both; the choices are the application's.  Raises as ``Source`` does."""
         theirs = [text for text in overrides if not self._is_ours(text)]
         ours = [text for text in overrides if self._is_ours(text) or text.startswith("seed=")]
         main = load(self.app)
@@ -196,7 +198,7 @@ class ApplicationSource(Source):
                 f"worker.concurrency={service.worker.concurrency}: Hydra runs one application a "
                 "process; hint: launch.workers starts processes"
             )
-        root = self._application(theirs)
+        root, choices = self._application(theirs)
         if not isinstance(root.get("seed"), int):
             root.seed = service.seed
         for name in OPERATIONAL & set(map(str, service)):
@@ -209,7 +211,7 @@ class ApplicationSource(Source):
             "overrides": [text.replace("${", "\\${") for text in theirs],
         }
         OmegaConf.set_struct(root, True)
-        return root
+        return root, choices
 
     @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
     def options(self, group: str) -> list[str]:
@@ -244,9 +246,9 @@ class ApplicationSource(Source):
 
     @functools.cache  # noqa: B019
     def _has_seed(self) -> bool:
-        return "seed" in self._application(())
+        return "seed" in self._application(())[0]
 
-    def _application(self, overrides: Sequence[str]) -> DictConfig:
+    def _application(self, overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
         main = load(self.app)
         try:
             with _hydra(main, self.config_dirs) as running:
@@ -254,4 +256,5 @@ class ApplicationSource(Source):
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(config.first_lines(error)) from error
         # A copy of the nodes, which the types of a structured configuration do not close.
-        return OmegaConf.create({k: cfg._get_node(k) for k in cfg if k != "hydra"})
+        root = OmegaConf.create({k: cfg._get_node(k) for k in cfg if k != "hydra"})
+        return root, dict(cfg.hydra.runtime.choices)
