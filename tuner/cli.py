@@ -28,7 +28,7 @@ COMMANDS = {
         "training",
         "retrain the best over several seeds, score once on test, export the model",
     ),
-    "status": ("looking", "workers, counts and the best so far"),
+    "status": ("looking", "workers, counts, pace and the best so far, of one study or of all"),
     "best": ("looking", "the best trial: its value and overrides"),
     "report": ("looking", "write the study as one HTML page"),
     "export": ("looking", "write the best configuration, and its trained model, to take away"),
@@ -106,6 +106,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     options = {name: commands.choices[name] for name in COMMANDS}
     for name in ("best", "status", "check"):
         options[name].add_argument("--json", action="store_true", help="for programs")
+    options["status"].add_argument("--all", action="store_true", help="every study there is")
+    options["status"].add_argument("--watch", action="store_true", help="until the study has ended")
     options["best"].add_argument(
         "--overrides",
         action="store_true",

@@ -2,53 +2,82 @@
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 from tuner import mirror, storage
+from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
 from tuner.log import log
 from tuner.report import check as checking
 from tuner.report import export as exporting
 from tuner.report import live, page, summary
+from tuner.report import status as state
+from tuner.study import Study
+
+WATCH_EVERY = 2.0
+"""Seconds between two looks of ``status --watch``."""
 
 
 def status(args: argparse.Namespace) -> int:
-    """Workers, counts and the best so far."""
+    """Workers, counts, pace, price and the best so far; of one study or of all."""
+    if args.all:
+        return _overview(args)
     _, study = asking.stored(args)
-    found = summary.summarise(study.optuna, times=study.times())
-    budget = Budget(**study.attrs["budget"]) if "budget" in study.attrs else Budget()
-    ended = study.ended(budget)
-    workers = [w for w in study.workers() if w.alive]
-    if args.json:
-        rows = [
-            {"id": w.id, "host": w.host, "device": w.device, "trial": w.trial_number}
-            for w in workers
-        ]
-        data = {
-            "study": found.name,
-            "n_trials": budget.n_trials,
-            "budget": {s.key: {"spent": s.spent, "limit": s.limit} for s in found.budget},
-            "ended": ended,
-            "counts": found.counts,
-            "epochs": found.epochs,
-            "share_saved": found.share_saved,
-            "best": None if found.best is None else summary.best_of(found),
-            "workers": rows,
-        }
-        print(json.dumps(data))
+    budget = state.budget_of(study)
+    if not args.watch:
+        ended = study.ended(budget)
+        found = state.look(study)
+        if args.json:
+            print(state.as_json(found, budget, ended))
+        else:
+            console = asking.console()
+            console.print(state.as_picture(found, budget, ended, width=console.width))
         return 0
-    counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
-    of = "" if budget.n_trials is None else f", of {budget.n_trials}"
-    print(f"{found.name}: {counts or 'nothing has run yet'}{of}")
-    for share in found.budget:
-        print(f"  {share}")
-    if ended:
-        print(f"  ended by {ended}")
-    for w in workers:
-        doing = "idle" if w.trial_number is None else f"trial {w.trial_number}"
-        print(f"  {w.id} on {w.host} ({w.device}): {doing}")
-    asking.console().print(live.table(found, top=10))
+    if args.json:
+        return _watch_as_json(study, budget)
+    live.follow(
+        lambda: state.look(study),
+        lambda: study.ended(budget) is None,
+        console=asking.console(),
+        n_trials=budget.n_trials,
+        epochs=budget.length,
+        every=WATCH_EVERY,
+        whole=lambda found, width, rows: state.as_picture(
+            found, budget, None, width=width, rows=rows
+        ),
+    )
+    return 0
+
+
+def _watch_as_json(study: Study, budget: Budget) -> int:
+    """A line whenever something has changed, until the study has ended."""
+    before, ended = "", None
+    while ended is None:
+        ended = study.ended(budget)
+        line = state.as_json(state.look(study), budget, ended)
+        if line != before:
+            print(line, flush=True)
+        before = line
+        time.sleep(0 if ended else WATCH_EVERY)
+    return 0
+
+
+def _overview(args: argparse.Namespace) -> int:
+    """Every study of the database, a line each."""
+    asked = asking.readable(args)
+    url, grace, patience = asked.storage.url, asked.worker.grace, asked.storage.patience
+    found = []
+    for name in studies.names(storage.connect(url, create=False)):
+        study = studies.load(url, name, grace=grace, patience=patience)
+        summary_ = state.look(study)
+        if args.json:
+            budget = state.budget_of(study)
+            print(state.as_json(summary_, budget, study.ended(budget)))
+        found.append(summary_)
+    if not args.json:
+        asking.console().print(state.overview(found) if found else "no study yet")
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.launch.base import Job, Order
 from tuner.log import log
-from tuner.report import live, page, summary
+from tuner.plan import Plan
+from tuner.report import live, page, picture, status, summary
 from tuner.study import Study
 from tuner.worker import CRASHED, SUPERVISOR, work
 
@@ -47,7 +49,7 @@ def tune(args: argparse.Namespace) -> int:
         return 0
     with forwarding(job) as stop:
         live.follow(
-            lambda: summary.summarise(study.optuna, times=study.times()),
+            lambda: status.look(study),
             lambda: stop.look_after(job),
             console=asking.console(stderr=True),
             n_trials=budget.n_trials,
@@ -108,7 +110,8 @@ def worker(args: argparse.Namespace) -> int:
         mirror.probe(plan.study.mirror)
     study = provenance.open_study(plan)
     try:
-        return work(plan, study)
+        with _shown(plan, study):
+            return work(plan, study)
     except TunerError:
         raise
     except Exception:
@@ -125,11 +128,40 @@ def _tell_of_others(study: Study, described: str) -> None:
         log.info("workers at this study already: %s", there)
 
 
+@contextmanager
+def _shown(plan: Plan, study: Study) -> Iterator[None]:
+    """On a terminal, where no supervisor shows it, the view of the study beside the work."""
+    console = asking.console(stderr=True)
+    if SUPERVISOR in os.environ or not live.is_live(console):
+        yield
+        return
+    done = threading.Event()
+    budget = search.budget(plan)
+    view = threading.Thread(
+        target=live.follow,
+        args=(lambda: status.look(study), lambda: not done.is_set()),
+        kwargs={
+            "console": console,
+            "n_trials": budget.n_trials,
+            "epochs": config.epochs(plan.cfg),
+            "every": 2.0,
+        },
+        name="tuner-view",
+        daemon=True,
+    )
+    view.start()
+    try:
+        yield
+    finally:
+        done.set()
+        view.join(10)
+
+
 def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
     """Table, page, and how to go on."""
     found = summary.summarise(study.optuna)
     written = page.write_page(study.optuna, directory / "report.html")
-    asking.console().print(live.table(found, top=10))
+    asking.console().print(picture.table(found, top=10))
     if found.best is None:
         print("no configuration was completed")
         return

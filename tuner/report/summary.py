@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.budget import Budget, Share, Spent, Times
 from tuner.errors import TunerError
+from tuner.leases import Worker
 
 STATES = {  # in the order in which people read them
     TrialState.COMPLETE: "complete",
@@ -79,7 +80,8 @@ class Summary:
 
     ``space`` maps every parameter ever suggested to its latest distribution; ``wall`` is seconds
     with an attempt under way; ``attrs`` are the study's user attributes; ``budget`` has each limit
-    that is set (``study.n_trials``, ``budget.hours``, …) with what is spent of it.
+    that is set (``study.n_trials``, ``budget.hours``, …) with what is spent of it; ``workers`` are
+    those alive, where somebody looked for them.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Summary:
     wall: float
     attrs: Mapping[str, Any]
     budget: Sequence[Share] = ()
+    times: Times = field(default_factory=Times)
+    workers: Sequence[Worker] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -145,6 +149,22 @@ class Summary:
         return None if saved is None else saved / (self.epochs + saved)
 
     @property
+    def device_hours(self) -> float:
+        """By the study's clock or, where none ran, by the configurations' own times."""
+        return self.times.device_hours or sum(row.seconds for row in self.rows) / 3600
+
+    @property
+    def device_hours_saved(self) -> float | None:
+        """What the pruned would still have taken, each at its own pace."""
+        full = self.full_length
+        worked = sum(row.seconds for row in self.rows)
+        if full is None or not worked:
+            return None
+        paced = [(row, row.seconds / row.epoch) for row in self.pruned if row.epoch]
+        saved = sum(max(0, full - row.epoch) * pace for row, pace in paced)
+        return self.device_hours * saved / worked  # those that share a device take turns
+
+    @property
     def failures(self) -> dict[str, list[Row]]:
         """Configurations that failed, and those pruned with a reason, by reason; largest first.
 
@@ -189,6 +209,7 @@ def summarise(study: Study, *, now: datetime | None = None, times: Times | None 
         wall=wall,
         attrs=attrs,
         budget=_shares(attrs, rows, times or Times(wall / 3600, wall / 3600)),
+        times=times or Times(),
     )
 
 

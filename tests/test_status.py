@@ -1,0 +1,93 @@
+"""What a study is doing, asked by the real command while real workers run."""
+
+import io
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from tests.conftest import Project
+from tests.samples import START, add, full_study, new_study
+from tests.test_worker import wait_for
+from tuner.budget import Budget, Times
+from tuner.report import status
+from tuner.report.summary import summarise
+
+C, P = TrialState.COMPLETE, TrialState.PRUNED
+NOW = START + timedelta(seconds=400)
+
+
+def test_what_was_spent_and_what_pruning_saved(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, C, [0.5] * 10, seconds=100)
+    add(study, P, [0.1] * 5, seconds=100)  # a slow one: its other half would have taken as long
+    found = summarise(study, now=NOW)
+    assert found.device_hours == pytest.approx(200 / 3600)
+    assert found.device_hours_saved == pytest.approx(100 / 3600)
+    shared = summarise(study, now=NOW, times=Times(hours=0.1, device_hours=0.1))
+    assert shared.device_hours_saved == pytest.approx(0.05)
+    assert summarise(new_study(tmp_path, "empty")).device_hours_saved is None
+
+
+def test_programs_are_told_everything_in_one_line(tmp_path: Path) -> None:
+    found = summarise(full_study(tmp_path), now=NOW)
+    told = json.loads(status.as_json(found, Budget(n_trials=40, length=10), None))
+    assert told["best"]["found"].startswith("2026-01-05T12:")
+    assert told["best"]["number"] == found.ranking[0].number
+    assert told["seconds_left"] > 0
+    assert told["trials_per_hour"] == found.hourly
+    assert told["device_hours"]["saved"] > 0
+    ended = json.loads(status.as_json(found, Budget(n_trials=27), "study.n_trials: 27 of 27"))
+    assert ended["seconds_left"] == 0
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_people_see_pace_and_price_in_lines_that_fit(tmp_path: Path, width: int) -> None:
+    found = summarise(full_study(tmp_path), now=NOW)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(status.as_picture(found, Budget(n_trials=40, length=10), None, width=width))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("configurations an hour", "device-hours spent", "the best was found", "ago (#"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> None:
+    args = ["study.n_trials=3", "objective.epochs=30", "objective.seconds=0.2"]
+    project.start("worker", *args)
+    wait_for(lambda: len(project.journal()) >= 2)
+    told = json.loads(project.run("status", "--json", *args))
+    (worker,) = told["workers"]
+    assert worker["trial"] == 0
+    assert told["counts"]["running"] == 1
+    assert (told["ended"], told["n_trials"]) == (None, 3)
+    shown = project.run("status", *args)
+    assert "1 worker" in shown
+    assert worker["id"] in shown
+    assert "/30" in shown
+
+
+def test_watching_ends_with_the_study(project: Project) -> None:
+    args = ["study.n_trials=2", "objective.epochs=5", "objective.seconds=0.1"]
+    worker = project.start("worker", *args)
+    wait_for(lambda: len(project.journal()) >= 2)
+    lines = [json.loads(line) for line in project.run("status", "--watch", "--json").splitlines()]
+    assert lines[-1]["ended"]
+    assert lines[-1]["counts"]["complete"] == 2
+    assert project.run("status", "--watch").splitlines()[-1].startswith("2 of 2 finished before")
+    worker.communicate(timeout=60)
+
+
+def test_all_studies_are_listed_and_a_wrong_name_offers_them(project: Project) -> None:
+    for name in ("first", "second"):
+        project.run("worker", f"study.name={name}", "study.n_trials=1")
+    shown = project.run("status", "--all").splitlines()
+    assert [line.split()[0] for line in shown] == ["study", "first", "second"]
+    assert all("1 complete" in line for line in shown[1:])
+    told = [json.loads(line) for line in project.run("status", "--all", "--json").splitlines()]
+    assert [one["study"] for one in told] == ["first", "second"]
+    project.run("status", "study.name=secnd", code=2)
+    assert "it has second, first" in project.stderr

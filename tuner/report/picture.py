@@ -1,0 +1,192 @@
+"""A study at one moment as lines of a terminal: what runs, the best so far, what is left."""
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import quantiles
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tuner.report.lines import best_line, settings
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import duration, finite, metric, plain
+
+COLOURS = {
+    "complete": "green",
+    "pruned": "yellow",
+    "failed": "red",
+    "running": "cyan",
+    "queued": "bright_black",
+}
+LEVELS = "▁▂▃▄▅▆▇█"
+WIDE, WIDER = 76, 104
+"""Columns from which on the curves, and where each trial runs, are shown as well."""
+
+
+def picture(
+    summary: Summary,
+    *,
+    width: int,
+    rows: int,
+    n_trials: int | None,
+    epochs: int | None,
+    elapsed: float | None = None,
+) -> RenderableType:
+    """The whole view, no line wider than ``width`` and at most ``rows`` running trials.
+
+    ``epochs`` is the length of a trial if it is known; ``elapsed`` seconds are shown in place of
+    those that were worked on the study.
+    """
+    active = [row for row in summary.rows if row.state == "running"]
+    shown: list[RenderableType] = [
+        _head(summary),
+        _budget(summary, width, n_trials, epochs, summary.wall if elapsed is None else elapsed),
+        _counts(summary),
+        _line(best_line(summary)),
+    ]
+    if active:
+        shown += [Text(), _running(active[:rows], summary, width, epochs)]
+    if len(active) > rows:
+        shown.append(Text(f"and {len(active) - rows} more", "bright_black"))
+    return Group(*shown)
+
+
+def remaining(summary: Summary, n_trials: int | None, epochs: int | None) -> float | None:
+    """Seconds of work left at the pace so far, the running counted by their epochs.
+
+    None where the number of configurations is unknown.
+    """
+    if n_trials is None or summary.over == 0 or summary.wall <= 0:
+        return None
+    active = [row for row in summary.rows if row.state == "running"]
+    part = sum(min(1.0, row.epoch / epochs) for row in active) if epochs else 0.0
+    done = summary.over + part
+    return max(0.0, summary.wall * (n_trials - done) / done)
+
+
+def _head(summary: Summary) -> Text:
+    head = _line(plain(summary.name), "bold")
+    arrow = "highest" if summary.maximize else "lowest"
+    head.append(f"  {arrow} {plain(summary.metric)}", "bright_black")
+    if summary.workers:
+        hosts = len({worker.host for worker in summary.workers})
+        count = len(summary.workers)
+        where = f" on {hosts} machines" * (hosts > 1)
+        head.append(f"  {count} worker{'s' * (count > 1)}{where}", "bright_black")
+    return head
+
+
+def _budget(
+    summary: Summary, width: int, n_trials: int | None, epochs: int | None, elapsed: float
+) -> Text:
+    """How much of the budget is spent, and the time that took and will take."""
+    times = duration(int(elapsed)) if elapsed >= 10 else f"{elapsed:.0f} s"
+    left = remaining(summary, n_trials, epochs)
+    if n_trials is None:
+        share = max(summary.budget, key=lambda share: share.part, default=None)
+        part, told = (share.part, str(share)) if share else (0.0, f"{summary.over} configurations")
+    else:
+        over = min(summary.over, n_trials)
+        part, told = over / n_trials if n_trials else 1.0, f"{over} of {n_trials}"
+        if left is not None and over < n_trials:
+            times += f", about {duration(max(10, left))} left"
+    text = f"  {told}  {times}"
+    return _bar(part, min(40, max(8, width - len(text)))).append(text)
+
+
+def _bar(part: float, width: int) -> Text:
+    """A thick line for what is done and a thin one for the rest: told apart without colours."""
+    done = round(width * min(1.0, max(0.0, part)))
+    bar = Text("━" * done, "cyan", no_wrap=True, overflow="ellipsis")
+    return bar.append("─" * (width - done), "bright_black")
+
+
+def _counts(summary: Summary) -> Text:
+    parts = [(f"{n} {state}", COLOURS[state]) for state, n in summary.counts.items() if n]
+    return _line("  ").join(Text(part, style) for part, style in parts) or Text("starting", "dim")
+
+
+def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | None) -> Table:
+    """A line for each running trial."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    grid.add_column("#", justify="right", no_wrap=True)
+    grid.add_column("epoch", no_wrap=True)
+    grid.add_column(plain(summary.metric)[:16], no_wrap=True, justify="right")
+    grid.add_column("time", justify="right", no_wrap=True)
+    if width >= WIDE:
+        grid.add_column("curve", no_wrap=True)
+    if width >= WIDER:
+        grid.add_column("where", no_wrap=True, overflow="ellipsis")
+    bar, curve = min(24, max(8, width // 6)), min(24, width // 6)
+    scale = _scale(summary)
+    hosts = {worker.id: worker.host for worker in summary.workers}
+    for row in rows:
+        epoch = Text(f"{row.epoch}")
+        if epochs:
+            count = f"{row.epoch}/{epochs}".rjust(2 * len(str(epochs)) + 1)
+            epoch = _bar(row.epoch / epochs, bar).append(f" {count}")
+        cells = [Text(f"{row.number}"), epoch, Text(metric(row.latest)), _time(row)]
+        if width >= WIDE:
+            cells.append(Text(sparkline(row, scale, curve, epochs), "cyan"))
+        if width >= WIDER:
+            where = f"{hosts.get(row.worker or '', '')} {row.device or ''}".strip()
+            cells.append(_line(plain(where)))
+        grid.add_row(*cells)
+    return grid
+
+
+def _time(row: Row) -> Text:
+    return Text(duration(row.seconds if row.seconds < 60 else int(row.seconds)))
+
+
+def _scale(summary: Summary) -> tuple[float, float]:
+    """The range of all curves without their worst tenth, the same for every line of a view."""
+    values = [y for row in summary.rows for y in row.curve.values() if finite(y)]
+    if len(values) < 2:
+        return (values[0], values[0]) if values else (0.0, 0.0)
+    tenths = quantiles(values, n=10)
+    low, high = min(values), max(values)
+    return (tenths[0], high) if summary.maximize else (low, tenths[-1])
+
+
+def sparkline(row: Row, scale: tuple[float, float], width: int, epochs: int | None) -> str:
+    """The curve so far in at most ``width`` characters, a whole trial filling them."""
+    curve = [row.curve[step] for step in sorted(row.curve)]
+    length = max(epochs or len(curve), len(curve), 1)
+    cells = min(width, length)
+    taken = math.ceil(len(curve) * cells / length)
+    low, high = scale
+    marks = []
+    for k in range(taken):
+        value = curve[min(len(curve) - 1, k * length // cells)]
+        share = (value - low) / (high - low) if high > low else 0.5
+        marks.append(LEVELS[min(7, max(0, int(8 * share)))] if math.isfinite(value) else " ")
+    return "".join(marks)
+
+
+def table(summary: Summary, top: int = 10) -> Table:
+    """The ``top`` completed configurations, best first, one line each."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("#", plain(summary.metric), "epochs", "time"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    grid.add_column("settings")
+    for row in summary.ranking[:top]:
+        cells = (metric(row.value), str(row.epoch or ""), duration(row.seconds))
+        # Cut in the cell: a column that may not wrap would take its width from the numbers.
+        grid.add_row(f"{row.number}", *(Text(cell) for cell in cells), _line(settings(row)))
+    return grid
+
+
+def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Plain columns, the last one cut where the line ends."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    for title in titles:
+        grid.add_column(title, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        grid.add_row(*(_line(plain(cell)) for cell in row))
+    return grid
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,118 @@
+"""What a study is doing right now, for people, for programs, and of all studies of a database."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tuner.budget import Budget
+from tuner.report.picture import columns, picture, remaining, table
+from tuner.report.summary import Summary, best_of, summarise
+from tuner.report.wording import duration, metric, percent
+from tuner.study import Study
+
+
+def look(study: Study) -> Summary:
+    """The study with the workers that are alive."""
+    found = summarise(study.optuna, times=study.times())
+    return replace(found, workers=[worker for worker in study.workers() if worker.alive])
+
+
+def budget_of(study: Study) -> Budget:
+    """What the study may spend, as it was last asked for."""
+    limits = study.attrs.get("budget") or {"n_trials": study.attrs.get("n_trials")}
+    return Budget(**limits)
+
+
+def as_json(summary: Summary, budget: Budget, ended: str | None) -> str:
+    """One line for programs."""
+    best = None if summary.best is None else {**best_of(summary), "found": _found(summary)}
+    data: dict[str, Any] = {
+        "study": summary.name,
+        "n_trials": budget.n_trials,
+        "budget": {s.key: {"spent": s.spent, "limit": s.limit} for s in summary.budget},
+        "ended": ended,
+        "counts": summary.counts,
+        "epochs": summary.epochs,
+        "share_saved": summary.share_saved,
+        "device_hours": {"spent": summary.device_hours, "saved": summary.device_hours_saved},
+        "trials_per_hour": summary.hourly,
+        "seconds_left": 0.0 if ended else remaining(summary, budget.n_trials, budget.length),
+        "best": best,
+        "workers": [
+            {"id": w.id, "host": w.host, "device": w.device, "trial": w.trial_number}
+            for w in summary.workers
+        ],
+    }
+    return json.dumps(data)
+
+
+def _found(summary: Summary) -> str | None:
+    finished = summary.best.finished if summary.best else None
+    return None if finished is None else finished.replace(tzinfo=UTC).isoformat()
+
+
+def as_picture(
+    summary: Summary, budget: Budget, ended: str | None, *, width: int, rows: int = 20
+) -> RenderableType:
+    """What people see: the view of a running study, its workers, pace and price, and its best."""
+    n_trials, epochs = budget.n_trials, budget.length
+    shown: list[RenderableType] = [
+        picture(summary, width=width, rows=rows, n_trials=n_trials, epochs=epochs),
+        Text(),
+        *(Text(fact, no_wrap=True, overflow="ellipsis") for fact in _facts(summary, ended)),
+    ]
+    if summary.workers:
+        rows_ = [
+            (w.id, w.host, w.device, "idle" if w.trial_number is None else f"#{w.trial_number}")
+            for w in summary.workers
+        ]
+        shown += [Text(), columns(("worker", "host", "device", "trial"), rows_)]
+    if summary.ranking:
+        shown += [Text(), table(summary)]
+    return Group(*shown)
+
+
+def _facts(summary: Summary, ended: str | None) -> list[str]:
+    limits = [str(share) for share in summary.budget if share.key != "study.n_trials"]
+    price = f"{summary.device_hours:.3g} device-hours spent"
+    if summary.device_hours_saved:
+        share = percent(summary.share_saved)
+        price += f", {summary.device_hours_saved:.3g} saved by pruning ({share} of epochs)"
+    pace = f"{_rounded(summary.hourly)} configurations an hour" if summary.hourly else ""
+    when = f"the best was found {_ago(summary)}" if summary.best else ""
+    return [
+        fact for fact in (f"ended: {ended}" if ended else "", when, pace, price, *limits) if fact
+    ]
+
+
+def _rounded(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _ago(summary: Summary, now: datetime | None = None) -> str:
+    """Such as ``3:05 ago (#12)``."""
+    best = summary.best
+    if best is None or best.finished is None:
+        return "at a time that is not known"
+    now = now or datetime.now(UTC).replace(tzinfo=None)
+    return f"{duration(max(0.0, (now - best.finished).total_seconds()))} ago (#{best.number})"
+
+
+def overview(summaries: Sequence[Summary]) -> RenderableType:
+    """All studies of a database, a line each, the latest at work first."""
+    rows = [
+        (
+            found.name,
+            ", ".join(f"{n} {state}" for state, n in found.counts.items() if n) or "nothing yet",
+            found.metric,
+            metric(found.best.value) if found.best else "",
+            str(len(found.workers) or ""),
+        )
+        for found in summaries
+    ]
+    return columns(("study", "configurations", "metric", "best", "workers"), rows)
