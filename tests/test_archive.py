@@ -122,3 +122,14 @@ def test_classes_of_an_archive_train_as_any_others(tmp_path):
     plain = saved(tmp_path, **arrays)
     value = train(tmp_path, Curve(), data=plain, model=network(width=8))
     assert value > 0.5
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path):
+    labels = np.repeat([0, 1], 100)
+    data = saved(tmp_path, images=IMAGES, targets=labels)
+    train(tmp_path / "run", Curve(), data=data, trainer=settings(epochs=1))
+    changed = saved(tmp_path, images=255 - IMAGES, targets=labels)
+    with pytest.raises(ConfigError, match=r"belongs to another configuration: data\.fingerprint"):
+        train(tmp_path / "run", Curve(), data=changed, trainer=settings(epochs=1))
+    same = saved(tmp_path, images=IMAGES, targets=labels)  # another time, the same bytes
+    train(tmp_path / "run", Curve(), data=same, trainer=settings(epochs=1))

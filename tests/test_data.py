@@ -7,7 +7,7 @@ import torch
 from tests import recipes
 from tests.recipes import CPU
 from tuner.errors import ConfigError
-from tuner.train import data
+from tuner.train import data, stratified
 from tuner.train.augment import Augment
 from tuner.train.files import Arrays
 
@@ -15,13 +15,15 @@ LABELS = np.repeat(np.arange(4), [40, 80, 120, 160])
 
 
 def test_a_split_is_disjoint_complete_and_in_proportion():
-    rest, part = data.split(LABELS, 0.25, 0, key="data.test")
+    rest, part = stratified.split(LABELS, 0.25, 0, key="data.test")
     assert sorted([*rest, *part]) == list(range(400))
     assert collections.Counter(LABELS[part].tolist()) == {0: 10, 1: 20, 2: 30, 3: 40}
 
 
 def test_a_split_is_its_seeds():
-    splits = [data.split(LABELS, 0.25, seed, key="data.test")[1].tolist() for seed in (0, 0, 1)]
+    splits = [
+        stratified.split(LABELS, 0.25, seed, key="data.test")[1].tolist() for seed in (0, 0, 1)
+    ]
     assert splits[0] == splits[1]
     assert splits[0] != splits[2]
 
@@ -84,8 +86,8 @@ def test_later_trials_find_the_images_on_the_device():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"validation": 1.5}, r"data\.validation=1\.5 cannot split 300 images by class"),
-        ({"test": 0.0}, r"data\.test=0\.0 cannot split 1797"),
+        ({"validation": 1.5}, r"data\.validation: expected float above 0 to below 1, got 1\.5"),
+        ({"test": 0.0}, r"data\.test: expected float above 0 to below 1, got 0\.0"),
         ({"limit": 4}, r"data\.limit=4 cannot split 1437 .*10.*hint"),
         ({"limit": 11}, r"data\.validation=0\.25 cannot split 11 "),
     ],

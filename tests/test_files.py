@@ -81,6 +81,17 @@ def server(tmp_path):
         web.shutdown()
 
 
+def missing(name, root) -> str:
+    """What is said of data that are not there, by the look and by the reading of them."""
+    said = []
+    for find in (files.look, functools.partial(files.read, train=True)):
+        with pytest.raises(TunerError) as caught:
+            find(name=name, root=str(root))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    return said[0]
+
+
 def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
@@ -97,9 +108,13 @@ def test_mnist_is_downloaded_by_torchvision_once_however_many_workers_start(
     monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [url])
     monkeypatch.setattr(datasets.FashionMNIST, "resources", resources)
 
+    def fetched(root):
+        return files.read("FashionMNIST", root, train=True, download=True)
+
     root = tmp_path / "not yet" / "there"
+    assert "data.download=true to fetch 31 MB" in missing("FashionMNIST", root)
     with ThreadPoolExecutor(4) as workers:
-        jobs = [workers.submit(files.read, "FashionMNIST", str(root), train=True) for _ in range(4)]
+        jobs = [workers.submit(fetched, str(root)) for _ in range(4)]
         assert all(np.array_equal(job.result().images, IMAGES[..., None]) for job in jobs)
     # torchvision asks for each file twice: it looks for redirections first.
     assert sorted(asked) == sorted(2 * [f"/{name}" for name, _ in resources])
@@ -142,7 +157,7 @@ def test_cifar_is_downloaded_by_torchvision(tmp_path, server, monkeypatch):
     meta = datasets.CIFAR10.meta | {"md5": parts["batches.meta"]}
     monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
 
-    found = data.vision(CPU, name="CIFAR10", root=str(tmp_path / "data"), **SETTINGS)
+    found = data.vision(CPU, name="CIFAR10", root=str(tmp_path / "data"), download=True, **SETTINGS)
     assert set(asked) == {"/cifar.tar.gz"}
     assert found.in_shape == (3, 32, 32)
     assert found.classes[3] == "c3"
@@ -153,7 +168,7 @@ def test_a_download_that_fails_says_where_it_looked_and_what_to_do(tmp_path, mon
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens
     message = r"(?s)MNIST is not in data\.root=.*could not be fetched: .*refused.*hint: data\.root"
     with pytest.raises(TunerError, match=message):
-        files.read("MNIST", str(tmp_path / "data"), train=True)
+        files.read("MNIST", str(tmp_path / "data"), train=True, download=True)
 
 
 @pytest.mark.parametrize(

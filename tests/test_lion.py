@@ -55,5 +55,5 @@ def test_a_run_with_lion_learns_and_resumes_to_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize("change", [{"lr": 0.0}, {"betas": (0.9, 1.0)}, {"weight_decay": -1.0}])
 def test_impossible_settings_are_named(change):
-    with pytest.raises(ConfigError, match=r"optimizer\.lr="):
+    with pytest.raises(ConfigError, match=rf"optimizer\.{next(iter(change))}: expected"):
         Lion([nn.Parameter(torch.ones(1))], **SETTINGS | change)

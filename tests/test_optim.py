@@ -1,5 +1,7 @@
 import functools
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -109,3 +111,14 @@ def test_factors_multiply_the_first_learning_rate_also_after_a_restore():
     second.load_state_dict(first.state_dict())
     optim.set_factor(second, 0.5)
     assert second.param_groups[0]["lr"] == 0.1
+
+
+def test_an_optimiser_does_not_load_the_compiler():
+    code = (
+        "import sys, torch; from tuner.train import optim;"
+        "optim.spare_compiler(); w = torch.ones(2, requires_grad=True);"
+        "o = torch.optim.AdamW([w], lr=0.1); o.zero_grad(); o.state_dict();"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

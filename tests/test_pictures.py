@@ -88,5 +88,17 @@ def test_an_empty_class_is_named(root, tmp_path):
 def test_a_root_without_classes_is_named(tmp_path):
     with pytest.raises(TunerError, match=r"data\.root=.*nowhere: 0 classes"):
         images(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"data\.size=0"):
+    with pytest.raises(ConfigError, match=r"data\.size: expected int of 1 or more, got 0"):
         images(tmp_path, size=0)
+
+
+def test_a_fingerprint_is_of_names_and_sizes(root, tmp_path):
+    def found() -> str:
+        files = [file for of_class in pictures.find(root).values() for file in of_class]
+        return pictures.fingerprint(root, files)
+
+    first = found()
+    os.utime(root / "green" / "1.png", (0, 0))
+    assert found() == first, "a copy on another machine has other times"
+    Image.new("RGB", (8, 99), (0, 200, 0)).save(root / "green" / "1.png")
+    assert found() != first

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tuner import extras
+from tuner.bounds import Keywords
 from tuner.errors import ConfigError
 from tuner.schema import SECTIONS, conforms, mistake, nearest
 
@@ -77,7 +78,9 @@ class _Checker:
         known = {field.name: field.type for field in fields(section)}
         self._compare(name, node, known, required=set(known))
 
-    def _target(self, path: str, node: DictConfig, injected: set[str]) -> None:
+    def _target(
+        self, path: str, node: DictConfig, injected: set[str], declared: Any = None
+    ) -> None:
         try:
             parameters, open_ended = signature(str(node._target_))
         except ConfigError as error:
@@ -86,7 +89,7 @@ class _Checker:
         required = {n for n, (_, needed) in parameters.items() if needed} - injected
         if node.get("_partial_"):
             required = set()
-        known = {n: a for n, (a, _) in parameters.items()}
+        known = {n: _narrowed(n, a, declared) for n, (a, _) in parameters.items()}
         self._compare(path, node, known, required, open_ended)
         if path == "objective" and "report" not in parameters and not open_ended:
             self.mistakes.append(
@@ -117,7 +120,7 @@ class _Checker:
         path = _typed_path(raw) or f"{parent}.{name}"
         value = self._get(node, name, path)
         if isinstance(value, DictConfig) and "_target_" in value:
-            self._target(path, value, set())
+            self._target(path, value, set(), annotation)
             return
         if value is _BROKEN:
             return
@@ -135,6 +138,14 @@ class _Checker:
 
 
 _BROKEN = object()
+
+
+def _narrowed(name: str, annotation: Any, declared: Any) -> Any:
+    """A keyword's annotation within the bounds that whoever takes the partial declares for it."""
+    for mark in getattr(declared, "__metadata__", ()):
+        if isinstance(mark, Keywords) and name in mark.bounds:
+            annotation = typing.Annotated[annotation, mark.bounds[name]]
+    return annotation
 
 
 def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
@@ -193,7 +204,7 @@ def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[...
 def _hints(called: typing.Callable[..., Any]) -> dict[str, Any]:
     function = called.__init__ if inspect.isclass(called) else called
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except Exception:
         # Names that only a type checker can resolve: then nothing is known of the types.
         return {}

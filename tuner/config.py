@@ -264,16 +264,25 @@ def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
     return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
 
 
-def unbuildable(cfg: DictConfig) -> list[str]:
-    """What the parts of the objective refuse as they are built; nothing is run."""
+def rehearse(cfg: DictConfig) -> tuple[list[str], dict[str, str]]:
+    """What the objective's parts refuse as they are built, or its ``check`` of them; and its facts.
+
+    A callable may have a ``check`` that takes the same keywords: it says what would run, as a
+    mapping of strings, or raises ``ConfigError``.  Nothing is run.
+    """
     try:
-        hydra.utils.instantiate(cfg.objective, _partial_=True, _convert_="all")
+        built = hydra.utils.instantiate(cfg.objective, _partial_=True, _convert_="all")
+        check = getattr(built.func, "check", None)
+        return [], dict(check(**built.keywords) or {}) if check else {}
     except InstantiationException as error:
         cause = error.__cause__ or error
-        if isinstance(cause, ConfigError):
-            return cause.mistakes
-        return [f"objective: {type(cause).__name__}: {str(cause).splitlines()[0]}"]
-    return []
+    except TunerError as error:
+        cause = error
+    if isinstance(cause, ConfigError):
+        return cause.mistakes, {}
+    if isinstance(cause, TunerError):
+        return [str(cause)], {}
+    return [f"objective: {type(cause).__name__}: {str(cause).splitlines()[0]}"], {}
 
 
 def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:

@@ -1,13 +1,13 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import binding, config, grammar, queue, rules
+from tuner import binding, config, edges, grammar, queue, rules
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.queue import Item
@@ -17,6 +17,7 @@ from tuner.schema import (
     StorageSettings,
     StudySettings,
     WorkerSettings,
+    bare,
     conforms,
     mistake,
     nearest,
@@ -46,6 +47,8 @@ class Plan:
     mistakes: tuple[str, ...]
     queue: tuple[Item, ...] = ()
     """What is tried before the sampler's own proposals."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the objective says of itself before it runs."""
 
     @cached_property
     def study(self) -> StudySettings:
@@ -109,24 +112,27 @@ def load(
         cfg = source.compose(plain)
     mistakes.extend(binding.check(cfg, roots=binding.ROOTS if judge else ()))
     mistakes.extend(rules.mistakes(cfg))
+    facts: dict[str, str] = {}
     if judge and not mistakes:
-        mistakes.extend(config.unbuildable(cfg))
+        mistakes, facts = config.rehearse(cfg)
     if not search:
         mistakes.extend(
             f"{text}: a sweep has no meaning here; hint: give one value, or use tuner tune"
             for text in sweeps
         )
-        return Plan(source, tuple(overrides), cfg, Space(), _pins(plain), tuple(mistakes))
+        return Plan(
+            source, tuple(overrides), cfg, Space(), _pins(plain), tuple(mistakes), (), facts
+        )
     written = config.plain(cfg, "space")
     known = [o for text, o in parsed.items() if text in {*plain, *sweeps} and not o.is_delete()]
     space, unreadable = grammar.build(written, known, config.parse, source.options)
     mistakes.extend(unreadable)
     if judge:
-        mistakes.extend(_space_mistakes(source, plain, space))
+        mistakes.extend(_space_mistakes(source, plain, space, known=mistakes))
     items, unusable = _queue(source, plain, space, cfg, mistakes)
     mistakes.extend(unusable)
     return Plan(
-        source, tuple(overrides), cfg, space, _pins(plain), tuple(mistakes), queue=tuple(items)
+        source, tuple(overrides), cfg, space, _pins(plain), tuple(mistakes), tuple(items), facts
     )
 
 
@@ -150,8 +156,13 @@ def _pins(plain: Sequence[str]) -> tuple[str, ...]:
     return tuple(text for text in plain if kept(text))
 
 
-def _space_mistakes(source: Source, plain: Sequence[str], space: Space) -> list[str]:
-    """Keys, options and types of the space, each judged where its condition holds."""
+def _space_mistakes(
+    source: Source, plain: Sequence[str], space: Space, *, known: Sequence[str]
+) -> list[str]:
+    """Keys, options and types of the space, each judged where its condition holds.
+
+    What is ``known`` to be wrong everywhere is not said again.
+    """
     if not any(True for _ in space.parameters()):
         return ["space: nothing to search; hint: space=cnn, or a sweep such as a.b='choice(1,2)'"]
     found = []
@@ -173,8 +184,9 @@ def _space_mistakes(source: Source, plain: Sequence[str], space: Space) -> list[
             groups = tuple(text for text in selection if source.options(text.split("=")[0]))
             contexts.setdefault(groups, []).append(selection)
     for groups, selections in contexts.items():  # composing is slow: once for each set of groups
-        found.extend(_context_mistakes(source, plain, space, groups, selections))
-    return list(dict.fromkeys(found))
+        first = groups == next(iter(contexts))
+        found.extend(_context_mistakes(source, plain, space, groups, selections, every=first))
+    return [line for line in dict.fromkeys(found) if line.partition(" (when ")[0] not in known]
 
 
 def _context_mistakes(
@@ -183,8 +195,13 @@ def _context_mistakes(
     space: Space,
     groups: Sequence[str],
     selections: Sequence[Sequence[str]],
+    *,
+    every: bool,
 ) -> list[str]:
-    """What is wrong with the parameters that are active under some options of the groups."""
+    """What is wrong with the parameters that are active under some options of the groups.
+
+    The edges of the space are tried with ``every`` option of the other choices.
+    """
     where = f" (when {', '.join(groups)})" if groups else ""
     constants = sorted({c for s in selections for c in _constants(space.root, s)})
     try:
@@ -206,7 +223,7 @@ def _context_mistakes(
                 for value in _values(p)
                 if not conforms(value, annotation)
             )
-    return found
+    return found or [f"{line}{where}" for line in edges.mistakes(cfg, space, groups, every=every)]
 
 
 def _refused(
@@ -246,7 +263,8 @@ def _values(p: Parameter) -> list[Any]:
 
 
 def _cure(value: object, annotation: Any) -> str:
-    if isinstance(value, float) and conforms(1, annotation):
+    kind = bare(annotation)
+    if isinstance(value, float) and conforms(1, kind) and not conforms(value, kind):
         return "write int(interval(a, b)); an interval is continuous"
     return ""
 

@@ -140,7 +140,7 @@ def changed(old: str, new: str) -> list[str]:
     return [
         f"{key}: {after.get(key, 'absent')} here, {before.get(key, 'absent')} in the study"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key.rpartition(".")[2] != "root"
+        if before.get(key) != after.get(key) and key.rpartition(".")[2] not in ("root", "download")
     ]
 
 

@@ -5,11 +5,16 @@ signatures of the callables that ``_target_`` names, everything else in the conf
 """
 
 import difflib
+import functools
+import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from tuner.bounds import Bounds
+from tuner.errors import ConfigError
 
 Direction = Literal["maximize", "minimize"]
 StopWhen = Literal["never", "gain_below_noise"]
@@ -103,11 +108,15 @@ def conforms(value: object, annotation: Any) -> bool:
     """Whether a configuration value may be passed where ``annotation`` stands.
 
     An int serves as a float and a str as a path; nothing else is converted.  Annotations that
-    say nothing checkable (``Any``, callables, type variables) accept everything.
+    say nothing checkable (``Any``, callables, type variables) accept everything.  What is
+    ``Annotated`` with ``Bounds`` must lie within them.
     """
     if annotation is None or annotation is type(None):
         return value is None
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        within = all(mark.hold(value) for mark in args[1:] if isinstance(mark, Bounds))
+        return within and conforms(value, args[0])
     if origin is Literal:
         return any(value == arg and type(value) is type(arg) for arg in args)
     if origin in (Union, types.UnionType):
@@ -127,8 +136,8 @@ def _conforms_to_class(value: object, base: type, args: tuple[Any, ...]) -> bool
         return isinstance(value, int | float)
     if isinstance(value, str):
         return issubclass(str, base) or issubclass(base, PathLike)
-    if isinstance(value, list):
-        return _items_conform(value, base, args)
+    if isinstance(value, list | tuple):
+        return _items_conform(list(value), base, args)
     if isinstance(value, dict):
         inner = args[1] if len(args) == 2 else Any
         return issubclass(dict, base) and all(conforms(v, inner) for v in value.values())
@@ -145,15 +154,23 @@ def _items_conform(value: list[object], base: type, args: tuple[Any, ...]) -> bo
 def type_name(annotation: Any) -> str:
     """The annotation as a person writes it: ``int | None``, ``'max' | 'avg'``."""
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([type_name(args[0]), *(str(m) for m in args[1:] if isinstance(m, Bounds))])
     if origin is Literal:
         return " | ".join(repr(arg) for arg in args)
     if origin in (Union, types.UnionType):
-        return " | ".join(type_name(arg) for arg in args)
+        return " | ".join(type_name(arg) for arg in filter(_writable, args))
     if annotation is type(None):
         return "null"
     if origin is None and isinstance(annotation, type):
         return annotation.__name__
     return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+
+
+def _writable(annotation: Any) -> bool:
+    """Whether a configuration can hold such a value: a Tensor it cannot."""
+    kinds = (bool, int, float, str, list, tuple, dict, type(None), PathLike, Sequence, Mapping)
+    return not isinstance(annotation, type) or issubclass(annotation, kinds)
 
 
 def mistake(path: str, annotation: Any, value: object, hint: str = "") -> str:
@@ -171,6 +188,50 @@ def _words(annotation: Any) -> list[str]:
     if get_origin(annotation) is Literal:
         return [part for part in parts if isinstance(part, str)]
     return [word for part in parts for word in _words(part)]
+
+
+def bare(annotation: Any) -> Any:
+    """The annotation without bounds at its top."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+def judged(section: str) -> Callable[[Builder], Builder]:
+    """Has a function refuse arguments out of the bounds that its own signature declares.
+
+    Raises: ConfigError with all of them, named as keys of ``section``.
+    """
+
+    def judging(build: Builder) -> Builder:
+        signature = inspect.signature(build)
+
+        @functools.wraps(build)
+        def built(*args: Any, **keywords: Any) -> Any:
+            given = signature.bind(*args, **keywords)
+            given.apply_defaults()
+            require(build, given.arguments, section)
+            return build(*args, **keywords)
+
+        return built  # type: ignore[return-value]
+
+    return judging
+
+
+def require(declared: Any, values: Mapping[str, object], section: str) -> None:
+    """Raises: ConfigError for ``values`` out of the bounds of a function's or class's hints."""
+    found = [
+        mistake(f"{section}.{name}", annotation, values[name])
+        for name, annotation in get_type_hints(declared, include_extras=True).items()
+        if name in values and _bounded(annotation) and not conforms(values[name], annotation)
+    ]
+    if found:
+        raise ConfigError(found)
+
+
+def _bounded(annotation: Any) -> bool:
+    return isinstance(annotation, Bounds) or any(map(_bounded, get_args(annotation)))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

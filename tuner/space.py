@@ -5,6 +5,7 @@ the parameters below them; those are stored per branch (``optimizer.lr@sgd``), s
 never mixes two meanings of one name.  Overrides carry the bare key.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -159,6 +160,28 @@ class Space:
                     if (selection := self._selection(wanted)) not in found:
                         found.append(selection)
         return found
+
+    def edges(self, options: Mapping[str, str], *, every: bool) -> Iterator[list[str]]:
+        """Overrides for the edges of the space: all ranges at their low, then at their high ends.
+
+        ``options`` (key → override text) are kept; of the other categoricals, all together, first
+        every first option is taken, then every second one, and so on, or with ``every`` false
+        just the first.
+        """
+
+        def option(p: Parameter, turn: int, end: int) -> Scalar:
+            samples = p.distribution.samples()
+            if not isinstance(p.distribution, Categorical):
+                return samples[end]
+            texts = p.distribution.texts
+            kept = options.get(p.key)
+            return samples[texts.index(kept) if kept in texts else turn % len(samples)]
+
+        free = [p for p in self.parameters() if p.key not in options]
+        counts = [len(p.distribution.samples()) for p in free]
+        for turn in range(max(counts, default=1) if every else 1):
+            for end in (0, -1):
+                yield self._walk(functools.partial(option, turn=turn, end=end))
 
     def active(self, selection: Sequence[str]) -> list[Parameter]:
         """The parameters that a selection of ``contexts`` activates."""

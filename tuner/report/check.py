@@ -19,6 +19,7 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
         "tried first": [item.origin for item in search.queue(plan)],
         "metric": f"{plan.study.direction} {plan.study.metric}",
         "objective": plan.cfg.objective._target_,
+        **plan.facts,
         "sampler": plan.cfg.sampler._target_,
         "pruner": plan.cfg.pruner._target_,
         "launch": launch,

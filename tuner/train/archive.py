@@ -3,26 +3,54 @@
 import dataclasses
 import functools
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from tuner.bounds import Count, Part, Seed
 from tuner.errors import TunerError
+from tuner.schema import judged
 from tuner.train.augment import Augment
-from tuner.train.data import Data, place, split
+from tuner.train.data import Data, place
 from tuner.train.files import Arrays
+from tuner.train.look import Look, seen_by
+from tuner.train.stratified import split
 
 
+def look(*, root: str, name: str, **_: object) -> Look:
+    """What ``read`` would find: the targets are read, of the images the header alone.
+
+    Raises: as ``read`` does.
+    """
+    path = _file(root, name)
+    with _explained(path):
+        with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
+            version = np.lib.format.read_magic(file)
+            header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+            shape, _, dtype = header(file)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            targets, names = arrays["targets"], _names(arrays)
+    labels, names = _checked(path, shape, dtype, targets, names)
+    counts = () if labels.ndim == 2 else tuple(np.bincount(labels, minlength=len(names)).tolist())
+    height, width, *channels = shape[1:]
+    return Look((*(channels or [1]), height, width), names, len(labels), counts)
+
+
+@seen_by(look)
+@judged("data")
 def npz(
     device: torch.device,
     *,
     root: str,
     name: str,
-    validation: float,
-    test: float,
-    split_seed: int,
-    limit: int | None,
+    validation: Part,
+    test: Part,
+    split_seed: Seed,
+    limit: Count | None,
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
@@ -34,9 +62,7 @@ def npz(
 
     Raises: TunerError that names the file and what is wrong with it.
     """
-    path = Path(root).expanduser() / name
-    if not path.is_file():
-        raise TunerError(f"{path}: there is no such file (hint: data.root=DIR data.name=FILE.npz)")
+    path = _file(root, name)
     arguments = (path, path.stat().st_mtime_ns, validation, test, split_seed, limit)
     return dataclasses.replace(_npz(device, *arguments), augment=augment, balanced=balanced)
 
@@ -65,19 +91,56 @@ def read(path: Path) -> Arrays:
 
     Raises: TunerError for what is no such archive.
     """
+    with (
+        _explained(path),
+        path.open("rb") as file,  # NumPy would leave a damaged one open
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        images, targets, names = archive["images"], archive["targets"], _names(archive)
+    labels, names = _checked(path, images.shape, images.dtype, targets, names)
+    return Arrays(images if images.ndim == 4 else images[..., None], labels, names)
+
+
+def _file(root: str, name: str) -> Path:
+    path = Path(root).expanduser() / name
+    if not path.is_file():
+        raise TunerError(f"{path}: there is no such file (hint: data.root=DIR data.name=FILE.npz)")
+    return path
+
+
+def _names(archive: Any) -> tuple[str, ...]:
+    return tuple(map(str, archive["names"])) if "names" in archive else ()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """TunerError for what NumPy and zipfile say of a file that is no such archive."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            images, targets = archive["images"], archive["targets"]
-            names = tuple(map(str, archive["names"])) if "names" in archive else ()
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        yield
+    except (
+        OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
         reason = str(error) or type(error).__name__
         raise TunerError(
             f"{path} cannot be read: {reason} (hint: np.savez(file, images=…, targets=…))"
         ) from error
-    matching = targets.ndim > 0 and len(images) == len(targets)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size or not matching:
+
+
+def _checked(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    targets: np.ndarray,
+    names: tuple[str, ...],
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The targets as ``read`` gives them, and a name for each class or number.
+
+    Raises: TunerError for images (of which shape and type say all) or targets of another kind.
+    """
+    matching = targets.ndim > 0 and shape[:1] == targets.shape[:1]
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape or not matching:
         raise TunerError(
-            f"{path}: images {images.dtype}{list(images.shape)} and targets {list(targets.shape)}"
+            f"{path}: images {dtype}{list(shape)} and targets {list(targets.shape)}"
             " (hint: images uint8 [n, H, W] or [n, H, W, C], and as many targets)"
         )
     labels = _numbers(targets, path) if targets.dtype.kind == "f" else _labels(targets, path)
@@ -85,7 +148,7 @@ def read(path: Path) -> Arrays:
     names = names or tuple(map(str, range(size)))
     if len(names) < size or (labels.ndim == 2 and len(names) > size):
         raise TunerError(f"{path}: {len(names)} names for {size} classes or numbers")
-    return Arrays(images if images.ndim == 4 else images[..., None], labels, names)
+    return labels, names
 
 
 def _numbers(targets: np.ndarray, path: Path) -> np.ndarray:

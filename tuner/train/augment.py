@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tuner.errors import ConfigError
+from tuner.bounds import NonNegative, Whole
+from tuner.schema import require
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,15 @@ class Augment:
     ``mixup`` and ``cutmix``: alpha of the blends of two images of a batch, made by ``mixing``.
     """
 
-    shift: int = 0
+    shift: Whole = 0
     flip: bool = False
-    cutout: int = 0
+    cutout: Whole = 0
     border: Literal["black", "reflect"] = "black"
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("shift", "cutout", "mixup", "cutmix"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.augment.{name}={getattr(self, name)}: 0 (off) or above")
+        require(Augment, vars(self), "data.augment")
 
     @property
     def is_identity(self) -> bool:

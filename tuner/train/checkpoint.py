@@ -21,6 +21,8 @@ Recipe = dict[str, Any]
 
 ELSEWHERE = {
     "data.root",
+    "data.download",
+    "data.workers",
     "trainer.fused",
     "trainer.fused_wait",
     "trainer.devices",

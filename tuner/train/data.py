@@ -14,10 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tuner.errors import ConfigError, TunerError
-from tuner.train import hardware
+from tuner.bounds import Count, Part, Seed
+from tuner.errors import TunerError
+from tuner.schema import judged
+from tuner.train import files, hardware
 from tuner.train.augment import Augment
-from tuner.train.files import Arrays, VisionSet, read
+from tuner.train.files import Arrays, VisionSet
+from tuner.train.look import Look, seen_by
+from tuner.train.stratified import split
 
 logger = logging.getLogger("tuner")
 
@@ -59,6 +63,8 @@ class Data:
     std: Tensor
     augment: Augment = field(default_factory=Augment)
     balanced: bool = False
+    fingerprint: str = ""
+    """Of the images and labels before they were split; another one is another data set."""
 
     @property
     def regression(self) -> bool:
@@ -103,13 +109,22 @@ class Data:
         return ((images - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
+DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+
+
+def _look_at_digits(**_: object) -> Look:
+    return Look((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS)
+
+
+@seen_by(_look_at_digits)
+@judged("data")
 def digits(
     device: torch.device,
     *,
-    validation: float,
-    test: float,
-    split_seed: int,
-    limit: int | None,
+    validation: Part,
+    test: Part,
+    split_seed: Seed,
+    limit: Count | None,
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
@@ -119,23 +134,28 @@ def digits(
     )
 
 
+@seen_by(files.look)
+@judged("data")
 def vision(
     device: torch.device,
     *,
     name: VisionSet,
     root: str,
-    validation: float,
-    split_seed: int,
-    limit: int | None,
+    download: bool = False,
+    validation: Part,
+    split_seed: Seed,
+    limit: Count | None,
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
-    """One of torchvision's sets with its own test split, read from ``root`` or fetched into it.
+    """One of torchvision's sets with its own test split, read from ``root``.
+
+    With ``download`` it is fetched into there where it is missing.
 
     Raises: TunerError when the files can be neither found nor fetched.
     """
     return dataclasses.replace(
-        _vision(device, name, root, validation, split_seed, limit),
+        _vision(device, name, root, download, validation, split_seed, limit),
         augment=augment,
         balanced=balanced,
     )
@@ -160,11 +180,12 @@ def _vision(
     device: torch.device,
     name: VisionSet,
     root: str,
+    download: bool,
     validation: float,
     split_seed: int,
     limit: int | None,
 ) -> Data:
-    pool, test = read(name, root, train=True), read(name, root, train=False)
+    pool, test = (files.read(name, root, train=t, download=download) for t in (True, False))
     return place(pool, test, device, validation, split_seed, limit)
 
 
@@ -175,12 +196,14 @@ def place(
     validation: float,
     split_seed: int,
     limit: int | None,
+    fingerprint: str | None = None,
 ) -> Data:
     """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device.
 
-    Images that would take more than half of its free memory stay in main memory: they are
-    streamed.
+    Without a ``fingerprint`` of the source that of the arrays is taken.  Images that would take
+    more than half of its free memory stay in main memory: they are streamed.
     """
+    known = fingerprint or f"{pool.fingerprint()} {test.fingerprint()}"
     if limit is not None and limit < len(pool.labels):
         _, kept = split(pool.labels, limit, split_seed, key="data.limit")
         pool = pool[kept]
@@ -202,6 +225,7 @@ def place(
         classes=pool.classes,
         mean=mean.to(device),
         std=std.clamp_min(1.0).to(device),  # a channel of one colour divides by 1
+        fingerprint=known,
     )
 
 
@@ -214,30 +238,6 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
         total += torch.stack([pixels.sum(0), pixels.square().sum(0)])
     mean, square = total / count
     return mean.float(), (square - mean.square()).clamp_min(0).sqrt().float()
-
-
-def split(
-    labels: np.ndarray, size: float | int, seed: int, *, key: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the rest and of ``size`` (a share, or a count), each class in proportion.
-
-    Float targets have no classes, and are split at random.
-
-    Raises: ConfigError naming ``key`` where no such split exists.
-    """
-    from sklearn.model_selection import train_test_split  # 0.9 s: only where it is used
-
-    classes = None if labels.dtype.kind == "f" else labels
-    try:
-        rest, part = train_test_split(
-            np.arange(len(labels)), test_size=size, stratify=classes, random_state=seed
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"{key}={size} cannot split {len(labels)} images by class: {error}"
-            " (hint: a share between 0 and 1 that leaves every class an image on either side)"
-        ) from error
-    return rest, part
 
 
 def _split(arrays: Arrays, device: torch.device, streamed: bool) -> Split:

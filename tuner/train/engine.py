@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from tuner.errors import Preempted
-from tuner.train import checkpoint, ddp, hardware, sampling, staged
+from tuner.train import checkpoint, ddp, hardware, optim, preflight, sampling, staged
 from tuner.train.data import Data, Split
 from tuner.train.export import write_model
 from tuner.train.fused import member, rendezvous
@@ -25,7 +26,7 @@ def train(
     *,
     data: Callable[[torch.device], Data],
     model: Callable[..., nn.Module],
-    optimizer: Callable[..., Optimizer],
+    optimizer: Annotated[Callable[..., Optimizer], optim.KEYWORDS],
     schedule: Callable[[float], float],
     loss: Callable[..., Loss],
     trainer: Settings,
@@ -54,6 +55,7 @@ def train(
         seed=seed,
     )  # fmt: skip
     images = data(place)
+    recipe["data.fingerprint"] = images.fingerprint
     check_metric(metric, regression=images.regression)
     learned, scored = _splits(images, trainer)
     images.check(learned, scored)
@@ -87,6 +89,9 @@ def train(
     if trainer.protocol == "final":
         write_model(run_dir, learner.scored, images, progress.metrics, recipe)
     return progress.metrics[metric]
+
+
+train.__dict__["check"] = preflight.check
 
 
 def _splits(images: Data, trainer: Settings) -> tuple[Split, Split]:

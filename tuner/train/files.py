@@ -2,6 +2,7 @@
 
 import fcntl
 import gzip
+import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,19 @@ from typing import Any, Literal
 import numpy as np
 
 from tuner.errors import TunerError
+from tuner.train.look import Look
 
 VisionSet = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
+MNISTS = ("MNIST", "FashionMNIST")
+SIZES = {"MNIST": 12, "FashionMNIST": 31, "CIFAR10": 170, "CIFAR100": 169}
+"""Megabytes to download."""
+CIFARS = {
+    "CIFAR10": (10, ["cifar-10-batches-py/" + name for name in (
+        *(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta",
+    )]),
+    "CIFAR100": (100, [f"cifar-100-python/{name}" for name in ("train", "test", "meta")]),
+}  # fmt: skip
+"""Number of classes, and the files that torchvision unpacks."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +39,20 @@ class Arrays:
     def __getitem__(self, rows: np.ndarray) -> "Arrays":
         return Arrays(self.images[rows], self.labels[rows], self.classes)
 
+    def fingerprint(self) -> str:
+        """A digest of every byte: 2 GB of them a second where the CPU knows SHA."""
+        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        for array in (self.images, self.labels):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
 
-def read(name: VisionSet, root: str, *, train: bool) -> Arrays:
+
+def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> Arrays:
     """One part of a data set.
 
-    ``root`` is either torchvision's root (files that are not there are fetched into it), or, for
-    the two MNISTs, a flat directory of ``train-images-idx3-ubyte`` and the like, gzipped or not,
-    as Debian's dataset-fashion-mnist has it.
+    ``root`` is either torchvision's root (with ``download`` what is not there is fetched into it),
+    or, for the two MNISTs, a flat directory of ``train-images-idx3-ubyte`` and the like, gzipped or
+    not, as Debian's dataset-fashion-mnist has it.
 
     Raises: TunerError when the files can be neither found nor fetched, or are damaged.
     """
@@ -43,21 +62,84 @@ def read(name: VisionSet, root: str, *, train: bool) -> Arrays:
     kind = getattr(datasets, name)
     directory = _where(name, Path(root).expanduser())
     part = "train" if train else "t10k"
-    if name in ("MNIST", "FashionMNIST") and _find(directory, f"{part}-images-idx3-ubyte"):
+    if name in MNISTS and _find(directory, f"{part}-images-idx3-ubyte"):
         images = read_idx(directory, f"{part}-images-idx3-ubyte")[..., None]
         labels = read_idx(directory, f"{part}-labels-idx1-ubyte")
         classes = tuple(kind.classes)
     else:
-        found = _fetch(kind, directory, train)
+        found = _fetch(kind, directory, train, download)
         images, classes = np.asarray(found.data), tuple(found.classes)
         images = images[..., None] if images.ndim == 3 else images
         labels = np.asarray(found.targets)
-    return _checked(Arrays(images, labels.astype(np.int64), classes), directory)
+    _check(len(images), labels, len(classes), directory)
+    return Arrays(images, labels.astype(np.int64), classes)
+
+
+def look(*, name: VisionSet, root: str, download: bool = False, **_: object) -> Look:
+    """What ``read`` would find; images are counted by their headers, labels are read.
+
+    With ``download`` what is not there is fetched.
+
+    Raises: as ``read`` does.
+    """
+    directory = _where(name, Path(root).expanduser())
+    if name in MNISTS and not _find(directory, "train-images-idx3-ubyte"):
+        directory = directory / name / "raw"  # torchvision's place
+    if download and not _complete(name, directory):
+        for train in (True, False):
+            read(name, root, train=train, download=True)
+    if not _complete(name, directory):
+        raise _missing(name, Path(root).expanduser())
+    if name in CIFARS:  # torchvision checks what is in them as it reads
+        each = 50_000 // CIFARS[name][0]
+        names = tuple(map(str, range(CIFARS[name][0])))
+        return Look((3, 32, 32), names, 50_000, (each,) * len(names), test=10_000)
+    labels, size = _headed(directory, "train")
+    held_out = _headed(directory, "t10k")[0]
+    counts = tuple(np.bincount(labels, minlength=10).tolist())
+    return Look((1, *size), tuple("0123456789"), len(labels), counts, test=len(held_out))
+
+
+def _complete(name: VisionSet, directory: Path) -> bool:
+    if name in CIFARS:
+        return all((directory / file).is_file() for file in CIFARS[name][1])
+    return all(_find(directory, f"{part}-images-idx3-ubyte") for part in ("train", "t10k"))
+
+
+def _headed(directory: Path, part: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """The labels of a part of MNIST, and height and width of as many images.
+
+    Raises: TunerError where the header of the images, or their number, is another.
+    """
+    path = _find(directory, f"{part}-images-idx3-ubyte")
+    assert path is not None
+    labels = read_idx(directory, f"{part}-labels-idx1-ubyte")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(16)
+        if header[:4] != b"\0\0\x08\x03" or len(header) < 16:
+            raise ValueError("it does not begin with 0, 0, 8, 3")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _no_idx(path, error) from error
+    count, height, width = np.frombuffer(header[4:], dtype=">u4").tolist()
+    if _length(path) != 16 + count * height * width:
+        raise _no_idx(path, ValueError(f"it does not hold {count} images {height}x{width}"))
+    _check(count, labels, 10, directory)
+    return labels, (height, width)
+
+
+def _length(path: Path) -> int:
+    """Bytes of a file's content; of a gzipped one as its last four bytes tell, modulo 2^32."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(4), "little")
 
 
 def _where(name: VisionSet, root: Path) -> Path:
     """``root``, or the one directory in it that holds the MNIST files flat."""
-    if name not in ("MNIST", "FashionMNIST") or _find(root, "train-images-idx3-ubyte"):
+    if name not in MNISTS or _find(root, "train-images-idx3-ubyte"):
         return root
     below = [p.parent for p in sorted(root.glob("*/train-images-idx3-ubyte*"))]
     return below[0] if len(set(below)) == 1 else root
@@ -81,9 +163,11 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
         sizes = np.frombuffer(content[4:header], dtype=">u4")
         return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise TunerError(
-            f"{path} is no idx file of bytes: {error} (hint: fetch it again)"
-        ) from error
+        raise _no_idx(path, error) from error
+
+
+def _no_idx(path: Path, error: Exception) -> TunerError:
+    return TunerError(f"{path} is no idx file of bytes: {error} (hint: fetch it again)")
 
 
 def _find(directory: Path, name: str) -> Path | None:
@@ -91,12 +175,13 @@ def _find(directory: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _fetch(kind: Any, directory: Path, train: bool) -> Any:
+def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
     """torchvision's data set, downloaded by one process at a time if it is not there."""
     try:
         return kind(directory, train=train, download=False)
-    except RuntimeError:  # "Dataset not found"
-        pass
+    except RuntimeError as error:  # "Dataset not found"
+        if not download:
+            raise _missing(kind.__name__, directory) from error
     try:
         with _alone(directory):
             return kind(directory, train=train, download=True)
@@ -106,6 +191,13 @@ def _fetch(kind: Any, directory: Path, train: bool) -> Any:
             f" {str(error).strip()}"
             " (hint: data.root=DIR where its files lie, or a machine that reaches the internet)"
         ) from error
+
+
+def _missing(name: str, directory: Path) -> TunerError:
+    return TunerError(
+        f"{name} is not in data.root={directory} (hint: data.root=DIR where its files lie, or"
+        f" data.download=true to fetch {SIZES[name]} MB into it)"
+    )
 
 
 @contextmanager
@@ -132,16 +224,15 @@ def _tidy(directory: Path, lock: Path, *, made: bool) -> None:
             path.rmdir()
 
 
-def _checked(arrays: Arrays, directory: Path) -> Arrays:
+def _check(images: int, labels: np.ndarray, classes: int, directory: Path) -> None:
     """Raises: TunerError where images and labels do not belong together."""
-    if len(arrays.images) != len(arrays.labels):
+    if images != len(labels):
         raise TunerError(
-            f"{directory}: {len(arrays.images)} images but {len(arrays.labels)} labels"
+            f"{directory}: {images} images but {len(labels)} labels"
             " (hint: the files are of different sets; fetch them again)"
         )
-    if arrays.labels.min() < 0 or arrays.labels.max() >= len(arrays.classes):
+    if labels.min() < 0 or labels.max() >= classes:
         raise TunerError(
-            f"{directory}: labels {arrays.labels.min()} to {arrays.labels.max()} for"
-            f" {len(arrays.classes)} classes (hint: is data=… the set that lies there?)"
+            f"{directory}: labels {labels.min()} to {labels.max()} for {classes} classes"
+            " (hint: is data=… the set that lies there?)"
         )
-    return arrays

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tuner.errors import ConfigError
+from tuner.bounds import BelowOne, NonNegative, Positive
+from tuner.schema import judged
 
 
 class Lion(Optimizer):
@@ -18,18 +19,14 @@ class Lion(Optimizer):
     device: a step can be captured in a CUDA graph.
     """
 
+    @judged("optimizer")
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        lr: float,
-        betas: tuple[float, float],
-        weight_decay: float,
+        lr: Positive,
+        betas: tuple[BelowOne, BelowOne],
+        weight_decay: NonNegative,
     ) -> None:
-        if lr <= 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
-            raise ConfigError(
-                f"optimizer.lr={lr}, betas={tuple(betas)}, weight_decay={weight_decay}: lr must be"
-                " above 0, betas from 0 to below 1, the decay not negative"
-            )
         defaults = {"lr": lr, "betas": tuple(betas), "weight_decay": weight_decay}
         super().__init__(params, defaults | {"capturable": True})
 

@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tuner.bounds import BelowOne, NonNegative, Positive
 from tuner.errors import ConfigError
+from tuner.schema import judged
 
 
 class Loss(nn.Module):
     """Base of the losses: L1 and L2 penalties (both together: the elastic net)."""
 
-    def __init__(self, *, l1: float, l2: float) -> None:
+    def __init__(self, *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__()
         self.l1, self.l2 = l1, l2
 
@@ -49,14 +51,15 @@ class CrossEntropy(Loss):
 
     weight: Tensor | None
 
+    @judged("loss")
     def __init__(
         self,
         counts: Sequence[int],
         *,
-        label_smoothing: float,
-        class_weights: list[float] | Literal["balanced"] | None,
-        l1: float,
-        l2: float,
+        label_smoothing: BelowOne,
+        class_weights: list[NonNegative] | Literal["balanced"] | None,
+        l1: NonNegative,
+        l2: NonNegative,
     ) -> None:
         super().__init__(l1=l1, l2=l2)
         _need_classes(counts, "cross_entropy")
@@ -81,14 +84,15 @@ class Focal(Loss):
 
     weight: Tensor | None
 
+    @judged("loss")
     def __init__(
         self,
         counts: Sequence[int],
         *,
-        gamma: float,
-        class_weights: list[float] | Literal["balanced"] | None,
-        l1: float,
-        l2: float,
+        gamma: NonNegative,
+        class_weights: list[NonNegative] | Literal["balanced"] | None,
+        l1: NonNegative,
+        l2: NonNegative,
     ) -> None:
         super().__init__(l1=l1, l2=l2)
         _need_classes(counts, "focal")
@@ -113,7 +117,8 @@ class Focal(Loss):
 class MeanSquaredError(Loss):
     """Mean over samples and classes of (logit - one-hot)², or of (output - float target)²."""
 
-    def __init__(self, counts: Sequence[int], *, l1: float, l2: float) -> None:
+    @judged("loss")
+    def __init__(self, counts: Sequence[int], *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__(l1=l1, l2=l2)
         self.classes = len(counts)
 
@@ -132,11 +137,12 @@ class Huber(Loss):
     For float targets; with a small ``delta``, over ``delta``, it is the mean absolute error.
     """
 
-    def __init__(self, counts: Sequence[int], *, delta: float, l1: float, l2: float) -> None:
+    @judged("loss")
+    def __init__(
+        self, counts: Sequence[int], *, delta: Positive, l1: NonNegative, l2: NonNegative
+    ) -> None:
         super().__init__(l1=l1, l2=l2)
         _need_numbers(counts, "huber")
-        if delta <= 0:
-            raise ConfigError(f"loss.delta={delta}: it must be above 0 (hint: loss=l1)")
         self.delta = delta
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -149,7 +155,8 @@ class Huber(Loss):
 class AbsoluteError(Loss):
     """Mean of |output - target|, for float targets."""
 
-    def __init__(self, counts: Sequence[int], *, l1: float, l2: float) -> None:
+    @judged("loss")
+    def __init__(self, counts: Sequence[int], *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__(l1=l1, l2=l2)
         _need_numbers(counts, "l1")
 

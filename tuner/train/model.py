@@ -9,7 +9,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from tuner.bounds import BelowOne, Count, Positive, Whole
 from tuner.errors import ConfigError, Infeasible
+from tuner.schema import judged
 from tuner.train import blocks
 from tuner.train.blocks import ACTIVATIONS, Activation, Block, Padding
 
@@ -20,28 +22,29 @@ Initialisation = Literal["kaiming", "xavier", "default"]
 POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
+@judged("model")
 def cnn(
     in_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    depth: int,
-    convs: int,
-    width: int,
-    growth: float,
-    widths: list[int] | None,
-    kernel_size: int | list[int],
-    stride: int,
+    depth: Count,
+    convs: Count,
+    width: Count,
+    growth: Positive,
+    widths: list[Count] | None,
+    kernel_size: Count | list[Count],
+    stride: Count,
     padding: Padding,
     pooling: Pooling,
     batch_norm: bool,
     activation: Activation,
     head: Literal["average", "flatten"],
-    hidden: int,
-    dropout: float,
+    hidden: Whole,
+    dropout: BelowOne,
     initialisation: Initialisation,
     block: Block = "plain",
-    squeeze: int = 0,
-    drop_path: float = 0.0,
+    squeeze: Whole = 0,
+    drop_path: BelowOne = 0.0,
 ) -> nn.Sequential:
     """Builds the network for images of ``in_shape`` (channels, height, width).
 
@@ -52,10 +55,10 @@ def cnn(
     Raises: Infeasible where a feature map vanishes, naming the block and the sizes.
     """
     channels, height, image_width = in_shape
-    channel_counts = widths or [round(width * growth**block) for block in range(depth)]
+    channel_counts = _widths(depth, width, growth, widths)
     kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
-    _check(depth, convs, channel_counts, kernels)
-    _check_block(block, squeeze, drop_path)
+    _check(depth, channel_counts, kernels)
+    _check_block(block, drop_path)
     chosen = [kernels[block % len(kernels)] for block in range(depth)]
     sizes = feature_sizes((height, image_width), chosen, convs, stride, padding, pooling)
 
@@ -75,6 +78,35 @@ def cnn(
     )
     initialise(network, initialisation)
     return network
+
+
+def check(
+    in_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    depth: int,
+    width: int,
+    growth: float,
+    widths: list[int] | None,
+    kernel_size: int | list[int],
+    block: Block = "plain",
+    drop_path: float = 0.0,
+    **_: object,
+) -> None:
+    """What ``cnn`` refuses whatever the images: nothing is built.
+
+    Raises: ConfigError.
+    """
+    kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
+    _check(depth, _widths(depth, width, growth, widths), kernels)
+    _check_block(block, drop_path)
+
+
+cnn.__dict__["check"] = check
+
+
+def _widths(depth: int, width: int, growth: float, widths: list[int] | None) -> list[int]:
+    return widths or [round(width * growth**block) for block in range(depth)]
 
 
 def feature_sizes(
@@ -151,9 +183,7 @@ def initialise(network: nn.Module, scheme: Initialisation) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def _check(depth: int, convs: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
-    if min(depth, convs) < 1:
-        raise ConfigError(f"model.depth={depth}, model.convs={convs}: both must be at least 1")
+def _check(depth: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
     if len(widths) != depth:
         raise ConfigError(
             f"model.widths={list(widths)} has {len(widths)} entries, model.depth={depth}"
@@ -166,14 +196,9 @@ def _check(depth: int, convs: int, widths: Sequence[int], kernels: Sequence[int]
         )
 
 
-def _check_block(block: Block, squeeze: int, drop_path: float) -> None:
+def _check_block(block: Block, drop_path: float) -> None:
     if drop_path and block != "residual":
         raise ConfigError(
             f"model.drop_path={drop_path} leaves out residual blocks, model.block={block} has none"
             " (hint: model.block=residual, or search drop_path below that option)"
-        )
-    if not 0 <= drop_path < 1 or squeeze < 0:
-        raise ConfigError(
-            f"model.drop_path={drop_path}, model.squeeze={squeeze}: drop_path is from 0 to below 1,"
-            " squeeze 0 (none) or above"
         )

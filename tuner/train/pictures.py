@@ -4,9 +4,11 @@ Imports no torch, so that a decoding process starts at once.
 """
 
 import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -38,6 +40,22 @@ def find(root: Path) -> dict[str, list[Path]]:
             f" a class, two classes or more; known are {' '.join(sorted(SUFFIXES))})"
         )
     return classes
+
+
+def check(file: Path) -> None:
+    """Raises: TunerError for a file whose header is no image's."""
+    with _explained(file), Image.open(file):
+        pass
+
+
+def fingerprint(root: Path, files: Sequence[Path]) -> str:
+    """A digest of the names and sizes of the files.
+
+    Not of the pixels: libraries decode JPEG to a grey level's difference, and the machines of one
+    study may have several versions.
+    """
+    listed = [f"{file.relative_to(root)} {file.stat().st_size}\n" for file in files]
+    return hashlib.sha256("".join(listed).encode()).hexdigest()[:16]
 
 
 def read(files: Sequence[Path], size: int, channels: int, workers: int) -> np.ndarray:
@@ -72,9 +90,15 @@ def _mapped(
 
 
 def _decoded(file: Path, size: int, channels: int) -> np.ndarray:
+    with _explained(file), Image.open(file) as image:
+        return fitted(image, (size, size), channels)
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """TunerError for what Pillow says of a file that is no image."""
     try:
-        with Image.open(file) as image:
-            return fitted(image, (size, size), channels)
+        yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise TunerError(
             f"{file} cannot be read as an image: {error} (hint: replace it or take it away)"

@@ -18,8 +18,23 @@ AUXILIARY = ("googlenet", "inception_v3")
 _STRUCTURE_ONLY = ContextVar("structure_only", default=False)
 
 
+def check(name: str, weights: str | None) -> None:
+    """Raises: ConfigError for weights that torchvision does not know, or no file."""
+    known = models.get_model_weights(name).__members__
+    if weights is None or weights in known:
+        return
+    if not weights.endswith(FILES):
+        raise ConfigError(
+            f"model.weights={weights} is not known for {name} (hint: null, {', '.join(known)}, or"
+            f" a file that ends in {', '.join(FILES)})"
+        )
+    if not Path(weights).expanduser().is_file():
+        raise ConfigError(f"model.weights={weights}: there is no such file")
+
+
 def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
     """The network and the preset of its preprocessing, None where it starts from noise."""
+    check(name, weights)
     known = models.get_model_weights(name)
     if weights is None:
         return _untrained(name), None
@@ -31,11 +46,6 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
         if name in AUXILIARY:  # their weights were ported with it
             network.__dict__["transform_input"] = True
         return network, known.DEFAULT.transforms()
-    if weights not in known.__members__:
-        raise ConfigError(
-            f"model.weights={weights} is not known for {name} (hint: null,"
-            f" {', '.join(known.__members__)}, or a file that ends in {', '.join(FILES)})"
-        )
     try:
         network = models.get_model(name, weights=known[weights])
     except OSError as error:
@@ -75,8 +85,6 @@ def _load_file(network: nn.Module, path: Path) -> None:
 
     Raises: ConfigError where the file is missing or of another network.
     """
-    if not path.is_file():
-        raise ConfigError(f"model.weights={path}: there is no such file")
     tensors = _read(path)
     head = f"{head_of(network)}."
     own = network.state_dict()

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from tuner.errors import ConfigError
+from tuner.bounds import Factor, Share, Whole
+from tuner.schema import judged
 from tuner.train.data import Data
 
 Stage = Sequence[nn.Module | nn.Parameter]
@@ -23,30 +24,20 @@ class Staged(nn.Module):
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 
+    @judged("model")
     def set_stages(
         self,
         stages: Sequence[Stage],
         *,
-        freeze: int | float,
-        unfreeze_epoch: int,
-        layer_decay: float,
+        freeze: Whole | Share,
+        unfreeze_epoch: Whole,
+        layer_decay: Factor,
     ) -> None:
         """Says how stages learn; see ``conf/model/torchvision.yaml``.
 
         Raises: ConfigError for values out of their range.
         """
         below = len(stages) - 1  # the head is never frozen
-        if freeze < 0 or (isinstance(freeze, float) and freeze > 1):
-            raise ConfigError(
-                f"model.freeze={freeze}: a share from 0.0 to 1.0, or a number of stages (hint:"
-                f" this network has {below} below its head)"
-            )
-        if unfreeze_epoch < 0:
-            raise ConfigError(
-                f"model.unfreeze_epoch={unfreeze_epoch}: epochs count from 1, 0 is never"
-            )
-        if not 0 < layer_decay <= 1:
-            raise ConfigError(f"model.layer_decay={layer_decay}: above 0, and 1 at most")
         self.stages = stages
         self.layer_decay = layer_decay
         self.unfreeze_epoch = unfreeze_epoch

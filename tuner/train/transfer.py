@@ -1,7 +1,7 @@
 """Any of torchvision's classifiers, with weights learned elsewhere and a head of its own."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from torchvision import models
 from torchvision.models.vision_transformer import Encoder
 from torchvision.transforms.v2 import functional as pixels
 
+from tuner.bounds import BelowOne, Count, Factor, Share, Whole
 from tuner.errors import ConfigError, Infeasible
+from tuner.schema import judged
 from tuner.train import pretrained
 from tuner.train.staged import Stage, Staged
 
@@ -74,17 +76,33 @@ def _resize(
     return resized.contiguous(memory_format=torch.channels_last)
 
 
+def check(
+    in_shape: tuple[int, int, int], num_classes: int, *, name: str, weights: str | None, **_: object
+) -> None:
+    """What can be told of a ``classifier`` without its weights.
+
+    Raises: ConfigError.
+    """
+    _check_name(name)
+    if in_shape[0] not in (1, 3):
+        raise ConfigError(
+            f"model=torchvision takes 1 or 3 channels, these images have {in_shape[0]}"
+        )
+    pretrained.check(name, weights)
+
+
+@judged("model")
 def classifier(
     in_shape: tuple[int, int, int],
     num_classes: int,
     *,
     name: str,
     weights: str | None,
-    size: int | None,
-    dropout: float | None,
-    freeze: int | float,
-    unfreeze_epoch: int,
-    layer_decay: float,
+    size: Count | None,
+    dropout: BelowOne | None,
+    freeze: Whole | Share,
+    unfreeze_epoch: Whole,
+    layer_decay: Factor,
 ) -> Classifier:
     """Builds ``name`` with ``weights`` and a new head for images of ``in_shape``.
 
@@ -92,14 +110,11 @@ def classifier(
     what would; TunerError where weights can be neither found nor fetched; Infeasible for images
     that the network cannot take.
     """
-    _check_name(name)
-    channels, *image = in_shape
-    if channels not in (1, 3):
-        raise ConfigError(f"model=torchvision takes 1 or 3 channels, these images have {channels}")
+    check(in_shape, num_classes, name=name, weights=weights)
     loaded, preset = pretrained.load(name, weights)
     head = _swap_head(loaded, num_classes, dropout)
     network = Classifier(loaded, preset, size)
-    _check_fits(network, name, image)
+    _check_fits(network, name, in_shape[1:])
     network.set_stages(
         stages(loaded, head),
         freeze=freeze,
@@ -107,6 +122,9 @@ def classifier(
         layer_decay=layer_decay,
     )
     return network
+
+
+classifier.__dict__["check"] = check
 
 
 def _check_name(name: str) -> None:
@@ -165,7 +183,7 @@ def _units(module: nn.Module, head: nn.Module) -> Iterator[nn.Module | nn.Parame
             yield child
 
 
-def _check_fits(network: Classifier, name: str, image: list[int]) -> None:
+def _check_fits(network: Classifier, name: str, image: Sequence[int]) -> None:
     """Raises: Infeasible where the network cannot take such images; nothing is computed."""
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}

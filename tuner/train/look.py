@@ -1,0 +1,59 @@
+"""What a data set is, seen before any of it is decoded, and whether it can be split as asked."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tuner.errors import ConfigError
+
+Source = TypeVar("Source", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Look:
+    """``in_shape``: channels, height, width.  ``images``, ``counts`` of each class: before the
+    splits, but for a ``test`` split that lies apart; no counts where targets are numbers."""
+
+    in_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    images: int
+    counts: tuple[int, ...] = ()
+    test: int | None = None
+
+    def parts(
+        self, *, validation: float, limit: int | None, test: float | None = None, **_: object
+    ) -> tuple[int, int, int]:
+        """Images to learn from, to be scored on, and held out.
+
+        Raises: ConfigError where scikit-learn's stratified split would, without importing it.
+        """
+        held_out, images = self.test or 0, self.images
+        if test is not None:
+            held_out = self._taken(math.ceil(test * images), images, f"data.test={test}")
+            images -= held_out
+        if limit is not None and limit < images:
+            self._taken(limit, images, f"data.limit={limit}")
+            images = limit
+        scored = math.ceil(validation * images)
+        self._taken(scored, images, f"data.validation={validation}")
+        return images - scored, scored, held_out
+
+    def _taken(self, part: int, images: int, key: str) -> int:
+        least = len(self.counts) or 1
+        if min(part, images - part) < least or 1 in self.counts:
+            raise ConfigError(
+                f"{key} cannot split {images} images into two parts that have each of"
+                f" {len(self.counts)} classes (hint: a share between 0 and 1, or more images)"
+            )
+        return part
+
+
+def seen_by(look: Callable[..., Look]) -> Callable[[Source], Source]:
+    """Says how a data source is looked at before a run: ``look(**keywords)`` of its partial."""
+
+    def marked(source: Source) -> Source:
+        source.__dict__["look"] = look
+        return source
+
+    return marked

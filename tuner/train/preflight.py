@@ -1,0 +1,158 @@
+"""What is wrong with a run, found before any of it: nothing is decoded and nothing is trained."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from tuner.errors import ConfigError, Infeasible, TunerError
+from tuner.train import optim, sampling
+from tuner.train.look import Look
+from tuner.train.scores import check_metric
+from tuner.train.settings import Settings
+
+
+def check(
+    *,
+    data: Callable[..., Any],
+    model: Callable[..., Any],
+    optimizer: Callable[..., Optimizer],
+    schedule: Callable[[float], float],
+    loss: Callable[..., Any],
+    trainer: Settings,
+    metric: str,
+    **_: object,
+) -> Mapping[str, str]:
+    """What would be trained, for people; the arguments are those of ``engine.train``.
+
+    Raises: ConfigError with everything that can be told without training: data that are not there
+    or cannot be split, and parts that refuse their settings or do not fit each other.
+    """
+    found = _Mistakes()
+    with found.noted("optimizer"):
+        _step_once(optimizer)
+    with found.noted("schedule"):
+        _follow(schedule)
+    seen = None
+    with found.noted("data"):
+        seen = _look(data)
+    if seen is not None:
+        look = seen[0]
+        regression = not look.counts
+        with found.noted("study.metric"):
+            check_metric(metric, regression=regression)
+        with found.noted("loss"):
+            loss(look.counts)
+        with found.noted("data"):
+            _check_augmentation(data, look)
+        with found.noted("model"):
+            _check_model(model, look)
+    if trainer.devices > 1 and trainer.batch_size % trainer.devices:
+        found.mistakes.append(
+            f"trainer.batch_size={trainer.batch_size} cannot be shared by"
+            f" trainer.devices={trainer.devices} (hint: a multiple of it)"
+        )
+    found.require()
+    return {} if seen is None else {"data": _sentence(*seen)}
+
+
+class _Mistakes:
+    """Collects what parts refuse; another exception of theirs is named after its section."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[str] = []
+
+    @contextmanager
+    def noted(self, section: str) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:
+            self.mistakes.extend(error.mistakes)
+        except TunerError as error:
+            self.mistakes.append(str(error))
+        except Infeasible:  # the search learns to avoid it
+            pass
+        except Exception as error:
+            reason = str(error).splitlines()[:1] or [type(error).__name__]
+            self.mistakes.append(f"{section}: {reason[0]}")
+
+    def require(self) -> None:
+        if self.mistakes:
+            raise ConfigError(list(dict.fromkeys(self.mistakes)))
+
+
+def _step_once(optimizer: Callable[..., Optimizer]) -> None:
+    """Builds it as a run does, for torch's own to say what they refuse."""
+    parts = [torch.zeros(shape, requires_grad=True) for shape in ((2, 2), (2,))]
+    optim.spare_compiler()
+    optimizer([{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}])
+
+
+def _follow(schedule: Callable[[float], float]) -> None:
+    for progress in (0.0, 0.25, 0.5, 0.75, 1 - 1e-9):
+        factor = schedule(progress)
+        if not (math.isfinite(factor) and factor >= 0):
+            raise ConfigError(
+                f"schedule: at {progress:.0%} of the run its factor is {factor} (hint: a finite"
+                " one of 0 or more, which the learning rate is multiplied by)"
+            )
+
+
+def _look(data: Callable[..., Any]) -> tuple[Look, tuple[int, int, int]] | None:
+    """The data and the sizes of their splits; None of a source that offers no such look."""
+    function, keywords = getattr(data, "func", data), getattr(data, "keywords", {})
+    look: Callable[..., Look] | None = getattr(function, "look", None)
+    if look is None:
+        return None
+    found = look(**keywords)
+    empty = [found.classes[label] for label, n in enumerate(found.counts) if not n]
+    if empty:
+        raise TunerError(
+            f"data: no image of {len(empty)} of {len(found.classes)} classes:"
+            f" {', '.join(empty[:5])} (hint: more images, or fewer classes)"
+        )
+    if keywords.get("balanced"):
+        sampling.check(found.counts)
+    return found, found.parts(**keywords)
+
+
+def _check_augmentation(data: Callable[..., Any], look: Look) -> None:
+    augment = getattr(data, "keywords", {}).get("augment")
+    side = min(look.in_shape[1:])
+    wrong = [
+        f"data.augment.{name}={value} leaves nothing of an image of {side} pixels (hint: below"
+        f" {most})"
+        for name, most in (("shift", side), ("cutout", 2 * side))
+        if (value := getattr(augment, name, 0)) >= most
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+
+
+def _check_model(model: Callable[..., Any], look: Look) -> None:
+    """Builds the network without memory or numbers, or asks it what its ``check`` says instead."""
+    function, keywords = getattr(model, "func", model), getattr(model, "keywords", {})
+    own = getattr(function, "check", None)
+    if own is not None:
+        own(look.in_shape, len(look.classes), **keywords)
+        return
+    try:
+        with torch.device("meta"):
+            model(in_shape=look.in_shape, num_classes=len(look.classes))
+    except (TunerError, Infeasible):
+        raise
+    except Exception:  # such as a network that looks at its numbers, which there are none of
+        return
+
+
+def _sentence(look: Look, sizes: tuple[int, int, int]) -> str:
+    channels, height, width = look.in_shape
+    what = f"{len(look.classes)} {'classes' if look.counts else 'numbers'}"
+    learned, scored, held_out = sizes
+    return (
+        f"{height}x{width}x{channels}, {what}: {learned:,} images to learn from, {scored:,} to be"
+        f" scored on, {held_out:,} held out"
+    )
