@@ -29,7 +29,9 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"binding", "grammar", "searchpath"},
     {"budget", "space", "typos"},
     {"schema"},
+    {"completion"},
     {"bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise", "objective"},
+    {"resources"},
 ]
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}
 

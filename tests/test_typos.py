@@ -14,7 +14,7 @@ from tuner.typos import closest_first
     [
         ("lr=0.1", "did you mean 'optimizer.lr'?"),
         ("model.lr=0.1", "did you mean 'optimizer.lr'?"),
-        ("epochs=3", "did you mean 'trainer.epochs' or 'trainer.checkpoint_every.epochs'?"),
+        ("epochs=3", "or 'trainer.epochs' or 'trainer.checkpoint_every.epochs'?"),
         ("optimzer=sgd", "did you mean 'optimizer'?"),
         ("optimizer=sdg", "did you mean 'sgd'?"),
         ("model.activation=gleu", "did you mean 'gelu'?"),

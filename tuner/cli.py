@@ -18,6 +18,7 @@ from tuner.schema import nearest
 
 COMMANDS = {
     "init": ("starting", "write a small project of your own to a new directory"),
+    "completion": ("starting", "print what makes a shell complete commands, keys and options"),
     "tune": (
         "searching",
         "create or resume the study, start the workers, show progress, end with the report",
@@ -69,6 +70,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options and overrides in any order, which argparse alone does not take."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser, commands = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks; nothing is run
+        importlib.import_module("tuner.completion").serve(parser, commands)
     if not words:
         parser.print_help(sys.stderr)
         sys.exit(2)
@@ -191,5 +194,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-BARE = {"init": _init_options, "predict": _predict_options}
+def _completion_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+    parser.set_defaults(overrides=[])
+
+
+BARE = {"init": _init_options, "completion": _completion_options, "predict": _predict_options}
 """Commands that take no configuration, and so no overrides."""

@@ -17,7 +17,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuner import searchpath
+from tuner import resources, searchpath
 from tuner.binding import signature
 from tuner.errors import ConfigError, Infeasible, TunerError
 from tuner.grammar import quote
@@ -66,9 +66,8 @@ OmegaConf.register_new_resolver(
 
 
 def conf_dir() -> Path:
-    """The directory of built-in configurations: inside the wheel, or beside the package."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+    """The directory of built-in configurations."""
+    return resources.directory("conf")
 
 
 @dataclass(frozen=True)

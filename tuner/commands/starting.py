@@ -1,10 +1,11 @@
-"""``tuner init``: a small project of the user's own that runs at once."""
+"""Before any study: a project of the user's own, and a shell that completes our commands."""
 
 import argparse
 import re
 import shlex
 from pathlib import Path
 
+from tuner import resources
 from tuner.errors import ConfigError
 
 RENAMED = {"gitignore": ".gitignore"}
@@ -21,7 +22,7 @@ def init(args: argparse.Namespace) -> int:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(f"{directory} is there and not empty; hint: name a new directory")
     name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-") or "search"
-    template = template_dir()
+    template = resources.directory("template")
     for source in sorted(template.rglob("*")):
         if source.is_file() and source.suffix != ".pyc":
             relative = source.relative_to(template)
@@ -36,8 +37,9 @@ def init(args: argparse.Namespace) -> int:
     return 0
 
 
-def template_dir() -> Path:
-    """The directory of the project to copy: inside the wheel, or beside the package."""
-    package = Path(__file__).parent.parent
-    inside = package / "template"
-    return inside if inside.is_dir() else package.parent / "template"
+def completion(args: argparse.Namespace) -> int:
+    """Print what makes a shell complete our commands."""
+    from argcomplete.shell_integration import shellcode  # which `init` does not need
+
+    print(shellcode(["tuner"], shell=args.shell))
+    return 0
