@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev tune test lint format type tune-check clean
+.PHONY: help install dev tune test chaos lint format type tune-check clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ tune: install ## the main job: search a CNN for the digits, then train the winne
 
 test: dev ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+chaos: dev ## workers killed, paused and cut off for minutes; SEED=… repeats a storm
+	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED))
 
 lint: dev ## ruff: style and common mistakes
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from tests.conftest import Project
 from tests.test_worker import wait_for
 from tuner.errors import ConfigError
 from tuner.launch import local
+from tuner.launch.base import Order
 from tuner.launch.local import Local
 from tuner.launch.packing import Packer, mps
 
@@ -146,3 +147,27 @@ def test_a_worker_that_keeps_dying_ends_the_launch(project: Project):
     assert "died once more (exit 9)" in err
     assert not [w for w in project.study().workers() if w.alive]
     assert os.path.exists(project.directory / "runs/toy/logs/worker-0.log")
+
+
+def test_the_pause_before_a_restart_grows_to_a_bound_and_begins_anew(tmp_path, monkeypatch):
+    """A worker that dies once an hour is not kept out for days in the end."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    now = [0.0]
+    monkeypatch.setattr(local.time, "monotonic", lambda: now[0])
+    launcher = Local(**DEFAULTS | {"workers": 1, "max_restarts": 100})
+    job = launcher.start(Order(["false"], tmp_path, lambda worker: True))
+    (slot,) = job.slots
+    pauses = []
+
+    def die(after: float) -> None:
+        slot.process.wait()
+        now[0] += after
+        job._ended(slot, 9)
+        pauses.append(slot.restart_at - now[0])
+        now[0] = slot.restart_at
+        slot.start(["false"], {})
+
+    for after in [5.0] * 7 + [3600.0, 5.0]:
+        die(after)
+    slot.process.wait()
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 1, 2]

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -15,7 +16,7 @@ from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
 from tuner.sql.patience import Patience
-from tuner.study import CRASHES, FIRST, HISTORY, REQUEUE, Study
+from tuner.study import CRASHES, FIRST, HISTORY, ORDINAL, REQUEUE, Study
 
 SPACE = ["space=none", "model.width=int(interval(8,64))", "optimizer=choice(sgd,adam)"]
 
@@ -86,7 +87,7 @@ def test_a_lost_workers_trial_is_requeued_once_with_its_curve(planned):
     assert again.params == first.params
     assert again.intermediate_values == {1: 0.5}
     assert (again.system_attrs[FIRST], again.system_attrs[HISTORY]) == (0, [0])
-    assert fresh.system_attrs == {}
+    assert fresh.system_attrs == {ORDINAL: 1}
     assert opened.configurations() == 2
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         trial.report(0.6, 2)
@@ -135,6 +136,132 @@ def test_a_claim_that_died_before_running_leaks_no_budget(planned):
     left = opened.storage.create_new_trial(opened.id, template_trial=waiting)
     opened.join("w", "cpu")
     assert claim(opened, "w", n_trials=1) == left
+
+
+def test_a_trial_that_another_process_made_is_drawn_like_any_other(planned):
+    """Optuna's cache knows only trials that it has made or listed."""
+    asked = planned("space=none", "model.width=int(interval(1,100000))", "sampler=random")
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    opened.requeue(claim(opened, "w"), "SIGTERM")  # before anything was drawn
+    other = provenance.open_study(asked)
+    other.join("w2", "cpu")
+    trial = draw(other, asked, claim(other, "w2"))
+    assert opened.storage.get_trial(trial._trial_id).params == trial.params != {}
+
+
+def test_a_claim_whose_answer_was_lost_is_not_made_twice(planned, monkeypatch):
+    opened = provenance.open_study(planned())
+    opened.join("w", "cpu")
+    started = opened.storage.set_trial_state_values
+    lost = [sa.exc.OperationalError("commit", {}, Exception("the connection was lost"))]
+
+    def start(*args):
+        done = started(*args)
+        if lost:
+            raise lost.pop()
+        return done
+
+    monkeypatch.setattr(opened.storage, "set_trial_state_values", start)
+    claimed = claim(opened, "w")
+    (only,) = opened.optuna.get_trials()
+    assert (only._trial_id, only.state) == (claimed, TrialState.RUNNING)
+
+
+def drop_locks(url: str) -> None:
+    """Close the connections that hold a lock, as a server's restart does."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            )
+        else:
+            sleeping = connection.exec_driver_sql(
+                "SELECT id FROM information_schema.processlist WHERE id <> connection_id()"
+            )
+            for (number,) in sleeping.all():
+                with suppress(sa.exc.DBAPIError):
+                    connection.exec_driver_sql(f"KILL {number}")
+    engine.dispose()
+
+
+def test_a_lock_that_was_lost_half_way_admits_nobody(planned, url, monkeypatch):
+    """Between the count and the new trial the lock goes, and another worker takes the last."""
+    if url.startswith("sqlite"):
+        pytest.skip("a file lock is lost with its process alone")
+    asked = planned()
+    mine, other = provenance.open_study(asked), provenance.open_study(asked)
+    for worker, opened in (("a", mine), ("b", other)):
+        opened.join(worker, "cpu")
+    count, taken = mine.configurations, []
+
+    def counted() -> int:
+        found = count()
+        if not taken:
+            drop_locks(url)
+            taken.append(claim(other, "b", n_trials=1))
+        return found
+
+    monkeypatch.setattr(mine, "configurations", counted)
+    assert claim(mine, "a", n_trials=1) is None
+    assert taken[0] is not None
+    assert mine.configurations() == 1
+
+
+def test_seeds_do_not_depend_on_what_was_retried(planned):
+    asked = planned("space=none", "model.width=int(interval(1,100000))", "sampler=random")
+    calm, stormy = (
+        provenance.open_study(planned(*asked.overrides[3:], f"study.name={name}"))
+        for name in ("calm", "stormy")
+    )
+    for opened in (calm, stormy):
+        opened.join("w", "cpu")
+    wanted = [draw(calm, asked, claim(calm, "w")).params for _ in range(4)]
+    found = []
+    for _ in range(4):
+        trial_id = claim(stormy, "w")
+        for _ in range(2):
+            stormy.requeue(trial_id, "SIGTERM")
+            trial_id = claim(stormy, "w")
+        found.append(draw(stormy, asked, trial_id).params)
+    assert found == wanted
+
+
+def test_a_rung_noted_as_the_worker_died_is_judged_again_and_earlier_ones_are_not(planned):
+    asked = planned()
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    trial = draw(opened, asked, claim(opened, "w"))
+    for step, value in enumerate([0.5, 0.4, 0.7, 0.6], start=1):
+        trial.report(value, step)
+        if step in (1, 2, 4):
+            key = f"completed_rung_{step // 2}"
+            opened.storage.set_trial_system_attr(trial._trial_id, key, value)
+    opened.requeue(trial._trial_id, "SIGTERM")
+    attrs = opened.optuna.get_trials()[-1].system_attrs
+    assert {k: v for k, v in attrs.items() if "rung" in k} == {
+        "completed_rung_0": 0.5,
+        "completed_rung_1": 0.4,
+    }
+
+
+def test_who_is_back_first_after_an_outage_does_not_count_the_others_as_lost(planned):
+    opened = provenance.open_study(planned("space=none", "model.width=int(interval(8,64))"))
+    for worker in ("slow", "quick"):
+        opened.join(worker, "cpu")
+    held = claim(opened, "slow")
+    time.sleep(1.2)  # longer than worker.grace=1, and nobody was heard of
+    assert opened.leases.beat("quick")
+    assert claim(opened, "quick", n_trials=1) is None
+    assert opened.leases.beat("slow"), "it is back too, and its trial is its own"
+    end = time.monotonic() + 1.2
+    while time.monotonic() < end:  # now it alone is silent
+        assert opened.leases.beat("quick")
+        time.sleep(0.05)
+    taken = claim(opened, "quick", n_trials=1)
+    assert opened.storage.get_trial(taken).system_attrs[HISTORY] == [0]
+    assert opened.storage.get_trial(held).state == TrialState.FAIL
 
 
 def test_leases_run_out_by_the_databases_clock(planned):

@@ -64,6 +64,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        if not _is_outage(error):
+            raise
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        print(
+            f"error: the database went away: {reason}; hint: the same command goes on once it is "
+            "back",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _is_outage(error: Exception) -> bool:
+    patience = sys.modules.get(
+        "tuner.sql.patience"
+    )  # a second to import, which not all commands need
+    return patience is not None and bool(patience.is_outage(error))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

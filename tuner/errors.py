@@ -6,7 +6,8 @@
     ├── TunerError                 a person must act; the message ends with the cure.  Raised by
     │   │                          an objective it stops the worker, and the trial is requeued
     │   ├── ConfigError            configuration, space or study settings: exit code 2
-    │   ├── StorageError           the database cannot be reached or is not ours
+    │   ├── StorageError           the database cannot be used, or is not ours
+    │   │   └── StorageAway        … for now: its server does not answer
     │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
     │   └── TooManyFailures        the objective fails too often to go on
@@ -45,6 +46,10 @@ class ConfigError(TunerError):
 
 class StorageError(TunerError):
     """The study's database cannot be used."""
+
+
+class StorageAway(StorageError):
+    """Its server does not answer.  It may soon; or the address is wrong."""
 
 
 class LaunchError(TunerError):

@@ -6,6 +6,7 @@ not agree on theirs.  Optuna's heartbeats are not used: they miss a trial whose 
 its first beat, are looked at only before an ask, and crash a worker that was merely paused.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,11 @@ class Worker:
     trial_number: int | None
     alive: bool
 
+    @property
+    def expired(self) -> bool:
+        """Whether it was seen to die, and not merely not heard of."""
+        return self.beat == 0
+
 
 class Leases:
     """The rows of one study."""
@@ -57,6 +63,8 @@ class Leases:
         self.engine = engine
         self.study_id = study_id
         self.grace = grace
+        self.heard = self.since = 0.0
+        """By our own clock: when the database last answered, and since when without a long gap."""
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
     def create(self) -> None:
@@ -71,6 +79,7 @@ class Leases:
             connection.execute(
                 sa.insert(workers).values(id=worker, started=self.now, beat=self.now, **row)
             )
+        self._answered(anew=True)
 
     def beat(self, worker: str) -> bool:
         """A sign of life; False if the worker was counted as lost in the meantime."""
@@ -97,6 +106,15 @@ class Leases:
         with self.engine.begin() as connection:
             connection.execute(sa.delete(workers).where(workers.c.id == worker))
 
+    def steady(self) -> bool:
+        """Whether the silence of others says anything.
+
+        After an outage, or a pause of this machine, the first to be back would count all others
+        as lost; so it waits until they have had the time to be heard.
+        """
+        now = time.time()
+        return now - self.heard <= self.grace / 2 and now - self.since >= self.grace / 3
+
     def all(self) -> list[Worker]:
         """All rows, longest at work first."""
         alive = (workers.c.beat > self.now - self.grace).label("alive")
@@ -114,4 +132,11 @@ class Leases:
             done = connection.execute(
                 sa.update(workers).where(workers.c.id == worker).values(**values)
             )
+        self._answered()
         return bool(done.rowcount)
+
+    def _answered(self, *, anew: bool = False) -> None:
+        now = time.time()
+        if anew or now - self.heard > self.grace / 2:
+            self.since = now
+        self.heard = now

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Any
 
 import optuna
 from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler
@@ -42,6 +44,39 @@ class Grid(GridSampler):
         """Nothing: `study.n_trials` and the size of the grid end the search."""
 
 
+class Random(BaseSampler):
+    """Each value is a function of the seed and of the parameter's name alone.
+
+    So a trial whose worker was killed between two draws gets what it would have got.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = secrets.randbits(31) if seed is None else seed
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        drawn = RandomSampler(seed_of(self.seed, param_name))
+        return drawn.sample_independent(study, trial, param_name, param_distribution)
+
+
 def seed_of(*parts: object) -> int:
     """A seed in [0, 2³¹) that is a pure function of its parts."""
     digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
@@ -63,7 +98,7 @@ def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
         given["search_space"] = grid(space)
     if "independent_sampler" in parameters:
         # Draws what the sampler itself does not: with one seed it would draw the same every time.
-        given["independent_sampler"] = RandomSampler(seed)
+        given["independent_sampler"] = Random(seed)
     built = _knowingly(node, **given)
     if not isinstance(built, BaseSampler):
         raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")

@@ -8,8 +8,8 @@ cure is to take the write lock when a transaction begins, not when it first writ
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,19 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tuner import extras
-from tuner.errors import StorageError
+from tuner.errors import StorageAway, StorageError
 from tuner.schema import nearest
+from tuner.sql.patience import is_outage
 from tuner.sql.trials import Trials
 
 SQLITE_TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
+
+REFUSALS = (
+    "authentication failed", "Access denied", "does not exist", "Unknown database", "no password",
+    "resolve", "translate host name", "unable to open database file",
+)  # fmt: skip
+"""What a server or a driver says where waiting will not help."""
 
 DRIVERS = {
     "postgresql": ("postgresql+psycopg", "psycopg"),
@@ -69,7 +76,8 @@ def connect(url: str, *, create: bool = True) -> Trials:
         ) from error
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise StorageError(
+        away = is_outage(error) and not any(text in reason for text in REFUSALS)
+        raise (StorageAway if away else StorageError)(
             f"storage.url: cannot open {masked(url)}: {reason}; hint: is the server up, the "
             "directory writable, the user allowed?"
         ) from error
@@ -157,26 +165,36 @@ def _on_begin(connection: Connection) -> None:
 
 
 @contextmanager
-def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
-    """Exclusion among all workers of a database; released when its holder dies."""
+def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[Callable[[], None]]:
+    """Exclusion among all workers of a database; released when its holder dies.
+
+    A server that is restarted releases it too, and the storage would go on over a connection of
+    its own: call what is yielded before a write that must not be made twice; it raises then.
+    """
     backend = engine.dialect.name
     if backend == "sqlite":
         with _file_lock(Path(str(engine.url.database))):
-            yield
+            yield lambda: None
         return
     key = hashlib.sha256(f"tuner:{name}".encode()).digest()
     with engine.connect() as connection:
         if backend == "postgresql":
             number = int.from_bytes(key[:8], "big", signed=True)
             connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))
-            yield
+            yield lambda: _ask(connection)
         else:
             label = f"tuner:{key.hex()[:48]}"
             connection.execute(sqlalchemy.select(sqlalchemy.func.get_lock(label, 3600)))
             try:
-                yield
+                yield lambda: _ask(connection)
             finally:
-                connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))
+                with suppress(SQLAlchemyError):  # it went with its connection
+                    connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))
+
+
+def _ask(connection: Connection) -> None:
+    """Raises: DBAPIError where the connection, and with it a lock, is lost."""
+    connection.execute(sqlalchemy.select(1))
 
 
 @contextmanager

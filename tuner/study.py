@@ -5,10 +5,11 @@ retry carries Optuna's own attributes ``failed_trial`` (number of the first atte
 ``retry_history``, so that stock Optuna and the dashboard read the study.
 """
 
+import itertools
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -38,6 +39,10 @@ REQUEUE = "tuner:requeue"
 """System attribute of an attempt that is to go on elsewhere: why it stopped."""
 CRASHES = "tuner:crashes"
 """System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
+ORDINAL = "tuner:configuration"
+"""System attribute: how many configurations there were before this one, whatever was retried."""
+RUNG = "completed_rung_"
+"""Prefix of what Optuna's successive halving notes as it judges a trial."""
 
 SHOWN = 20
 """Names of studies that a hint lists, the likeliest first."""
@@ -92,10 +97,10 @@ class Study:
         self.clock.create()
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Exclusion among the workers of this study."""
-        with storage.lock(self.rdb.engine, self.name):
-            yield
+    def lock(self) -> Iterator[Callable[[], None]]:
+        """Exclusion among the workers of this study; what is yielded raises once it is lost."""
+        with storage.lock(self.rdb.engine, self.name) as held:
+            yield held
 
     def join(self, worker: str, device: str) -> None:
         """Enter this process as a worker."""
@@ -110,13 +115,20 @@ class Study:
         claim takes, or a leased one, which is requeued when the lease runs out.
         """
 
+        tries = itertools.count()
+
         def attempt() -> int | None:
-            with self.lock():
-                self._reclaim(max_retries)
+            again = next(tries) > 0
+            with self.lock() as held:
+                if again and (mine := self._running(worker)) is not None:
+                    return mine  # the connection was lost just after it had become ours
+                self._reclaim(max_retries, held)
                 chosen = admission.next_trial(self, budget, queue)
                 if isinstance(chosen, str):
                     return None
                 if isinstance(chosen, FrozenTrial):
+                    chosen.system_attrs = {**chosen.system_attrs, ORDINAL: self.configurations()}
+                    held()
                     trial_id = self.storage.create_new_trial(self.id, template_trial=chosen)
                 else:
                     trial_id = chosen
@@ -133,7 +145,7 @@ class Study:
 
     def trial(self, trial_id: int, cfg: DictConfig, space: Space, seed: int) -> Trial:
         """The claimed trial with its sampler and pruner, its joint parameters already drawn."""
-        number = self.storage.get_trial_number_from_id(trial_id)
+        number = ordinal(self.storage.get_trial(trial_id))
         sampler = search.sampler(cfg, space, search.seed_of(seed, "sampler", number))
         study = optuna.load_study(
             study_name=self.name, storage=self.storage, sampler=sampler, pruner=search.pruner(cfg)
@@ -144,12 +156,16 @@ class Study:
         """A worker has finished its trial."""
         self.patience(lambda: self.leases.hold(worker, None, None))
 
+    def expire(self, worker: str) -> bool:
+        """A worker's process has died: what it holds is requeued now.  See ``Leases.expire``."""
+        return self.patience(lambda: self.leases.expire(worker))
+
     def requeue(self, trial_id: int, reason: str) -> None:
         """Give up a trial that this process holds; another worker goes on with it."""
 
         def attempt() -> None:
-            with self.lock():
-                self._requeue(trial_id, reason, crashed=False, max_retries=0)
+            with self.lock() as held:
+                self._requeue(trial_id, reason, held)
 
         self.patience(attempt)
 
@@ -217,30 +233,42 @@ class Study:
             found = connection.execute(query).scalar_one()
         return None if found is None else int(found)
 
-    def _reclaim(self, max_retries: int) -> None:
+    def _running(self, worker: str) -> int | None:
+        """The trial that a worker has leased, if it runs."""
+        for row in self.leases.all():
+            if row.id == worker and row.trial_id is not None:
+                running = self.storage.get_trial(row.trial_id).state == TrialState.RUNNING
+                return row.trial_id if running else None
+        return None
+
+    def _reclaim(self, max_retries: int, held: Callable[[], None]) -> None:
         """Requeue what lost workers held, and finish requeues that were cut short."""
+        steady = self.leases.steady()
         for worker in self.leases.all():
-            if worker.alive:
+            if worker.alive or not (steady or worker.expired):
                 continue
             if worker.trial_id is not None:
                 reason = f"worker {worker.id} was lost"
-                self._requeue(worker.trial_id, reason, crashed=True, max_retries=max_retries)
+                self._requeue(worker.trial_id, reason, held, max_crashes=max_retries)
             self.leases.leave(worker.id)
         for trial in self._cut_short():
-            self._revive(trial)
+            self._revive(trial, held)
 
-    def _requeue(self, trial_id: int, reason: str, *, crashed: bool, max_retries: int) -> None:
+    def _requeue(
+        self, trial_id: int, reason: str, held: Callable[[], None], max_crashes: int | None = None
+    ) -> None:
+        """With ``max_crashes`` it counts as one, and the trial is given up when there are more."""
         trial = self.storage.get_trial(trial_id)
         if trial.state != TrialState.RUNNING:
             return
-        crashes = trial.system_attrs.get(CRASHES, 0) + crashed
-        if crashed and crashes > max_retries:
+        crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
+        if max_crashes is not None and crashes > max_crashes:
             log.warning("trial %d is given up: lost %d times", trial.number, crashes)
             self._fail(trial_id, "reason", f"lost {crashes} times; last: {reason}", user=True)
             return
         log.info("trial %d is requeued: %s", trial.number, reason)
         if self._fail(trial_id, REQUEUE, {"reason": reason, "crashes": crashes}):
-            self._revive(self.storage.get_trial(trial_id))
+            self._revive(self.storage.get_trial(trial_id), held)
 
     def _fail(self, trial_id: int, key: str, value: Any, *, user: bool = False) -> bool:
         """Mark, then FAIL; False if its worker finished it in the meantime."""
@@ -251,9 +279,19 @@ class Study:
         except UpdateFinishedTrialError:
             return False
 
-    def _revive(self, trial: FrozenTrial) -> None:
-        """The next attempt: same parameters, the curve so far, and what the pruner noted."""
-        inherited = {k: v for k, v in trial.system_attrs.items() if k != REQUEUE}
+    def _revive(self, trial: FrozenTrial, held: Callable[[], None]) -> None:
+        """The next attempt: same parameters, the curve so far, and what the pruner noted.
+
+        What it noted at the last epoch is left out: the worker may have died between the note and
+        the decision, so that the epoch is judged once more.  A note is the value that was judged;
+        where an earlier epoch had the same value, judging it again makes the same note.
+        """
+        last = trial.intermediate_values.get(trial.last_step or 0)
+        inherited = {
+            k: v
+            for k, v in trial.system_attrs.items()
+            if k != REQUEUE and not (k.startswith(RUNG) and v == last)
+        }
         attrs = {
             **inherited,
             FIRST: inherited.get(FIRST, trial.number),
@@ -268,6 +306,7 @@ class Study:
             system_attrs=attrs,
             intermediate_values=trial.intermediate_values,
         )
+        held()
         self.storage.create_new_trial(self.id, template_trial=waiting)
 
     def _cut_short(self) -> list[FrozenTrial]:
@@ -296,6 +335,11 @@ def _state() -> sa.ColumnElement[str]:
 def first_number(trial: FrozenTrial) -> int:
     """The number of the configuration that a trial is an attempt at."""
     return int(trial.system_attrs.get(FIRST, trial.number))
+
+
+def ordinal(trial: FrozenTrial) -> int:
+    """The place of a configuration among all; seeds depend on it, and so not on retries."""
+    return int(trial.system_attrs.get(ORDINAL, first_number(trial)))
 
 
 def names(rdb: Trials) -> list[str]:

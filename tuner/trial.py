@@ -14,14 +14,24 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import artifacts, config, history, mirror, objective, retention, search, sharing
+from tuner import (
+    artifacts,
+    attempts,
+    config,
+    history,
+    mirror,
+    objective,
+    retention,
+    search,
+    sharing,
+)
 from tuner.admission import REPEAT
 from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
 from tuner.mirror import Mirror
 from tuner.plan import Plan
-from tuner.study import Study, first_number
+from tuner.study import Study, first_number, ordinal
 from tuner.trouble import free_memory, infeasible, is_broken_device, is_out_of_memory
 
 
@@ -69,8 +79,9 @@ class Report:
     """The ``report(epoch, **metrics)`` that an objective calls; the only way upward.
 
     Raises ``Pruned``, ``Preempted`` or ``Fenced``, which the objective lets pass.  A step that is
-    stored already (by an earlier attempt) is neither stored nor judged again, so that whoever
-    resumes may report the epoch of the checkpoint once more: its process may have died in between.
+    stored already (by an earlier attempt) is not stored again, so that whoever resumes may report
+    the epoch of the checkpoint once more: its process may have died in between.  The last of them
+    is judged again, for it may have died between the report and the judgement too.
     """
 
     def __init__(self, context: Context, trial: Trial) -> None:
@@ -81,6 +92,8 @@ class Report:
         self.first = first_number(stored) == stored.number
         """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
+        self.unjudged = stored.last_step
+        self.judge = attempts.Judge(trial)
         self.metrics: dict[str, float] = {}
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None
@@ -103,14 +116,15 @@ class Report:
                 f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
             )
         self.metrics = {name: float(value) for name, value in metrics.items()}
-        if self.context.lost():
-            raise Fenced(f"worker {self.context.worker} was counted as lost")
+        self.fence()
         if step not in self.values:
             self._remember(step)
         if self.mirror is not None:
             self.mirror.push()
         if step not in self.values:
             self._store(step)
+        elif step == self.unjudged:
+            self._judge(step)
         if reason := self.context.preempted():
             raise Preempted(reason)
 
@@ -119,6 +133,7 @@ class Report:
 
         An objective with long epochs may call it where it can be resumed from.
         """
+        self.fence()
         if reason := self.context.preempted():
             raise Preempted(reason)
 
@@ -129,6 +144,14 @@ class Report:
         """
         kept = {k: v if isinstance(v, str | int) else float(v) for k, v in facts.items()}
         self.facts.update(kept)
+
+    def fence(self) -> None:
+        """Before one saves: raises ``Fenced`` if the trial has gone to another worker.
+
+        A process that was paused for long would write its old state over its successor's.
+        """
+        if self.context.lost():
+            raise Fenced(f"worker {self.context.worker} was counted as lost")
 
     def _store(self, step: int) -> None:
         bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
@@ -141,14 +164,20 @@ class Report:
             raise Fenced("the trial was given to another worker") from error
         self.values[step] = value
         self.epochs += 1
+        self._judge(step)
         if step == self.length:
             return
-        if not self.repeats and self.context.study.patience(self.trial.should_prune):
-            raise Pruned
         budget = self.context.budget
         counted = budget.epochs is not None and budget.length is None
         if counted and not self.context.study.may_go_on(budget):
             raise Preempted("budget.epochs leaves no other epoch")
+
+    def _judge(self, step: int) -> None:
+        self.unjudged = None
+        if step == self.length or self.repeats:
+            return
+        if self.context.study.patience(self.judge.should_prune):
+            raise Pruned
 
     def _remember(self, step: int) -> None:
         """Keep all metrics beside the checkpoint; a full disk costs a picture, not the trial."""
@@ -171,11 +200,11 @@ def execute(context: Context, trial_id: int) -> Fate:
 def _attempt(context: Context, trial_id: int) -> Fate:
     study, plan = context.study, context.plan
     trial = study.patience(lambda: study.trial(trial_id, plan.cfg, plan.space, plan.seed))
-    report = Report(context, trial)
+    report = study.patience(lambda: Report(context, trial))
     run_dir = None
     try:
-        overrides = study.patience(lambda: overrides_of(plan, study, trial))
-        run_dir = report.run_dir = _prepare(context, trial, overrides)
+        overrides = _drawn(plan, study, trial)
+        run_dir = report.run_dir = study.patience(lambda: _prepare(context, trial, overrides))
         cfg = plan.source.compose(overrides)
         report.length = config.epochs(cfg)
         url, first = plan.study.mirror, report.first
@@ -211,10 +240,27 @@ def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report
         return run(cfg, run_dir=run_dir, report=report, device=context.device)
 
 
+def _drawn(plan: Plan, study: Study, trial: Trial) -> list[str]:
+    """The overrides, with all that they need drawn.
+
+    What was stored just before a connection was lost is read again, and not drawn once more: the
+    sampler begins anew, and so does Optuna's trial, which keeps what it believes to be stored.
+    """
+    fresh = [trial]
+
+    def draw() -> list[str]:
+        known = (
+            fresh.pop() if fresh else study.trial(trial._trial_id, plan.cfg, plan.space, plan.seed)
+        )
+        return overrides_of(plan, study, known)
+
+    return study.patience(draw)
+
+
 def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
     """All overrides that repeat the trial: ``tuner train`` followed by them."""
     frozen = study.storage.get_trial(trial._trial_id)
-    seed = search.seed_of(plan.seed, "trial", first_number(frozen))
+    seed = search.seed_of(plan.seed, "trial", ordinal(frozen))
     return [*plan.pins, *plan.space.suggest(trial), f"seed={seed}"]
 
 
@@ -276,7 +322,7 @@ def _classify(
     """The fate of a trial whose objective raised."""
     if is_broken_device(error):
         log.error("trial %d: the device is unusable: %s", trial.number, error)
-        context.study.leases.expire(context.worker)  # the next claim counts it as a crash
+        context.study.expire(context.worker)  # the next claim counts it as a crash
         return Fate.BROKEN_DEVICE
     reason = infeasible(error)
     if reason is not None:
@@ -327,7 +373,12 @@ def _tell(context: Context, trial: Trial, state: TrialState, value: float | None
         return  # stored just before the connection was lost
     if now != TrialState.RUNNING:
         raise Fenced(f"it is {now.name}")
-    trial.study.tell(trial, value, state=state)
+    try:
+        trial.study.tell(trial, value, state=state)
+    except ValueError:  # Optuna's word for a trial that has ended meanwhile
+        if context.study.storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
+            raise
+        raise Fenced("it was given to another worker just now") from None
 
 
 def _attach(context: Context, trial: Trial, run_dir: Path) -> None:

@@ -86,6 +86,7 @@ class Heart(threading.Thread):
         self.shift = shift
         self.lost = False
         self.leases = 0
+        self.tried = time.time()
         self.stopped = threading.Event()
         self.supervisor = int(os.environ.get(SUPERVISOR, 0))
 
@@ -97,14 +98,25 @@ class Heart(threading.Thread):
                 log.warning("the supervisor is gone; leaving")
                 self.supervisor = 0
                 self.signals.received = self.signals.received or signal.SIGTERM
-            try:
-                lease = self.leases
-                if not self.study.leases.beat(self.worker) and lease == self.leases:
-                    self.lost = True
-                if beats % BOOKED_EVERY == 0:
+            self.beat()
+            if beats % BOOKED_EVERY == 0:
+                with suppress(SQLAlchemyError):  # the next time books this one too
                     self.shift.book()
-            except SQLAlchemyError as error:
-                log.warning("no sign of life could be given: %s", type(error).__name__)
+
+    def beat(self) -> None:
+        self.tried = time.time()
+        lease = self.leases
+        try:
+            if not self.study.leases.beat(self.worker) and lease == self.leases:
+                self.lost = True
+        except SQLAlchemyError as error:
+            log.warning("no sign of life could be given: %s", type(error).__name__)
+
+    def is_lost(self) -> bool:
+        """Whether the lease has run out; after a pause of this process it is asked at once."""
+        if time.time() - self.tried > max(2 * self.interval, self.study.leases.grace / 2):
+            self.beat()
+        return self.lost
 
     def renew(self) -> None:
         """A new lease was taken: what a beat finds out about the one before no longer counts."""
@@ -160,7 +172,7 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
         device=device,
         budget=budget,
         preempted=lambda: signals.reason() or _time_over(budget, shift),
-        lost=lambda: heart.lost,
+        lost=heart.is_lost,
     )
     try:
         code = _loop(context, heart, signals)

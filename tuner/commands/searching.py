@@ -18,6 +18,7 @@ from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.report import live, page, picture, status, summary
+from tuner.sql.patience import Patience
 from tuner.study import Study
 from tuner.worker import CRASHED, SUPERVISOR, work
 
@@ -40,7 +41,7 @@ def tune(args: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
     _tell_of_others(study, described)
     name = f"{study.name}-{study.attrs['uid'][:8]}"
-    job = launcher.start(Order(command, directory / "logs", study.leases.expire, name))
+    job = launcher.start(Order(command, directory / "logs", study.expire, name))
     log.info("study %r: %s", study.name, job.where)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
@@ -108,7 +109,8 @@ def worker(args: argparse.Namespace) -> int:
     plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
     if SUPERVISOR not in os.environ:
         mirror.probe(plan.study.mirror)
-    study = provenance.open_study(plan)
+    patience = Patience(plan.storage.patience)
+    study = patience(lambda: provenance.open_study(plan))  # it may start beside a restarting server
     try:
         with _shown(plan, study):
             return work(plan, study)
@@ -159,8 +161,8 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
 
 def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
     """Table, page, and how to go on."""
-    found = summary.summarise(study.optuna)
-    written = page.write_page(study.optuna, directory / "report.html")
+    found = study.patience(lambda: summary.summarise(study.optuna))
+    written = study.patience(lambda: page.write_page(study.optuna, directory / "report.html"))
     asking.console().print(picture.table(found, top=10))
     if found.best is None:
         print("no configuration was completed")

@@ -22,7 +22,10 @@ from tuner.sharing import MEMORY_FRACTION, SHARED
 from tuner.worker import DEVICE, SUPERVISOR, WORKER
 
 RESTART_PAUSE = 1.0
-"""Seconds before the first restart of a worker; doubled with each one after it."""
+"""Seconds before the first restart of a worker; doubled with each one after it …"""
+
+LONGEST_PAUSE = 30.0
+"""… up to this, and from the start again after a worker that lived for longer."""
 
 FATAL = (1, 2)
 """Exit codes after which another start would end the same way."""
@@ -103,10 +106,12 @@ class Slot:
     process: subprocess.Popen[bytes] | None = None
     restart_at: float | None = None
     restarts: int = field(default=0)
+    started: float = 0.0
 
     def start(self, command: Sequence[str], more: Mapping[str, str]) -> None:
         self.worker = f"{socket.gethostname()}-{self.index}-{uuid.uuid4().hex[:6]}"
         self.restart_at = None
+        self.started = time.monotonic()
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 list(command),
@@ -188,7 +193,9 @@ class Processes:
             self._fail(f"worker {slot.index} died once more (exit {code}); see {slot.log}")
         else:
             self.restarts_left -= 1
-            pause = RESTART_PAUSE * 2**slot.restarts
+            if time.monotonic() - slot.started > LONGEST_PAUSE:
+                slot.restarts = 0
+            pause = min(RESTART_PAUSE * 2**slot.restarts, LONGEST_PAUSE)
             slot.restarts += 1
             slot.restart_at = time.monotonic() + pause
             log.warning("worker %d died (exit %d); new one in %.0f s", slot.index, code, pause)

@@ -59,7 +59,7 @@ def _look(snapshot: Callable[[], Summary], view: "_Screen | Lines") -> None:
     try:
         summary = snapshot()
     except (SQLAlchemyError, OptunaError, TunerError) as error:
-        view.away(plain(str(error).partition("\n")[0]))
+        view.away(plain(str(error.__cause__ or error).partition("\n")[0]))
     else:
         view.show(summary)
 

@@ -8,7 +8,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError
 
-from tuner.errors import StorageError
+from tuner.errors import StorageAway, StorageError
 from tuner.log import log
 
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ class Patience:
         while True:
             try:
                 return call()
-            except (DBAPIError, StorageInternalError) as error:
+            except (DBAPIError, StorageInternalError, StorageAway) as error:
                 if not is_outage(error):
                     raise
                 if time.monotonic() + pause > deadline:
@@ -46,6 +46,8 @@ class Patience:
 
 def is_outage(error: BaseException) -> bool:
     """Whether the error tells of a lost or refused connection or lock, not of a wrong statement."""
+    if isinstance(error, StorageAway):
+        return True
     cause = error if isinstance(error, DBAPIError) else error.__cause__
     return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) or (
         isinstance(cause, DBAPIError) and cause.connection_invalidated

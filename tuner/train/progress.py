@@ -71,6 +71,7 @@ class Progress:
     ) -> None:
         self.learner, self.run_dir, self.recipe, self.report = learner, run_dir, recipe, report
         self.poll: Callable[[], None] | None = getattr(report, "poll", None)
+        self.fence: Callable[[], None] | None = getattr(report, "fence", None)
         self.every = learner.settings.checkpoint_every
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
         self.saved_at = time.monotonic()
@@ -147,11 +148,16 @@ class Progress:
         self.report(pending.epoch, **metrics)
 
     def save(self) -> None:
-        """Begins a checkpoint of the learner as it is, unless the last one is of just that."""
+        """Begins a checkpoint of the learner as it is, unless the last one is of just that.
+
+        Raises: what the report raises where the trial has gone to another worker.
+        """
         place = self.learner.epoch, self.learner.done
         self.saved_at = time.monotonic()
         if place == self.writer.place:
             return
+        if self.fence is not None:
+            self.fence()
         fingerprint = checkpoint.fingerprint(self.learner.device)
         state = {"recipe": self.recipe, "fingerprint": fingerprint}
         self.writer.submit(state | {"learner": self.learner.state_dict()}, place)

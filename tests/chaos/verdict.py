@@ -1,0 +1,159 @@
+"""What became of a study: every rule that holds whatever was done to its workers."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.chaos.storm import Size, Storm
+from tuner import study
+from tuner.study import REQUEUE, first_number
+
+Line = tuple[str, str, int, int]
+"""Configuration, what, epoch, process."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """For the record."""
+
+    disturbances: Counter[str]
+    trials: int
+    attempts: int
+    lost: int
+    epochs: int
+    repeated: int
+    allowed: int
+    unsaved: int
+    best: float
+
+    def __str__(self) -> str:
+        hits = ", ".join(f"{n} {kind}" for kind, n in sorted(self.disturbances.items()))
+        return (
+            f"{self.trials} configurations in {self.attempts} attempts, {self.lost} lost; "
+            f"{self.epochs} epochs, {self.repeated} repeated (at most {self.allowed} allowed), "
+            f"{self.unsaved} checkpoints for which the disk was full; best {self.best:.6f}; {hits}"
+        )
+
+
+def trials_of(url: str, name: str = "mine") -> list[FrozenTrial]:
+    opened = study.load(url, name, grace=60, patience=30)
+    try:
+        return opened.optuna.get_trials()
+    finally:
+        opened.rdb.close()
+
+
+def ended(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The last attempt of each configuration."""
+    return [t for t in trials if REQUEUE not in t.system_attrs]
+
+
+def read_journal(directory: Path) -> list[Line]:
+    lines = (directory / "journal.txt").read_text().splitlines()
+    parts = [line.split() for line in lines]
+    return [(name, what, int(epoch), int(pid)) for name, what, epoch, pid in parts]
+
+
+def judge(storm: Storm, undisturbed: list[FrozenTrial]) -> Figures:
+    """Raises AssertionError for a rule that was broken."""
+    trials = trials_of(storm.backend.url)
+    last = ended(trials)
+    _check_budget(storm.size, trials, last)
+    _check_curves(storm.size, trials, last)
+    _check_ends(storm)
+    _check_same(last, undisturbed)
+    journal = read_journal(storm.directory)
+    repeated, allowed = _check_repeats(storm, journal)
+    return Figures(
+        disturbances=Counter(d.kind for d in storm.done),
+        trials=len(last),
+        attempts=len(trials),
+        lost=storm.size.n_trials - len(last),
+        epochs=sum(what == "begin" for _, what, _, _ in journal),
+        repeated=repeated,
+        allowed=allowed,
+        unsaved=sum(what == "unsaved" for _, what, _, _ in journal),
+        best=max(t.value for t in last if t.value is not None),
+    )
+
+
+def _check_budget(size: Size, trials: list[FrozenTrial], last: list[FrozenTrial]) -> None:
+    states = Counter(t.state for t in last)
+    assert states.keys() <= {TrialState.COMPLETE, TrialState.PRUNED}, states
+    assert len(last) == size.n_trials, f"{len(last)} of {size.n_trials}"
+    assert len({first_number(t) for t in last}) == size.n_trials, "each is ended once"
+    assert len({first_number(t) for t in trials}) == size.n_trials
+
+
+def _check_curves(size: Size, trials: list[FrozenTrial], last: list[FrozenTrial]) -> None:
+    """Gapless; and what one attempt has reported, no later one has written over."""
+    for trial in last:
+        steps = sorted(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1)), f"trial {trial.number}: {steps}"
+        if trial.state == TrialState.COMPLETE:
+            assert len(steps) == size.epochs, f"trial {trial.number}: {steps}"
+    attempts = defaultdict(list)
+    for trial in trials:
+        attempts[first_number(trial)].append(trial)
+    for several in attempts.values():
+        for before, after in pairwise(several):
+            kept = {k: after.intermediate_values.get(k) for k in before.intermediate_values}
+            assert kept == before.intermediate_values, (before.number, after.number)
+            assert before.params.items() <= after.params.items()
+
+
+def _check_ends(storm: Storm) -> None:
+    """Workers that were not killed have left as designed, and complained of nothing."""
+    hit = defaultdict(set)
+    for disturbance in storm.done:
+        hit[disturbance.pid].add(disturbance.kind)
+    for process in storm.free:
+        allowed = {0}
+        if "kill" in hit[process.pid]:
+            allowed.add(-9)
+        if "terminate" in hit[process.pid]:
+            allowed |= {143, -15}
+        assert process.returncode in allowed, (process.args, process.returncode, hit[process.pid])
+    assert storm.supervisors[-1].returncode == 0
+    for path in [*storm.directory.glob("*.log"), *storm.directory.glob("runs/*/logs/*.log")]:
+        text = path.read_text(errors="replace")
+        assert "Traceback" not in text, f"{path}:\n{text[-6000:]}"
+        codes = set(re.findall(r"died \(exit (-?\d+)\)", text))
+        assert codes <= {"-9", "-15", "143"}, f"{path}: {codes}\n{text[-3000:]}"
+    assert not list(storm.directory.glob("runs/mine/trials/*/.checkpoint*.tmp"))
+
+
+def _check_same(last: list[FrozenTrial], undisturbed: list[FrozenTrial]) -> None:
+    """The same configurations, with the same results."""
+    assert results(last) == results(ended(undisturbed))
+
+
+def results(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
+    return sorted((*sorted(t.params.items()), t.value) for t in trials)
+
+
+def _check_repeats(storm: Storm, journal: list[Line]) -> tuple[int, int]:
+    """At most one epoch a kill, and each that could not be saved before one.
+
+    Counted for each configuration, from the processes that ran it and were killed or paused for
+    longer than the grace period meanwhile.  Returns epochs repeated and allowed.
+    """
+    struck = {d.pid for d in storm.done if d.kind in ("kill", "pause")}
+    repeated = allowed = 0
+    by_name = defaultdict(list)
+    for line in journal:
+        by_name[line[0]].append(line)
+    for name, lines in by_name.items():
+        begun = Counter(epoch for _, what, epoch, _ in lines if what == "begin")
+        again = sum(begun.values()) - len(begun)
+        hits = len({pid for *_, pid in lines} & struck)
+        unsaved = sum(what == "unsaved" for _, what, _, _ in lines)
+        assert again <= hits + unsaved, f"{name}: {again} repeated, {hits} hits\n{lines}"
+        finishes = [pid for _, what, _, pid in lines if what == "finish"]
+        assert set(finishes[:-1]) <= struck, f"{name} was run to its end twice: {lines}"
+        repeated, allowed = repeated + again, allowed + hits + unsaved
+    return repeated, allowed

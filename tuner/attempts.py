@@ -1,0 +1,64 @@
+"""What a pruner is to see: configurations, where the database holds attempts at them.
+
+Left to itself a pruner counts an interrupted attempt beside the one that goes on with it.  Where
+machines are preempted often, a rung of successive halving fills with copies of whatever has run
+longest, and Hyperband moves a trial to another bracket whenever it is tried again, for it derives
+the bracket from the trial's number.
+"""
+
+import copy
+from collections.abc import Container
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tuner.study import REQUEUE, first_number
+
+
+class _Configurations:
+    """A storage whose list of trials has the last attempt at each, numbered as the first was."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        attempts = self._storage.get_all_trials(study_id, deepcopy, states)
+        return [_renumbered(t) for t in attempts if not _is_superseded(t)]
+
+
+class Judge:
+    """Asks a trial's pruner."""
+
+    def __init__(self, trial: Trial) -> None:
+        study = trial.study
+        storage: Any = _Configurations(study._storage)
+        self.trial_id = trial._trial_id
+        self.study = optuna.Study(study.study_name, storage, study.sampler, study.pruner)
+
+    def should_prune(self) -> bool:
+        """As ``Trial.should_prune``."""
+        trial = _renumbered(self.study._storage.get_trial(self.trial_id))
+        return self.study.pruner.prune(self.study, trial)
+
+
+def _is_superseded(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and REQUEUE in trial.system_attrs
+
+
+def _renumbered(trial: FrozenTrial) -> FrozenTrial:
+    first = first_number(trial)
+    if first == trial.number:
+        return trial
+    renumbered = copy.copy(trial)
+    renumbered.number = first
+    return renumbered
