@@ -155,7 +155,7 @@ def test_the_pause_before_a_restart_grows_to_a_bound_and_begins_anew(tmp_path, m
     now = [0.0]
     monkeypatch.setattr(local.time, "monotonic", lambda: now[0])
     launcher = Local(**DEFAULTS | {"workers": 1, "max_restarts": 100})
-    job = launcher.start(Order(["false"], tmp_path, lambda worker: True))
+    job = launcher.start(Order(["false"], tmp_path, lambda worker: True, "mine"))
     (slot,) = job.slots
     pauses = []
 
