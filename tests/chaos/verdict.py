@@ -44,7 +44,7 @@ def trials_of(url: str, name: str = "mine") -> list[FrozenTrial]:
     try:
         return opened.optuna.get_trials()
     finally:
-        opened.rdb.close()
+        opened.storage.close()
 
 
 def ended(trials: list[FrozenTrial]) -> list[FrozenTrial]:
