@@ -298,7 +298,7 @@ def test_a_budget_of_time_pauses_what_runs_and_a_larger_one_goes_on_with_it(proj
     status = json.loads(project.run("status", "--json", "budget.hours=0.0005"))
     assert status["ended"].startswith("budget.hours: ")
     assert status["budget"]["budget.hours"]["spent"] >= 0.0005
-    assert "ended by budget.hours" in project.run("status")
+    assert "ended: budget.hours" in project.run("status")
     project.run("tune", *args, "budget.hours=0.0005")
     assert len(project.journal()) == done, "a spent budget stays spent"
     assert "is finished (budget.hours" in project.stderr
