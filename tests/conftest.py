@@ -1,5 +1,6 @@
 """A user's project in a temporary directory, and the real command line run in it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tests import servers
 from tuner import storage, study
 from tuner.config import Source
+from tuner.log import log
 from tuner.sql.trials import Trials
 
 OBJECTIVE = '''
@@ -139,6 +141,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/a directory/study.db"
     return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command run in this process sends the log to stderr; the next test must not inherit that.
+
+    pytest listens at a logger that does not propagate, so that setting it back too late counts
+    every record twice.
+    """
+    level = log.level
+    yield
+    log.propagate = True
+    log.setLevel(level)
+    for handler in [h for h in log.handlers if type(h) is logging.StreamHandler]:
+        log.removeHandler(handler)
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def coloured(project: Project, study: str, **env: str) -> bool:
             written += piece
     os.close(ours)
     assert process.wait() == 0
-    assert b"workers log to" in written
+    assert b"logs in" in written
     return re.search(rb"\x1b\[([0-9;]*;)?(3|4|9)\d(;[0-9;]*)?m", written) is not None
 
 
@@ -181,7 +181,8 @@ def test_colour_is_for_terminals_and_no_color_takes_it_away(project: Project):
 
 def test_data_and_messages_are_kept_apart(project: Project):
     out = project.run("tune", "study.n_trials=2")
-    assert "workers log to" not in out
+    assert "logs in" in project.stderr
+    assert "logs in" not in out
     assert "best:" not in project.stderr
     out = project.run("best", "--json")
     assert json.loads(out)["number"] in (0, 1)

@@ -15,7 +15,6 @@ from tests.recipes import Curve, settings, train
 from tests.samples import add, new_study
 from tuner.cli import main
 from tuner.errors import TunerError
-from tuner.log import log
 from tuner.report import export
 from tuner.report.card import shared, wilson
 from tuner.report.summary import Row, Summary, summarise
@@ -94,7 +93,6 @@ def test_an_extra_that_is_missing_is_named(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(formats.NEEDED, "onnx", ("onnxruntime_is_not_here",))
-    monkeypatch.setattr(log, "propagate", True)
     assert "model.onnx" not in write(trained, tmp_path, "pt2", "onnx")
     assert "model.onnx needs onnxruntime_is_not_here; hint: pip install" in caplog.text
     with pytest.raises(TunerError, match=r"model\.onnx needs"):
@@ -102,9 +100,8 @@ def test_an_extra_that_is_missing_is_named(
 
 
 def test_without_a_trained_model_the_hint_is_to_train_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(log, "propagate", True)
     assert write(tmp_path / "none", tmp_path, "pt2") == {}
     assert "tuner final" in caplog.text
 

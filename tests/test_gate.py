@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 import pytest
 
 from tuner.dashboard.gate import Gate
-from tuner.log import log
 
 TOKEN = "correct horse battery"
 
@@ -123,7 +122,6 @@ def test_the_address_that_is_printed_logs_in() -> None:
 
 
 def test_a_wrong_token_is_said_and_logged_without_it(caplog: pytest.LogCaptureFixture) -> None:
-    log.propagate = True
     for asked in (log_in(GUARDED, "guess"), ask(GUARDED, "/", query="token=guess")):
         assert asked.status == 401
         assert b"not this dashboard" in asked.body

@@ -39,10 +39,15 @@ def installed(wheel: Path, tmp_path_factory) -> Path:
     return directory / "bin"
 
 
+def own_environment() -> dict[str, str]:
+    """Without the variables that would lead back to the checkout."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "TUNER"))}
+
+
 @pytest.fixture
 def tuner(installed: Path, tmp_path: Path):
     """Runs the installed command in an empty directory; returns what it wrote to stdout."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "TUNER"))}
+    environment = own_environment()
 
     def run(*args: str, code: int = 0, module: bool = False, **env: str) -> str:
         command = [installed / "python", "-m", "tuner"] if module else [installed / "tuner"]
@@ -71,7 +76,7 @@ def test_the_wheel_carries_the_configuration_and_its_types(wheel):
 def test_it_runs_outside_the_checkout(tuner, installed, tmp_path):
     where = subprocess.run(
         [installed / "python", "-c", "import tuner; print(tuner.__file__)"],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
+        capture_output=True, text=True, check=True, cwd=tmp_path, env=own_environment(),
     ).stdout  # fmt: skip
     assert Path(where.strip()).is_relative_to(installed.parent)
     data = json.loads(tuner("check", "--json", module=True))

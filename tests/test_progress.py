@@ -262,9 +262,9 @@ def test_labels_that_do_not_fit_are_named_before_a_kernel_meets_them(tmp_path, c
 
 
 def test_an_interval_of_nothing_is_a_mistake():
-    with pytest.raises(ConfigError, match=r"checkpoint_every: epochs=0"):
+    with pytest.raises(ConfigError, match=r"checkpoint_every\.epochs: .*got 0"):
         Every(epochs=0, seconds=1.0)
-    with pytest.raises(ConfigError, match=r"seconds=-1"):
+    with pytest.raises(ConfigError, match=r"checkpoint_every\.seconds: .*got -1"):
         Every(epochs=1, seconds=-1)
 
 
