@@ -11,6 +11,7 @@ import pytest
 from optuna import Study, Trial
 from optuna.trial import TrialState
 from optuna_dashboard import save_note, wsgi
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -172,7 +173,9 @@ def test_a_browser_logs_in_sees_curves_move_opens_an_artifact_and_deletes_nothin
     served, running, directory = shown
 
     def wait(driver: Any, what: Callable[[Any], Any]) -> Any:
-        return WebDriverWait(driver, 60).until(what)
+        """Until it holds; a page may be replaced between finding an element and reading it."""
+        passing = (NoSuchElementException, StaleElementReferenceException)
+        return WebDriverWait(driver, 60, ignored_exceptions=passing).until(what)
 
     with browser(directory / "profile") as driver:
         driver.get(served.address)
@@ -190,8 +193,9 @@ def test_a_browser_logs_in_sees_curves_move_opens_an_artifact_and_deletes_nothin
         wait(driver, lambda d: points(d) == 5)
 
         driver.get(f"{served.address}dashboard/studies/1/trials?numbers=0")
-        (image,) = wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "img[src*=artifacts]"))
-        wait(driver, lambda d: d.execute_script("return arguments[0].naturalWidth", image) == 640)
+        images = "[...document.querySelectorAll('img[src*=artifacts]')]"
+        widths = f"return {images}.map(image => image.naturalWidth)"
+        wait(driver, lambda d: d.execute_script(widths) == [640])
         assert "data.root=/my data" in driver.find_element(By.TAG_NAME, "body").text
         script = "return fetch('/api/studies/1', {method: 'DELETE'}).then(r => r.status)"
         assert driver.execute_script(script) == 405
