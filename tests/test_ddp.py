@@ -13,7 +13,10 @@ from tests import recipes
 from tests.recipes import Curve, network, settings, train, weights
 from tuner.errors import ConfigError, Infeasible, Pruned
 from tuner.train import data
+from tuner.train.augment import Augment
+from tuner.train.loss import CrossEntropy
 
+WEIGHTS = [0.1, 5.0, 0.2, 1.0, 1.0, 3.0, 0.0, 1.0, 1.0, 2.0]
 PLAIN = network(dropout=0.0)  # each rank drops other values than one device would
 
 
@@ -47,6 +50,21 @@ def test_two_ranks_make_what_one_device_makes_and_each_goes_on_with_it(tmp_path)
     check_same(two, wanted)
     check_same_weights(tmp_path / "one", tmp_path / "two")
     assert no_ranks_left()
+
+
+def test_ranks_share_weighted_losses_and_partners(tmp_path):
+    """The weight of classes is that of the whole batch, and partners cross from rank to rank."""
+    augment = Augment(shift=1, mixup=0.4, cutmix=1.0)
+    parts = {
+        "model": network(dropout=0.0, batch_norm=False),
+        "data": functools.partial(data.digits, augment=augment, **recipes.DATA),
+        "loss": functools.partial(CrossEntropy, **recipes.LOSS | {"class_weights": WEIGHTS}),
+    }
+    one, two = Curve(), Curve()
+    train(tmp_path / "one", one, trainer=settings(epochs=2), **parts)
+    train(tmp_path / "two", two, trainer=settings(epochs=2, devices=2, accumulate=2), **parts)
+    check_same(two, one)
+    check_same_weights(tmp_path / "one", tmp_path / "two")
 
 
 def test_a_prune_ends_all_ranks_and_the_run_goes_on_elsewhere(tmp_path):

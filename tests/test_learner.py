@@ -9,7 +9,7 @@ from tuner.train import data, hardware, optim
 from tuner.train.augment import Augment
 from tuner.train.learner import Learner
 from tuner.train.lion import Lion
-from tuner.train.loss import CrossEntropy, Focal
+from tuner.train.loss import CrossEntropy, Focal, MeanSquaredError
 
 OPTIMIZERS = {
     "sgd": functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, fused=True),
@@ -218,3 +218,32 @@ def test_the_average_follows_every_step():
     for epoch in (1, 2):
         run.train_epoch(run.data.train, epoch, torch.Generator())
     assert seen == list(range(14))
+
+
+@pytest.mark.parametrize(
+    "mix", [{}, {"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}]
+)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        CrossEntropy([1] * 10, **recipes.LOSS | {"class_weights": [0.0, *range(1, 10)]}),
+        Focal([1] * 10, gamma=2.0, class_weights=[*range(1, 11)], l1=0.0, l2=0.0),
+        MeanSquaredError([1] * 10, l1=0.0, l2=0.0),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_parts_of_a_batch_add_up_to_the_whole(loss, mix):
+    """To rounding, with the weights of classes, partners across parts, and a last smaller part."""
+    images = recipes.digits(augment=Augment(**mix))
+    found = []
+    for parts in (1, 3, 5):
+        torch.manual_seed(0)
+        network = recipes.network(batch_norm=False, dropout=0.0)(images.in_shape, 10)
+        sgd = functools.partial(torch.optim.SGD, lr=0.1)
+        settings = recipes.settings(accumulate=parts, clip=1.0)
+        run = Learner(network, sgd, optim.constant, loss, images, settings)
+        run.train_epoch(images.train, 1, torch.Generator().manual_seed(0))
+        found.append([run.total, *run.network.parameters()])
+    for other in found[1:]:
+        for mine, whole in zip(other, found[0], strict=True):
+            torch.testing.assert_close(mine, whole, rtol=1e-4, atol=1e-5)

@@ -37,7 +37,7 @@ def test_mixups_shares_are_beta_distributed_one_for_each_batch(alpha):
 
 def test_mixup_is_its_formula_with_a_partner_for_each_image():
     row = rows(mixup=1.0)[0]
-    images, share = mixing.blend(BATCH, row)
+    images, share = mixing.blend(BATCH, mixing.before(BATCH), row)
     assert share == row[0]
     for i in range(6):
         expected = row[0] * BATCH[i] + (1 - row[0]) * BATCH[i - 1]
@@ -46,7 +46,7 @@ def test_mixup_is_its_formula_with_a_partner_for_each_image():
 
 def test_cutmix_pastes_a_box_and_its_share_is_the_area_that_is_left():
     for row in rows(50, cutmix=1.0):
-        images, share = mixing.blend(BATCH, row)
+        images, share = mixing.blend(BATCH, mixing.before(BATCH), row)
         top, bottom, left, right = (int(edge) for edge in row[1:])
         expected = BATCH.clone()
         expected[:, :, top:bottom, left:right] = BATCH.roll(1, 0)[:, :, top:bottom, left:right]
@@ -79,7 +79,7 @@ def test_labels_keep_their_mass():
     share = torch.tensor(0.3)
     targets = 0.3 * F.one_hot(LABELS, 5) + 0.7 * F.one_hot(LABELS.roll(1), 5)
     assert targets.sum(1).tolist() == pytest.approx([1] * 6)
-    blended = mixing.blended(F.cross_entropy, logits, LABELS, share)
+    blended = mixing.blended(F.cross_entropy, logits, LABELS, LABELS.roll(1, 0), share)
     torch.testing.assert_close(blended, F.cross_entropy(logits, targets))
 
 

@@ -4,7 +4,8 @@ Nothing in here waits for the device: losses and counts add up on it, and whoeve
 numbers (once an epoch) pays for the one transfer.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +54,9 @@ class Learner:
         self.total = torch.zeros((), device=self.device)
         self.generators: dict[str, Any] | None = None
         self.forward: Callable[[Tensor], Tensor] = self.network
+        # For a batch that others have parts of: its neighbours, and what its mean divides by.
+        self.before: Callable[[Tensor], Tensor] = mixing.before
+        self.mass: Callable[[Tensor], float | Tensor] | None = None
         self.rates: graph.Rates | None = None
         self.make_step: Callable[..., None] | None = None
 
@@ -142,13 +146,9 @@ class Learner:
         ``mix`` is one row of ``mixing.draw``, or nothing.  The step may be recorded and replayed:
         all that changes from step to step is in tensors.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        parts = min(self.settings.accumulate, len(labels))
-        for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            with hardware.autocast(self.device, self.settings.precision):
-                loss = self._loss(some, theirs, *mix)
-                if parts > 1:  # a mean over the batch is the parts' weighted by their sizes
-                    loss = loss * (len(theirs) / len(labels))
+        for parameter in self.trained:
+            parameter.grad = None
+        for loss in self._losses(images, labels, *mix):
             loss.backward()  # type: ignore[no-untyped-call]
             self.total += loss.detach()
         self.loss.penalise(self.weights)
@@ -156,12 +156,31 @@ class Learner:
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
 
-    def _loss(self, images: Tensor, labels: Tensor, *mix: Tensor) -> Tensor:
+    def _losses(self, images: Tensor, labels: Tensor, *mix: Tensor) -> Iterator[Tensor]:
+        """The batch's loss, or with ``accumulate`` that of each of its parts: they add up to it.
+
+        The batch is blended before it is parted, so that an image's partner is the same.
+        """
+        share, partners, own = self._share(labels), labels, None
         if mix:
-            images, own = mixing.blend(images, *mix)
-            return mixing.blended(self.loss, self.forward(images), labels, own)
-        loss: Tensor = self.loss(self.forward(images), labels)
-        return loss
+            images, own = mixing.blend(images, self.before(images), *mix)
+            partners = self.before(labels)
+        batch = (part.chunk(self.settings.accumulate) for part in (images, labels, partners))
+        for some, theirs, others in zip(*batch, strict=True):
+            with hardware.autocast(self.device, self.settings.precision):
+                outputs = self.forward(some)
+                if own is None:
+                    loss = share(outputs, theirs)
+                else:
+                    loss = mixing.blended(share, outputs, theirs, others, own)
+            yield loss
+
+    def _share(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss of a part of the batch with these labels, as its share of the whole's."""
+        if self.settings.accumulate == 1 and self.mass is None:
+            return self.loss
+        mass = self.mass(labels) if self.mass else self.loss.mass(labels)
+        return functools.partial(self.loss.share, mass=mass)
 
     @torch.inference_mode()
     def evaluate(self, split: Split) -> Tally | ErrorTally:

@@ -29,6 +29,15 @@ class Loss(nn.Module):
         """The plain mean loss of logits [b, classes] and labels int64 [b], for comparison."""
         raise NotImplementedError
 
+    def mass(self, labels: Tensor) -> float | Tensor:
+        """What a mean over a batch with these labels divides by."""
+        return len(labels)
+
+    def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
+        """What these samples add to the mean over a batch of ``mass``."""
+        loss: Tensor = self(logits, labels)
+        return loss * (len(labels) / mass)
+
     @torch.no_grad()
     def penalise(self, weights: Sequence[Tensor]) -> None:
         """Adds the gradient of l1·Σ|w| + l2·Σw² to each weight's ``.grad``.
@@ -36,6 +45,8 @@ class Loss(nn.Module):
         Writing the gradient costs two foreach kernels a step and no autograd graph; the reported
         loss stays the data's alone.
         """
+        if not (self.l1 or self.l2):
+            return
         pairs = [(w, w.grad) for w in weights if w.grad is not None]
         if not pairs:
             return
@@ -46,10 +57,17 @@ class Loss(nn.Module):
             torch._foreach_add_(gradients, torch._foreach_sign(reached), alpha=self.l1)
 
 
-class CrossEntropy(Loss):
-    """Cross-entropy over softmax, with label smoothing and class weights."""
+class Weighted(Loss):
+    """Base of losses whose mean gives each sample the weight of its class, None for 1."""
 
     weight: Tensor | None
+
+    def mass(self, labels: Tensor) -> float | Tensor:
+        return len(labels) if self.weight is None else self.weight[labels].sum()
+
+
+class CrossEntropy(Weighted):
+    """Cross-entropy over softmax, with label smoothing and class weights."""
 
     @judged("loss")
     def __init__(
@@ -72,17 +90,22 @@ class CrossEntropy(Loss):
             logits, labels, weight=self.weight, label_smoothing=self.label_smoothing
         )
 
+    def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
+        smoothing = self.label_smoothing
+        total = F.cross_entropy(
+            logits, labels, self.weight, reduction="sum", label_smoothing=smoothing
+        )
+        return total / mass
+
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
 
 
-class Focal(Loss):
+class Focal(Weighted):
     """Mean of -(1 - p)^gamma · log p of the label's probability p: the easy ones weigh little.
 
     Lin 2017 (arXiv:1708.02002); class weights as cross-entropy has them, which is gamma = 0.
     """
-
-    weight: Tensor | None
 
     @judged("loss")
     def __init__(
@@ -101,14 +124,14 @@ class Focal(Loss):
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.share(logits, labels, mass=self.mass(labels))
+
+    def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
         log_p = -F.cross_entropy(logits, labels, reduction="none")
         # 1 - p rounds to 0 for p near 1, where a power's gradient may be infinite.
         hardness = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
         losses = -(hardness**self.gamma) * log_p
-        if self.weight is None:
-            return losses.mean()
-        weight = self.weight[labels]
-        return (weight * losses).sum() / weight.sum()
+        return (losses if self.weight is None else self.weight[labels] * losses).sum() / mass
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)

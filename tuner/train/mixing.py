@@ -62,21 +62,30 @@ def _boxes(share: Tensor, size: tuple[int, int], generator: torch.Generator) -> 
     return torch.stack([torch.ones_like(share), *edges], dim=1)
 
 
-def blend(images: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Images [b, C, H, W] blended by one row of draws, and the share of their own pixels.
+def before(batch: Tensor) -> Tensor:
+    """Each element's partner: the one before it, and the last for the first."""
+    return batch.roll(1, 0)
 
-    The share, a scalar on the device, is also that of an image's own label.
+
+def blend(images: Tensor, partners: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """Images [b, C, H, W] blended with ``partners`` by one row of draws, and their own share.
+
+    The share of pixels, a scalar on the device, is also that of an image's own label.
     """
     share, top, bottom, left, right = row.unbind()
     rows = torch.arange(images.shape[2], device=images.device)
     cols = torch.arange(images.shape[3], device=images.device)
     inside = ((rows >= top) & (rows < bottom))[:, None] & ((cols >= left) & (cols < right))
     own = torch.where(inside, torch.zeros_like(share), share)
-    return torch.lerp(images.roll(1, 0), images, own), own.mean()
+    return torch.lerp(partners, images, own), own.mean()
 
 
 def blended(
-    loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, labels: Tensor, share: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor],
+    outputs: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    share: Tensor,
 ) -> Tensor:
-    """The loss against an image's own label and its partner's, weighted by their shares."""
-    return share * loss(outputs, labels) + (1 - share) * loss(outputs, labels.roll(1, 0))
+    """The loss against the images' own labels and their partners', weighted by their shares."""
+    return share * loss(outputs, labels) + (1 - share) * loss(outputs, partners)

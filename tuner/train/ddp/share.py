@@ -38,6 +38,8 @@ class Share:
             if type(layer) in NORMS:
                 layer.__class__ = NORMS[type(layer)]
         learner.forward = Averaging(learner.network)
+        learner.before = _before
+        learner.mass = self._mass
 
     def train_epoch(
         self,
@@ -53,6 +55,14 @@ class Share:
         distributed.all_reduce(self.learner.total)
         return self.learner.total.div_(self.ranks) / self.learner.done
 
+    def _mass(self, labels: Tensor) -> float | Tensor:
+        """What a rank's losses are divided by: as much for each, for gradients are averaged."""
+        mass = self.learner.loss.mass(labels)
+        if isinstance(mass, Tensor):
+            distributed.all_reduce(mass)
+            mass = mass / self.ranks
+        return mass
+
     def evaluate(self, split: Split) -> Tally | ErrorTally:
         """As ``Learner.evaluate``: in shares where counts say it all, else each does the whole."""
         tally = self.learner.tally()
@@ -63,6 +73,13 @@ class Share:
             distributed.all_reduce(tally.loss)
             tally.images = len(split)
         return tally
+
+
+def _before(share: Tensor) -> Tensor:
+    """``mixing.before`` of the whole batch, whose shares the ranks hold one after the other."""
+    lasts = [torch.empty_like(share[-1:]) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(lasts, share[-1:].contiguous())
+    return torch.cat([lasts[distributed.get_rank() - 1], share[:-1]])
 
 
 class ShareFeed(Feed):
