@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from tests.launched import new_database
 from tuner import plan, provenance, search, storage, study
 from tuner.budget import Budget, Times
 from tuner.config import Source
@@ -405,6 +407,35 @@ def test_a_bad_url_is_one_clear_error(url, what):
         storage.connect(url)
     assert "hint:" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_many_who_open_a_new_database_at_once_all_find_it_whole(postgresql):
+    """As tables are made by two at once, PostgreSQL refuses one: pg_type_typname_nsp_index."""
+    url = new_database(postgresql)
+    start = threading.Barrier(8)
+
+    def join(_: int) -> int:
+        start.wait()
+        rdb = storage.connect(url)
+        found = len(rdb.get_all_studies())
+        rdb.close()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(join, range(8))) == [0] * 8
+
+
+def test_studies_made_at_once_in_a_new_database_do_not_collide(postgresql):
+    overrides = [f"storage.url='{new_database(postgresql)}'", *SPACE]
+    plans = [plan.load(Source(), [*overrides, f"study.name='study {k}'"]) for k in range(4)]
+    start = threading.Barrier(4)
+
+    def create(k: int) -> str:
+        start.wait()
+        return provenance.open_study(plans[k].require()).name
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(create, range(4))) == [f"study {k}" for k in range(4)]
 
 
 def test_sqlite_takes_the_write_lock_when_a_transaction_begins(tmp_path: Path):

@@ -35,10 +35,6 @@ class Clock:
         self.study_id = study_id
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
-    def create(self) -> None:
-        """Make the table if it is missing; call it under the study's lock."""
-        clocks.create(self.engine, checkfirst=True)
-
     def read(self) -> Times:
         with self.engine.connect() as connection:
             return self._read(connection)

@@ -67,10 +67,6 @@ class Leases:
         """By our own clock: when the database last answered, and since when without a long gap."""
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
-    def create(self) -> None:
-        """Make the table if it is missing; call it under the study's lock."""
-        workers.create(self.engine, checkfirst=True)
-
     def join(self, worker: str, host: str, pid: int, device: str) -> None:
         """Enter a worker, or enter it again after it was counted as lost."""
         row = {"study_id": self.study_id, "host": host, "pid": pid, "device": device}

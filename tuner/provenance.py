@@ -15,7 +15,7 @@ from tuner.log import log
 from tuner.plan import Plan
 from tuner.queue import Item
 from tuner.sql.trials import Trials
-from tuner.study import Study
+from tuner.study import Study, create_tables
 
 
 def open_study(plan: Plan) -> Study:
@@ -26,10 +26,10 @@ def open_study(plan: Plan) -> Study:
     rdb = storage.connect(plan.storage.url)
     name = plan.study.name
     described = _description(plan)
+    create_tables(rdb)
     with storage.lock(rdb.engine, name):
         _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
-        study.create_tables()
         _match(study, plan, described)
         _keep_budget(study, search.budget(plan))
     if plan.study.prior is not None:

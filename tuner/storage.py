@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from tuner import extras
 from tuner.errors import StorageAway, StorageError
@@ -28,6 +29,9 @@ from tuner.sql.trials import Trials
 
 SQLITE_TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
+
+TABLES = "tables"
+"""Name of the lock under which tables are made."""
 
 REFUSALS = (
     "authentication failed", "Access denied", "does not exist", "Unknown database", "no password",
@@ -67,7 +71,7 @@ def connect(url: str, *, create: bool = True) -> Trials:
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
-        rdb = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+        rdb = _server(url)
         single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
         return Trials(rdb, single, _reopen)
     except ImportError as error:
@@ -134,6 +138,26 @@ def _cure(url: URL, error: ImportError) -> str:
     scheme, driver = DRIVERS[url.get_backend_name()]
     begin = "" if url.drivername == scheme else f", and {scheme}://… as the URL"
     return f"; hint: {extras.cure(driver)}{begin}"
+
+
+def _server(url: str) -> RDBStorage:
+    """Optuna's storage; its tables are made by one process, for two at once would collide.
+
+    The revision is what Optuna writes last, so where it stands there is nothing to make or lock.
+    """
+    options = {"pool_pre_ping": True, "pool_size": 2}
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    with nullcontext() if _complete(engine) else lock(engine, TABLES):
+        return RDBStorage(url, options, skip_table_creation=_complete(engine))
+
+
+def _complete(engine: sqlalchemy.Engine) -> bool:
+    """Whether Optuna's tables are all there."""
+    with engine.connect() as connection:
+        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+            return False
+        query = sqlalchemy.text("SELECT version_num FROM alembic_version")
+        return connection.execute(query).first() is not None
 
 
 def _sqlite(url: URL) -> Trials:

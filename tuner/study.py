@@ -23,9 +23,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner import admission, search, storage
 from tuner.budget import Budget, Spent, Times
-from tuner.clock import Clock
+from tuner.clock import Clock, clocks
 from tuner.errors import StudyError
-from tuner.leases import Leases, Worker
+from tuner.leases import Leases, Worker, workers
 from tuner.log import log
 from tuner.queue import Item
 from tuner.space import Space
@@ -90,11 +90,6 @@ class Study:
     def workers(self) -> list[Worker]:
         """All workers that have not left, dead ones included until they are missed."""
         return self.leases.all()
-
-    def create_tables(self) -> None:
-        """Make our own tables if they are missing; call it under the study's lock."""
-        self.leases.create()
-        self.clock.create()
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
@@ -358,6 +353,12 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
         raise StudyError(
             f"study.name: {storage.masked(url)} has no study {name!r}; hint: it has {listed}"
         ) from error
-    with study.lock():
-        study.create_tables()
+    create_tables(rdb)
     return study
+
+
+def create_tables(rdb: Trials) -> None:
+    """Make our own tables if they are missing, under a lock: two at once would collide."""
+    with storage.lock(rdb.engine, storage.TABLES):
+        for table in (workers, clocks):
+            table.create(rdb.engine, checkfirst=True)
