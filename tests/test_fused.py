@@ -3,6 +3,7 @@ import gc
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -286,15 +287,37 @@ def test_a_report_does_not_hold_the_others_up(tmp_path, fusing):
 def test_the_probe_measures_once_and_fuses_what_gains(monkeypatch):
     measured = []
     monkeypatch.setattr(probe, "_chosen", {})
-    monkeypatch.setattr(probe, "_alone", lambda *_: measured.append("alone") or 1.0)
-    monkeypatch.setattr(probe, "_together", lambda *_: measured.append("together") or 2.0)
+    monkeypatch.setattr(probe, "_alone", lambda *_: nullcontext("alone"))
+    monkeypatch.setattr(probe, "_together", lambda *_: "together")
+    seconds = {"alone": 1.0, "together": 2.0}
+    monkeypatch.setattr(probe, "_timed", lambda _, what: measured.append(what) or seconds[what])
     images = recipes.digits()
     learners = [learner(images) for _ in range(4)]
     assert probe.choose(learners) == "grouped", "4 s alone, 2 s together"
     assert probe.choose(learners[:3]) == "grouped", "rounded up, it is the same shape"
-    assert measured == ["alone", "together"]
+    assert measured == ["alone", "together"] * 2, (
+        "a first time that does not count, and one that does"
+    )
     assert probe.choose(learners[:2]) is None, "2 s alone, 2 s together"
     assert probe.choose(learners[:1]) is None
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [([1.2, 9.0, 0.3, 1.25, 1.15], 1.2), ([0.5], 0.5), ([3.0], 3.0)],
+)
+def test_the_probe_is_not_misled_by_a_disturbance(monkeypatch, gains, expected):
+    """In turns, the median; one round where it is clear."""
+    seconds = iter([9.0, 9.0, *(s for gain in gains for s in (gain / 2, 1.0))])
+    monkeypatch.setattr(probe, "_timed", lambda *_: next(seconds))
+    assert probe._gain(learner(recipes.digits()), None, None, 2) == expected
+    assert next(seconds, None) is None
+
+
+def test_load_of_others_does_not_count_in_the_probe():
+    lone = learner(recipes.digits())
+    torch.set_num_threads(1)
+    assert probe._timed(lone, lambda: time.sleep(0.3)) < 0.1
 
 
 def test_the_probe_leaves_learners_as_they_were(monkeypatch):

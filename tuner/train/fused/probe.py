@@ -2,10 +2,12 @@
 
 import copy
 import dataclasses
+import itertools
 import logging
+import statistics
 import time
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -21,6 +23,9 @@ logger = logging.getLogger("tuner")
 # Steps that are timed, after as many that warm up: some 50 ms on a GPU, a second on a CPU.
 STEPS = {"cpu": 3}
 STEPS_ON_DEVICE = 24
+# Rounds in turns; one is enough where it says CLEARLY more or less than the gain that is wanted.
+ROUNDS = 5
+CLEARLY = 1.5
 # A gain below this is not worth what a trial that leaves costs the others.
 GAIN = 1.1
 # How far the logits of the stack may be from those of a learner alone, as a share of their size:
@@ -35,6 +40,8 @@ KNOWN = {
     "graph", "checkpoint_every", "fused", "fused_wait", "devices", "clip",
 }  # fmt: skip
 """Settings that fused training follows; it is not entered where another one is on."""
+
+Epoch = Callable[[], object]
 
 _chosen: dict[Hashable, Form | None] = {}
 
@@ -80,47 +87,69 @@ def _measure(learners: Sequence[Learner]) -> Form | None:
     first = learners[0]
     steps = STEPS.get(first.device.type, STEPS_ON_DEVICE)
     split = _short(first, steps)
-    alone = len(learners) * _alone(first, split)
-    times: dict[Form, float] = {}
-    for form in FORMS.get(first.device.type, FORMS_ON_DEVICE):
-        try:
-            times[form] = _together(learners, form, split)
-        except (Unstackable, RuntimeError) as error:  # of memory, or a shape that does not stack
-            logger.info("not fused as %s: %s", form, error)
-    if not times:
+    with _alone(first, split) as alone:
+        gains: dict[Form, float] = {}
+        for form in FORMS.get(first.device.type, FORMS_ON_DEVICE):
+            try:
+                together = _together(learners, form, split)
+                gains[form] = _gain(first, alone, together, len(learners))
+            except (Unstackable, RuntimeError) as error:  # of memory, or what does not stack
+                logger.info("not fused as %s: %s", form, error)
+    if not gains:
         return None
-    best = min(times, key=lambda form: times[form])
-    gain = alone / times[best]
-    shown = ", ".join(f"{form} {alone / seconds:.2f}" for form, seconds in times.items())
+    shown = ", ".join(f"{form} {gain:.2f}" for form, gain in gains.items())
     logger.info("%d trials as one are so many times as fast: %s", len(learners), shown)
-    return best if gain >= GAIN else None
+    best = max(gains, key=lambda form: gains[form])
+    return best if gains[best] >= GAIN else None
 
 
-def _alone(learner: Learner, split: Split) -> float:
-    """Seconds that a copy of the learner takes for ``split``, by the means of a whole run."""
+def _gain(learner: Learner, alone: Epoch, together: Epoch, models: int) -> float:
+    """How many times as fast the models train together: the median over rounds in turns.
+
+    What the first round settles is not measured again.
+    """
+    for epoch in (alone, together):  # makes what is made once
+        _timed(learner, epoch)
+    found: list[float] = []
+    while len(found) < ROUNDS and not (found and not _close(found[0])):
+        found.append(models * _timed(learner, alone) / _timed(learner, together))
+    return statistics.median(found)
+
+
+def _close(gain: float) -> bool:
+    return GAIN / CLEARLY < gain < GAIN * CLEARLY
+
+
+@contextmanager
+def _alone(learner: Learner, split: Split) -> Iterator[Epoch]:
+    """An epoch of ``split`` by a copy of the learner, by the means of a whole run."""
     steps = len(split) // min(learner.settings.batch_size, len(split))
     whole = _steps(learner) * learner.settings.epochs
-    settings = dataclasses.replace(learner.settings, epochs=max(3, whole // steps))
+    settings = dataclasses.replace(
+        learner.settings, epochs=max(2 * ROUNDS * len(FORMS_ON_DEVICE), whole // steps)
+    )
     twin = copy.deepcopy(learner, {id(learner.data): learner.data, id(learner.feed): learner.feed})
     twin.settings, twin.epoch, twin.generators = settings, 0, None
-    seconds = _timed(twin, lambda epoch: twin.train_epoch(split, epoch, _generator(twin)))
-    twin.close()
-    return seconds
+    numbers = itertools.count(1)
+    try:
+        yield lambda: twin.train_epoch(split, next(numbers), _generator(twin))
+    finally:
+        twin.close()
 
 
-def _together(learners: Sequence[Learner], form: Form, split: Split) -> float:
-    """Seconds that a stack of the learners takes for ``split``.
+def _together(learners: Sequence[Learner], form: Form, split: Split) -> Epoch:
+    """An epoch of ``split`` by a stack of the learners.
 
     Raises: Unstackable where it does not compute what they do.
     """
     crew = Crew(learners, form)
     _check(crew, split)
 
-    def train(epoch: int) -> None:
+    def train() -> None:
         generators = [_generator(learner) for learner in learners]
-        crew.train_epoch(split, epoch, generators, generators)
+        crew.train_epoch(split, 1, generators, generators)
 
-    return _timed(learners[0], train)
+    return train
 
 
 def _check(crew: Crew, split: Split) -> None:
@@ -138,14 +167,15 @@ def _check(crew: Crew, split: Split) -> None:
             raise Unstackable("the stack computes something else than its networks")
 
 
-def _timed(learner: Learner, epoch: Callable[[int], Any]) -> float:
-    """Seconds of a second epoch, the first having made what is made once."""
-    epoch(1)
+def _timed(learner: Learner, epoch: Epoch) -> float:
+    """Seconds of an epoch: on one thread of a CPU that thread's own, whatever else is running."""
+    lone = learner.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if lone else time.perf_counter
     _settle(learner)
-    start = time.perf_counter()
-    epoch(2)
+    start = clock()
+    epoch()
     _settle(learner)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _settle(learner: Learner) -> None:
