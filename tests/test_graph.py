@@ -41,6 +41,22 @@ def test_an_optimiser_that_counts_on_the_host_stays_eager_and_the_log_says_so(ca
     assert all(graph.capturable(made(optimizer)) for optimizer in OPTIMIZERS.values())
 
 
+@pytest.mark.parametrize("name", ["Adam", "NAdam", "RMSprop"])
+def test_counters_of_a_run_that_goes_on_come_to_the_device(name):
+    """``load_state_dict`` leaves them on the host, where a captured step cannot count."""
+    optimizers = [made(functools.partial(getattr(torch.optim, name), lr=0.1)) for _ in range(2)]
+    for optimizer in optimizers:
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.grad = torch.ones(2)
+    begun, resumed = optimizers
+    begun.step()
+    resumed.load_state_dict(begun.state_dict())
+    graph.Rates(resumed, torch.device("meta"))
+    states = [value for state in resumed.state.values() for value in state.values()]
+    assert {value.device.type for value in states} == {"meta"}
+    assert resumed.param_groups[0]["capturable"]
+
+
 def test_a_compiler_that_fails_leaves_the_network_eager(monkeypatch, caplog):
     from torch._dynamo.exc import InternalTorchDynamoError
 

@@ -1,4 +1,5 @@
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -48,6 +49,38 @@ def test_a_run_uses_its_own_number_of_threads():
 def test_a_cpu_computes_in_bf16_only_when_told_to(precision, dtype):
     with hardware.autocast(CPU, precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_computes_in_bf16_where_it_need_not_emulate_it(monkeypatch, native):
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda **options: asked.append(options) or native
+    )
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype: nullcontext(dtype))
+    hardware._native_bf16.cache_clear()
+    with hardware.autocast(torch.device("cuda"), "auto") as dtype:
+        assert dtype == (torch.bfloat16 if native else None)
+    with hardware.autocast(torch.device("cuda"), "bf16") as dtype:
+        assert dtype == torch.bfloat16
+    hardware._native_bf16.cache_clear()
+    assert asked == [{"including_emulation": False}]
+
+
+@pytest.mark.parametrize(
+    ("share", "free", "expected"),
+    [(None, 50, 50 + 20), ("0.5", 50, 40 - 30 + 20), ("0.9", 5, 5 + 20)],
+)
+def test_free_memory_is_what_the_process_may_take(monkeypatch, share, free, expected):
+    """Of 80 in all 30 are reserved, 10 of them in use."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 10)
+    monkeypatch.delenv("TUNER_MEMORY_FRACTION", raising=False)
+    if share:
+        monkeypatch.setenv("TUNER_MEMORY_FRACTION", share)
+    assert hardware.free_bytes(torch.device("cuda")) == expected
+    assert hardware.free_bytes(CPU) == float("inf")
 
 
 def test_the_peak_is_that_of_the_run_and_not_of_what_ran_before():

@@ -60,7 +60,9 @@ class Machine:
 
 def test_a_device_with_room_takes_another_worker(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
-    machine.loads("0, 10000, 80000, 40", "1, 10000, 80000, 97", "2, 50000, 80000, 10")
+    machine.loads(
+        "0, GPU-a, 10000, 80000, 40", "1, GPU-b, 10000, 80000, 97", "2, GPU-c, 50000, 80000, 10"
+    )
     packer = Packer(limit=5)
     workers = Counter("012")
     assert packer.room(workers, now=100.0) == [], "nothing is known yet"
@@ -73,10 +75,20 @@ def test_a_device_with_room_takes_another_worker(tmp_path, monkeypatch):
     assert packer.room(workers, now=220.0) == [], "a core for each worker"
 
 
+def test_devices_may_be_named_by_uuid_and_may_not_tell(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    machine.loads("0, GPU-a, 10000, 80000, 40", "1, GPU-b, 10000, 80000, [N/A]")
+    packer, workers = Packer(limit=5), {"GPU-a": 1, "GPU-b": 1}
+    assert packer.room(workers, now=10.0) == []
+    assert packer.room(workers, now=40.0) == ["GPU-a"]
+    machine.command("nvidia-smi", "exit 9")
+    assert packer.room(workers, now=80.0) == [], "a driver that fails ends no search"
+
+
 def test_a_peak_of_memory_counts_not_the_moment(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
     packer = Packer(limit=8)
-    for now, row in ((10.0, "0, 60000, 80000, 5"), (40.0, "0, 1000, 80000, 5")):
+    for now, row in ((10.0, "0, GPU-a, 60000, 80000, 5"), (40.0, "0, GPU-a, 1000, 80000, 5")):
         machine.loads(row)
         room = packer.room({"0": 1}, now)
     assert room == []

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,22 +39,30 @@ class Load:
 
 
 def loads() -> dict[str, Load]:
-    """Every GPU's load by its index; empty where none can be asked."""
+    """Every GPU's load by its index and by its UUID, for ``CUDA_VISIBLE_DEVICES`` may hold either.
+
+    Those that do not tell (a driver may answer ``[N/A]``, or not at all) are left out.
+    """
     if shutil.which("nvidia-smi") is None:
         return {}
-    query = "index,memory.used,memory.total,utilization.gpu"
-    asked = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    rows = [line.split(", ") for line in asked.stdout.splitlines()] if not asked.returncode else []
-    return {
-        index: Load(float(used), float(total), float(busy) / 100)
-        for index, used, total, busy in rows
-    }
+    query = "index,uuid,memory.used,memory.total,utilization.gpu"
+    try:
+        asked = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    found = {}
+    for line in asked.stdout.splitlines():
+        with suppress(ValueError):
+            index, uuid, *numbers = line.split(", ")
+            used, total, busy = map(float, numbers)
+            found[index] = found[uuid] = Load(used, total, busy / 100)
+    return found
 
 
 @dataclass

@@ -64,6 +64,10 @@ class Rates:
             group["lr"] = rate
             if "capturable" in group:
                 group["capturable"] = True
+        for state in optimizer.state.values():  # counters of a run that goes on lie on the host
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    state[name] = value.to(device)
         optimizer._warned_capturable_if_run_uncaptured = True
 
     def set_factor(self, factor: Tensor) -> None:

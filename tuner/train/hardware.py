@@ -1,5 +1,6 @@
 """The device a run uses and how exactly it computes."""
 
+import functools
 import hashlib
 import math
 import os
@@ -41,9 +42,7 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
-    # The share that a launcher gave each of several workers on this device.
-    share = float(os.environ.get("TUNER_MEMORY_FRACTION", "1"))
-    torch.cuda.set_per_process_memory_fraction(share)
+    torch.cuda.set_per_process_memory_fraction(_memory_share())
     torch.set_float32_matmul_precision("high")  # TF32 matrix products
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic)
@@ -52,13 +51,17 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """bf16 where ``precision`` asks for it; ``auto`` does on CUDA only.
+    """bf16 where ``precision`` asks for it; ``auto`` does on a GPU that computes in it.
 
-    A CPU without native bf16 trains six times slower with it.
+    A CPU without native bf16 trains six times slower with it, and older GPUs emulate it too.
     """
-    capable = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    wanted = precision == "bf16" or (precision == "auto" and capable)
-    return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
+    halved = precision == "bf16" or (precision == "auto" and _native_bf16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16) if halved else nullcontext()
+
+
+@functools.cache
+def _native_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
@@ -101,11 +104,18 @@ def set_generators(states: Mapping[str, Any], device: torch.device) -> None:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that can still be taken on a device; on the CPU nothing is ever moved elsewhere."""
+    """Memory that this process can still take on a device; of a CPU's it always has enough."""
     if device.type != "cuda":
         return math.inf
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
+    reserved = torch.cuda.memory_reserved(device)
+    free, total = torch.cuda.mem_get_info(device)
+    left = _memory_share() * total - reserved  # of this process's share of the device
+    return min(free, left) + reserved - torch.cuda.memory_allocated(device)
+
+
+def _memory_share() -> float:
+    """The share that a launcher gave each of several workers on this device."""
+    return float(os.environ.get("TUNER_MEMORY_FRACTION", "1"))
 
 
 def watch_memory(device: torch.device) -> None:
