@@ -77,6 +77,7 @@ def test_best_is_plain_data_with_paths_for_names(tmp_path: Path) -> None:
         "params": {"optimizer": "sgd", "optimizer.lr": 0.1},
         "overrides": overrides,
         "metrics": {"val_accuracy": 0.9},
+        "facts": {},
     }
 
 

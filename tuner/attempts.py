@@ -10,10 +10,10 @@ import copy
 from collections.abc import Container
 from typing import Any
 
-import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tuner import search
 from tuner.study import REQUEUE, first_number
 
 
@@ -43,7 +43,7 @@ class Judge:
         study = trial.study
         storage: Any = _Configurations(study._storage)
         self.trial_id = trial._trial_id
-        self.study = optuna.Study(study.study_name, storage, study.sampler, study.pruner)
+        self.study = search.Traded(study.study_name, storage, study.sampler, study.pruner)
 
     def should_prune(self) -> bool:
         """As ``Trial.should_prune``."""

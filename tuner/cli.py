@@ -134,6 +134,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         dest="as_overrides",
         help="only the overrides: tuner train $(tuner best --overrides)",
     )
+    options["best"].add_argument(
+        "--pareto", action="store_true", help="all that none is better than in every objective"
+    )
     options["train"].add_argument(
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"
     )

@@ -60,6 +60,18 @@ def epochs(cfg: DictConfig) -> int | None:
     return None if key is None else int(OmegaConf.select(cfg, key))
 
 
+def _costs(*, _root_: DictConfig) -> list[str]:
+    """What the search wants to know of a configuration beside its metric."""
+    found = [
+        str(name)
+        for key in ("study.objectives", "study.constraints")
+        for name in OmegaConf.select(_root_, key) or ()
+    ]
+    metric = OmegaConf.select(_root_, "study.metric")
+    return [name for name in dict.fromkeys(found) if name != metric]
+
+
+OmegaConf.register_new_resolver("costs", _costs, replace=True)
 OmegaConf.register_new_resolver(
     "epochs", lambda fallback, *, _root_: epochs(_root_) or fallback, replace=True
 )

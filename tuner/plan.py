@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tuner import binding, config, edges, grammar, queue, rules
+from tuner.aims import Aims
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.queue import Item
@@ -30,7 +31,7 @@ OPERATIONAL = {
 }  # fmt: skip
 """Sections that say how to search and where; a trial's own overrides leave them out."""
 
-KEPT = {"study.metric", "study.direction"}
+KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
 """… but for these, which the objective may read."""
 
 
@@ -53,6 +54,11 @@ class Plan:
     @cached_property
     def study(self) -> StudySettings:
         return config.section(self.cfg, "study", StudySettings)
+
+    @property
+    def aims(self) -> Aims:
+        asked = self.study
+        return Aims(asked.metric, asked.direction, asked.objectives or {}, asked.constraints or {})
 
     @cached_property
     def budget(self) -> BudgetSettings:
@@ -151,7 +157,10 @@ def _pins(plain: Sequence[str]) -> tuple[str, ...]:
         key = text.split("=")[0].lstrip("+~")
         if key == "seed":  # each trial has its own
             return False
-        return key in KEPT or key.split(".")[0].split("@")[0] not in OPERATIONAL
+        return (
+            ".".join(key.split(".")[:2]) in KEPT
+            or key.split(".")[0].split("@")[0] not in OPERATIONAL
+        )
 
     return tuple(text for text in plain if kept(text))
 

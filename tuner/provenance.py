@@ -64,14 +64,15 @@ def _keep_budget(study: Study, budget: Budget) -> None:
 
 def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
     """Make the study if it is missing, or complete one whose creator died half-way."""
-    direction = StudyDirection[plan.study.direction.upper()]
+    objectives = plan.aims.objectives
+    directions = [StudyDirection[way.upper()] for way in objectives.values()]
     known = {s.study_name: s._study_id for s in rdb.get_all_studies()}
     study_id = known.get(plan.study.name)
     if study_id is None:
-        study_id = rdb.create_new_study([direction], plan.study.name)
+        study_id = rdb.create_new_study(directions, plan.study.name)
     elif "space" in rdb.get_study_user_attrs(study_id) or rdb.get_n_trials(study_id):
         return
-    rdb.set_study_system_attr(study_id, "study:metric_names", [plan.study.metric])
+    rdb.set_study_system_attr(study_id, "study:metric_names", list(objectives))
     for key, value in attrs.items():
         rdb.set_study_user_attr(study_id, key, value)
 
@@ -81,6 +82,8 @@ def _description(plan: Plan) -> dict[str, Any]:
     return {
         "uid": uuid.uuid4().hex,
         "metric": plan.study.metric,
+        "objectives": plan.aims.objectives,
+        "constraints": dict(plan.aims.limits),
         "seed": plan.seed,
         "config": plan.base_text(),
         "overrides": list(plan.pins),
@@ -99,12 +102,17 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
         raise StudyError(
             f"study.name: {name!r} was not made by tuner; hint: choose another study.name"
         )
-    direction = study.optuna.direction.name.lower()
+    direction = study.optuna.directions[0].name.lower()
+    aims = plan.aims
+    own = [(stored["metric"], direction)]
+    traded = list(stored["objectives"].items()) if "objectives" in stored else own
     found = [
         f"{key}: the study has {old!r}, asked was {new!r}"
         for key, old, new in (
             ("study.metric", stored["metric"], plan.study.metric),
             ("study.direction", direction, plan.study.direction),
+            ("study.objectives", traded[1:], list(aims.objectives.items())[1:]),
+            ("study.constraints", stored.get("constraints", {}), dict(aims.limits)),
             ("seed", stored["seed"], plan.seed),
         )
         if old != new

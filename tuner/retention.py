@@ -49,6 +49,8 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
         return
     try:
         ended = study.storage.get_trial(trial_id)
+        if ended.state == TrialState.COMPLETE and len(plan.aims.objectives) > 1:
+            return  # of several objectives each on the front is somebody's best
         for trial in spent(study, ended, keep, maximize=plan.study.direction == "maximize"):
             if "run_dir" in trial.user_attrs:
                 remove(plan, Path(trial.user_attrs["run_dir"]).name)

@@ -30,7 +30,7 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 
 def mistakes(cfg: DictConfig) -> list[str]:
     """All of them, each with its cure."""
-    found = [*_named(cfg), *_metric(cfg), *_ends(cfg), *_workers(cfg)]
+    found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
     if OmegaConf.select(cfg, "storage.url") == "":
         found.append(
             "storage.url: TUNER_STORAGE_URL is not set; hint: export TUNER_STORAGE_URL="
@@ -56,6 +56,22 @@ def _metric(cfg: DictConfig) -> Iterator[str]:
     metric, direction = (OmegaConf.select(cfg, f"study.{key}") for key in ("metric", "direction"))
     if metric in FALLING and direction == "maximize":
         yield f"study.metric: {metric} falls as it gets better; hint: study.direction=minimize"
+
+
+def _aims(cfg: DictConfig) -> Iterator[str]:
+    """Objectives that contradict the metric, or that something asked for cannot serve."""
+    metric, direction = (OmegaConf.select(cfg, f"study.{key}") for key in ("metric", "direction"))
+    others = OmegaConf.select(cfg, "study.objectives")
+    if not isinstance(others, DictConfig):
+        return
+    if others.get(metric, direction) != direction:
+        yield (
+            f"study.objectives: {metric} is the metric, which study.direction={direction} says to "
+            f"{direction}; hint: leave it out here"
+        )
+    several = any(name != metric for name in others)
+    if several and OmegaConf.select(cfg, "budget.stop_when") == "gain_below_noise":
+        yield "budget.stop_when: gain_below_noise knows one objective; hint: never"
 
 
 def _ends(cfg: DictConfig) -> Iterator[str]:

@@ -28,6 +28,10 @@ class StudySettings:
     dir: str
     metric: str
     direction: Direction
+    objectives: dict[str, Direction] | None
+    """What is traded against the metric."""
+    constraints: dict[str, float] | None
+    """What must not come out above a value."""
     n_trials: int | None
     keep_checkpoints: int | None
     """Configurations, of those that are complete, whose checkpoints are kept; None: all of them."""

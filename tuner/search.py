@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import config
@@ -75,6 +76,19 @@ class Random(BaseSampler):
     ) -> Any:
         drawn = RandomSampler(seed_of(self.seed, param_name))
         return drawn.sample_independent(study, trial, param_name, param_distribution)
+
+
+class Traded(optuna.Study):
+    """A study whose direction is that of its first objective, however many there are.
+
+    Optuna's pruners, and its TPE where it ranks pruned trials, ask for the one direction.  Of
+    several objectives it refuses to name one, and so to prune (optuna/optuna#3450).
+    """
+
+    @property
+    def direction(self) -> StudyDirection:
+        """Of the metric that trials report."""
+        return self.directions[0]
 
 
 def seed_of(*parts: object) -> int:
@@ -177,6 +191,8 @@ def mistakes(plan: Plan) -> list[str]:
     if any(m.startswith(("sampler", "pruner")) for m in plan.mistakes):
         return []
     found = _unaffordable(plan)
+    if len(plan.aims.objectives) > 1 and str(plan.cfg.sampler._target_).endswith("CmaEsSampler"):
+        found.append("sampler: cmaes knows one objective; hint: sampler=tpe or sampler=nsga2")
     if _is_grid(plan) and plan.cfg.study.enqueue:
         found.append("study.enqueue: a grid tries everything anyway; hint: leave it out")
     for name, build in (

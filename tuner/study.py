@@ -142,9 +142,7 @@ class Study:
         """The claimed trial with its sampler and pruner, its joint parameters already drawn."""
         number = ordinal(self.storage.get_trial(trial_id))
         sampler = search.sampler(cfg, space, search.seed_of(seed, "sampler", number))
-        study = optuna.load_study(
-            study_name=self.name, storage=self.storage, sampler=sampler, pruner=search.pruner(cfg)
-        )
+        study = search.Traded(self.name, self.storage, sampler, search.pruner(cfg))
         return Trial(study, trial_id)
 
     def release(self, worker: str) -> None:

@@ -5,8 +5,8 @@ import math
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,11 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import (
-    artifacts,
-    attempts,
-    config,
-    history,
-    mirror,
-    objective,
-    retention,
-    search,
-    sharing,
-)
-from tuner.admission import REPEAT
-from tuner.budget import Budget
+from tuner import artifacts, config, mirror, objective, retention, search, sharing
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
-from tuner.mirror import Mirror
 from tuner.plan import Plan
+from tuner.reporter import Context, Report, finite
 from tuner.study import Study, first_number, ordinal
 from tuner.trouble import free_memory, infeasible, is_broken_device, is_out_of_memory
 
@@ -46,20 +34,8 @@ class Fate(Enum):
     """The accelerator's context is gone: the trial goes on, but not in this process."""
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a trial needs of the worker that runs it."""
-
-    plan: Plan
-    study: Study
-    worker: str
-    host: str
-    device: str | None
-    budget: Budget
-    preempted: Callable[[], str | None]
-    """The reason why this process must leave, or the trial be paused, or None."""
-    lost: Callable[[], bool]
-    """Whether the worker's lease has run out."""
+Outcome = tuple[TrialState, list[float] | None, str]
+"""State, values and reason of a trial."""
 
 
 def run(
@@ -73,119 +49,6 @@ def run(
     with objective.running(report, run_dir):
         value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
     return None if value is None else float(value)
-
-
-class Report:
-    """The ``report(epoch, **metrics)`` that an objective calls; the only way upward.
-
-    Raises ``Pruned``, ``Preempted`` or ``Fenced``, which the objective lets pass.  A step that is
-    stored already (by an earlier attempt) is not stored again, so that whoever resumes may report
-    the epoch of the checkpoint once more: its process may have died in between.  The last of them
-    is judged again, for it may have died between the report and the judgement too.
-    """
-
-    def __init__(self, context: Context, trial: Trial) -> None:
-        self.context = context
-        self.trial = trial
-        self.metric = context.plan.study.metric
-        stored = context.study.storage.get_trial(trial._trial_id)
-        self.first = first_number(stored) == stored.number
-        """Whether this is the first attempt at the configuration."""
-        self.values: dict[int, float] = dict(stored.intermediate_values)
-        self.unjudged = stored.last_step
-        self.judge = attempts.Judge(trial)
-        self.metrics: dict[str, float] = {}
-        self.facts: dict[str, float | str] = {}
-        self.run_dir: Path | None = None
-        self.repeats = REPEAT in stored.system_attrs
-        """Whether it measures the noise: those that survive a pruner would all be lucky ones."""
-        self.epochs = 0
-        """Steps that this attempt was the first to report."""
-        self.length: int | None = None
-        """Steps of the whole run if they are known: at the last one pruning would save nothing."""
-        self.mirror: Mirror | None = None
-
-    def __call__(self, step: int, /, **metrics: float) -> None:
-        if step != int(step) or step < 0:
-            raise TunerError(
-                f"report({step}, …): a step is a whole number; hint: the epoch, from 1"
-            )
-        if self.metric not in metrics:
-            raise TunerError(
-                f"report({step}, …) has no {self.metric!r} (study.metric), got "
-                f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
-            )
-        self.metrics = {name: float(value) for name, value in metrics.items()}
-        self.fence()
-        if step not in self.values:
-            self._remember(step)
-        if self.mirror is not None:
-            self.mirror.push()
-        if step not in self.values:
-            self._store(step)
-        elif step == self.unjudged:
-            self._judge(step)
-        if reason := self.context.preempted():
-            raise Preempted(reason)
-
-    def poll(self) -> None:
-        """Between reports: raises ``Preempted`` if this process was asked to leave.
-
-        An objective with long epochs may call it where it can be resumed from.
-        """
-        self.fence()
-        if reason := self.context.preempted():
-            raise Preempted(reason)
-
-    def note(self, **facts: float | str) -> None:
-        """Keep what is true of the whole run, such as its peak memory: columns in the dashboard.
-
-        The last word on each counts, and it is kept however the trial ends.
-        """
-        kept = {k: v if isinstance(v, str | int) else float(v) for k, v in facts.items()}
-        self.facts.update(kept)
-
-    def fence(self) -> None:
-        """Before one saves: raises ``Fenced`` if the trial has gone to another worker.
-
-        A process that was paused for long would write its old state over its successor's.
-        """
-        if self.context.lost():
-            raise Fenced(f"worker {self.context.worker} was counted as lost")
-
-    def _store(self, step: int) -> None:
-        bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
-        if bad:
-            raise Pruned(f"diverged: {', '.join(bad)} at step {step}")
-        value = self.metrics[self.metric]
-        try:
-            self.context.study.patience(lambda: self.trial.report(value, step))
-        except UpdateFinishedTrialError as error:
-            raise Fenced("the trial was given to another worker") from error
-        self.values[step] = value
-        self.epochs += 1
-        self._judge(step)
-        if step == self.length:
-            return
-        budget = self.context.budget
-        counted = budget.epochs is not None and budget.length is None
-        if counted and not self.context.study.may_go_on(budget):
-            raise Preempted("budget.epochs leaves no other epoch")
-
-    def _judge(self, step: int) -> None:
-        self.unjudged = None
-        if step == self.length or self.repeats:
-            return
-        if self.context.study.patience(self.judge.should_prune):
-            raise Pruned
-
-    def _remember(self, step: int) -> None:
-        """Keep all metrics beside the checkpoint; a full disk costs a picture, not the trial."""
-        if self.run_dir is not None:
-            try:
-                history.append(self.run_dir, step, _finite(self.metrics))
-            except OSError as error:
-                log.warning("trial %d: its metrics are not kept: %s", self.trial.number, error)
 
 
 def execute(context: Context, trial_id: int) -> Fate:
@@ -302,7 +165,7 @@ def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[
     return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}-{digest}"
 
 
-def _judge(report: Report, value: float | None) -> tuple[TrialState, float | None, str]:
+def _judge(report: Report, value: float | None) -> Outcome:
     """State, value and reason of an objective that returned."""
     if value is None:
         if not report.values:
@@ -313,7 +176,26 @@ def _judge(report: Report, value: float | None) -> tuple[TrialState, float | Non
         value = report.values[max(report.values)]
     if not math.isfinite(value):
         return TrialState.PRUNED, None, f"diverged: the final {report.metric} is {value}"
-    return TrialState.COMPLETE, value, ""
+    return _traded(report, value)
+
+
+def _traded(report: Report, value: float) -> Outcome:
+    """The outcome of a finite metric: every objective must be known, and every limit hold."""
+    aims, measured = report.aims, report.measured | {report.metric: value}
+    if missing := aims.missing(measured):
+        raise TunerError(
+            f"the objective told no {', '.join(missing)} (study.objectives, study.constraints), "
+            f"but {', '.join(sorted(measured))}; hint: report(step, …) it with the metrics, or "
+            "report.note(…) it once"
+        )
+    if reason := aims.broken(measured):
+        return TrialState.PRUNED, None, reason
+    values = [measured[name] for name in aims.objectives]
+    bad = [f"{n} is {v}" for n, v in zip(aims.objectives, values, strict=True)
+           if not math.isfinite(v)]  # fmt: skip
+    if bad:
+        return TrialState.PRUNED, None, f"diverged: the final {', '.join(bad)}"
+    return TrialState.COMPLETE, values, ""
 
 
 def _classify(
@@ -342,39 +224,43 @@ def _finish(
     report: Report,
     run_dir: Path | None,
     state: TrialState,
-    value: float | None,
+    values: list[float] | None,
     reason: str,
 ) -> Fate:
     attrs: dict[str, Any] = {"epochs": report.epochs}
     if report.metrics:
-        attrs["metrics"] = _finite(report.metrics)
+        attrs["metrics"] = finite(report.metrics)
     if report.facts:
         attrs["facts"] = report.facts
     if reason:
         attrs["reason"] = reason
     for key, item in attrs.items():
         _attr(context, trial, key, item)
+    _constrain(context, trial, report)
     if run_dir is not None:
         _attach(context, trial, run_dir)
-    context.study.patience(lambda: _tell(context, trial, state, value))
+    context.study.patience(lambda: _tell(context, trial, state, values))
     retention.tidy(context.study, context.plan, trial._trial_id)
-    shown = reason or (f"{value:.6g}" if value is not None else "")
+    shown = reason or ", ".join(f"{value:.6g}" for value in values or ())
     log.info("trial %d %s %s", trial.number, state.name, shown)
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
 
 
-def _finite(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+def _constrain(context: Context, trial: Trial, report: Report) -> None:
+    """Tell the sampler by how much each limit is exceeded, as far as it is known."""
+    for name, excess in report.aims.excess(report.measured).items():
+        if name not in trial.constraints and not math.isnan(excess):
+            context.study.patience(partial(trial.set_constraint, name, excess))
 
 
-def _tell(context: Context, trial: Trial, state: TrialState, value: float | None) -> None:
+def _tell(context: Context, trial: Trial, state: TrialState, values: list[float] | None) -> None:
     now = context.study.storage.get_trial(trial._trial_id).state
     if now == state:
         return  # stored just before the connection was lost
     if now != TrialState.RUNNING:
         raise Fenced(f"it is {now.name}")
     try:
-        trial.study.tell(trial, value, state=state)
+        trial.study.tell(trial, values, state=state)
     except ValueError:  # Optuna's word for a trial that has ended meanwhile
         if context.study.storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             raise

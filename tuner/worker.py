@@ -21,9 +21,10 @@ from tuner.clock import Shift
 from tuner.errors import TooManyFailures
 from tuner.log import log
 from tuner.plan import Plan
+from tuner.reporter import Context
 from tuner.sharing import SHARED
 from tuner.study import REQUEUE, Study
-from tuner.trial import Context, Fate, execute
+from tuner.trial import Fate, execute
 
 RESTART_ME = 75
 """Exit code (EX_TEMPFAIL) of a worker whose device broke: a new process can go on."""

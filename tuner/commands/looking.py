@@ -12,7 +12,7 @@ from tuner.commands import asking
 from tuner.log import log
 from tuner.report import check as checking
 from tuner.report import export as exporting
-from tuner.report import live, page, summary
+from tuner.report import live, page, pareto, summary
 from tuner.report import status as state
 from tuner.study import Study
 
@@ -86,7 +86,12 @@ def best(args: argparse.Namespace) -> int:
     _, study = asking.stored(args)
     found = summary.summarise(study.optuna)
     row = asking.best_row(found)
-    if args.as_overrides:
+    if args.pareto:
+        if args.json:
+            print(json.dumps(pareto.data(found)))
+        else:
+            asking.console().print(pareto.table(found))
+    elif args.as_overrides:
         if any(len(text.split()) != 1 for text in row.overrides):
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
         print(" ".join(row.overrides))

@@ -18,6 +18,8 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
         "stop_when": budget.stop_when,
         "tried first": [item.origin for item in search.queue(plan)],
         "metric": f"{plan.study.direction} {plan.study.metric}",
+        "objectives": plan.aims.objectives,
+        "constraints": dict(plan.aims.limits),
         "objective": plan.cfg.objective._target_,
         **plan.facts,
         "sampler": plan.cfg.sampler._target_,

@@ -181,8 +181,9 @@ def table(summary: Summary, top: int = 10) -> Table:
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Plain columns, the last one cut where the line ends."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
-    for title in titles:
+    for title in titles[:-1]:
         grid.add_column(title, no_wrap=True, overflow="ellipsis")
+    grid.add_column(titles[-1])  # cut in the cell: see `table`
     for row in rows:
         grid.add_row(*(_line(plain(cell)) for cell in row))
     return grid

@@ -17,61 +17,14 @@ from typing import Any
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuner.budget import Budget, Share, Spent, Times
 from tuner.errors import TunerError
 from tuner.leases import Worker
-
-STATES = {  # in the order in which people read them
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "queued",
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration.  ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
-
-    ``reason`` is None for an ordinary prune; ``number`` is that of the first attempt.
-    """
-
-    number: int
-    state: str
-    value: float | None
-    params: Mapping[str, Any]
-    overrides: Sequence[str]
-    curve: Mapping[int, float]
-    attempts: int
-    seconds: float
-    finished: datetime | None = None
-    reason: str | None = None
-    traceback: str | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    worker: str | None = None
-    device: str | None = None
-
-    @property
-    def epoch(self) -> int:
-        """The last epoch reported, 0 when there is none."""
-        return max(self.curve, default=0)
-
-    @property
-    def latest(self) -> float | None:
-        """The metric at the last epoch reported, None when there is none."""
-        return self.curve[self.epoch] if self.curve else None
-
-    @property
-    def over(self) -> bool:
-        return self.state in {"complete", "pruned", "failed"}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The parameters by override path: ``optimizer.lr@sgd`` becomes ``optimizer.lr``."""
-        return {name.partition("@")[0]: value for name, value in self.params.items()}
+from tuner.report.rows import STATES as STATES
+from tuner.report.rows import Row as Row
+from tuner.report.rows import merged, spans
 
 
 @dataclass(frozen=True)
@@ -94,6 +47,8 @@ class Summary:
     budget: Sequence[Share] = ()
     times: Times = field(default_factory=Times)
     workers: Sequence[Worker] = ()
+    objectives: Mapping[str, bool] = field(default_factory=dict)
+    """Each objective, the metric first, and whether it is maximised; see ``report.pareto``."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -189,7 +144,7 @@ def summarise(study: Study, *, now: datetime | None = None, times: Times | None 
     """Read ``study`` once (no copies) and merge retries.
 
     ``now``, naive UTC as Optuna's own times, ends the running attempts.  Of several objectives the
-    first is summarised.  ``times`` are the hours worked by the study's clock, for its budget;
+    first ranks.  ``times`` are the hours worked by the study's clock, for its budget;
     without them ``wall`` stands for both.
     """
     now = now or datetime.now(UTC).replace(tzinfo=None)
@@ -198,7 +153,7 @@ def summarise(study: Study, *, now: datetime | None = None, times: Times | None 
     for trial in trials:
         attempts[trial.system_attrs.get("failed_trial", trial.number)].append(trial)
     attrs = study.user_attrs
-    rows = [_row(number, tried, now) for number, tried in sorted(attempts.items())]
+    rows = [merged(number, tried, now) for number, tried in sorted(attempts.items())]
     wall = _wall(trials, now)
     return Summary(
         name=study.study_name,
@@ -210,7 +165,14 @@ def summarise(study: Study, *, now: datetime | None = None, times: Times | None 
         attrs=attrs,
         budget=_shares(attrs, rows, times or Times(wall / 3600, wall / 3600)),
         times=times or Times(),
+        objectives=_objectives(study, attrs),
     )
+
+
+def _objectives(study: Study, attrs: Mapping[str, Any]) -> dict[str, bool]:
+    ups = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
+    unnamed = [attrs.get("metric", "value"), *(f"value {k}" for k in range(1, len(ups)))]
+    return dict(zip(attrs.get("objectives", unnamed), ups, strict=True))
 
 
 def _shares(attrs: Mapping[str, Any], rows: Sequence[Row], times: Times) -> list[Share]:
@@ -220,7 +182,7 @@ def _shares(attrs: Mapping[str, Any], rows: Sequence[Row], times: Times) -> list
 
 
 def best_of(summary: Summary) -> dict[str, Any]:
-    """The winner as plain data: number, value, params, overrides, metrics.
+    """The winner as plain data: number, value, params, overrides, metrics, facts.
 
     Raises TunerError when no configuration is complete.
     """
@@ -231,51 +193,25 @@ def best_of(summary: Summary) -> dict[str, Any]:
             f"study {summary.name!r} has no completed configuration (got {counts})\n"
             "hint: let it go on with `tuner tune`, or look at the failures with `tuner report`"
         )
+    return as_data(row)
+
+
+def as_data(row: Row) -> dict[str, Any]:
+    """A configuration for programs."""
     return {
         "number": row.number,
         "value": row.value,
         "params": row.settings,
         "overrides": list(row.overrides),
         "metrics": dict(row.metrics),
+        "facts": dict(row.facts),
     }
-
-
-def _row(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
-    last = attempts[-1]
-    requeued = last.state == TrialState.FAIL and "tuner:requeue" in last.system_attrs
-    state = "queued" if requeued else STATES[last.state]  # its next attempt is about to be added
-    attrs = last.user_attrs
-    # A retry inherits the attributes of the attempt before it, so those that tell how an attempt
-    # ended mean nothing until this one has ended too.
-    ended = state in {"pruned", "failed"}
-    return Row(
-        number=number,
-        state=state,
-        value=last.values[0] if last.values else None,
-        params=last.params,
-        overrides=attrs.get("overrides", []),
-        curve=last.intermediate_values,
-        attempts=len(attempts),
-        seconds=sum((stop - start).total_seconds() for start, stop in _spans(attempts, now)),
-        finished=last.datetime_complete,
-        reason=attrs.get("reason") if ended else None,
-        traceback=attrs.get("traceback") if state == "failed" else None,
-        metrics=attrs.get("metrics", {}),
-        worker=attrs.get("worker"),
-        device=attrs.get("device"),
-    )
-
-
-def _spans(trials: Iterable[FrozenTrial], now: datetime) -> Iterable[tuple[datetime, datetime]]:
-    for trial in trials:
-        if trial.datetime_start is not None:
-            yield trial.datetime_start, max(trial.datetime_complete or now, trial.datetime_start)
 
 
 def _wall(trials: Iterable[FrozenTrial], now: datetime) -> float:
     """Seconds in the union of the attempts' spans: a night between two sessions does not count."""
     total, reached = 0.0, datetime.min
-    for start, stop in sorted(_spans(trials, now)):
+    for start, stop in sorted(spans(trials, now)):
         total += max(0.0, (stop - max(start, reached)).total_seconds())
         reached = max(reached, stop)
     return total

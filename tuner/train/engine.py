@@ -1,6 +1,6 @@
 """The built-in objective: trains a CNN on labelled images and reports after every epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +35,16 @@ def train(
     report: Callable[..., None],
     run_dir: Path,
     device: str | None = None,
+    measure: Sequence[str] = (),
 ) -> float:
     """Trains one configuration and returns the last value of ``metric``.
 
     With ``trainer.protocol=search`` it learns from the training split, reports the validation
     scores after every epoch and never looks at the test split.  With ``final`` it learns from
     both, scores the test split once, after the last epoch, and leaves the model in ``run_dir``.
+
+    Those of ``costs.COSTS`` that ``measure`` names are noted before the first epoch, so that a
+    network which is too large costs none.
 
     Where ``run_dir`` holds a checkpoint it goes on after that step, to the same bits on the CPU.
 
@@ -69,6 +73,7 @@ def train(
     learner = Learner(network, optimizer, schedule, loss(counts), images, trainer, metric)
     progress = Progress(learner, run_dir, recipe, report)
     try:
+        progress.note_costs(measure)
         progress.resume()
         trainee = ddp.shared(member.join(learner, recipe))
         for epoch in range(max(1, learner.epoch), trainer.epochs + 1):

@@ -1,7 +1,7 @@
 """What is wrong with a run, found before any of it: nothing is decoded and nothing is trained."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 from torch.optim import Optimizer
 
 from tuner.errors import ConfigError, Infeasible, TunerError
-from tuner.train import optim, sampling
+from tuner.schema import nearest
+from tuner.train import costs, optim, sampling
 from tuner.train.look import Look
-from tuner.train.scores import check_metric
+from tuner.train.scores import check_metric, reported
 from tuner.train.settings import Settings
 
 
@@ -24,6 +25,7 @@ def check(
     loss: Callable[..., Any],
     trainer: Settings,
     metric: str,
+    measure: Sequence[str] = (),
     **_: object,
 ) -> Mapping[str, str]:
     """What would be trained, for people; the arguments are those of ``engine.train``.
@@ -44,6 +46,8 @@ def check(
         regression = not look.counts
         with found.noted("study.metric"):
             check_metric(metric, regression=regression)
+        with found.noted("study.objectives"):
+            check_measured(measure, regression=regression)
         with found.noted("loss"):
             loss(look.counts)
         with found.noted("data"):
@@ -57,6 +61,21 @@ def check(
         )
     found.require()
     return {} if seen is None else {"data": _sentence(*seen)}
+
+
+NOTED = "peak_memory_mb"
+"""What the trainer notes of every run, asked for or not, beside what it measures beforehand."""
+
+
+def check_measured(names: Sequence[str], *, regression: bool) -> None:
+    """Raises: ConfigError for objectives and constraints that this trainer does not tell."""
+    known = [*costs.COSTS, NOTED, *reported(regression), "train_loss"]
+    bad = [f"{name}, {nearest(name, known)}" for name in names if name not in known]
+    if bad:
+        raise ConfigError(
+            f"study.objectives, study.constraints: this trainer tells no {' or '.join(bad)} "
+            f"(hint: {', '.join(known)})"
+        )
 
 
 class _Mistakes:

@@ -9,14 +9,14 @@ the next epoch tries again), and no later checkpoint is begun before.
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tuner.errors import Diverged, Preempted
-from tuner.train import checkpoint, hardware, mistakes, snapshot
+from tuner.train import checkpoint, costs, hardware, mistakes, snapshot
 from tuner.train.checkpoint import Recipe
 from tuner.train.data import Split
 from tuner.train.export import write_confusion
@@ -182,12 +182,27 @@ class Progress:
         What goes wrong here is but logged: the run is over, or something else went wrong before.
         """
         try:
-            self._tell()
             self.writer.wait()
             if self.confusion is not None:
                 write_confusion(self.run_dir, self.confusion, self.learner.data)
+            self._tell()  # last: it raises where a constraint does not hold
         except Exception as error:
             logger.warning("the end of the run in %s: %s", self.run_dir, error)
+
+    def note_costs(self, names: Sequence[str]) -> None:
+        """Notes what the network costs to use, as far as it is asked for and can be measured.
+
+        Raises: what the report raises where a constraint does not hold.
+        """
+        note: Callable[..., None] | None = getattr(self.report, "note", None)
+        if note is not None and names:
+            learner = self.learner
+            batch = learner.settings.eval_batch_size
+            found = costs.measure(
+                learner.network, learner.data.in_shape, learner.device, names, batch
+            )
+            hardware.watch_memory(learner.device)  # the batch of a measurement is no training's
+            note(**found)
 
     def _tell(self) -> None:
         """What is true of the run as a whole, for a report that wants to know."""

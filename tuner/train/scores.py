@@ -152,9 +152,14 @@ def auroc(logits: Tensor, labels: Tensor) -> float:
     return float(areas[(counts > 0) & (counts < len(labels))].mean())
 
 
+def reported(regression: bool) -> tuple[str, ...]:
+    """The metrics that every epoch reports, whichever is searched for."""
+    return ERRORS if regression else tuple(METRICS)
+
+
 def check_metric(name: str, *, regression: bool = False) -> None:
     """Raises: ConfigError for a metric that this trainer does not report for such targets."""
-    known = ERRORS if regression else (*METRICS, RANKED)
+    known = reported(regression) if regression else (*METRICS, RANKED)
     if name not in known:
         kind = "regression targets" if regression else "class labels"
         raise ConfigError(

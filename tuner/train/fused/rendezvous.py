@@ -127,6 +127,8 @@ def _aside(report: Callable[..., None]) -> Callable[..., None]:
         finally:
             monitor.acquire()
 
+    if hasattr(report, "note"):  # waits for nothing
+        reported.note = report.note  # type: ignore[attr-defined]
     return reported
 
 

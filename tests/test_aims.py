@@ -1,0 +1,56 @@
+"""Objectives, limits and the front among them."""
+
+import math
+
+import pytest
+
+from tuner import plan, search
+from tuner.aims import Aims, front
+
+
+def test_the_metric_comes_first_and_once():
+    aims = Aims("accuracy", "maximize", {"parameters": "minimize", "accuracy": "maximize"})
+    assert list(aims.objectives.items()) == [("accuracy", "maximize"), ("parameters", "minimize")]
+
+
+def test_a_limit_holds_up_to_its_value():
+    aims = Aims("accuracy", "maximize", limits={"parameters": 100.0, "latency_ms": 2.0})
+    assert aims.excess({"parameters": 90.0}) == {"parameters": -10.0}
+    assert aims.broken({"parameters": 100.0}) == ""
+    assert aims.broken({"parameters": 101.0}) == "infeasible: parameters 101, at most 100"
+    assert aims.broken({"latency_ms": math.nan}).startswith("infeasible: latency_ms nan")
+    assert aims.missing({"parameters": 1.0}) == ["latency_ms"]
+
+
+def test_the_front_is_what_none_is_better_than_in_all():
+    points = {0: (0.1, 5.0), 1: (0.2, 3.0), 2: (0.2, 4.0), 3: (0.3, 3.0), 4: (0.5, 1.0)}
+    assert front(points) == [0, 1, 4]
+    assert front({7: (1.0, 1.0), 3: (1.0, 1.0)}) == [3, 7], "equals are both on it"
+    assert front({}) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["study.objectives={parameters:down}"], "study.objectives: expected"),
+        (["study.objectives={accuracy:minimize}"], "accuracy is the metric"),
+        (["study.constraints={parameters:many}"], "study.constraints: expected"),
+        (
+            ["study.objectives={parameters:minimize}", "budget.stop_when=gain_below_noise"],
+            "knows one objective; hint: never",
+        ),
+        (["study.objectives={parameters:minimize}", "sampler=cmaes"], "cmaes knows one objective"),
+    ],
+)
+def test_aims_that_make_no_sense_are_refused(source, overrides, expected):
+    found = plan.load(source, overrides)
+    lines = [*found.mistakes, *search.mistakes(found)]
+    assert any(expected in line for line in lines), lines
+
+
+def test_the_trainer_is_told_what_to_measure_and_trials_repeat_it(source):
+    asked = ["study.objectives={parameters:minimize}", "study.constraints={latency_ms:5}"]
+    found = plan.load(source, asked).require()
+    assert found.cfg.objective.measure == ["parameters", "latency_ms"]
+    assert list(found.pins) == asked, "tuner train with a trial's overrides measures the same"
+    assert source.compose([]).objective.measure == []

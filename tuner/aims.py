@@ -1,0 +1,57 @@
+"""What a study is after: its metric, what is traded against it, and what must hold besides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tuner.schema import Direction
+
+
+@dataclass(frozen=True)
+class Aims:
+    """Several objectives under limits; the first is the metric, which is also pruned on.
+
+    ``others`` are traded against the metric; no name of ``limits`` may come out above its value.
+    All are what the objective reports, or notes of the run as a whole.
+    """
+
+    metric: str
+    direction: Direction
+    others: Mapping[str, Direction] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> dict[str, Direction]:
+        """All objectives with their directions, the metric first."""
+        rest = {name: way for name, way in self.others.items() if name != self.metric}
+        return {self.metric: self.direction, **rest}
+
+    def excess(self, measured: Mapping[str, float]) -> dict[str, float]:
+        """By how much each known limit is exceeded; at most 0 where it holds."""
+        return {n: measured[n] - limit for n, limit in self.limits.items() if n in measured}
+
+    def broken(self, measured: Mapping[str, float]) -> str:
+        """Which limits do not hold, as a reason; empty while none is known to be broken."""
+        found = [
+            f"{name} {measured[name]:.6g}, at most {self.limits[name]:.6g}"
+            for name, excess in self.excess(measured).items()
+            if not excess <= 0  # NaN holds no limit
+        ]
+        return f"infeasible: {', '.join(found)}" if found else ""
+
+    def missing(self, measured: Mapping[str, float]) -> list[str]:
+        """What should have been measured by the end, and was not."""
+        wanted = [*self.objectives, *self.limits]
+        return [n for n in dict.fromkeys(wanted) if n not in measured and n != self.metric]
+
+
+def front(points: Mapping[int, tuple[float, ...]]) -> list[int]:
+    """The keys of the points that no other is better than in one part and as good in all others.
+
+    Smaller is better in every part; ordered by the first part, then by key.
+    """
+
+    def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+    kept = [k for k, p in points.items() if not any(beats(q, p) for q in points.values())]
+    return sorted(kept, key=lambda k: (points[k], k))

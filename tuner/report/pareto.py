@@ -1,0 +1,42 @@
+"""The Pareto front of a study of several objectives: what to choose among, and at which price."""
+
+from typing import Any
+
+from rich.table import Table
+
+from tuner import aims
+from tuner.report.lines import settings
+from tuner.report.picture import columns
+from tuner.report.summary import Row, Summary, as_data
+from tuner.report.wording import metric
+
+
+def front(summary: Summary) -> list[Row]:
+    """Completed configurations that none is better than in all objectives, best metric first.
+
+    What broke a constraint is not among them: it was pruned.  Of one objective it is the best.
+    """
+    ways = [-1 if maximized else 1 for maximized in summary.objectives.values()]
+    rows = {row.number: row for row in summary.ranking if len(row.values) == len(ways)}
+    points = {
+        number: tuple(way * value for way, value in zip(ways, row.values, strict=True))
+        for number, row in rows.items()
+    }
+    return [rows[number] for number in aims.front(points)]
+
+
+def data(summary: Summary) -> list[dict[str, Any]]:
+    """The front for programs; ``values`` has each objective by its name."""
+    return [
+        as_data(row) | {"values": dict(zip(summary.objectives, row.values, strict=True))}
+        for row in front(summary)
+    ]
+
+
+def table(summary: Summary) -> Table:
+    """The front for people, a line each."""
+    lines = [
+        (f"{row.number}", *(metric(value) for value in row.values), settings(row))
+        for row in front(summary)
+    ]
+    return columns(["#", *summary.objectives, "settings"], lines)

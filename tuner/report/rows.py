@@ -1,0 +1,102 @@
+"""One row a configuration: its attempts merged into what people want to know of it.
+
+Optuna keeps each attempt as a trial of its own.  The number is the first attempt's; the state, the
+value and the curve are the last attempt's (a retry inherits the curve).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+STATES = {  # in the order in which people read them
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "queued",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration.  ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
+
+    ``reason`` is None for an ordinary prune; ``number`` is that of the first attempt.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: Mapping[str, Any]
+    overrides: Sequence[str]
+    curve: Mapping[int, float]
+    attempts: int
+    seconds: float
+    finished: datetime | None = None
+    reason: str | None = None
+    traceback: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    """What the objective noted of the run as a whole: its parameters, its peak memory."""
+    values: Sequence[float] = ()
+    """Of all objectives, in the order of ``Summary.objectives``; ``value`` is the first."""
+    worker: str | None = None
+    device: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch reported, 0 when there is none."""
+        return max(self.curve, default=0)
+
+    @property
+    def latest(self) -> float | None:
+        """The metric at the last epoch reported, None when there is none."""
+        return self.curve[self.epoch] if self.curve else None
+
+    @property
+    def over(self) -> bool:
+        return self.state in {"complete", "pruned", "failed"}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters by override path: ``optimizer.lr@sgd`` becomes ``optimizer.lr``."""
+        return {name.partition("@")[0]: value for name, value in self.params.items()}
+
+
+def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
+    """A configuration from its attempts, oldest first; ``now`` ends the running one."""
+    last = attempts[-1]
+    requeued = last.state == TrialState.FAIL and "tuner:requeue" in last.system_attrs
+    state = "queued" if requeued else STATES[last.state]  # its next attempt is about to be added
+    attrs = last.user_attrs
+    # A retry inherits the attributes of the attempt before it, so those that tell how an attempt
+    # ended mean nothing until this one has ended too.
+    ended = state in {"pruned", "failed"}
+    return Row(
+        number=number,
+        state=state,
+        value=last.values[0] if last.values else None,
+        params=last.params,
+        overrides=attrs.get("overrides", []),
+        curve=last.intermediate_values,
+        attempts=len(attempts),
+        seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now)),
+        finished=last.datetime_complete,
+        reason=attrs.get("reason") if ended else None,
+        traceback=attrs.get("traceback") if state == "failed" else None,
+        metrics=attrs.get("metrics", {}),
+        facts=attrs.get("facts", {}),
+        values=last.values or (),
+        worker=attrs.get("worker"),
+        device=attrs.get("device"),
+    )
+
+
+def spans(trials: Iterable[FrozenTrial], now: datetime) -> Iterable[tuple[datetime, datetime]]:
+    """When each of the trials began and ended; ``now`` ends those that run."""
+    for trial in trials:
+        if trial.datetime_start is not None:
+            yield trial.datetime_start, max(trial.datetime_complete or now, trial.datetime_start)

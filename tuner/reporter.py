@@ -1,0 +1,169 @@
+"""The ``report`` that an objective is handed: what it says becomes the trial's curve and facts."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial
+
+from tuner import attempts, history
+from tuner.admission import REPEAT
+from tuner.budget import Budget
+from tuner.errors import Fenced, Preempted, Pruned, TunerError
+from tuner.log import log
+from tuner.mirror import Mirror
+from tuner.plan import Plan
+from tuner.study import Study, first_number
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a trial needs of the worker that runs it."""
+
+    plan: Plan
+    study: Study
+    worker: str
+    host: str
+    device: str | None
+    budget: Budget
+    preempted: Callable[[], str | None]
+    """The reason why this process must leave, or the trial be paused, or None."""
+    lost: Callable[[], bool]
+    """Whether the worker's lease has run out."""
+
+
+class Report:
+    """The ``report(epoch, **metrics)`` that an objective calls; the only way upward.
+
+    Raises ``Pruned``, ``Preempted`` or ``Fenced``, which the objective lets pass.  A step that is
+    stored already (by an earlier attempt) is not stored again, so that whoever resumes may report
+    the epoch of the checkpoint once more: its process may have died in between.  The last of them
+    is judged again, for it may have died between the report and the judgement too.
+    """
+
+    def __init__(self, context: Context, trial: Trial) -> None:
+        self.context = context
+        self.trial = trial
+        self.aims = context.plan.aims
+        self.metric = self.aims.metric
+        stored = context.study.storage.get_trial(trial._trial_id)
+        self.first = first_number(stored) == stored.number
+        """Whether this is the first attempt at the configuration."""
+        self.values: dict[int, float] = dict(stored.intermediate_values)
+        self.unjudged = stored.last_step
+        self.judge = attempts.Judge(trial)
+        self.metrics: dict[str, float] = {}
+        self.facts: dict[str, float | str] = {}
+        self.run_dir: Path | None = None
+        self.repeats = REPEAT in stored.system_attrs
+        """Whether it measures the noise: those that survive a pruner would all be lucky ones."""
+        self.epochs = 0
+        """Steps that this attempt was the first to report."""
+        self.length: int | None = None
+        """Steps of the whole run if they are known: at the last one pruning would save nothing."""
+        self.mirror: Mirror | None = None
+
+    def __call__(self, step: int, /, **metrics: float) -> None:
+        if step != int(step) or step < 0:
+            raise TunerError(
+                f"report({step}, …): a step is a whole number; hint: the epoch, from 1"
+            )
+        if self.metric not in metrics:
+            raise TunerError(
+                f"report({step}, …) has no {self.metric!r} (study.metric), got "
+                f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
+            )
+        self.metrics = {name: float(value) for name, value in metrics.items()}
+        self.fence()
+        if step not in self.values:
+            self._remember(step)
+        if self.mirror is not None:
+            self.mirror.push()
+        if step not in self.values:
+            self._store(step)
+        elif step == self.unjudged:
+            self._judge(step)
+        if reason := self.context.preempted():
+            raise Preempted(reason)
+
+    def poll(self) -> None:
+        """Between reports: raises ``Preempted`` if this process was asked to leave.
+
+        An objective with long epochs may call it where it can be resumed from.
+        """
+        self.fence()
+        if reason := self.context.preempted():
+            raise Preempted(reason)
+
+    def note(self, **facts: float | str) -> None:
+        """Keep what is true of the whole run, such as its peak memory: columns in the dashboard.
+
+        The last word on each counts, and it is kept however the trial ends.  One that breaks a
+        constraint of the study ends it at once: noted before the training it costs no epoch.
+        """
+        kept = {k: v if isinstance(v, str | int) else float(v) for k, v in facts.items()}
+        self.facts.update(kept)
+        if reason := self.aims.broken(self._noted):
+            raise Pruned(reason)
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """All numbers that are known of the run: the latest metrics, and what was noted."""
+        return self.metrics | self._noted
+
+    @property
+    def _noted(self) -> dict[str, float]:
+        return {k: float(v) for k, v in self.facts.items() if not isinstance(v, str)}
+
+    def fence(self) -> None:
+        """Before one saves: raises ``Fenced`` if the trial has gone to another worker.
+
+        A process that was paused for long would write its old state over its successor's.
+        """
+        if self.context.lost():
+            raise Fenced(f"worker {self.context.worker} was counted as lost")
+
+    def _store(self, step: int) -> None:
+        bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
+        if bad:
+            raise Pruned(f"diverged: {', '.join(bad)} at step {step}")
+        value = self.metrics[self.metric]
+        try:
+            self.context.study.patience(lambda: self._keep(step, value))
+        except UpdateFinishedTrialError as error:
+            raise Fenced("the trial was given to another worker") from error
+        self.values[step] = value
+        self.epochs += 1
+        self._judge(step)
+        if step == self.length:
+            return
+        budget = self.context.budget
+        counted = budget.epochs is not None and budget.length is None
+        if counted and not self.context.study.may_go_on(budget):
+            raise Preempted("budget.epochs leaves no other epoch")
+
+    def _keep(self, step: int, value: float) -> None:
+        """Optuna's own ``report`` refuses a study of several objectives (optuna/optuna#3450)."""
+        self.trial.storage.set_trial_intermediate_value(self.trial._trial_id, step, value)
+
+    def _judge(self, step: int) -> None:
+        self.unjudged = None
+        if step == self.length or self.repeats:
+            return
+        if self.context.study.patience(self.judge.should_prune):
+            raise Pruned
+
+    def _remember(self, step: int) -> None:
+        """Keep all metrics beside the checkpoint; a full disk costs a picture, not the trial."""
+        if self.run_dir is not None:
+            try:
+                history.append(self.run_dir, step, finite(self.metrics))
+            except OSError as error:
+                log.warning("trial %d: its metrics are not kept: %s", self.trial.number, error)
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Those that are neither NaN nor infinite."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
