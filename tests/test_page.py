@@ -1,6 +1,7 @@
 """The page opens offline, is well-formed, says what the study is, and runs nothing foreign."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -16,7 +17,8 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from tests.samples import HOSTILE, add, full_study, new_study
-from tuner.report.page import write_page
+from tuner.report.page import page, write_page
+from tuner.report.summary import summarise
 
 VOID = {"meta", "br", "img"}
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
@@ -186,6 +188,51 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     assert not [tag for tag, attrs in page.tags if tag == "img" or "onerror" in attrs]
     assert page.text.count(HOSTILE) >= 8
     assert HOSTILE not in json.dumps(page.figures, ensure_ascii=False)
+
+
+def test_the_winner_is_held_against_the_others(tmp_path: Path) -> None:
+    study = full_study(tmp_path)
+    (tmp_path / "out" / "final").mkdir(parents=True)
+    final = {"values": [0.9, 0.92], "mean": 0.91, "sd": 0.014, "interval": [0.78, 1.04]}
+    (tmp_path / "out" / "final" / "final.json").write_text(json.dumps(final))
+    text = read(study, tmp_path).text
+    assert "the runner-up (#" in text
+    assert "standard deviation 0.014, by 2 final trainings" in text
+    assert "0.91 over 2 seeds, 95 % interval 0.78 to 1." in text
+
+
+def test_the_search_can_be_repeated_by_one_command(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    study.set_user_attr("command", ["experiment=digits", "storage.url=sqlite:///x.db"])
+    study.set_user_attr("git_commit", "abc")
+    study.set_user_attr("git_changes", "def")
+    text = read(study, tmp_path).text
+    assert "tuner tune experiment=digits" in text.splitlines()[-1] + text
+    assert "x.db" not in text
+    assert "abc, with uncommitted changes" in text
+
+
+def test_a_long_reason_is_whole_among_the_failures_alone(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    reason = "a long story " * 20
+    add(study, F, [], reason=reason)
+    page = write_page(study, tmp_path / "r.html").read_text("utf-8")
+    assert page.count(reason.strip()) == 1
+    assert "a long story a…" in page or re.search(r"a long story[^<]{0,60}…", page)
+
+
+def test_a_page_of_ten_thousand_can_be_sent(tmp_path: Path) -> None:
+    study = full_study(tmp_path)
+    few = summarise(study)
+    rows = [dataclasses.replace(few.rows[k % 20], number=k) for k in range(10_000)]
+    many = dataclasses.replace(few, rows=rows)
+    small, large = (len(page(study, found, {})) for found in (few, many))
+    assert large - small < 3_000_000  # of 5 MB, most of it plotly.js
+    drawn = Reader(page(study, many, {}))
+    assert "of 10000 curves are drawn" in drawn.text
+    assert "9800 more" in drawn.text
+    for figure in drawn.figures.values():
+        assert sum(len(trace.get("x", ())) for trace in figure["data"]) < 12_000
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")

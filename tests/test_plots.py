@@ -9,9 +9,19 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.samples import HOSTILE, add, full_study, new_study
+from tuner.report.markdown import markdown
+from tuner.report.page import page
 from tuner.report.parallel import parallel
-from tuner.report.parameters import importances, slices
-from tuner.report.plots import MAX_CURVES, curves, curves_shown, history, robust_range
+from tuner.report.parameters import importances, log_ticks, ranked, slices
+from tuner.report.pareto import front
+from tuner.report.plots import (
+    MAX_CURVES,
+    curves,
+    curves_shown,
+    history,
+    pareto,
+    robust_range,
+)
 from tuner.report.summary import Summary, summarise
 
 C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -115,9 +125,66 @@ def test_importances_find_the_parameter_that_matters(tmp_path: Path, direction: 
         add(study, C, [k / 60], params=params)
     shape = importances(study, summarise(study))
     assert isinstance(shape, dict)
-    assert shape["data"][0]["y"][-1] == "model.width"
-    assert "model.layers" not in shape["data"][0]["y"]
-    assert sum(shape["data"][0]["x"]) == pytest.approx(1)
+    assert ranked(shape)[0] == "model.width"
+    assert "model.layers" not in ranked(shape)
+    (bars,) = shape["data"]
+    assert sum(bars["x"]) == pytest.approx(1)
+    assert bars["y"][-1] == "model.width  <b>100%</b>"
+
+
+def test_a_share_has_the_middle_of_its_resamples_around_it(full: Any, summary: Summary) -> None:
+    shape = importances(full, summary)
+    assert isinstance(shape, dict)
+    (bars,) = shape["data"]
+    ends = [(low, high) for _, low, high in bars["customdata"]]
+    assert all(low <= share <= high for share, (low, high) in zip(bars["x"], ends, strict=True))
+    assert any(high - low > 0.02 for low, high in ends)
+    whiskers = bars["error_x"]
+    assert [x + up for x, up in zip(bars["x"], whiskers["array"], strict=True)] == pytest.approx(
+        [high for _, high in ends]
+    )
+    assert importances(full, summary) == shape  # resampled by a seed of its own
+
+
+def test_slices_come_in_the_order_of_importance(full: Any, summary: Summary) -> None:
+    names = ranked(importances(full, summary))
+    assert list(slices(summary, names))[: len(names)] == names
+    assert ranked("a note") == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1e-5, 1e-2, [1e-5, 1e-4, 1e-3, 1e-2]),
+        (16, 128, [20, 50, 100]),
+        (0.001, 0.01, [0.001, 0.002, 0.005, 0.01]),
+        (1e-9, 1, [1e-9, 1e-6, 1e-3, 1]),
+        (21, 31, [21, 31]),
+    ],
+)
+def test_a_log_axis_has_few_round_ticks(low: float, high: float, ticks: list[float]) -> None:
+    assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_two_objectives_have_a_front(tmp_path: Path) -> None:
+    import optuna
+
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.set_user_attr("metric", "accuracy")
+    for values in ([0.9, 5.0], [0.8, 1.0], [0.7, 4.0], [0.95, 9.0]):
+        study.add_trial(optuna.create_trial(values=values))
+    summary = summarise(study)
+    assert len(summary.objectives) == 2
+    shape = pareto(summary, front(summary))
+    assert isinstance(shape, dict)
+    go.Figure(shape)
+    best = named(shape, "Pareto front")
+    found = sorted(zip(best["x"], best["y"], strict=True))
+    assert found == [(0.8, 1), (0.9, 5), (0.95, 9)]
+    assert len(named(shape, "complete")["x"]) == 4
+    assert "## Pareto front" in markdown(study, summary, {})
+    assert "Pareto front" in page(study, summary, {})
+    assert "Pareto front" not in page(new_study(tmp_path), summarise(new_study(tmp_path, "b")), {})
 
 
 def test_parallel_merges_branches_and_places_what_is_not_set(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "status": ("looking", "workers, counts, pace and the best so far, of one study or of all"),
     "best": ("looking", "the best trial: its value and overrides"),
-    "report": ("looking", "write the study as one HTML page"),
+    "report": ("looking", "write the study as one HTML page, Markdown or a picture"),
     "export": ("looking", "write the best configuration, and its trained model, to take away"),
     "predict": ("using", "tell what images are, by an exported model"),
     "dashboard": ("looking", "optuna-dashboard on this study's database"),
@@ -140,7 +140,15 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     options["train"].add_argument(
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"
     )
-    options["report"].add_argument("--output", type=Path, help="default: report.html in study.dir")
+    options["report"].add_argument(
+        "--output", type=Path, help="default: report.html, .md or .png in study.dir"
+    )
+    options["report"].add_argument(
+        "--format",
+        choices=("html", "md", "png"),
+        help="one page, Markdown, or a picture of the page (needs Chromium); default: as --output"
+        " ends, else html",
+    )
     _export_options(options["export"])
     _dashboard_options(options["dashboard"])
     return parser, options

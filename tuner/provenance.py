@@ -87,11 +87,19 @@ def _description(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "config": plan.base_text(),
         "overrides": list(plan.pins),
+        "command": _command(plan),
         "study_dir": plan.study.dir,
         "search": _search_text(plan),
         **fingerprint.here(str(plan.cfg.objective._target_)),
         "space": plan.space.rows(),
     }
+
+
+def _command(plan: Plan) -> list[str]:
+    """The words that `tuner tune` was given, but for databases, whose URLs may hold passwords."""
+    secret = ("storage", "study.prior_url")
+    given = [text for text in plan.overrides if not text.lstrip("+~").startswith(secret)]
+    return [*plan.source.argv(), *given]
 
 
 def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:

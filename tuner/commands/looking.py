@@ -16,6 +16,7 @@ from tuner.report import live, page, pareto, summary
 from tuner.report import status as state
 from tuner.study import Study
 
+FORMATS = ("html", "md", "png")
 WATCH_EVERY = 2.0
 """Seconds between two looks of ``status --watch``."""
 
@@ -104,9 +105,13 @@ def best(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write the page; its path goes to stdout."""
+    """Write the report; its path goes to stdout."""
     plan, study = asking.stored(args)
-    print(page.write_page(study.optuna, args.output or Path(plan.study.dir) / "report.html"))
+    directory = Path(plan.study.dir)
+    ending = args.output.suffix.lstrip(".").lower() if args.output else ""
+    form = args.format or (ending if ending in FORMATS else FORMATS[0])
+    output = args.output or directory / f"report.{form}"
+    print(page.write_page(study.optuna, output, directory, form))
     return 0
 
 

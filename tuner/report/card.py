@@ -2,11 +2,12 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.report.repeat import shared
 from tuner.report.summary import Row, Summary
-from tuner.report.wording import metric, without_urls, word
+from tuner.report.wording import interval, metric, without_urls, word
 
 Z = 1.959964
 """The normal distribution's 97.5 % quantile."""
@@ -75,7 +76,8 @@ def _use(model: Mapping[str, Any], forms: Mapping[str, str]) -> str:
 
 def _score(summary: Summary, final: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     seeds = len(final.get("values") or [])
-    rows = {f"{summary.metric}, mean over {seeds} seed{'s' * (seeds != 1)}": _spread(final)}
+    title = f"{summary.metric}, mean over {seeds} seed{'s' * (seeds != 1)}"
+    rows = {title: _spread(summary.metric, final)}
     for name, value in _own(model).items():
         rows[f"this model: {name}"] = metric(value)
         if name == "accuracy" and model.get("scored_on"):
@@ -91,15 +93,14 @@ def _own(model: Mapping[str, Any]) -> dict[str, float]:
     return {k: v for k, v in model["metrics"].items() if not k.startswith("train_")}
 
 
-def _spread(final: Mapping[str, Any]) -> str:
+def _spread(name: str, final: Mapping[str, Any]) -> str:
     if not final:
         return "not known"
-    sd, interval = final.get("sd"), final.get("interval")
+    sd, ends = final.get("sd"), final.get("interval")
     shown = metric(final["mean"])
-    if sd is None or interval is None:
+    if sd is None or ends is None:
         return f"{shown} (one seed: its spread is not known)"
-    low, high = map(metric, interval)
-    return f"{shown} ± {sd:.2g}, 95 % interval of the mean {low} to {high} (Student)"
+    return f"{shown} ± {sd:.2g}, 95 % interval of the mean {interval(name, ends)} (Student)"
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -156,13 +157,6 @@ def _made(summary: Summary, row: Row, final: Mapping[str, Any], model: Mapping[s
         "with": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
     return f"{_table(rows)}\n```sh\n{line}\n```\n\n`config.yaml` has every setting of the search.\n"
-
-
-def shared(overrides: Iterable[object]) -> list[str]:
-    """Overrides as a stranger may see them: not where the database and the data lie here."""
-    kept = [str(item) for item in overrides]
-    kept = [item for item in kept if not item.lstrip("+~").startswith("storage")]
-    return ["data.root=DIR" if item.startswith("data.root=") else item for item in kept]
 
 
 def _settings(recipe: Mapping[str, Any], prefix: str, names: Sequence[str]) -> str:

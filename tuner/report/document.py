@@ -32,7 +32,9 @@ def document(title: str, body: Sequence[str], figures: Mapping[str, Figure]) -> 
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escaped(title)} · tuner</title>",
         f"<style>{_resource('page.css')}</style>\n</head>\n<body>",
+        "<main>",
         *body,
+        "</main>",
         f'<script type="application/json" id="figures">{_json(figures)}</script>',
         *(f"<script>{script}</script>" for script in scripts),
         "</body>\n</html>\n",
@@ -47,6 +49,48 @@ def section(title: str, html: str) -> str:
 def escaped(value: object) -> str:
     """Text as HTML, in an attribute too, without database URLs."""
     return escape(without_urls(str(value)))
+
+
+def plot(figures: dict[str, Figure], name: str, shape: Figure | str, *, width: int = 0) -> str:
+    """An element for ``shape``, entered into ``figures``; a note stays a paragraph."""
+    if isinstance(shape, str):
+        return f'<p class="faint">{escaped(shape)}</p>'
+    figures[f"plot-{name}"] = shape
+    height = shape["layout"]["height"]
+    about = f'role="img" aria-label="{escaped(_about(name, shape))}"'
+    style = f"height:{height}px;min-width:{width}px"
+    return f'<div class="plot" id="plot-{name}" {about} style="{style}"></div>'
+
+
+def _about(name: str, shape: Figure) -> str:
+    """What a plot shows, for those who cannot see it; the tables have its numbers."""
+    x, y = (
+        shape["layout"].get(axis, {}).get("title", {}).get("text", "")
+        for axis in ("xaxis", "yaxis")
+    )
+    axes = f": {y or 'value'} against {x}" if x else ""
+    return f"Plot of {name.partition('-')[0]}{axes}"
+
+
+def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False) -> str:
+    """A table of cells that are HTML already, its last column wrapped; nothing without rows."""
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    last = len(rows[0]) - 1
+    body = "".join(
+        "<tr>"
+        + "".join(_cell(cell, wrap=wrap and k == last) for k, cell in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    top = f"<tr>{head}</tr>" if titles else ""
+    kind = ' class="stacked"' if wrap else ""
+    return f'<div class="wide" tabindex="0"><table{kind}>{top}{body}</table></div>'
+
+
+def _cell(html: str, *, wrap: bool) -> str:
+    return f'<td class="settings">{html}</td>' if wrap else f"<td>{html}</td>"
 
 
 def _json(value: Any) -> str:

@@ -5,7 +5,9 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function template() {
   const style = getComputedStyle(document.documentElement);
-  const axis = { gridcolor: style.getPropertyValue("--edge"), zeroline: false };
+  const narrow = innerWidth < 600;
+  const axis = { gridcolor: style.getPropertyValue("--edge"), zeroline: false,
+    tickfont: { size: narrow ? 10 : 12 } };
   return {
     layout: {
       paper_bgcolor: "rgba(0,0,0,0)",

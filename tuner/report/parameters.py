@@ -1,16 +1,27 @@
 """What each parameter did: importances and slices, as plotly.js figures."""
 
+import math
+import random
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna import Study
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
 
-from tuner.report.plots import COLOURS, Figure, figure, label, robust_range, text
+from tuner.report.plots import COLOURS, Figure, figure, robust_range, text, thinned
 from tuner.report.summary import Row, Summary
 from tuner.report.wording import finite, word
 
+SHOWN = 15  # parameters; those after the fifteenth say nothing
+RESAMPLED = 20
+LARGEST_SAMPLE = 1000  # trials of a resample, and …
+PATIENCE = 3.0  # … seconds for all of them: a report is written at the end of each command
+MARKS = 300  # of a slice: a page of 10,000 configurations would take tens of megabytes
+MOST_TICKS = 4  # of a slice, which is narrow
 ENOUGH = 10  # completed configurations; below, PED-ANOVA's top tenth is not even one of them
 
 
@@ -28,35 +39,107 @@ def importances(study: Study, summary: Summary) -> Figure | str:
     if not varied:
         return "No parameter took more than one value."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its advice is for callers who chose the evaluator
-            shares = optuna.importance.get_param_importances(
-                study, params=varied, target=lambda trial: summary.loss(trial.values[0])
-            )
+        shares = _shares(study, summary, varied)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         return f"Importances cannot be computed for this study: {error}"
-    names = [name for name in reversed(shares) if finite(shares[name])]
+    names = [name for name in shares if finite(shares[name])]
+    spread = _spread(study, summary, varied)
+    return _bars({name: shares[name] for name in names[:SHOWN]}, spread, left_out=names[SHOWN:])
+
+
+def _bars(
+    shares: Mapping[str, float], spread: Mapping[str, Sequence[float]], left_out: Sequence[str]
+) -> Figure:
+    """Horizontal bars, the largest on top, each with the middle 80 % of its resampled shares."""
+    names = list(shares)[::-1]
+    ends = {name: _middle(spread.get(name, ()), shares[name]) for name in names}
     bars = {
         "type": "bar",
         "orientation": "h",
-        "y": [text(name) for name in names],
+        "y": [f"{text(name)}  <b>{shares[name]:.0%}</b>" for name in names],
         "x": [shares[name] for name in names],
-        "texttemplate": "%{x:.0%}",
-        "textangle": 0,
-        "cliponaxis": False,
-        "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [ends[name][1] - shares[name] for name in names],
+            "arrayminus": [shares[name] - ends[name][0] for name in names],
+            "color": COLOURS["pruned"],
+            "thickness": 1.5,
+        },
+        "customdata": [[text(name), *ends[name]] for name in names],
+        "hovertemplate": "%{y}<br>%{customdata[1]:.0%} to %{customdata[2]:.0%}<extra></extra>",
         "marker": {"color": COLOURS["complete"]},
     }
-    shape = figure([bars], x="share of importance", y="", height=90 + 28 * len(names))
-    shape["layout"]["xaxis"]["tickformat"] = ".0%"
+    title = f"share ({len(left_out)} left out)" if left_out else "share"
+    shape = figure([bars], x=title, y="", height=100 + 26 * len(names))
+    shape["layout"]["xaxis"].update(tickformat=".0%", rangemode="tozero")
     return shape
 
 
-def slices(summary: Summary) -> Mapping[str, Figure]:
-    """Value against each parameter that varies, by the parameter's name."""
+def _spread(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, list[float]]:
+    """Each parameter's shares over resamples of the completed, drawn with replacement.
+
+    They tell how much a share owes to which configurations happened to be tried.
+    """
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    rng = random.Random(0)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    until = time.monotonic() + PATIENCE
+    for _ in range(RESAMPLED):
+        sample = _Sample(study, rng.choices(done, k=min(len(done), LARGEST_SAMPLE)))
+        try:
+            shares = _shares(sample, summary, names)
+        except (ValueError, RuntimeError, ArithmeticError):
+            continue  # a resample in which a parameter took one value alone
+        for name, share in shares.items():
+            found[name].append(share)
+        if time.monotonic() > until:
+            break
+    return found
+
+
+class _Sample(Study):
+    """A study whose trials are those given."""
+
+    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
+        super().__init__(study.study_name, study._storage)
+        self.sample = list(trials)
+
+    def get_trials(self, deepcopy: bool = True, states: object = None) -> list[FrozenTrial]:
+        return self.sample
+
+
+def _shares(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its advice is for callers who chose the evaluator
+        return optuna.importance.get_param_importances(
+            study, params=list(names), target=lambda trial: summary.loss(trial.values[0])
+        )
+
+
+def _middle(shares: Sequence[float], own: float) -> tuple[float, float]:
+    """The middle 80 %, widened to hold the share itself; of fewer than 5 resamples, nothing."""
+    known = sorted(share for share in shares if finite(share))
+    if len(known) < 5:
+        return own, own
+    cut = len(known) // 10
+    return min(own, known[cut]), max(own, known[-1 - cut])
+
+
+def slices(summary: Summary, first: Sequence[str] = ()) -> Mapping[str, Figure]:
+    """Value against each parameter that varies, by its name; ``first`` are those that matter."""
     rows = [row for row in summary.rows if finite(row.value) and row.reason is None]
+    rows = thinned(rows, summary, MARKS)
     varied = [name for name in summary.space if len(_values(rows, name)) > 1]
+    order = {name: place for place, name in enumerate(first)}
+    varied.sort(key=lambda name: order.get(name, len(order)))
     return {name: _slice(name, rows, summary) for name in varied}
+
+
+def ranked(importances: Figure | str) -> list[str]:
+    """The parameters of that figure, as HTML, the most important first."""
+    bars = [] if isinstance(importances, str) else importances["data"][0]["customdata"]
+    return [name for name, _, _ in reversed(bars)]
 
 
 def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
@@ -69,7 +152,7 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
             "mode": "markers",
             "x": [text(word(row.params[name])) if nominal else row.params[name] for row in group],
             "y": [row.value for row in group],
-            "text": [label(row) for row in group],
+            "text": [f"#{row.number} {row.value:.6g}" for row in group],
             "hovertemplate": "%{text}<extra></extra>",
             "marker": {"color": COLOURS[fate], "size": 7, "symbol": symbol},
         }
@@ -78,12 +161,34 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
     ]
     values = [row.value for row in rows if row.value is not None]
     shape = figure(traces, x=name, y="", y_range=robust_range(values), height=240, showlegend=False)
-    log = getattr(kind, "log", False)
     axis = shape["layout"]["xaxis"]
-    axis.update(type="category" if nominal else "log" if log else "linear", nticks=5, tickangle=0)
-    if isinstance(kind, CategoricalDistribution):
-        axis.update(categoryorder="array", categoryarray=[text(word(c)) for c in kind.choices])
+    axis.update(tickangle=0, **_axis(kind, [row.params[name] for row in rows]))
     return shape
+
+
+def _axis(kind: BaseDistribution, values: Sequence[Any]) -> dict[str, Any]:
+    """What plotly.js must know of a parameter's axis."""
+    if isinstance(kind, CategoricalDistribution):
+        known = [text(word(choice)) for choice in kind.choices]
+        order = {"categoryorder": "array", "categoryarray": known}
+        return {"type": "category", "nticks": MOST_TICKS + 1, **order}
+    if getattr(kind, "log", False):
+        ticks = log_ticks(min(values), max(values))
+        shown = [f"{tick:.4g}" for tick in ticks]
+        return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": shown}
+    few = isinstance(kind, IntDistribution) and max(values) - min(values) <= MOST_TICKS
+    return {"type": "linear", **({"dtick": 1} if few else {"nticks": MOST_TICKS})}
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """At most MOST_TICKS round numbers: powers of ten, with their 2 and 5 where few lie between."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [k * 10.0**power for power in powers for k in digits]
+        ticks = [tick for tick in ticks if 0.9 * low <= tick <= 1.1 * high]
+        if 2 <= len(ticks) <= MOST_TICKS:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / MOST_TICKS)] if len(ticks) > 1 else [low, high]
 
 
 def _values(rows: Sequence[Row], name: str) -> set[str]:

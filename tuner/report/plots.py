@@ -25,12 +25,15 @@ COLOURS = {
 }
 MAX_CURVES = 400  # beyond this a browser draws slowly and nobody can tell the lines apart
 
+MAX_MARKS = 1000
+
 
 def history(summary: Summary) -> Figure | str:
     """Every configuration's value by number, and the best so far; a note when there is none."""
     shown = [row for row in summary.rows if finite(row.value) and row.reason is None]
     if not shown:
         return "No configuration has a value yet."
+    shown = thinned(shown, summary, MAX_MARKS)
     traces = [
         {
             "type": "scatter",
@@ -86,14 +89,43 @@ def curves(summary: Summary) -> Figure | str:
 
 def curves_shown(summary: Summary) -> list[Row]:
     """Those with a curve; of more than MAX_CURVES the best, and the others thinned evenly."""
-    rows = [row for row in summary.rows if row.curve]
-    if len(rows) <= MAX_CURVES:
-        return rows
-    kept = summary.ranking[: MAX_CURVES // 4]
+    return thinned([row for row in summary.rows if row.curve], summary, MAX_CURVES)
+
+
+def thinned(rows: Sequence[Row], summary: Summary, most: int) -> list[Row]:
+    """At most so many of ``rows``: the best quarter of that, and the others thinned evenly."""
+    if len(rows) <= most:
+        return list(rows)
+    numbers = {row.number for row in rows}
+    kept = [row for row in summary.ranking[: most // 4] if row.number in numbers]
     ranked = {row.number for row in kept}
     others = [row for row in rows if row.number not in ranked]
-    stride = math.ceil(len(others) / (MAX_CURVES - len(kept)))
+    stride = math.ceil(len(others) / (most - len(kept)))
     return sorted(kept + others[::stride], key=lambda row: row.number)
+
+
+def pareto(summary: Summary, front: Sequence[Row]) -> Figure | str:
+    """The first two objectives against each other, and those on the ``front``."""
+    done = [row for row in summary.ranking if len(row.values) > 1 and all(map(finite, row.values))]
+    if not done:
+        return "No configuration is complete yet."
+    x, y = list(summary.objectives)[:2]
+    rest = done[:: math.ceil(len(done) / MAX_MARKS)]
+    traces = [_points(rest, "complete", "complete"), _points(front, "best", "Pareto front")]
+    return figure(traces, x=x, y=y)
+
+
+def _points(rows: Sequence[Row], fate: str, name: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [row.values[0] for row in rows],
+        "y": [row.values[1] for row in rows],
+        "text": [f"#{row.number}" for row in rows],
+        "hovertemplate": "%{text}<br>%{x:.6g}, %{y:.6g}<extra></extra>",
+        "marker": {"color": COLOURS[fate], "size": 9 if fate == "best" else 7},
+    }
 
 
 def _lines(fate: str, rows: Sequence[Row]) -> dict[str, Any]:

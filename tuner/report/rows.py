@@ -11,6 +11,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.admission import REPEAT
+
 STATES = {  # in the order in which people read them
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -45,6 +47,11 @@ class Row:
     """Of all objectives, in the order of ``Summary.objectives``; ``value`` is the first."""
     worker: str | None = None
     device: str | None = None
+    origin: str | None = None
+    """Where one that was queued came from."""
+    run_dir: str | None = None
+    repeats: int | None = None
+    """The configuration that this one trains once more, to measure the noise."""
 
     @property
     def epoch(self) -> int:
@@ -92,6 +99,9 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
         values=last.values or (),
         worker=attrs.get("worker"),
         device=attrs.get("device"),
+        origin=attrs.get("origin"),
+        run_dir=attrs.get("run_dir"),
+        repeats=last.system_attrs.get(REPEAT),
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _URL = re.compile(
@@ -18,6 +19,20 @@ def word(value: Any) -> str:
 
 def metric(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
+
+
+SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "auroc"}
+"""Metrics of the built-in trainer that lie from 0 to 1; the others are 0 or more."""
+LOSSES = {"loss", "mse", "mae"}
+
+
+def interval(name: str, ends: Sequence[float]) -> str:
+    """An interval of the metric ``name``, cut where that cannot lie: Student's knows no ends."""
+    low, high = ends
+    known = name.removeprefix("val_").removeprefix("test_")
+    low = max(low, 0.0) if known in SHARES | LOSSES else low
+    high = min(high, 1.0) if known in SHARES else high
+    return f"{metric(low)} to {metric(high)}"
 
 
 def percent(share: float | None) -> str:

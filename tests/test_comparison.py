@@ -1,0 +1,117 @@
+"""By how much the winner is better has an interval, and is not said where nothing is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+from optuna import Study
+from optuna.trial import TrialState
+
+from tests.samples import SPACE, START, add, new_study
+from tuner.admission import REPEAT
+from tuner.report import comparison
+from tuner.report.summary import summarise
+
+C, P = TrialState.COMPLETE, TrialState.PRUNED
+FINAL = {"values": [0.90, 0.92, 0.94], "mean": 0.92, "sd": 0.02, "interval": [0.87, 1.02]}
+
+
+def three(directory: Path, direction: str = "maximize") -> Study:
+    """The defaults, a winner and a runner-up; a pruned one that was ahead."""
+    study = new_study(directory, direction=direction)
+    scores = [0.5, 0.9, 0.8] if direction == "maximize" else [0.5, 0.1, 0.2]
+    for width, score in zip((16, 32, 64), scores, strict=True):
+        origin = {"origin": comparison.DEFAULTS} if width == 16 else {}
+        add(study, C, [score], params={"model.width": width}, **origin)
+    add(study, P, [0.95], params={"model.width": 48})
+    return study
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_gain_is_the_winners_in_either_direction(tmp_path: Path, direction: str) -> None:
+    summary = summarise(three(tmp_path, direction))
+    found = comparison.rivals(summary, comparison.Noise(0.01, None, "a test"))
+    assert [(rival.name, rival.row.number) for rival in found] == [
+        ("the runner-up", 2),
+        ("the defaults", 0),
+    ]
+    assert [rival.gain for rival in found] == pytest.approx([0.1, 0.4])
+    assert [rival.verdict for rival in found] == ["better", "better"]
+    low, high = found[0].interval or (0, 0)
+    assert (low, high) == pytest.approx((0.1 - 0.0277, 0.1 + 0.0277), abs=1e-4)  # 1.96 √2 of 0.01
+
+
+def test_a_gain_within_the_noise_is_not_sure(tmp_path: Path) -> None:
+    summary = summarise(three(tmp_path))
+    near, far = comparison.rivals(summary, comparison.Noise(0.05, None, "a test"))
+    assert (near.verdict, far.verdict) == ("not surely better", "better")
+    assert near.range == "-0.039 to +0.24"
+
+
+def test_few_seeds_widen_the_interval() -> None:
+    exact, three_seeds = comparison.Noise(1, None, ""), comparison.Noise(1, 2, "")
+    assert three_seeds.reach / exact.reach == pytest.approx(4.3027 / 1.96, rel=1e-3)  # Student
+
+
+def test_without_noise_nothing_is_claimed(tmp_path: Path) -> None:
+    summary = summarise(three(tmp_path))
+    (near, _) = comparison.rivals(summary, None)
+    assert (near.verdict, near.range, near.by) == ("not known", "not known", "+0.1")
+    assert "is not known" in comparison.sentences(summary, None, {})[0]
+
+
+def test_the_noise_is_the_given_else_the_repeated_else_the_final(tmp_path: Path) -> None:
+    study = three(tmp_path)
+    found = comparison.noise(summarise(study), FINAL)
+    assert found is not None
+    assert (found.deviation, found.freedom) == (pytest.approx(0.02), 2)
+    for score in (0.88, 0.91, 0.86):
+        repeat(study, score)
+    summary = summarise(study)
+    found = comparison.noise(summary, FINAL)
+    assert found is not None
+    assert (found.deviation, found.freedom) == (pytest.approx(0.0252, abs=1e-4), 2)
+    assert [rival.row.number for rival in comparison.rivals(summary, found)] == [2, 0]  # no repeat
+    study.set_user_attr("budget", {"n_trials": 9, "noise": 0.5})
+    found = comparison.noise(summarise(study), FINAL)
+    assert found == comparison.Noise(0.5, None, "budget.noise")
+
+
+def repeat(study: Study, score: float) -> None:
+    import optuna
+
+    trial = optuna.create_trial(
+        state=C,
+        value=score,
+        params={"model.width": 32},
+        distributions={"model.width": SPACE["model.width"]},
+        system_attrs={REPEAT: 1},
+    )
+    trial.datetime_start = START
+    study.add_trial(trial)
+
+
+@pytest.mark.parametrize(
+    "final", [{}, {"values": [0.9]}, {"values": [0.9, 0.9]}, {"values": None}, {"values": ["x"]}]
+)
+def test_what_measures_no_noise(tmp_path: Path, final: dict[str, object]) -> None:
+    assert comparison.noise(summarise(three(tmp_path)), final) is None
+
+
+def test_a_test_score_is_told_within_what_it_can_be(tmp_path: Path) -> None:
+    summary = summarise(three(tmp_path))
+    said = " ".join(comparison.sentences(summary, None, FINAL))
+    assert "Test val_accuracy of the final trainings: 0.92 over 3 seeds" in said
+    assert "95 % interval 0.87 to 1." in said
+    assert "1.02" not in said
+    assert "default configuration was not" not in said
+    assert "chosen for the highest of 3" in said
+
+
+def test_a_final_that_was_cut_short_is_none(tmp_path: Path) -> None:
+    assert comparison.read_final(tmp_path) == {}
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "final.json").write_text('{"values": [0.')
+    assert comparison.read_final(tmp_path) == {}
+    (tmp_path / "final" / "final.json").write_text(json.dumps(FINAL))
+    assert comparison.read_final(tmp_path) == FINAL

@@ -1,0 +1,38 @@
+"""The commands that a report shows repeat the search, and tell nothing of where it ran."""
+
+import shlex
+from pathlib import Path
+
+from tests.samples import new_study
+from tuner import plan, provenance
+from tuner.config import Source
+from tuner.report.repeat import shared, tune_line
+from tuner.report.summary import summarise
+
+SECRET = "postgresql+psycopg://me:secret@host/db"
+
+
+def test_a_study_notes_the_words_of_its_command(tmp_path: Path) -> None:
+    (tmp_path / "my conf").mkdir()
+    words = [
+        "study.name=x", f"storage.url=sqlite:///{tmp_path}/x.db", "space=none", "seed=3",
+        "model.width=int(interval(8,64))", f"study.prior_url='{SECRET}'", "data=npz",
+        "data.root=/here",
+    ]  # fmt: skip
+    asked = plan.load(Source((tmp_path / "my conf",)), words, judge=False).require()
+    opened = provenance.open_study(asked)
+    assert "secret" not in str(opened.attrs["command"])
+    line = tune_line(summarise(opened.optuna))
+    assert shlex.split(line) == [
+        "tuner", "tune", "--config-dir=my conf", "study.name=x", "space=none", "seed=3",
+        "model.width=int(interval(8,64))", "data=npz", "data.root=DIR",
+    ]  # fmt: skip
+
+
+def test_a_study_that_does_not_know_its_command(tmp_path: Path) -> None:
+    assert tune_line(summarise(new_study(tmp_path))) == ""
+
+
+def test_where_things_lie_is_not_shared() -> None:
+    assert shared(["+storage.url=x", "data.root=/x", "a=b"]) == ["data.root=DIR", "a=b"]
+    assert shared(["--config-dir=/home/me/conf"]) == ["--config-dir=conf"]

@@ -1,0 +1,141 @@
+"""By how much the winner is really better, as far as anything is known of that."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+from tuner import noise as noises
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import finite, interval, metric
+
+DEFAULTS = "the defaults"
+"""What a configuration that was queued as it stands in conf/ says of its origin."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of one training's score over seeds, and what it was measured by.
+
+    ``freedom`` are the degrees of freedom of the measurement, None for a value that was given.
+    """
+
+    deviation: float
+    freedom: int | None
+    source: str
+
+    @property
+    def reach(self) -> float:
+        """Half the 95 % interval of the difference of two trainings of one seed each."""
+        quantile = 1.959964 if self.freedom is None else float(stdtrit(self.freedom, 0.975))
+        return quantile * self.deviation * math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A configuration that the winner is held against; a positive ``gain`` is the winner's."""
+
+    name: str
+    row: Row
+    gain: float
+    interval: tuple[float, float] | None
+
+    @property
+    def by(self) -> str:
+        return f"{self.gain:+.3g}"
+
+    @property
+    def range(self) -> str:
+        return "not known" if self.interval is None else "{:+.2g} to {:+.2g}".format(*self.interval)
+
+    @property
+    def verdict(self) -> str:
+        if self.interval is None:
+            return "not known"
+        return "better" if self.interval[0] > 0 else "not surely better"
+
+
+def read_final(directory: Path) -> Mapping[str, Any]:
+    """``final.json`` of a study's directory; empty before `tuner final`."""
+    try:
+        found = json.loads((directory / "final" / "final.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
+    """The noise over seeds: as it was given, else as repeated runs measured it.
+
+    Those of the search (``budget.stop_when``) come first, then the final trainings: they are of the
+    winner on the test images, the best guess that is left for its rivals on the validation images.
+    """
+    given = (summary.attrs.get("budget") or {}).get("noise")
+    if isinstance(given, int | float) and given > 0:
+        return Noise(float(given), None, "budget.noise")
+    again = [row.value for row in summary.rows if row.repeats is not None and finite(row.value)]
+    final_values = final.get("values")
+    values = final_values if isinstance(final_values, list) else []
+    return _measured(again, "repeated runs of the search") or _measured(values, "final trainings")
+
+
+def _measured(values: Sequence[Any], what: str) -> Noise | None:
+    """None where there are too few, or all are the same: of few images, or by rounding."""
+    known = [float(value) for value in values if isinstance(value, int | float) and finite(value)]
+    deviation = noises.deviation(known)
+    return Noise(deviation, len(known) - 1, f"{len(known)} {what}") if deviation else None
+
+
+def rivals(summary: Summary, known: Noise | None) -> list[Rival]:
+    """The runner-up and the defaults, each if it was completed and is another configuration."""
+    best = summary.best
+    if best is None or not finite(best.value):
+        return []
+    others = [row for row in summary.ranking if row.params != best.params and finite(row.value)]
+    found = [("the runner-up", row) for row in others[:1]]
+    found += [(DEFAULTS, row) for row in others if row.origin == DEFAULTS]
+    return [_rival(name, row, best, summary, known) for name, row in found]
+
+
+def _rival(name: str, row: Row, best: Row, summary: Summary, known: Noise | None) -> Rival:
+    gain = summary.loss(row.value) - summary.loss(best.value)
+    interval = None if known is None else (gain - known.reach, gain + known.reach)
+    return Rival(name, row, gain, interval)
+
+
+def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -> list[str]:
+    """What is known, and what is not, in plain words."""
+    said = []
+    if known is None:
+        said.append(
+            "How much of a difference is luck is not known: each configuration was trained with one"
+            " seed. `tuner final` trains the winner with several and so measures it."
+        )
+    else:
+        said.append(
+            f"Two trainings that differ in their seed alone are expected within"
+            f" {known.reach:.2g} of each other, 95 times in 100 (standard deviation"
+            f" {known.deviation:.2g}, by {known.source})."
+        )
+    aim = "highest" if summary.maximize else "lowest"
+    said.append(
+        f"The winner was chosen for the {aim} of {len(summary.ranking)} validation scores, so its"
+        " own one flatters it; a test score does not."
+    )
+    if not any(row.origin == DEFAULTS for row in summary.rows):
+        said.append("The default configuration was not among those searched.")
+    if finite(final.get("mean")):
+        said.append(_test_score(summary, final))
+    return said
+
+
+def _test_score(summary: Summary, final: Mapping[str, Any]) -> str:
+    count, ends = len(final.get("values") or ()), final.get("interval")
+    spread = f", 95 % interval {interval(summary.metric, ends)}" if ends and final.get("sd") else ""
+    seeds = f"{count} seed{'s' * (count > 1)}"
+    mean = metric(final["mean"])
+    return f"Test {summary.metric} of the final trainings: {mean} over {seeds}{spread}."

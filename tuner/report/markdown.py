@@ -1,0 +1,153 @@
+"""The report as Markdown, for an issue, a wiki or a message."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from optuna import Study
+
+from tuner.report import comparison, parameters, pareto
+from tuner.report.lines import settings
+from tuner.report.repeat import train_line, tune_line
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import duration, metric, percent, plain
+
+TOP = 10
+"""Configurations that are listed."""
+
+
+def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
+    """The report's numbers and words; its plots are on the page."""
+    aim = "highest" if summary.maximize else "lowest"
+    counts = ", ".join(f"{n} {state}" for state, n in summary.counts.items() if n)
+    parts = [
+        f"# {_text(summary.name)}\n\nSearched for the {aim} {_text(summary.metric)}:"
+        f" {counts or 'nothing has run yet'}; {duration(summary.wall)} at work.\n",
+        _section("Winner", _winner(summary)),
+        _section("Is it really better?", _comparison(summary, final)),
+        *_front(summary),
+        _section("Importance of the parameters", _importances(study, summary)),
+        _section("What was searched", _space(summary)),
+        _section("What pruning saved", _pruning(summary)),
+        _section("Failures", _failures(summary)),
+        _section(f"The best {TOP}", _best(summary)),
+        _section("How to repeat it", _fenced(tune_line(summary)) or "Not recorded.\n"),
+    ]
+    return "\n".join(parts)
+
+
+def _winner(summary: Summary) -> str:
+    row = summary.best
+    if row is None:
+        return "No configuration is complete yet.\n"
+    return (
+        f"{_text(summary.metric)} **{metric(row.value)}**, configuration #{row.number},"
+        f" {duration(row.seconds)}\n\n{_fenced(train_line(row))}"
+    )
+
+
+def _comparison(summary: Summary, final: Mapping[str, Any]) -> str:
+    known = comparison.noise(summary, final)
+    rivals = [
+        (
+            f"{rival.name} (#{rival.row.number})",
+            rival.verdict,
+            rival.by,
+            rival.range,
+            metric(rival.row.value),
+        )
+        for rival in comparison.rivals(summary, known)
+    ]
+    titles = ("against", "the winner is", "by", "95 % interval", f"its {summary.metric}")
+    said = comparison.sentences(summary, known, final)
+    return _table(titles, rivals) + "\n".join(f"- {_text(line)}" for line in said) + "\n"
+
+
+def _front(summary: Summary) -> list[str]:
+    """Nothing for one objective: its front is the winner."""
+    if len(summary.objectives) < 2:
+        return []
+    rows = (
+        [f"{row.number}", *map(metric, row.values), settings(row)] for row in pareto.front(summary)
+    )
+    table = _table(("#", *summary.objectives, "settings"), rows)
+    return [_section("Pareto front", table or "None yet.\n")]
+
+
+def _importances(study: Study, summary: Summary) -> str:
+    found = parameters.importances(study, summary)
+    if isinstance(found, str):
+        return f"{_text(found)}\n"
+    (bars,) = found["data"]
+    rows = [
+        (html.unescape(name), f"{share:.0%}", f"{low:.0%} to {high:.0%}")
+        for share, (name, low, high) in zip(bars["x"], bars["customdata"], strict=True)
+    ]
+    return _table(("parameter", "share", "middle 80 % of resamples"), reversed(rows))
+
+
+def _space(summary: Summary) -> str:
+    stored = summary.attrs.get("space") or [
+        {"name": name, "distribution": str(kind)} for name, kind in summary.space.items()
+    ]
+    names = ("name", "distribution", "condition")
+    rows = ([str(item.get(name) or "") for name in names] for item in stored)
+    return _table(("parameter", "distribution", "only with"), rows) or "Not recorded.\n"
+
+
+def _pruning(summary: Summary) -> str:
+    if not summary.epochs_saved:
+        return "Nothing.\n"
+    return (
+        f"{len(summary.pruned)} of {summary.over} were pruned, which saved"
+        f" {percent(summary.share_saved)} of the epochs.\n"
+    )
+
+
+def _failures(summary: Summary) -> str:
+    if not summary.failures:
+        return "None.\n"
+    lines = (f"- {len(rows)}: {_text(reason)}" for reason, rows in summary.failures.items())
+    return "\n".join(lines) + "\n"
+
+
+def _best(summary: Summary) -> str:
+    def cells(row: Row) -> Sequence[str]:
+        return f"{row.number}", metric(row.value), f"{row.epoch}", settings(row)
+
+    rows = map(cells, summary.ranking[:TOP])
+    return _table(("#", summary.metric, "epochs", "settings"), rows) or "None yet.\n"
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_row(row) for row in rows]
+    return "\n".join([_row(titles), "|---" * len(titles) + "|", *lines, "", ""]) if lines else ""
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: str) -> str:
+    """Names and settings as code, which needs no escapes in the source that people read too."""
+    kept = plain(text)
+    named = any(c in kept for c in "_=[@") and not any(c in kept for c in "`|\\")
+    return f"`{kept}`" if named else _text(text)
+
+
+def _text(text: str) -> str:
+    """One line of which nothing is markup."""
+    return "".join(f"\\{c}" if c in "\\|`*_<>[]#&" else c for c in plain(text))
+
+
+def _fenced(line: str) -> str:
+    """A command on one line; nothing where there is none."""
+    text = plain(line)
+    if not text:
+        return ""
+    fence = "````" if "```" in text else "```"
+    return f"{fence}sh\n{text}\n{fence}\n"
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}"

@@ -1,0 +1,36 @@
+"""The commands that repeat a configuration, or the whole search, as a stranger may see them."""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from tuner.report.summary import Row, Summary
+
+DIRECTORY = "--config-dir="
+SECRET = ("storage", "study.prior_url")
+"""Keys whose values may hold a password."""
+
+
+def train_line(row: Row) -> str:
+    """What trains a configuration again; empty for a study that another program made."""
+    return shlex.join(["tuner", "train", *shared(row.overrides)]) if row.overrides else ""
+
+
+def tune_line(summary: Summary) -> str:
+    """What makes the whole search again; empty where nobody noted it."""
+    command = summary.attrs.get("command")
+    return "" if command is None else shlex.join(["tuner", "tune", *shared(command)])
+
+
+def shared(overrides: Iterable[object]) -> list[str]:
+    """Overrides and options without where the database, the data and directories lie here."""
+    kept = [str(item) for item in overrides]
+    return [_placeless(item) for item in kept if not item.lstrip("+~").startswith(SECRET)]
+
+
+def _placeless(item: str) -> str:
+    if item.startswith("data.root="):
+        return "data.root=DIR"
+    if item.startswith(DIRECTORY):  # in a copy of the project it has the same name
+        return DIRECTORY + PurePath(item.removeprefix(DIRECTORY)).name
+    return item

@@ -1,0 +1,58 @@
+"""The report as one picture, by the browser that is installed: it draws what the page draws."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageChops
+
+from tuner.errors import TunerError
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    "--headless", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--virtual-time-budget=10000",
+)  # fmt: skip
+WIDTH, TALLEST = 1280, 14000
+"""Pixels; a page that is taller is cut there (Chromium draws 16,384 at most)."""
+PATIENCE = 120
+"""Seconds for the browser."""
+
+
+def capture(page: Path, output: Path) -> Path:
+    """Draw the HTML file ``page`` into the PNG ``output``, cut where it ends.
+
+    Raises: TunerError where there is no browser, or it failed.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise TunerError(
+            "--format png: the page is drawn by Chromium or Chrome, and none is installed"
+            " (hint: install one, such as Debian's chromium; or --format html, md)"
+        )
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        picture = Path(directory) / "page.png"
+        command = [
+            browser, *FLAGS, f"--user-data-dir={directory}/profile", f"--screenshot={picture}",
+            f"--window-size={WIDTH},{TALLEST}", page.resolve().as_uri(),
+        ]  # fmt: skip
+        if os.geteuid() == 0:  # as in a container: then Chromium has no sandbox of its own
+            command.insert(1, "--no-sandbox")
+        try:
+            subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
+            with Image.open(picture) as drawn:
+                _cut(drawn.convert("RGB")).save(output, "PNG", optimize=True)
+        except (subprocess.SubprocessError, OSError) as error:
+            raise TunerError(f"--format png: {browser} drew nothing: {error}") from error
+    return output
+
+
+def _cut(picture: Image.Image) -> Image.Image:
+    """Without the empty paper below the page."""
+    paper = Image.new("RGB", picture.size, picture.getpixel((0, picture.height - 1)))
+    box = ImageChops.difference(picture, paper).getbbox()
+    bottom = picture.height if box is None else min(box[3] + 40, picture.height)
+    return picture.crop((0, 0, picture.width, bottom))

@@ -1,0 +1,194 @@
+"""The parts of the report that are words and tables, as HTML."""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tuner.report import comparison
+from tuner.report.document import escaped, grid, section
+from tuner.report.gallery import pictures
+from tuner.report.plots import COLOURS
+from tuner.report.repeat import shared, train_line, tune_line
+from tuner.report.summary import Row, Summary
+from tuner.report.wording import duration, metric, percent, word
+
+LISTED = 200
+"""Configurations in the table: of ten thousand nobody reads the last."""
+SHORT = 60
+"""Letters of a reason in that table; whole it is among the failures."""
+
+
+def head(summary: Summary) -> str:
+    aim = "highest" if summary.maximize else "lowest"
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    tiles = [(str(n), state) for state, n in summary.counts.items() if n]
+    tiles += [(duration(summary.wall), "at work")]
+    if summary.hourly:
+        rate = f"{summary.hourly:.{0 if summary.hourly >= 10 else 1}f}"
+        tiles += [(rate, "configurations an hour")]
+    tiles += [(str(summary.epochs), "epochs run")] if summary.epochs else []
+    tiles += [(percent(summary.share_saved), "of epochs saved")] if summary.epochs_saved else []
+    shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
+    return (
+        f"<h1>{escaped(summary.name)}</h1>"
+        f'<p class="faint">Searched for the {aim} {escaped(summary.metric)} · as of {made}</p>'
+        f'<div class="tiles">{shown}</div>'
+    )
+
+
+def winner(summary: Summary) -> str:
+    row = summary.best
+    if row is None:
+        return section("Winner", "<p>No configuration is complete yet.</p>")
+    others = "".join(
+        f" · {escaped(name)} {metric(value)}"
+        for name, value in row.metrics.items()
+        if name != summary.metric
+    )
+    return section(
+        "Winner",
+        f'<div class="card"><p><b>{escaped(summary.metric)} {metric(row.value)}</b>'
+        f'<span class="faint">{others}</span> · configuration #{row.number}'
+        f" · {duration(row.seconds)}</p>"
+        f"{_command('To train it again:', train_line(row)) or f'<p>{_settings(row)}</p>'}</div>"
+        f"{pictures(row)}",
+    )
+
+
+def _command(title: str, line: str) -> str:
+    if not line:
+        return ""
+    return f'<p class="faint">{title}</p><pre class="command">{escaped(line)}</pre>'
+
+
+def compared(summary: Summary, final: Mapping[str, Any]) -> str:
+    known = comparison.noise(summary, final)
+    rows = [
+        [
+            f"{escaped(rival.name)} (#{rival.row.number})",
+            rival.verdict,
+            rival.by,
+            rival.range,
+            metric(rival.row.value),
+        ]
+        for rival in comparison.rivals(summary, known)
+    ]
+    titles = ["against", "the winner is", "by", "95 % interval", f"its {escaped(summary.metric)}"]
+    said = comparison.sentences(summary, known, final)
+    return grid(titles, rows) + "".join(f"<p>{escaped(line)}</p>" for line in said)
+
+
+def front(summary: Summary, rows: Sequence[Row]) -> str:
+    """What there is to choose among: none of these is beaten in all objectives at once."""
+    ways = ["highest" if maximized else "lowest" for maximized in summary.objectives.values()]
+    named = zip(summary.objectives, ways, strict=True)
+    titles = ["#", *(f"{escaped(name)} ({way})" for name, way in named), "settings"]
+    cells = [
+        [str(row.number), *(metric(value) for value in row.values), _settings(row)]
+        for row in rows[:LISTED]
+    ]
+    return grid(titles, cells, wrap=True)
+
+
+def space(summary: Summary) -> str:
+    stored = summary.attrs.get("space") or [
+        {"name": name, "distribution": str(kind)} for name, kind in summary.space.items()
+    ]
+    rows = [
+        [escaped(item.get(key) or "") for key in ("name", "distribution", "condition")]
+        for item in stored
+    ]
+    return grid(["parameter", "distribution", "only with"], rows) or "<p>Not recorded.</p>"
+
+
+def pruning(summary: Summary) -> str:
+    saved, full = summary.epochs_saved, summary.full_length
+    if saved is None or not summary.pruned:
+        return "<p>Nothing was pruned, or nothing is complete to compare with.</p>"
+    hours = summary.device_hours_saved
+    price = "" if not hours else f", about {duration(3600 * hours)} of a device's time"
+    return (
+        f"<p>{len(summary.pruned)} of {summary.over} finished configurations were pruned. Had each"
+        f" run the {full} epochs of a completed one, {saved} more epochs would have been trained"
+        f" beside the {summary.epochs} that were: pruning saved"
+        f" <b>{percent(summary.share_saved)}</b>{price}. How often it gave up one that would have"
+        " won is not known: none of them was trained on.</p>"
+    )
+
+
+def failures(summary: Summary) -> str:
+    if not summary.failures:
+        return "<p>None.</p>"
+    return "".join(_failure(reason, rows) for reason, rows in summary.failures.items())
+
+
+def _failure(reason: str, rows: Sequence[Row]) -> str:
+    numbers = ", ".join(f"#{row.number}" for row in rows[:LISTED]) + ", …" * (len(rows) > LISTED)
+    trace = next((row.traceback for row in rows if row.traceback), None)
+    more = f"<pre>{escaped(trace)}</pre>" if trace else ""
+    return (
+        f"<details><summary>{len(rows)} × {escaped(reason)}</summary>"  # noqa: RUF001
+        f'<p class="faint">{numbers}</p>{more}</details>'
+    )
+
+
+def configurations(summary: Summary, listed: int = LISTED) -> str:
+    """The table, best first; the unfinished and the failed come last."""
+    order = {row.number: place for place, row in enumerate(summary.ranking)}
+    rows = sorted(summary.rows, key=lambda row: (order.get(row.number, math.inf), row.number))
+    titles = ["#", "state", escaped(summary.metric), "epochs", "time", "settings"]
+    cells = [
+        [
+            str(row.number),
+            _state(row),
+            metric(row.latest if row.value is None else row.value),
+            str(row.epoch or ""),
+            duration(row.seconds),
+            _settings(row),
+        ]
+        for row in rows[:listed]
+    ]
+    left = len(rows) - listed
+    note = f'<p class="faint">… and {left} more, in the database.</p>' * (left > 0)
+    return (grid(titles, cells, wrap=True) or "<p>None yet.</p>") + note
+
+
+def _state(row: Row) -> str:
+    reason = f'<div class="reason">{escaped(_short(row.reason))}</div>' if row.reason else ""
+    again = f' <span class="faint">at attempt {row.attempts}</span>' * (row.attempts > 1)
+    colour = f"--fate: {COLOURS.get(row.state, 'transparent')}"
+    return f'<span class="mark" style="{colour}">{row.state}</span>{again}{reason}'
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= SHORT else f"{reason[:SHORT].rstrip()}…"
+
+
+def provenance(summary: Summary) -> str:
+    attrs = summary.attrs
+    versions = ", ".join(f"{k} {v}" for k, v in (attrs.get("versions") or {}).items())
+    commit = str(attrs.get("git_commit") or "")
+    known = {
+        "seed": attrs.get("seed"),
+        "git commit": commit + ", with uncommitted changes" * bool(attrs.get("git_changes")),
+        "versions": versions,
+    }
+    rows = [[key, escaped(value)] for key, value in known.items() if value not in (None, "")]
+    config = attrs.get("config")
+    text = f"<pre>{escaped(config)}</pre>" if config else "<p>Not recorded.</p>"
+    search = _command("The whole search:", tune_line(summary)) or _pinned(summary)
+    base = f"<details><summary>Base configuration</summary>{text}</details>"
+    return f"{search}{grid([], rows)}{base}"
+
+
+def _pinned(summary: Summary) -> str:
+    """What every configuration had, of a study that does not know its command."""
+    pins = shlex.join(shared(summary.attrs.get("overrides") or []))
+    return f"<p>Pinned: {escaped(pins)}</p>" if pins else ""
+
+
+def _settings(row: Row) -> str:
+    items = row.settings.items()
+    return "".join(f"<span>{escaped(key)}={escaped(word(value))}</span> " for key, value in items)
