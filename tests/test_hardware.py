@@ -1,5 +1,7 @@
 import random
+import resource
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,11 +85,27 @@ def test_free_memory_is_what_the_process_may_take(monkeypatch, share, free, expe
     assert hardware.free_bytes(CPU) == float("inf")
 
 
+def resident() -> int:
+    """Bytes of this process in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_what_tensors_give_back_is_kept_for_the_next_ones_until_the_run_is_over():
+    hardware.configure(CPU, threads=1, deterministic=False)
+    hardware.release_memory(CPU)
+    before = resident()
+    torch.ones(128 << 20, dtype=torch.uint8)
+    assert resident() > before + (96 << 20)
+    hardware.release_memory(CPU)
+    assert resident() < before + (32 << 20)
+
+
 def test_the_peak_is_that_of_the_run_and_not_of_what_ran_before():
     taken = torch.ones(64 << 20, dtype=torch.uint8)
     high = hardware.peak_bytes(CPU)
     assert high > 64 << 20
     del taken
+    hardware.release_memory(CPU)  # which runs of other tests may have told to be kept
     hardware.watch_memory(CPU)
     low = hardware.peak_bytes(CPU)
     assert low < high - (32 << 20)

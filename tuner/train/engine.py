@@ -90,6 +90,7 @@ def train(
     finally:
         progress.close()
         learner.close()
+        hardware.release_memory(place)
 
     if trainer.protocol == "final":
         write_model(run_dir, learner.scored, images, progress.metrics, recipe)

@@ -1,5 +1,6 @@
 """The device a run uses and how exactly it computes."""
 
+import ctypes
 import functools
 import hashlib
 import math
@@ -17,6 +18,8 @@ import torch
 from tuner.errors import ConfigError
 
 Precision = Literal["auto", "bf16", "fp32"]
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def choose(name: str | None) -> torch.device:
@@ -40,6 +43,7 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
     """
     torch.set_num_threads(threads)
     if device.type != "cuda":
+        _keep_memory()
         return
     torch.cuda.set_device(device)
     torch.cuda.set_per_process_memory_fraction(_memory_share())
@@ -48,6 +52,26 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Has glibc keep what tensors give back, of which it would unmap whatever is large.
+
+    Every step would then map its activations anew, page by page: of a 2-layer CNN an image of a
+    batch of 128 took 496 µs for 426, and 1,024 images evaluated at once 278 ms for 126.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_memory(device: torch.device) -> None:
+    """Returns to the system what a run on the CPU has kept and no longer uses."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if device.type == "cpu" and trim is not None:
+        trim(0)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
