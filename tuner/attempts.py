@@ -3,10 +3,12 @@
 Left to itself a pruner counts an interrupted attempt beside the one that goes on with it.  Where
 machines are preempted often, a rung of successive halving fills with copies of whatever has run
 longest, and Hyperband moves a trial to another bracket whenever it is tried again, for it derives
-the bracket from the trial's number.
+the bracket from the trial's number.  Runs that repeat the best, to measure the noise, are no
+competitors either.
 """
 
 import copy
+import threading
 from collections.abc import Container
 from typing import Any
 
@@ -14,7 +16,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner import search
-from tuner.study import REQUEUE, first_number
+from tuner.admission import REPEAT
+from tuner.study import FIRST, REQUEUE, first_number
+
+JUDGING = threading.Lock()
+"""Pruners are not made for threads: Hyperband builds its brackets as it is first asked."""
 
 
 class _Configurations:
@@ -33,7 +39,8 @@ class _Configurations:
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         attempts = self._storage.get_all_trials(study_id, deepcopy, states)
-        return [_renumbered(t) for t in attempts if not _is_superseded(t)]
+        counted = (t for t in attempts if not (_is_superseded(t) or REPEAT in t.system_attrs))
+        return [_renumbered(t) if FIRST in t.system_attrs else t for t in counted]
 
 
 class Judge:
@@ -48,7 +55,8 @@ class Judge:
     def should_prune(self) -> bool:
         """As ``Trial.should_prune``."""
         trial = _renumbered(self.study._storage.get_trial(self.trial_id))
-        return self.study.pruner.prune(self.study, trial)
+        with JUDGING:
+            return self.study.pruner.prune(self.study, trial)
 
 
 def _is_superseded(trial: FrozenTrial) -> bool:

@@ -18,6 +18,7 @@ import optuna
 import sqlalchemy as sa
 from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -68,6 +69,8 @@ class Study:
         self.leases = Leases(storage.engine, self.id, grace)
         self.clock = Clock(storage.engine, self.id)
         self.patience = Patience(patience)
+        self.pruner: BasePruner | None = None
+        """One for all trials of this process: it remembers what it has read of the study."""
         self.queued: set[str] = set()
         """Keys of the queue's items that are known to have become trials."""
         self.differs: list[str] = []
@@ -142,7 +145,8 @@ class Study:
         """The claimed trial with its sampler and pruner, its joint parameters already drawn."""
         number = ordinal(self.storage.get_trial(trial_id))
         sampler = search.sampler(cfg, space, search.seed_of(seed, "sampler", number))
-        study = search.Traded(self.name, self.storage, sampler, search.pruner(cfg))
+        self.pruner = self.pruner or search.pruner(cfg)
+        study = search.Traded(self.name, self.storage, sampler, self.pruner)
         return Trial(study, trial_id)
 
     def release(self, worker: str) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import artifacts, config, mirror, objective, retention, search, sharing
+from tuner import artifacts, config, mirror, objective, retention, schedule, search, sharing
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.log import log
 from tuner.plan import Plan
@@ -70,6 +70,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         run_dir = report.run_dir = study.patience(lambda: _prepare(context, trial, overrides))
         cfg = plan.source.compose(overrides)
         report.length = config.epochs(cfg)
+        study.patience(lambda: _note_length(study, trial, report.length))
         url, first = plan.study.mirror, report.first
         with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
             value = _run_shared(context, cfg, run_dir, report)
@@ -150,6 +151,12 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
         if frozen.user_attrs.get(key) != value:
             _attr(context, trial, key, value)
     return run_dir
+
+
+def _note_length(study: Study, trial: Trial, epochs: int | None) -> None:
+    stored = study.storage.get_trial(trial._trial_id)
+    if epochs is not None and schedule.length(stored) != epochs:
+        study.storage.set_trial_system_attr(trial._trial_id, schedule.LENGTH, epochs)
 
 
 def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[str]) -> Path:

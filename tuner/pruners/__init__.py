@@ -1,0 +1,1 @@
+"""Pruners of our own, which are Optuna's ``BasePruner`` and work in any Optuna study."""

@@ -1,0 +1,37 @@
+"""A trial's own schedule: how many epochs it is to run, and where on it a rung lies.
+
+Thirty epochs after their tenth and ninety after their thirtieth have come equally far: what is
+compared at a fraction of the schedule is fair to trials of different length, and to learning-rate
+schedules, which follow the fraction too.
+"""
+
+import bisect
+import math
+
+from optuna.trial import FrozenTrial, TrialState
+
+LENGTH = "tuner:length"
+"""System attribute of a trial: the epochs of its whole schedule, where they are known."""
+
+
+def length(trial: FrozenTrial) -> int | None:
+    """Epochs of the trial's whole schedule, None where nobody has noted them."""
+    found = trial.system_attrs.get(LENGTH)
+    return None if found is None else int(found)
+
+
+def step_at(fraction: float, epochs: int) -> int:
+    """The step, from 1, by which a schedule of ``epochs`` has come to ``fraction``."""
+    return max(1, math.ceil(fraction * epochs - 1e-9))
+
+
+def value_at(trial: FrozenTrial, step: int) -> float | None:
+    """The first value reported at ``step`` or after it, None where the trial has not come so far.
+
+    One that is complete and needed fewer steps counts with its last value.
+    """
+    steps = sorted(trial.intermediate_values)
+    at = bisect.bisect_left(steps, step)
+    if steps and at == len(steps) and trial.state == TrialState.COMPLETE:
+        at -= 1
+    return trial.intermediate_values[steps[at]] if at < len(steps) else None
