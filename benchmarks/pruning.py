@@ -1,0 +1,198 @@
+"""Pruners replayed on recorded curves: do they keep the best, at which cost, and is the audit true?
+
+    python benchmarks/pruning.py CURVES [--batches 200] [--only rungs …]
+
+CURVES is a directory with ``alexnet/`` (512 configurations of AlexNet on ImageNet, schedules of 20
+to 100 epochs; nicholaslourie/opda, CC BY-SA 4.0) and ``taskset/`` (6 tasks of 1,000 configurations
+and 51 epochs; machinelearningnuremberg/DyHPO, Apache-2.0).  A batch is 64 configurations at random,
+run by 8 asynchronous workers.  Everything goes through Optuna as in a real study.
+"""
+
+import argparse
+import heapq
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import Trial, TrialState, create_trial
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tuner import config, search
+from tuner.pruners.audit import condemned_at, interval
+from tuner.schedule import LENGTH
+
+SIZE, WORKERS = 64, 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recorded training; larger is better.  What diverged has fewer values than epochs."""
+
+    epochs: int
+    values: npt.NDArray[np.float64]
+
+    @property
+    def diverged(self) -> bool:
+        return len(self.values) < self.epochs
+
+    @property
+    def cost(self) -> int:
+        """Epochs without pruning; that in which it diverges counts."""
+        return len(self.values) + self.diverged
+
+
+@dataclass
+class Result:
+    """What became of a batch."""
+
+    kept: bool
+    """Whether the best of the batch, or its equal, was trained to its end."""
+    cost: float
+    """Epochs as a share of those without pruning."""
+    condemned: int = 0
+    wrong: int = 0
+    """Condemned ones that beat every survivor, known from the record."""
+    audited: int = 0
+    found: int = 0
+    """… and those of them that the audit saw."""
+
+
+def alexnet(folder: Path) -> list[list[Run]]:
+    lines = (folder / "alexnet" / "alexnet_tuning.results.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [[_run(r["epochs"], [p["top_1"] for p in r["learning_curve"]]) for r in records]]
+
+
+def taskset(folder: Path) -> list[list[Run]]:
+    """The six tasks; losses are negated."""
+    found = []
+    for path in sorted((folder / "taskset").glob("*.json")):
+        losses = [record["valid"]["loss"] for record in json.loads(path.read_text())]
+        found.append([_run(51, [np.nan if x is None else -x for x in loss]) for loss in losses])
+    return found
+
+
+def _run(epochs: int, values: list[float]) -> Run:
+    curve = np.array(values, float)
+    bad = np.flatnonzero(~np.isfinite(curve))
+    return Run(epochs, curve[: bad[0]] if len(bad) else curve)
+
+
+def replay(pool: list[Run], pruner: BasePruner, seed: int) -> Result:
+    """One batch; epochs of a configuration last one unit of time, give or take a tenth."""
+    rng = np.random.default_rng(seed)
+    batch = [pool[i] for i in rng.choice(len(pool), SIZE, replace=False)]
+    study = optuna.create_study(direction="maximize", pruner=pruner, study_name=f"batch-{seed}")
+    for run in batch:
+        attrs = {LENGTH: run.epochs}
+        study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attrs))
+    spent = 0
+    events: list[tuple[float, int, int, float, Trial]] = []
+
+    def start(now: float) -> None:
+        if len(study.get_trials(deepcopy=False, states=[TrialState.WAITING])):
+            trial = study.ask()
+            unit = float(rng.uniform(0.9, 1.1))
+            heapq.heappush(events, (now + unit, trial.number, 1, unit, trial))
+
+    for _ in range(WORKERS):
+        start(0.0)
+    while events:
+        now, number, epoch, unit, trial = heapq.heappop(events)
+        spent += 1
+        if _goes_on(study, batch[number], trial, epoch):
+            heapq.heappush(events, (now + unit, number, epoch + 1, unit, trial))
+        else:
+            start(now)
+    return _result(study, batch, spent)
+
+
+def _goes_on(study: optuna.Study, run: Run, trial: Trial, epoch: int) -> bool:
+    """Report one epoch; False when the trial is over."""
+    if epoch > len(run.values):  # diverged: cut at once, as tuner does whatever the pruner
+        study.tell(trial, state=TrialState.FAIL)
+        return False
+    trial.report(float(run.values[epoch - 1]), epoch)
+    if epoch == run.epochs:
+        study.tell(trial, float(run.values[-1]))
+        return False
+    if trial.should_prune():
+        study.tell(trial, state=TrialState.PRUNED)
+        return False
+    return True
+
+
+def _result(study: optuna.Study, batch: list[Run], spent: int) -> Result:
+    trials = study.get_trials(deepcopy=False)
+    final = {n: -np.inf if run.diverged else run.values[-1] for n, run in enumerate(batch)}
+    done = {t.number for t in trials if t.state == TrialState.COMPLETE}
+    audited = {t.number for t in trials if condemned_at(t) is not None}
+    condemned = audited | {t.number for t in trials if t.state == TrialState.PRUNED}
+    survivors = max((final[n] for n in done - audited), default=-np.inf)
+    wrong = {n for n in condemned if final[n] > survivors}
+    return Result(
+        kept=max((final[n] for n in done), default=-np.inf) >= max(final.values()),
+        cost=spent / sum(run.cost for run in batch),
+        condemned=len(condemned),
+        wrong=len(wrong),
+        audited=len(audited),
+        found=len(wrong & audited),
+    )
+
+
+def configured(*overrides: str) -> Callable[[], BasePruner]:
+    """A pruner as ``tuner tune`` would build it, for a schedule of 51 epochs."""
+    cfg = config.Source().compose(["trainer.epochs=51", *overrides])
+    return lambda: search.pruner(cfg)
+
+
+PRUNERS = {
+    "rungs": ["pruner=rungs"],
+    "rungs, none audited": ["pruner=rungs", "pruner.audited=0"],
+    "rungs, a quarter audited": ["pruner=rungs", "pruner.audited=0.25"],
+    "median": ["pruner=median"],
+    "successive_halving": ["pruner=successive_halving"],
+    "hyperband": ["pruner=hyperband"],
+    "patient": ["pruner=patient"],
+    "none": ["pruner=none"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("curves", type=Path)
+    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first batch")
+    parser.add_argument("--only", nargs="*", default=list(PRUNERS))
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sets = {"AlexNet": alexnet(args.curves), "TaskSet": taskset(args.curves)}
+    print("| pruner | curves | keeps the best | cost | wrong kills, known | … as audited |")
+    print("|---|---|---|---|---|---|")
+    for name in args.only:
+        build = configured(*PRUNERS[name])
+        for curves, pools in sets.items():
+            seeds = range(args.first, args.first + args.batches)
+            found = [replay(pools[s % len(pools)], build(), s) for s in seeds]
+            print(f"| {name} | {curves} | {_told(found)} |", flush=True)
+
+
+def _told(found: list[Result]) -> str:
+    kept, cost = np.mean([r.kept for r in found]), np.mean([r.cost for r in found])
+    wrong, condemned = sum(r.wrong for r in found), sum(r.condemned for r in found)
+    hits, audited = sum(r.found for r in found), sum(r.audited for r in found)
+    error = np.sqrt(kept * (1 - kept) / len(found))
+    known = f"{wrong / condemned:.2%} of {condemned}" if condemned else "none"
+    low, high = interval(hits, audited)
+    told = f"{hits / audited:.2%} ({low:.2%} to {high:.2%}) of {audited}" if audited else "none"
+    return f"{kept:.1%} ± {error:.1%} | {cost:.1%} | {known} | {told}"
+
+
+if __name__ == "__main__":
+    main()
