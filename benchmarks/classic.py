@@ -1,4 +1,8 @@
-"""The loop people write: a torchvision data set, PIL transforms, a DataLoader, ``.item()``."""
+"""The loop people write: a torchvision data set, PIL transforms, a DataLoader, ``.item()``.
+
+Its network and optimiser are PyTorch's by default; ``tuned`` they are those of the bare loop, with
+channels_last and a fused AdamW.
+"""
 
 import functools
 import gzip
@@ -34,10 +38,10 @@ class Pictures(Dataset[Any]):
         return self.transform(Image.fromarray(self.images[row, :, :, 0])), self.labels[row]
 
 
-def train(job: Job, *, threads: int, workers: int) -> list[float]:
+def train(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:
     """When each epoch ended."""
     torch.set_num_threads(threads)
-    found, network, optimizer = job.build()
+    found, network, optimizer = job.build(tuned=tuned)
     mean, std = (found.mean / 255).tolist(), (found.std / 255).tolist()
     end = [transforms.ToTensor(), transforms.Normalize(mean, std)]
     size, shift = found.in_shape[1], job.augment.shift

@@ -95,22 +95,23 @@ def ours(job: Job, *, threads: int = 1, **changes: Any) -> list[float]:
     return _differences(marks)
 
 
-def usual(job: Job, *, threads: int, workers: int) -> list[float]:
+def usual(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:
     """The loop people write."""
-    return _differences(classic.train(job, threads=threads, workers=workers))
+    return _differences(classic.train(job, threads=threads, workers=workers, tuned=tuned))
 
 
 def lightning(job: Job, *, barest: bool) -> list[float]:
     """Lightning's Trainer on tensors, without its progress bar, and without augmentation.
 
-    It logs and checkpoints each epoch, as ours does; in its barest form neither.
+    It logs and checkpoints each epoch, as ours does, and leaves network and optimiser as PyTorch
+    makes them; in its barest form it does neither, and both are those of the bare loop.
     """
     import lightning_module
 
     if barest:
-        return _differences(lightning_module.train(job, None))
+        return _differences(lightning_module.train(job, None, tuned=True))
     with tempfile.TemporaryDirectory(dir=".") as directory:
-        return _differences(lightning_module.train(job, directory))
+        return _differences(lightning_module.train(job, directory, tuned=False))
 
 
 def _differences(marks: list[float]) -> list[float]:

@@ -73,9 +73,14 @@ class Job:
     def model(self) -> Callable[..., nn.Sequential]:
         return functools.partial(model.cnn, **SHAPE | NETWORKS[self.network])
 
-    def build(self) -> tuple[data.Data, nn.Sequential, torch.optim.Optimizer]:
+    def build(
+        self, *, tuned: bool = True
+    ) -> tuple[data.Data, nn.Sequential, torch.optim.Optimizer]:
+        """Data, network and optimiser; not ``tuned`` they are as PyTorch makes them by default."""
         found = self.source(self.place)
         network = self.model(found.in_shape, 10).to(self.place)
+        if not tuned:
+            return found, network, torch.optim.AdamW(network.parameters(), lr=1e-3)
         network = network.to(memory_format=torch.channels_last)
         return found, network, torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
 

@@ -50,9 +50,9 @@ class Module(lightning.LightningModule):
         return [self.optimizer], [schedule]
 
 
-def train(job: Any, directory: str | None) -> list[float]:
+def train(job: Any, directory: str | None, *, tuned: bool) -> list[float]:
     """When each epoch ended.  With a directory, each is logged there as CSV and checkpointed."""
-    found, network, optimizer = job.build()
+    found, network, optimizer = job.build(tuned=tuned)
     module = Module(network, optimizer, job.epochs + 1)
     trainer = lightning.Trainer(
         accelerator="gpu" if job.place.type == "cuda" else "cpu",

@@ -57,26 +57,24 @@ def main() -> None:
 
 def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     """One process of one thread each: images a second, and ours against each of the others."""
-    rounds = [alone_round(job, turn) for turn in range(arguments.rounds)]
+    if not has_lightning():
+        print("  Lightning is not installed: left out")
+    rounds = [alone_round(job, turn, arguments) for turn in range(arguments.rounds)]
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
 
 
-def alone_round(job: Job, turn: int) -> Row:
+def alone_round(job: Job, turn: int, arguments: argparse.Namespace) -> Row:
     runs: dict[str, Callable[[], Row]] = {
         "bare": lambda: bare_rates(job, ""),
         "ours": lambda: {"ours": rate(job, contenders.ours(job))},
-        "classic": lambda: {"classic": max(classic_rates(job))},
     }
     if job.device != "cpu":
         runs["graph"] = lambda: bare_rates(job, "graph ")
-    if has_lightning():
-        for kind, barest in (("lightning", False), ("lightning barest", True)):
-            runs[kind] = lambda kind=kind, barest=barest: {
-                kind: rate(job, contenders.lightning(job, barest=barest))
-            }
-    else:
-        print("  Lightning is not installed: left out")
+    for kind in ("classic", "tuned"):
+        runs[kind] = lambda kind=kind: {kind: max(classic_rates(job, kind, arguments))}
+    for kind in ("lightning", "barest") if has_lightning() else ():
+        runs[kind] = lambda kind=kind: {kind: together(job, [kind], arguments)}
     row: Row = {}
     for name in rotated(list(runs), turn):
         torch.set_num_threads(1)
@@ -91,33 +89,30 @@ def bare_rates(job: Job, kind: str) -> Row:
     return {f"bare {kind}scored": rate(job, both), f"bare {kind}only": rate(job, training)}
 
 
-def classic_rates(job: Job) -> Iterable[float]:
-    cpu = job.device == "cpu"
+def classic_rates(job: Job, kind: str, arguments: argparse.Namespace) -> Iterable[float]:
+    """With fewer and with more workers, in processes that nothing of ours has set up."""
     cores = len(os.sched_getaffinity(0))
-    # A part of the images will do for its rate, and saves minutes of a GPU's time.
-    job = job if cpu else replace(job, limit=min(job.limit or 20_000, 20_000), epochs=2)
-    for workers in (0, 1) if cpu else (cores // 2, cores - 1):
-        yield rate(job, contenders.usual(job, threads=1, workers=workers))
+    for workers in (0, 1) if job.device == "cpu" else (cores // 2, cores - 1):
+        yield together(job, [f"{kind}:1:{workers}"], arguments)
 
 
 def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     """Two cores in full: two of ours, against the best form of the loop people write."""
-    forms = {
-        "ours 2 x 1": ["ours"] * 2,
-        "classic 2 x 1, 0 workers": ["classic:1:0"] * 2,
-        "classic 2 x 1, 1 worker": ["classic:1:1"] * 2,
-        "classic 1 x 1, 1 worker": ["classic:1:1"],
-        "classic 1 x 2, 0 workers": ["classic:2:0"],
-        "classic 1 x 2, 1 worker": ["classic:2:1"],
-        "classic 1 x 2, 2 workers": ["classic:2:2"],
-    }
+    forms = {"ours 2 x 1": ["ours"] * 2}
+    for kind in ("classic", "tuned"):
+        for processes, threads, workers in LAYOUTS:
+            name = f"{kind} {processes} x {threads}, {workers} workers"
+            forms[name] = [f"{kind}:{threads}:{workers}"] * processes
     if job.device != "cpu" or job.dataset == "digits":
         return {}
     rounds = []
     for turn in range(arguments.rounds):
         row = {name: together(job, forms[name], arguments) for name in rotated(list(forms), turn)}
-        best = max(value for name, value in row.items() if name.startswith("classic"))
-        rounds.append({"ours": row["ours 2 x 1"], "classic": best} | row)
+        best = {
+            kind: max(value for name, value in row.items() if name.startswith(kind))
+            for kind in ("classic", "tuned")
+        }
+        rounds.append({"ours": row["ours 2 x 1"]} | best | row)
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
 
@@ -147,18 +142,25 @@ def child(arguments: argparse.Namespace) -> None:
     logging.disable()
     kind, *numbers = arguments.child.split(":")
     job = make_job(arguments, arguments.data[0])
+    if numbers and job.device != "cpu":
+        # A part of the images will do for its rate, and saves minutes of a GPU's time.
+        job = replace(job, limit=min(job.limit or 20_000, 20_000), epochs=2)
     torch.set_num_threads(1)
     job.source(job.place)
     print("ready", flush=True)
     sys.stdin.readline()
     if kind == "ours":
         seconds = contenders.ours(job)
+    elif not numbers:
+        seconds = contenders.lightning(job, barest=kind == "barest")
     else:
         threads, workers = map(int, numbers)
-        seconds = contenders.usual(job, threads=threads, workers=workers)
+        seconds = contenders.usual(job, threads=threads, workers=workers, tuned=kind == "tuned")
     print(rate(job, seconds))
 
 
+# Processes, threads of each, and data workers of each.
+LAYOUTS = ((2, 1, 0), (2, 1, 1), (1, 1, 1), (1, 2, 0), (1, 2, 1), (1, 2, 2))
 PARTS = {
     "alone": alone,
     "ladder": ladder,
