@@ -283,3 +283,27 @@ def test_what_a_run_took_is_told_however_it_ends(tmp_path, leave_in):
     assert curve.facts["peak_memory_mb"] > 100
     network = recipes.network()(in_shape=(1, 8, 8), num_classes=10)
     assert curve.facts["parameters"] == sum(p.numel() for p in network.parameters())
+
+
+def test_checkpoints_keep_to_their_share_of_the_time(tmp_path, monkeypatch):
+    """One costs 0.1 s here: with a share of 0.0001 the next is due in 1,000 s; the last is kept."""
+    write, saved = checkpoint._write, []
+
+    def dear(path, taken):
+        saved.append(taken.tree["learner"]["epoch"])
+        write(path, taken)
+        until = time.thread_time() + 0.1
+        while time.thread_time() < until:
+            pass
+
+    monkeypatch.setattr(checkpoint, "_write", dear)
+    every = Every(epochs=1, seconds=1e4, share=1e-4)
+    train(tmp_path, Curve(), trainer=settings(epochs=5, checkpoint_every=every))
+    assert saved == [1, 5]
+    saved.clear()
+    often = dataclasses.replace(every, seconds=1e-3)
+    train(tmp_path / "often", Curve(), trainer=settings(epochs=3, checkpoint_every=often))
+    assert {1, 2, 3} <= set(saved), "seconds are a promise"
+    saved.clear()
+    train(tmp_path / "any", Curve(), trainer=settings(epochs=5))
+    assert saved == [1, 2, 3, 4, 5]

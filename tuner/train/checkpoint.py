@@ -3,6 +3,7 @@
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
@@ -63,6 +64,8 @@ class Writer:
         """Epoch and steps of the checkpoint that is on the disk, or on its way there."""
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
+        self.seconds = 0.0
+        """CPU time that the last one took beside the training."""
         sealed.clear(path)
 
     def submit(self, state: Mapping[str, Any], place: tuple[int, int]) -> None:
@@ -98,6 +101,7 @@ class Writer:
             self.place = before
         except BaseException as error:  # a thread has nobody to raise to
             self.error = error
+        self.seconds = time.thread_time()
 
 
 def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:

@@ -75,6 +75,8 @@ class Progress:
         self.every = learner.settings.checkpoint_every
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
         self.saved_at = time.monotonic()
+        self.held = 0.0
+        """Seconds that the training stood still for the last checkpoint."""
         self.pending: Evaluated | None = None
         self.metrics: dict[str, float] = {}
         self.confusion: list[list[int]] | None = None
@@ -117,8 +119,17 @@ class Progress:
         """Between an epoch's last step and its evaluation, which the writing goes beside."""
         self.settle()
         epoch, last, saved = self.learner.epoch, self.learner.settings.epochs, self.writer.place[0]
-        if epoch - saved >= self.every.epochs or epoch in (saved, last):
+        due = epoch - saved >= self.every.epochs and self._affordable()
+        if due or epoch in (saved, last):  # one within this epoch gives way to its end
             self.save()
+
+    def _affordable(self) -> bool:
+        """Whether a checkpoint as dear as the last would keep to its share of the time since then.
+
+        So a crash costs epochs that are worth fifty checkpoints, or ``every.seconds``, at most.
+        """
+        dear = (self.held + self.writer.seconds) / self.every.share
+        return time.monotonic() - self.saved_at >= min(dear, self.every.seconds)
 
     def evaluated(self, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
         """Leaves the epoch to be reported; without a tally it is only looked at for NaN.
@@ -141,7 +152,9 @@ class Progress:
         bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
         if bad:
             raise Diverged(f"diverged in epoch {pending.epoch}: {bad}")
+        began = time.perf_counter()
         self.writer.wait()
+        self.held += time.perf_counter() - began
         if pending.tally is None:
             return
         self.metrics = metrics
@@ -160,7 +173,9 @@ class Progress:
             self.fence()
         fingerprint = checkpoint.fingerprint(self.learner.device)
         state = {"recipe": self.recipe, "fingerprint": fingerprint}
+        began = time.perf_counter()
         self.writer.submit(state | {"learner": self.learner.state_dict()}, place)
+        self.held = time.perf_counter() - began
 
     def preempted(self) -> None:
         """Saves what was done since the last checkpoint, where that is worth it."""

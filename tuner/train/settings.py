@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.bounds import BelowOne, Count, NonNegative, Positive
+from tuner.bounds import BelowOne, Count, Factor, NonNegative, Positive
 from tuner.schema import require
 from tuner.train.graph import Rung
 from tuner.train.hardware import Precision
@@ -13,11 +13,13 @@ from tuner.train.hardware import Precision
 class Every:
     """A checkpoint is due after so many epochs, or so many seconds, whichever comes first.
 
-    Those by ``epochs`` come at the end of an epoch; those by ``seconds`` after any step.
+    Those by ``epochs`` come at the end of an epoch; those by ``seconds`` after any step.  The
+    former wait where they would take more than ``share`` of the time, but never above ``seconds``.
     """
 
     epochs: Count
     seconds: Positive
+    share: Factor = 1.0
 
     def __post_init__(self) -> None:
         require(Every, vars(self), "trainer.checkpoint_every")
