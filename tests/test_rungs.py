@@ -8,9 +8,10 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
+from tuner.noise import REPEAT
 from tuner.pruners.audit import AUDIT
 from tuner.pruners.rungs import Rungs
-from tuner.schedule import LENGTH
+from tuner.schedule import FIRST, LENGTH
 
 
 def rungs(**changes: object) -> Rungs:
@@ -103,9 +104,28 @@ def test_an_audited_trial_lives_and_is_no_measure_beyond_where_it_was_condemned(
         assert bench.run([level] * 9) == 9
     marks = [trial.system_attrs.get(AUDIT) for trial in bench.study.trials]
     assert marks == [None, 1, 1, 3], "marked at the rung that condemned it, once"
+    best = bench.study.trials[0]
     standings = bench.study.pruner.standings.look(bench.study)
-    assert len(standings.others(0, number=-1)) == 4
-    assert standings.others(1, number=-1) == [0.5, 0.1], "the last had come there by itself"
+    assert standings.others(0, best) == ([0.1, 0.1, 0.1, 0.5], [])
+    assert standings.others(1, best) == ([0.1, 0.5], []), "the last had come there by itself"
+
+
+def test_attempts_at_a_configuration_count_once_and_repeats_of_the_best_not_at_all():
+    bench = Bench()
+    for attrs in ({}, {FIRST: 0}, {REPEAT: 0}):
+        waiting = {"state": TrialState.WAITING, "system_attrs": {LENGTH: 9, **attrs}}
+        bench.study.add_trial(create_trial(**waiting, intermediate_values={1: 0.8}))
+    standings = bench.study.pruner.standings
+    asking = create_trial(state=TrialState.WAITING)
+    asking.number = 7
+    lost, again, repeat = (bench.study.ask() for _ in range(3))
+    again.report(0.7, 3)
+    assert standings.look(bench.study).others(0, asking) == ([], [0.8])
+    bench.study.tell(lost, state=TrialState.FAIL)
+    assert standings.look(bench.study).others(1, asking) == ([], [0.7]), "the attempt that runs"
+    bench.study.tell(again, 0.5)
+    bench.study.tell(repeat, 0.5)
+    assert standings.look(bench.study).others(0, asking) == ([0.8], [])
 
 
 def test_a_study_is_read_once_and_then_what_is_new(monkeypatch):

@@ -11,14 +11,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner import noise
 from tuner.budget import Budget, Times
+from tuner.noise import REPEAT as REPEAT
 from tuner.queue import Item
 
 FIXED = "fixed_params"
 """System attribute, Optuna's own, of a trial whose parameters are given."""
 QUEUED = "tuner:queued"
 """System attribute of a trial from the queue: the key of its item."""
-REPEAT = "tuner:repeat"
-"""System attribute of a run that measures the noise: the number of the trial it repeats."""
 
 
 class Books(Protocol):

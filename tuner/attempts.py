@@ -48,7 +48,9 @@ class Judge:
 
     def __init__(self, trial: Trial) -> None:
         study = trial.study
-        storage: Any = _Configurations(study._storage)
+        storage: Any = study._storage
+        if not getattr(study.pruner, "merges_attempts", False):
+            storage = _Configurations(storage)
         self.trial_id = trial._trial_id
         self.study = search.Traded(study.study_name, storage, study.sampler, study.pruner)
 

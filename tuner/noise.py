@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from statistics import stdev
 
+REPEAT = "tuner:repeat"
+"""System attribute of a run that measures the noise: the number of the trial it repeats."""
 LEAST = 20
 """Configurations that must have ended before their distribution is believed."""
 

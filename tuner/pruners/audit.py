@@ -2,9 +2,9 @@
 
 A trial is *condemned* when the pruner decides against it for the first time.  Each condemned trial
 is *audited* with the same small probability, by a draw that depends on nothing but the study's name
-and the trial's number: it is let live to its end and never judged again.  So the audited are a
-simple random sample of the condemned, whatever the pruner, and what becomes of them is what would
-have become of the others.
+and the number of the trial's first attempt: it is let live to its end and never judged again.  So
+the audited are a simple random sample of the condemned, whatever the pruner, and what becomes of
+them is what would have become of the others.
 
 A *wrong kill* is a condemned trial that, run to its end, would have beaten every survivor: its
 final value is better than the best final value of the trials that were never condemned.  An audited
@@ -19,6 +19,8 @@ import hashlib
 from optuna import Study
 from optuna.trial import FrozenTrial
 from scipy.special import betaincinv  # type: ignore[import-untyped]
+
+from tuner import schedule
 
 AUDIT = "tuner:audit"
 """System attribute of an audited trial: the step at which it was condemned."""
@@ -38,7 +40,7 @@ def is_drawn(study_name: str, number: int, share: float) -> bool:
 
 def spare(study: Study, trial: FrozenTrial, share: float) -> bool:
     """Whether the trial, which has just been condemned, lives on; if so it is marked."""
-    if not is_drawn(study.study_name, trial.number, share):
+    if not is_drawn(study.study_name, schedule.configuration(trial), share):
         return False
     study._storage.set_trial_system_attr(trial._trial_id, AUDIT, trial.last_step)
     return True

@@ -7,18 +7,19 @@ needs nothing but the reported values, so that a retry, which inherits its curve
 and loses nothing.
 """
 
+import bisect
 import math
-import threading
 from collections.abc import Sequence
 
 from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuner import schedule
 from tuner.bounds import Part, Share
 from tuner.pruners import audit
+from tuner.pruners.standings import Standings
 
 
 class Rungs(BasePruner):
@@ -30,6 +31,9 @@ class Rungs(BasePruner):
 
     Raises: ValueError for rungs that are none or do not ascend.
     """
+
+    merges_attempts = True
+    """It may be shown the study as it is, every attempt a trial of its own."""
 
     def __init__(self, *, rungs: list[Part], keep: Part, audited: Share) -> None:
         if not rungs or rungs != sorted(set(rungs)):
@@ -65,63 +69,11 @@ class Rungs(BasePruner):
         return max((k for k, step in enumerate(at) if before < step <= steps[-1]), default=None)
 
     def _is_among_the_best(self, study: Study, trial: FrozenTrial, rung: int, value: float) -> bool:
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        others = self.standings.look(study).others(rung, trial.number)
-        ahead = sum(sign * other < sign * value for other in others)
-        return ahead < max(1.0, self.keep * (len(others) + 1))
-
-
-class Standings:
-    """The values at the rungs of all trials of a study: one that is over is read once."""
-
-    def __init__(self, rungs: Sequence[float]) -> None:
-        self.rungs = rungs
-        self.longest = 0
-        """Steps of the longest completed trial."""
-        self._name: str | None = None
-        self._over: dict[int, tuple[float | None, ...]] = {}
-        self._going: dict[int, tuple[float | None, ...]] = {}
-        self._lock = threading.Lock()
-
-    def look(self, study: Study) -> "Standings":
-        """The standings as they are now."""
-        trials = study.get_trials(deepcopy=False)
-        with self._lock:
-            if study.study_name != self._name:
-                self._name, self.longest, self._over = study.study_name, 0, {}
-            self._read(trials)
-        return self
-
-    def others(self, rung: int, number: int) -> list[float]:
-        """What all trials but this one had reached at a rung."""
-        with self._lock:
-            found = [
-                v[rung]
-                for known in (self._over, self._going)
-                for n, v in known.items()
-                if n != number
-            ]
-        return [value for value in found if value is not None]
-
-    def _read(self, trials: Sequence[FrozenTrial]) -> None:
-        news = [trial for trial in trials if trial.number not in self._over]
-        done = [trial.last_step or 0 for trial in news if trial.state == TrialState.COMPLETE]
-        if (longest := max(done, default=0)) > self.longest:
-            self.longest = longest
-            news += [t for t in trials if t.number in self._over and schedule.length(t) is None]
-        self._going = {t.number: self._values(t) for t in news}
-        self._over.update(
-            {t.number: self._going.pop(t.number) for t in news if t.state.is_finished()}
-        )
-
-    def _values(self, trial: FrozenTrial) -> tuple[float | None, ...]:
-        """Beyond the rung where it was condemned an audited trial is no measure for others."""
-        epochs = schedule.length(trial) or self.longest
-        if not epochs or not trial.intermediate_values:
-            return (None,) * len(self.rungs)
-        end = audit.condemned_at(trial)
-        steps = (schedule.step_at(fraction, epochs) for fraction in self.rungs)
-        values = (
-            None if end is not None and s > end else schedule.value_at(trial, s) for s in steps
-        )
-        return tuple(v if v is not None and math.isfinite(v) else None for v in values)
+        """Ties are not ahead."""
+        others = self.standings.look(study).others(rung, trial)
+        count = sum(map(len, others))
+        if study.direction == StudyDirection.MAXIMIZE:
+            ahead = count - sum(bisect.bisect_right(ascending, value) for ascending in others)
+        else:
+            ahead = sum(bisect.bisect_left(ascending, value) for ascending in others)
+        return ahead < max(1.0, self.keep * (count + 1))

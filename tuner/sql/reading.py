@@ -51,6 +51,8 @@ class Known:
         """Trials in order of their numbers."""
         if self.ordered is None:
             self.ordered = sorted(self.trials.values(), key=attrgetter("_number"))
+        if all(state in states for state in TrialState):
+            return self.ordered.copy()
         return [t for t in self.ordered if t.state in states]
 
     def refresh(self, connection: Connection, states: Container[TrialState]) -> None:
@@ -104,6 +106,8 @@ class Known:
 
     def _learn(self, trial_id: int, news: Facts, *, drawn: bool) -> None:
         old = self.trials[trial_id]
+        if not (drawn or news.curve) and news.system == old.system_attrs:
+            return
         new = copy.copy(old)
         new.system_attrs = news.system
         if news.curve:

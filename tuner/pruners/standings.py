@@ -1,0 +1,107 @@
+"""What the configurations of a study had reached at each rung, read once and then kept up."""
+
+import bisect
+import math
+import threading
+from collections.abc import Sequence
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner import schedule
+from tuner.noise import REPEAT
+from tuner.pruners import audit
+
+Values = tuple[float | None, ...]
+"""What a trial had reached at each rung, None where it has not been."""
+
+
+class Standings:
+    """The values at the rungs of all configurations, each by its last attempt.
+
+    A trial that has ended is read once.  Runs that repeat the best, to measure the noise, are no
+    competitors.  May be asked by several threads.
+    """
+
+    def __init__(self, rungs: Sequence[float]) -> None:
+        self.rungs = rungs
+        self._lock = threading.Lock()
+        self._begin("")
+
+    def _begin(self, name: str) -> None:
+        self.longest = 0
+        """Steps of the longest completed trial, which stands in for a length that is unknown."""
+        self._name = name
+        self._count = 0
+        self._open: list[int] = []
+        self._over: dict[int, Values] = {}
+        self._ended: list[list[float]] = [[] for _ in self.rungs]
+        """The values of those in ``_over`` at each rung, ascending."""
+        self._going: dict[int, tuple[FrozenTrial, Values]] = {}
+
+    def look(self, study: Study) -> "Standings":
+        """The standings as they are now."""
+        trials = study.get_trials(deepcopy=False)
+        with self._lock:
+            if study.study_name != self._name or len(trials) < self._count:
+                self._begin(study.study_name)
+            longest = self._read(trials)
+            if longest > self.longest:
+                self._begin(study.study_name)
+                self.longest = longest
+                self._read(trials)
+        return self
+
+    def others(self, rung: int, trial: FrozenTrial) -> tuple[list[float], list[float]]:
+        """What all others had reached at a rung: those that have ended and the rest, ascending."""
+        own = schedule.configuration(trial)
+        with self._lock:
+            going = [values[rung] for n, (_, values) in self._going.items() if n != own]
+            return self._ended[rung].copy(), sorted(v for v in going if v is not None)
+
+    def _read(self, trials: Sequence[FrozenTrial]) -> int:
+        """Take in what is new; the steps of the longest completed trial."""
+        todo = [*self._open, *range(self._count, len(trials))]
+        self._count, self._open = len(trials), []
+        longest = self.longest
+        for i in todo:
+            trial = trials[i]
+            if not trial.state.is_finished():
+                self._open.append(i)
+            elif trial.state == TrialState.COMPLETE and schedule.length(trial) is None:
+                longest = max(longest, trial.last_step or 0)
+            if REPEAT not in trial.system_attrs:
+                self._take(trial)
+        return longest
+
+    def _take(self, trial: FrozenTrial) -> None:
+        number = schedule.configuration(trial)
+        known, values = self._going.get(number, (None, ()))
+        if known is trial:
+            return  # a storage makes a new object of what has changed
+        self._drop(number)
+        values = self._values(trial)
+        if not trial.state.is_finished():
+            self._going[number] = trial, values
+            return
+        self._over[number] = values
+        for ended, value in zip(self._ended, values, strict=True):
+            if value is not None:
+                bisect.insort(ended, value)
+
+    def _drop(self, number: int) -> None:
+        """Forget the configuration's values: this, or another attempt at it, has newer ones."""
+        self._going.pop(number, None)
+        for ended, value in zip(self._ended, self._over.pop(number, ()), strict=False):
+            if value is not None:
+                del ended[bisect.bisect_left(ended, value)]
+
+    def _values(self, trial: FrozenTrial) -> Values:
+        """Beyond the rung where it was condemned an audited trial is no measure for others."""
+        epochs = schedule.length(trial) or self.longest
+        if not epochs or not trial.intermediate_values:
+            return (None,) * len(self.rungs)
+        end = audit.condemned_at(trial) or math.inf
+        steps = (schedule.step_at(fraction, epochs) for fraction in self.rungs)
+        values = (schedule.value_at(trial, step) if step <= end else None for step in steps)
+        return tuple(v if v is not None and math.isfinite(v) else None for v in values)
