@@ -103,7 +103,7 @@ def parts(job: Job, threads: int, **changes: Any) -> dict[str, Any]:
         "deterministic": False,
         "protocol": "search",
         "graph": "auto",
-        "checkpoint_every": Every(epochs=1, seconds=60.0),
+        "checkpoint_every": Every(epochs=1, seconds=60.0, share=0.02),
         "fused": 1,
         "fused_wait": 0.0,
         "devices": 1,
