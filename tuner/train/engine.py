@@ -11,8 +11,10 @@ from torch.optim import Optimizer
 from tuner.errors import Preempted
 from tuner.train import checkpoint, ddp, hardware, optim, preflight, sampling, staged
 from tuner.train.data import Data, Split
+from tuner.train.ddp.share import Share
 from tuner.train.export import write_model
 from tuner.train.fused import member, rendezvous
+from tuner.train.fused.member import Member
 from tuner.train.learner import Learner
 from tuner.train.loss import Loss
 from tuner.train.progress import Progress
@@ -62,10 +64,7 @@ def train(
     recipe["data.fingerprint"] = images.fingerprint
     check_metric(metric, regression=images.regression)
     learned, scored = _splits(images, trainer)
-    images.check(learned, scored)
-    counts = images.counts(learned)
-    if images.balanced:
-        sampling.check(counts)
+    counts = _checked_counts(images, learned, scored)
 
     hardware.reseed(seed, 0, place)
     network = model(in_shape=images.in_shape, num_classes=len(images.classes))
@@ -76,14 +75,7 @@ def train(
         progress.note_costs(measure)
         progress.resume()
         trainee = ddp.shared(member.join(learner, recipe))
-        for epoch in range(max(1, learner.epoch), trainer.epochs + 1):
-            generator = hardware.reseed(seed, epoch, place)
-            train_loss = trainee.train_epoch(learned, epoch, generator, progress.step_made)
-            progress.epoch_trained()
-            scored_now = trainer.protocol == "search" or epoch == trainer.epochs
-            progress.evaluated(trainee.evaluate(scored) if scored_now else None, train_loss)
-        progress.settle()
-        progress.completed(scored)
+        _train_epochs(trainee, progress, learned, scored, seed)
     except Preempted:
         progress.preempted()
         raise
@@ -105,3 +97,28 @@ def _splits(images: Data, trainer: Settings) -> tuple[Split, Split]:
     if trainer.protocol == "final":
         return images.train + images.validation, images.test
     return images.train, images.validation
+
+
+def _checked_counts(images: Data, learned: Split, scored: Split) -> list[int]:
+    """Images of each class to learn from.  Raises: what is wrong with the labels."""
+    images.check(learned, scored)
+    counts = images.counts(learned)
+    if images.balanced:
+        sampling.check(counts)
+    return counts
+
+
+def _train_epochs(
+    trainee: Learner | Member | Share, progress: Progress, learned: Split, scored: Split, seed: int
+) -> None:
+    """All epochs that are left, each saved, scored and reported."""
+    learner = progress.learner
+    epochs, search = learner.settings.epochs, learner.settings.protocol == "search"
+    for epoch in range(max(1, learner.epoch), epochs + 1):
+        generator = hardware.reseed(seed, epoch, learner.device)
+        train_loss = trainee.train_epoch(learned, epoch, generator, progress.step_made)
+        progress.epoch_trained()
+        tally = trainee.evaluate(scored) if search or epoch == epochs else None
+        progress.evaluated(tally, train_loss)
+    progress.settle()
+    progress.completed(scored)
