@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev tune test chaos lint format type tune-check clean
+.PHONY: help install dev tune test chaos lint format type reference tune-check docker-check clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,8 +45,14 @@ format: dev ## let ruff rewrite what it can
 type: dev ## mypy --strict
 	$(BIN)/mypy
 
+reference: install ## write docs/reference.md from conf/
+	$(BIN)/python docs/reference.py
+
 tune-check: install ## the main job, and a check of what it prints and leaves (CI)
 	$(BIN)/python .ci/check_tune.py
+
+docker-check: dev ## build the image without an engine, and run a worker and the dashboard from it
+	docker/check.sh
 
 clean: ## remove what runs, tests and builds left, but not .venv
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -107,7 +107,7 @@ class Offers:
 
 def leaves(node: Any, lines: Sequence[str], path: str) -> Iterator[tuple[str, object, str]]:
     """Path, value and comment of each leaf below a YAML node."""
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.MappingNode) and node.value:
         for key, value in node.value:
             if key.value not in ("defaults", "_target_", "_partial_"):
                 yield from leaves(value, lines, f"{path}.{key.value}")

