@@ -6,6 +6,6 @@ if [ -n "${TUNER_DB_PASSWORD_FILE:-}" ]; then
     export PGPASSWORD
 fi
 case "${1:-}" in
-worker | tune | dashboard) printf '%s\n' "$@" >/tmp/tuner-command ;; # for the health check
+worker | tune | dashboard | train | final) printf '%s\n' "$@" >/tmp/tuner-command ;; # for the health check
 esac
 exec tuner "$@"
