@@ -119,7 +119,10 @@ def test_what_a_page_tells_to_type_runs(session, request, monkeypatch, capsys):
 
 def run(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Run a line as a shell would, but within this process, which has torch already."""
-    first, *words = shlex.split(line, comments=True)
+    first, *words = shlex.split(os.path.expandvars(line), comments=True)
+    if first == "export":
+        os.environ.update(word.split("=", 1) for word in words)
+        return ""
     if first == "cd":
         os.chdir(words[0])
         sys.path.insert(0, os.getcwd())  # as each new process would
