@@ -17,7 +17,7 @@ from tuner.errors import TunerError
 from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.plan import Plan
-from tuner.report import live, page, picture, status, summary
+from tuner.report import live, page, picture, pruning, status, summary
 from tuner.sql.patience import Patience
 from tuner.study import Study
 from tuner.worker import CRASHED, SUPERVISOR, work
@@ -167,6 +167,8 @@ def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
     if found.best is None:
         print("no configuration was completed")
         return
+    if told := pruning.line(found):
+        print(f"pruning:   {told}")
     print(f"best:      {asking.train_line(args, found.best)}")
     print(f"report:    {written}")
     print(f"final:     {asking.same(args, 'final')}")

@@ -8,6 +8,7 @@ from optuna import Study
 
 from tuner.report import comparison, parameters, pareto
 from tuner.report.lines import settings
+from tuner.report.pruning import audit
 from tuner.report.repeat import train_line, tune_line
 from tuner.report.summary import Row, Summary
 from tuner.report.wording import duration, metric, percent, plain
@@ -98,9 +99,11 @@ def _space(summary: Summary) -> str:
 def _pruning(summary: Summary) -> str:
     if not summary.epochs_saved:
         return "Nothing.\n"
+    found = audit(summary)
+    told = f" {str(found).capitalize()}." if found else ""
     return (
         f"{len(summary.pruned)} of {summary.over} were pruned, which saved"
-        f" {percent(summary.share_saved)} of the epochs.\n"
+        f" {percent(summary.share_saved)} of the epochs.{told}\n"
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner import schedule
 from tuner.admission import REPEAT
+from tuner.pruners import audit
 
 STATES = {  # in the order in which people read them
     TrialState.COMPLETE: "complete",
@@ -50,6 +52,10 @@ class Row:
     origin: str | None = None
     """Where one that was queued came from."""
     run_dir: str | None = None
+    length: int | None = None
+    """Epochs of its whole schedule, where they are known."""
+    condemned_at: int | None = None
+    """The epoch at which an audited configuration was condemned, and let live all the same."""
     repeats: int | None = None
     """The configuration that this one trains once more, to measure the noise."""
 
@@ -101,6 +107,8 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
         device=attrs.get("device"),
         origin=attrs.get("origin"),
         run_dir=attrs.get("run_dir"),
+        length=schedule.length(last),
+        condemned_at=audit.condemned_at(last),
         repeats=last.system_attrs.get(REPEAT),
     )
 

@@ -10,6 +10,7 @@ from tuner.report import comparison
 from tuner.report.document import escaped, grid, section
 from tuner.report.gallery import pictures
 from tuner.report.plots import COLOURS
+from tuner.report.pruning import audit
 from tuner.report.repeat import shared, train_line, tune_line
 from tuner.report.summary import Row, Summary
 from tuner.report.wording import duration, metric, percent, word
@@ -113,8 +114,24 @@ def pruning(summary: Summary) -> str:
         f"<p>{len(summary.pruned)} of {summary.over} finished configurations were pruned. Had each"
         f" run the {full} epochs of a completed one, {saved} more epochs would have been trained"
         f" beside the {summary.epochs} that were: pruning saved"
-        f" <b>{percent(summary.share_saved)}</b>{price}. How often it gave up one that would have"
-        " won is not known: none of them was trained on.</p>"
+        f" <b>{percent(summary.share_saved)}</b>{price}.</p>{_audit(summary)}"
+    )
+
+
+def _audit(summary: Summary) -> str:
+    found = audit(summary)
+    if found is None:
+        return ""
+    if found.rate is None:
+        return (
+            "<p>How often it gave up one that would have won is not known: none was trained on.</p>"
+        )
+    low, high = map(percent, found.interval)
+    return (
+        f"<p>{found.audited} of the {found.condemned} that were condemned, drawn by lot, were"
+        f" trained on all the same: {found.wrong} of them beat every survivor. So an estimated"
+        f" <b>{percent(found.rate)}</b> of what it gives up (95 % interval {low} to {high}) would"
+        " have won.</p>"
     )
 
 

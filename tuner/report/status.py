@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tuner.budget import Budget
+from tuner.report import pruning
 from tuner.report.picture import columns, picture, remaining, table
 from tuner.report.summary import Summary, best_of, summarise
 from tuner.report.wording import duration, metric, percent
@@ -39,6 +40,7 @@ def as_json(summary: Summary, budget: Budget, ended: str | None) -> str:
         "counts": summary.counts,
         "epochs": summary.epochs,
         "share_saved": summary.share_saved,
+        "pruning": pruning.as_data(summary),
         "device_hours": {"spent": summary.device_hours, "saved": summary.device_hours_saved},
         "trials_per_hour": summary.hourly,
         "seconds_left": 0.0 if ended else remaining(summary, budget.n_trials, budget.length),
@@ -83,10 +85,14 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
     if summary.device_hours_saved:
         share = percent(summary.share_saved)
         price += f", {summary.device_hours_saved:.3g} saved by pruning ({share} of epochs)"
+    found = pruning.audit(summary)
+    wrong = [f"pruning: {found}"] if found else []
     pace = f"{_rounded(summary.hourly)} configurations an hour" if summary.hourly else ""
     when = f"the best was found {_ago(summary)}" if summary.best else ""
     return [
-        fact for fact in (f"ended: {ended}" if ended else "", when, pace, price, *limits) if fact
+        fact
+        for fact in (f"ended: {ended}" if ended else "", when, pace, price, *limits, *wrong)
+        if fact
     ]
 
 

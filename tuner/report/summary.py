@@ -93,9 +93,12 @@ class Summary:
 
     @property
     def epochs_saved(self) -> int | None:
-        """Epochs that the pruned would still have run at the length of the completed."""
+        """Epochs that the pruned would still have run, each on its own schedule.
+
+        Where that is not known, at the length of the completed; None without one.
+        """
         full = self.full_length
-        return None if full is None else sum(max(0, full - row.epoch) for row in self.pruned)
+        return None if full is None else sum(_left(row, full) for row in self.pruned)
 
     @property
     def share_saved(self) -> float | None:
@@ -116,7 +119,7 @@ class Summary:
         if full is None or not worked:
             return None
         paced = [(row, row.seconds / row.epoch) for row in self.pruned if row.epoch]
-        saved = sum(max(0, full - row.epoch) * pace for row, pace in paced)
+        saved = sum(_left(row, full) * pace for row, pace in paced)
         return self.device_hours * saved / worked  # those that share a device take turns
 
     @property
@@ -138,6 +141,10 @@ class Summary:
         if value is None or math.isnan(value):
             return math.inf
         return -value if self.maximize else value
+
+
+def _left(row: Row, full: int) -> int:
+    return max(0, (row.length or full) - row.epoch)
 
 
 def summarise(study: Study, *, now: datetime | None = None, times: Times | None = None) -> Summary:
