@@ -11,8 +11,8 @@ from torch import distributed
 
 from tests import recipes
 from tests.recipes import Curve, network, settings, train, weights
-from tuner.errors import ConfigError, Infeasible, Pruned
-from tuner.train import data
+from tuner.errors import ConfigError, Fenced, Infeasible, Pruned
+from tuner.train import checkpoint, data
 from tuner.train.augment import Augment
 from tuner.train.loss import CrossEntropy
 
@@ -79,6 +79,18 @@ def test_a_prune_ends_all_ranks_and_the_run_goes_on_elsewhere(tmp_path):
     assert min(after.points) == 2, "saved before it was reported"
     before.points.update(after.points)
     check_same(before, wanted)
+
+
+def test_a_trial_that_went_to_another_worker_is_not_saved_over(tmp_path):
+    class Report(Curve):
+        def fence(self) -> None:
+            if self.points:
+                raise Fenced
+
+    with pytest.raises(Fenced):
+        train(tmp_path, Report(), model=PLAIN, trainer=settings(devices=2))
+    assert checkpoint.read(tmp_path / "checkpoint.pt")["learner"]["epoch"] == 1
+    assert no_ranks_left()
 
 
 def test_what_one_device_began_two_finish(tmp_path):

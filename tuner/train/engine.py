@@ -80,9 +80,9 @@ def train(
         progress.preempted()
         raise
     finally:
-        progress.close()
         learner.close()
         hardware.release_memory(place)
+        progress.close()  # last, for it may raise
 
     if trainer.protocol == "final":
         write_model(run_dir, learner.scored, images, progress.metrics, recipe)

@@ -212,7 +212,8 @@ def _telling(report: Callable[..., None]) -> Callable[..., None]:
             raise
         _broadcast("go on")
 
-    told.note = getattr(report, "note", None)  # type: ignore[attr-defined]
+    for name in ("note", "fence"):
+        setattr(told, name, getattr(report, name, None))
     return told
 
 
