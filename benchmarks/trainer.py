@@ -10,6 +10,7 @@ added to the JSON file, with the machine and the versions.
 """
 
 import argparse
+import functools
 import gc
 import importlib.util
 import json
@@ -119,44 +120,55 @@ def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def together(job: Job, kinds: list[str], arguments: argparse.Namespace) -> float:
     """Images a second of processes that train at the same time."""
-    options = [item for item in sys.argv[1:] if item != "--quick"]
-    options += ["--quick"] if arguments.quick else []
-    command = [sys.executable, __file__, *options, "--data", job.dataset]
-    env = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    family = "ours" if kinds[0] == "ours" else "others"
     children = [
-        subprocess.Popen([*command, "--child", kind], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, text=True, env=env)
-        for kind in kinds
-    ]  # fmt: skip
-    for each in children:
-        assert each.stdout is not None
-        each.stdout.readline()  # has loaded what it needs
-    for each in children:
+        helper(job.dataset, family, number, arguments.quick) for number in range(len(kinds))
+    ]
+    for each, kind in zip(children, kinds, strict=True):
         assert each.stdin is not None
-        each.stdin.write("go\n")
+        each.stdin.write(kind + "\n")
         each.stdin.flush()
-    return sum(float(each.communicate()[0]) for each in children)
+    return sum(float(each.stdout.readline()) for each in children if each.stdout is not None)
+
+
+@functools.cache
+def helper(dataset: str, family: str, number: int, quick: bool) -> subprocess.Popen[str]:
+    """A process that trains what it is told; ours sets its processes up, so others have theirs."""
+    options = [item for item in sys.argv[1:] if item != "--quick"] + ["--quick"] * quick
+    started = subprocess.Popen(
+        [sys.executable, __file__, *options, "--data", dataset, "--child"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    )  # fmt: skip
+    assert started.stdout is not None
+    started.stdout.readline()  # has loaded what it needs
+    return started
 
 
 def child(arguments: argparse.Namespace) -> None:
+    """Until its input ends."""
     logging.disable()
-    kind, *numbers = arguments.child.split(":")
     job = make_job(arguments, arguments.data[0])
-    if numbers and job.device != "cpu":
-        # A part of the images will do for its rate, and saves minutes of a GPU's time.
-        job = replace(job, limit=min(job.limit or 20_000, 20_000), epochs=2)
     torch.set_num_threads(1)
     job.source(job.place)
     print("ready", flush=True)
-    sys.stdin.readline()
+    for line in sys.stdin:
+        print(child_rate(job, *line.strip().split(":")), flush=True)
+        gc.collect()
+
+
+def child_rate(job: Job, kind: str, *numbers: str) -> float:
+    if numbers and job.device != "cpu":
+        # A part of the images will do for its rate, and saves minutes of a GPU's time.
+        job = replace(job, limit=min(job.limit or 20_000, 20_000), epochs=2)
     if kind == "ours":
-        seconds = contenders.ours(job)
-    elif not numbers:
-        seconds = contenders.lightning(job, barest=kind == "barest")
-    else:
-        threads, workers = map(int, numbers)
-        seconds = contenders.usual(job, threads=threads, workers=workers, tuned=kind == "tuned")
-    print(rate(job, seconds))
+        return rate(job, contenders.ours(job))
+    torch.set_num_threads(1)
+    if not numbers:
+        return rate(job, contenders.lightning(job, barest=kind == "barest"))
+    threads, workers = map(int, numbers)
+    tuned = kind == "tuned"
+    return rate(job, contenders.usual(job, threads=threads, workers=workers, tuned=tuned))
 
 
 # Processes, threads of each, and data workers of each.
@@ -201,7 +213,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path, default=Path("trainer.json"))
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     found = parser.parse_args()
     found.rounds = 1 if found.quick else found.rounds
     return found
