@@ -13,7 +13,8 @@ from sqlalchemy.engine import make_url
 from tests.conftest import Project
 from tests.test_worker import wait_for
 from tuner import study
-from tuner.study import HISTORY, REQUEUE, Study
+from tuner.attempts import HISTORY, REQUEUE
+from tuner.study import Study
 
 WAITS = '''
 import os

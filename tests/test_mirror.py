@@ -14,9 +14,9 @@ from tests import servers
 from tests.conftest import CONF, OBJECTIVE, Project
 from tests.test_worker import wait_for
 from tuner import mirror
+from tuner.attempts import HISTORY
 from tuner.errors import TunerError
 from tuner.mirror import Mirror, kept
-from tuner.study import HISTORY
 
 RUN = "00003-0123abcd"
 

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -14,11 +14,13 @@ from optuna.trial import TrialState
 
 from tests.launched import new_database
 from tuner import plan, provenance, search, storage, study
+from tuner.attempts import CRASHES, FIRST, HISTORY, ORDINAL
 from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
+from tuner.sql import writes
 from tuner.sql.patience import Patience
-from tuner.study import CRASHES, FIRST, HISTORY, ORDINAL, REQUEUE, Study
+from tuner.study import Study
 
 SPACE = ["space=none", "model.width=int(interval(8,64))", "optimizer=choice(sgd,adam)"]
 
@@ -120,16 +122,22 @@ def test_crashes_are_counted_and_preemptions_are_not(planned):
     assert opened.configurations() == 1
 
 
-def test_a_requeue_that_died_half_way_is_finished_by_the_next_claim(planned):
+def test_a_requeue_that_dies_half_way_has_done_nothing(planned, monkeypatch):
     opened = provenance.open_study(planned())
     opened.join("w", "cpu")
     trial_id = claim(opened, "w", n_trials=1)
-    opened.storage.set_trial_system_attr(trial_id, REQUEUE, {"reason": "x", "crashes": 0})
-    opened.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    opened.release("w")
-    retry = claim(opened, "w", n_trials=1)
-    assert opened.storage.get_trial(retry).system_attrs[HISTORY] == [0]
-    assert len(opened.optuna.get_trials()) == 2
+
+    def die(*_args):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writes, "create", die)  # after the first attempt has failed
+        with pytest.raises(ZeroDivisionError):
+            opened.requeue(trial_id, "SIGTERM")
+    (only,) = opened.optuna.get_trials()
+    assert (only.state, only.system_attrs) == (TrialState.RUNNING, {ORDINAL: 0})
+    opened.requeue(trial_id, "SIGTERM")
+    assert [t.state for t in opened.optuna.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_claim_that_died_before_running_leaks_no_budget(planned):
@@ -155,28 +163,30 @@ def test_a_trial_that_another_process_made_is_drawn_like_any_other(planned):
 def test_a_claim_whose_answer_was_lost_is_not_made_twice(planned, monkeypatch):
     opened = provenance.open_study(planned())
     opened.join("w", "cpu")
-    started = opened.storage.set_trial_state_values
+    locked = opened.storage.locked
     lost = [sa.exc.OperationalError("commit", {}, Exception("the connection was lost"))]
 
-    def start(*args):
-        done = started(*args)
+    @contextmanager
+    def cut_off(study_id: int):
+        with locked(study_id) as connection:
+            yield connection
         if lost:
             raise lost.pop()
-        return done
 
-    monkeypatch.setattr(opened.storage, "set_trial_state_values", start)
+    monkeypatch.setattr(opened.storage, "locked", cut_off)
     claimed = claim(opened, "w")
     (only,) = opened.optuna.get_trials()
     assert (only._trial_id, only.state) == (claimed, TrialState.RUNNING)
 
 
 def drop_locks(url: str) -> None:
-    """Close the connections that hold a lock, as a server's restart does."""
+    """Close the connections that are within a transaction, as a server's restart does."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE state = 'idle in transaction'"
             )
         else:
             sleeping = connection.exec_driver_sql(
@@ -191,21 +201,21 @@ def drop_locks(url: str) -> None:
 def test_a_lock_that_was_lost_half_way_admits_nobody(planned, url, monkeypatch):
     """Between the count and the new trial the lock goes, and another worker takes the last."""
     if url.startswith("sqlite"):
-        pytest.skip("a file lock is lost with its process alone")
+        pytest.skip("a file's lock is lost with its process alone")
     asked = planned()
     mine, other = provenance.open_study(asked), provenance.open_study(asked)
     for worker, opened in (("a", mine), ("b", other)):
         opened.join(worker, "cpu")
-    count, taken = mine.configurations, []
+    create, taken = writes.create, []
 
-    def counted() -> int:
-        found = count()
+    def cut_off(connection, *args):
         if not taken:
+            taken.append(None)
             drop_locks(url)
-            taken.append(claim(other, "b", n_trials=1))
-        return found
+            taken[0] = claim(other, "b", n_trials=1)
+        return create(connection, *args)
 
-    monkeypatch.setattr(mine, "configurations", counted)
+    monkeypatch.setattr(writes, "create", cut_off)
     assert claim(mine, "a", n_trials=1) is None
     assert taken[0] is not None
     assert mine.configurations() == 1
@@ -282,11 +292,12 @@ def test_leases_run_out_by_the_databases_clock(planned):
 
 def test_time_at_work_is_counted_once_for_the_study_and_for_each_device(planned):
     """By booked intervals: of two workers on one device, and of one on another."""
-    clock = provenance.open_study(planned()).clock
+    opened = provenance.open_study(planned())
+    clock = opened.clock
     for device in ("gpu", "cpu"):
         clock.start(device)
     now = clock.book({}, None, 0.0)[0]
-    assert clock.read() == Times()
+    assert opened.times() == Times()
     for rates, since, hours, device_hours in (
         ({"": 1, "gpu": 1}, now - 3600, 1, 1),
         ({"": 1, "gpu": 1}, now - 3600, 1, 1),  # at the same time

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.conftest import Project
 from tuner import history, plan, provenance
+from tuner.attempts import HISTORY, REQUEUE, first_number
 from tuner.config import Source
-from tuner.study import HISTORY, REQUEUE, first_number
 from tuner.worker import work
 
 pytestmark = pytest.mark.slow

@@ -1,74 +1,70 @@
-"""What a pruner is to see: configurations, where the database holds attempts at them.
+"""Configurations, where the database holds attempts at them.
 
-Left to itself a pruner counts an interrupted attempt beside the one that goes on with it.  Where
-machines are preempted often, a rung of successive halving fills with copies of whatever has run
-longest, and Hyperband moves a trial to another bracket whenever it is tried again, for it derives
-the bracket from the trial's number.  Runs that repeat the best, to measure the noise, are no
-competitors either.
+A retry carries Optuna's own attributes ``failed_trial`` (number of the first attempt) and
+``retry_history``, so that stock Optuna and the dashboard read the study.
 """
 
-import copy
-import threading
-from collections.abc import Container
-from typing import Any
+from collections.abc import Iterable
 
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner import search
-from tuner.admission import REPEAT
-from tuner.study import FIRST, REQUEUE, first_number
-
-JUDGING = threading.Lock()
-"""Pruners are not made for threads: Hyperband builds its brackets as it is first asked."""
-
-
-class _Configurations:
-    """A storage whose list of trials has the last attempt at each, numbered as the first was."""
-
-    def __init__(self, storage: BaseStorage) -> None:
-        self._storage = storage
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        attempts = self._storage.get_all_trials(study_id, deepcopy, states)
-        counted = (t for t in attempts if not (_is_superseded(t) or REPEAT in t.system_attrs))
-        return [_renumbered(t) if FIRST in t.system_attrs else t for t in counted]
+FIRST = "failed_trial"
+HISTORY = "retry_history"
+REQUEUE = "tuner:requeue"
+"""System attribute of an attempt that is to go on elsewhere: why it stopped."""
+CRASHES = "tuner:crashes"
+"""System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
+ORDINAL = "tuner:configuration"
+"""System attribute: how many configurations there were before this one, whatever was retried."""
+RUNG = "completed_rung_"
+"""Prefix of what Optuna's successive halving notes as it judges a trial."""
 
 
-class Judge:
-    """Asks a trial's pruner."""
-
-    def __init__(self, trial: Trial) -> None:
-        study = trial.study
-        storage: Any = study._storage
-        if not getattr(study.pruner, "merges_attempts", False):
-            storage = _Configurations(storage)
-        self.trial_id = trial._trial_id
-        self.study = search.Traded(study.study_name, storage, study.sampler, study.pruner)
-
-    def should_prune(self) -> bool:
-        """As ``Trial.should_prune``."""
-        trial = _renumbered(self.study._storage.get_trial(self.trial_id))
-        with JUDGING:
-            return self.study.pruner.prune(self.study, trial)
+def first_number(trial: FrozenTrial) -> int:
+    """The number of the configuration that a trial is an attempt at."""
+    return int(trial.system_attrs.get(FIRST, trial.number))
 
 
-def _is_superseded(trial: FrozenTrial) -> bool:
+def ordinal(trial: FrozenTrial) -> int:
+    """The place of a configuration among all; seeds depend on it, and so not on retries."""
+    return int(trial.system_attrs.get(ORDINAL, first_number(trial)))
+
+
+def is_superseded(trial: FrozenTrial) -> bool:
+    """Whether another attempt goes on with it."""
     return trial.state == TrialState.FAIL and REQUEUE in trial.system_attrs
 
 
-def _renumbered(trial: FrozenTrial) -> FrozenTrial:
-    first = first_number(trial)
-    if first == trial.number:
-        return trial
-    renumbered = copy.copy(trial)
-    renumbered.number = first
-    return renumbered
+def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The last attempt at each configuration."""
+    failed = TrialState.FAIL  # a study of 10,000 is gone through at each decision
+    return [t for t in trials if t.state is not failed or REQUEUE not in t.system_attrs]
+
+
+def following(trial: FrozenTrial, crashes: int) -> FrozenTrial:
+    """The next attempt: same parameters, the curve so far, and what the pruner noted.
+
+    What it noted at the last epoch is left out: the worker may have died between the note and
+    the decision, so that the epoch is judged once more.  A note is the value that was judged;
+    where an earlier epoch had the same value, judging it again makes the same note.
+    """
+    latest = trial.intermediate_values.get(trial.last_step or 0)
+    inherited = {
+        k: v
+        for k, v in trial.system_attrs.items()
+        if k != REQUEUE and not (k.startswith(RUNG) and v == latest)
+    }
+    attrs = {
+        **inherited,
+        FIRST: inherited.get(FIRST, trial.number),
+        HISTORY: [*inherited.get(HISTORY, []), trial.number],
+        CRASHES: crashes,
+    }
+    return create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=attrs,
+        intermediate_values=trial.intermediate_values,
+    )

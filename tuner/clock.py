@@ -35,9 +35,11 @@ class Clock:
         self.study_id = study_id
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
-    def read(self) -> Times:
-        with self.engine.connect() as connection:
-            return self._read(connection)
+    def read(self, connection: sa.Connection) -> Times:
+        """The sums as they are booked."""
+        query = sa.select(clocks.c.name, clocks.c.seconds).where(clocks.c.study_id == self.study_id)
+        seconds = {name: value / 3600 for name, value in connection.execute(query).all()}
+        return Times(seconds.pop(STUDY, 0.0), sum(seconds.values()))
 
     def start(self, device: str, count: int = 1) -> "Shift":
         """Start to work on ``count`` devices of one name."""
@@ -76,12 +78,7 @@ class Clock:
                         (clocks.c.seconds, clocks.c.seconds + more), (clocks.c.touched, latest)
                     )
                 )
-            return now, self._read(connection)
-
-    def _read(self, connection: sa.Connection) -> Times:
-        query = sa.select(clocks.c.name, clocks.c.seconds).where(clocks.c.study_id == self.study_id)
-        seconds = {name: value / 3600 for name, value in connection.execute(query).all()}
-        return Times(seconds.pop(STUDY, 0.0), sum(seconds.values()))
+            return now, self.read(connection)
 
 
 class Shift:

@@ -7,11 +7,13 @@ its first beat, are looked at only before an ask, and crash a worker that was me
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Double, Integer, MetaData, String, Table
+from sqlalchemy import Column, Connection, Double, Integer, MetaData, String, Table
 
 workers = Table(
     "tuner_workers",
@@ -59,8 +61,10 @@ class Worker:
 class Leases:
     """The rows of one study."""
 
-    def __init__(self, engine: sa.Engine, study_id: int, grace: float) -> None:
+    def __init__(self, engine: sa.Engine, single: sa.Engine, study_id: int, grace: float) -> None:
         self.engine = engine
+        self.single = single
+        """The same without transactions."""
         self.study_id = study_id
         self.grace = grace
         self.heard = self.since = 0.0
@@ -69,21 +73,32 @@ class Leases:
 
     def join(self, worker: str, host: str, pid: int, device: str) -> None:
         """Enter a worker, or enter it again after it was counted as lost."""
-        row = {"study_id": self.study_id, "host": host, "pid": pid, "device": device}
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(workers).where(workers.c.id == worker))
-            connection.execute(
-                sa.insert(workers).values(id=worker, started=self.now, beat=self.now, **row)
-            )
+            self.enter(connection, worker, host, pid, device)
+
+    def enter(self, connection: Connection, worker: str, host: str, pid: int, device: str) -> None:
+        """The same within a transaction."""
+        row = {"study_id": self.study_id, "host": host, "pid": pid, "device": device}
+        connection.execute(sa.delete(workers).where(workers.c.id == worker))
+        connection.execute(
+            sa.insert(workers).values(id=worker, started=self.now, beat=self.now, **row)
+        )
         self._answered(anew=True)
 
     def beat(self, worker: str) -> bool:
         """A sign of life; False if the worker was counted as lost in the meantime."""
         return self._update(worker, beat=self.now)
 
-    def hold(self, worker: str, trial_id: int | None, number: int | None) -> bool:
+    def hold(
+        self,
+        worker: str,
+        trial_id: int | None,
+        number: int | None,
+        connection: Connection | None = None,
+    ) -> bool:
         """Lease a trial, or with None give it back; False if the worker was counted as lost."""
-        return self._update(worker, trial_id=trial_id, trial_number=number, beat=self.now)
+        held = {"trial_id": trial_id, "trial_number": number, "beat": self.now}
+        return self._update(worker, connection, **held)
 
     def expire(self, worker: str) -> bool:
         """Count a worker, and all places of its process, as lost: its supervisor saw it die.
@@ -93,14 +108,14 @@ class Leases:
         mine = sa.or_(
             workers.c.id == worker, workers.c.id.startswith(f"{worker}.", autoescape=True)
         )
-        with self.engine.begin() as connection:
+        with self.single.connect() as connection:
             done = connection.execute(sa.update(workers).where(mine).values(beat=0.0))
         return bool(done.rowcount)
 
-    def leave(self, worker: str) -> None:
+    def leave(self, worker: str, connection: Connection | None = None) -> None:
         """Strike a worker out."""
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(workers).where(workers.c.id == worker))
+        with self._on(connection) as at:
+            at.execute(sa.delete(workers).where(workers.c.id == worker))
 
     def steady(self) -> bool:
         """Whether the silence of others says anything.
@@ -113,23 +128,34 @@ class Leases:
 
     def all(self) -> list[Worker]:
         """All rows, longest at work first."""
+        with self.single.connect() as connection:
+            return self.rows(connection)
+
+    def rows(self, connection: Connection) -> list[Worker]:
+        """The same within a transaction."""
         alive = (workers.c.beat > self.now - self.grace).label("alive")
         query = (
             sa.select(*(c for c in workers.c if c.name != "study_id"), alive)
             .where(workers.c.study_id == self.study_id)
             .order_by(workers.c.started, workers.c.id)
         )
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
+        rows = connection.execute(query).mappings().all()
         return [Worker(**{**row, "alive": bool(row["alive"])}) for row in rows]
 
-    def _update(self, worker: str, **values: Any) -> bool:
-        with self.engine.begin() as connection:
-            done = connection.execute(
-                sa.update(workers).where(workers.c.id == worker).values(**values)
-            )
+    def _update(self, worker: str, connection: Connection | None = None, **values: Any) -> bool:
+        with self._on(connection) as at:
+            done = at.execute(sa.update(workers).where(workers.c.id == worker).values(**values))
         self._answered()
         return bool(done.rowcount)
+
+    @contextmanager
+    def _on(self, connection: Connection | None) -> Iterator[Connection]:
+        """The transaction that is given, or a connection whose statements stand alone."""
+        if connection is not None:
+            yield connection
+            return
+        with self.single.connect() as own:
+            yield own
 
     def _answered(self, *, anew: bool = False) -> None:
         now = time.time()

@@ -8,14 +8,16 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
-from tuner import attempts, history
+from tuner import history
 from tuner.admission import REPEAT
+from tuner.attempts import first_number
 from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
+from tuner.judge import Judge
 from tuner.log import log
 from tuner.mirror import Mirror
 from tuner.plan import Plan
-from tuner.study import Study, first_number
+from tuner.study import Study
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Report:
         """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.unjudged = stored.last_step
-        self.judge = attempts.Judge(trial)
+        self.judge = Judge(trial)
         self.metrics: dict[str, float] = {}
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None

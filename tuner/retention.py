@@ -9,14 +9,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.log import log
 from tuner.mirror import Mirror
 from tuner.plan import Plan
-from tuner.study import Study, trials
+from tuner.sql.writes import trials, values
+from tuner.study import Study
 
 PATTERN = "checkpoint*"
 """Names, directly in a run directory, of what is removed; an objective's other files stay."""
 WINDOW = 8
 """Trials beyond the best that are looked at: so many workers may finish at the same moment."""
-
-values = sa.table("trial_values", *(sa.column(name) for name in ("trial_id", "objective", "value")))
 
 
 def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> list[FrozenTrial]:
@@ -33,12 +32,12 @@ def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> lis
         sa.select(trials.c.trial_id)
         .join(values, values.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study.id, values.c.objective == 0)
-        .where(sa.cast(trials.c.state, sa.String(16)) == "COMPLETE")
+        .where(trials.c.state == TrialState.COMPLETE)
         .order_by(order, trials.c.number)
         .offset(keep)
         .limit(WINDOW)
     )
-    with study.rdb.engine.connect() as connection:  # on SQLite it holds the lock of all writers
+    with study.storage.single.connect() as connection:
         found = list(connection.execute(query).scalars())
     return [study.storage.get_trial(trial_id) for trial_id in found]
 

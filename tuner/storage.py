@@ -8,7 +8,7 @@ cure is to take the write lock when a transaction begins, not when it first writ
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ SQLITE_TIMEOUT = 60.0
 
 TABLES = "tables"
 """Name of the lock under which tables are made."""
+
+LOCK_TIMEOUT = 120.0
+"""Seconds to wait for MySQL's lock."""
 
 REFUSALS = (
     "authentication failed", "Access denied", "does not exist", "Unknown database", "no password",
@@ -189,36 +192,35 @@ def _on_begin(connection: Connection) -> None:
 
 
 @contextmanager
-def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[Callable[[], None]]:
-    """Exclusion among all workers of a database; released when its holder dies.
+def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
+    """Exclusion among all who make tables or studies in a database; goes with its holder.
 
-    A server that is restarted releases it too, and the storage would go on over a connection of
-    its own: call what is yielded before a write that must not be made twice; it raises then.
+    Raises ``StorageAway`` if another holds it for ``LOCK_TIMEOUT`` (on MySQL; elsewhere it waits).
     """
     backend = engine.dialect.name
     if backend == "sqlite":
         with _file_lock(Path(str(engine.url.database))):
-            yield lambda: None
+            yield
         return
     key = hashlib.sha256(f"tuner:{name}".encode()).digest()
     with engine.connect() as connection:
         if backend == "postgresql":
             number = int.from_bytes(key[:8], "big", signed=True)
             connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))
-            yield lambda: _ask(connection)
-        else:
-            label = f"tuner:{key.hex()[:48]}"
-            connection.execute(sqlalchemy.select(sqlalchemy.func.get_lock(label, 3600)))
-            try:
-                yield lambda: _ask(connection)
-            finally:
-                with suppress(SQLAlchemyError):  # it went with its connection
-                    connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))
-
-
-def _ask(connection: Connection) -> None:
-    """Raises: DBAPIError where the connection, and with it a lock, is lost."""
-    connection.execute(sqlalchemy.select(1))
+            yield
+            return
+        label = f"tuner:{key.hex()[:48]}"
+        taken = sqlalchemy.select(sqlalchemy.func.get_lock(label, LOCK_TIMEOUT))
+        if connection.scalar(taken) != 1:  # 0: held by another; NULL: killed, or out of memory
+            raise StorageAway(
+                f"the lock of {name!r} is held by another connection for over {LOCK_TIMEOUT:g} s; "
+                "hint: SHOW PROCESSLIST names who waits and who sleeps"
+            )
+        try:
+            yield
+        finally:
+            with suppress(SQLAlchemyError):  # it went with its connection
+                connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))
 
 
 @contextmanager

@@ -16,15 +16,17 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner import config, provenance, search
+from tuner.attempts import REQUEUE
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
+from tuner.fate import Fate
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.reporter import Context
 from tuner.sharing import SHARED
-from tuner.study import REQUEUE, Study
-from tuner.trial import Fate, execute
+from tuner.study import Study
+from tuner.trial import execute
 
 RESTART_ME = 75
 """Exit code (EX_TEMPFAIL) of a worker whose device broke: a new process can go on."""

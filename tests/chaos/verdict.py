@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.chaos.storm import Size, Storm
 from tuner import study
-from tuner.study import REQUEUE, first_number
+from tuner.attempts import REQUEUE, first_number
 
 Line = tuple[str, str, int, int]
 """Configuration, what, epoch, process."""

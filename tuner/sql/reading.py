@@ -4,7 +4,9 @@ Finished trials are read once.  Of the unfinished ones only changed states and l
 read, so that 256 running trials do not cost 256 curves at each report.
 """
 
+import bisect
 import copy
+import itertools
 import threading
 import time
 from collections.abc import Collection, Container
@@ -41,7 +43,8 @@ class Known:
         self.stale: set[int] = set()
         """Trials whose own row has changed since their facts were read."""
         self.trials: dict[int, FrozenTrial] = {}
-        self.ordered: list[FrozenTrial] | None = None
+        self.over: dict[TrialState, list[FrozenTrial]] = {s: [] for s in TrialState}
+        """Finished trials by state, in order of their numbers."""
         self.looked = -ATTRIBUTES_EVERY
         self.lock = threading.Lock()
         self.looks = 0
@@ -49,11 +52,11 @@ class Known:
 
     def select(self, states: Container[TrialState]) -> list[FrozenTrial]:
         """Trials in order of their numbers."""
-        if self.ordered is None:
-            self.ordered = sorted(self.trials.values(), key=attrgetter("_number"))
-        if all(state in states for state in TrialState):
-            return self.ordered.copy()
-        return [t for t in self.ordered if t.state in states]
+        parts = [found for state, found in self.over.items() if state in states]
+        known = [self.trials[i] for i in self.open if i in self.trials]
+        parts.append([t for t in known if t.state in states])
+        # Parts that are sorted already are merged in a moment.
+        return sorted(itertools.chain.from_iterable(parts), key=attrgetter("_number"))
 
     def refresh(self, connection: Connection, states: Container[TrialState]) -> None:
         """Read what is new about trials in these states."""
@@ -62,7 +65,6 @@ class Known:
             self.stale.add(head.id)
             self.trials.pop(head.id, None)
             self.last = max(self.last, head.id)
-            self.ordered = None
         due = sorted(i for i in self.stale if self.open[i].state in states)
         for start in range(0, len(due), AT_ONCE):
             self._load(connection, due[start : start + AT_ONCE])
@@ -85,7 +87,7 @@ class Known:
             self.stale.discard(i)
             if head.state.is_finished():
                 del self.open[i]
-        self.ordered = None if due else self.ordered
+                bisect.insort(self.over[head.state], self.trials[i], key=attrgetter("_number"))
 
     def _follow(self, connection: Connection, fresh: Collection[int]) -> None:
         """What running trials have reported, drawn and noted since."""
@@ -117,7 +119,6 @@ class Known:
             new.user_attrs = news.user
         if new != old:
             self.trials[trial_id] = new
-            self.ordered = None
 
 
 class Reader:

@@ -62,7 +62,7 @@ class Question:
 
 def require_study(connection: Connection, study_id: int) -> None:
     """Raise ``KeyError`` if there is no such study."""
-    if not _fetch(connection, f"SELECT 1 FROM studies WHERE study_id = {int(study_id)}"):
+    if not fetch(connection, f"SELECT 1 FROM studies WHERE study_id = {int(study_id)}"):
         raise KeyError(f"no study has the id {study_id}")
 
 
@@ -72,7 +72,7 @@ def everything(ids: Collection[int]) -> Question:
 
 def heads(connection: Connection, where: str) -> list[Head]:
     """The trials' own rows that meet a condition on the table ``trials``, in order of creation."""
-    rows = _fetch(
+    rows = fetch(
         connection,
         "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
         f"WHERE {where} ORDER BY trial_id",
@@ -103,7 +103,7 @@ def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
         parts.append(f"SELECT t.trial_id, {step} FROM {_later(connection, question.news)}")
     found: dict[int, Facts] = defaultdict(Facts)
     if parts:
-        _sort(_fetch(connection, " UNION ALL ".join(parts)), found)
+        _sort(fetch(connection, " UNION ALL ".join(parts)), found)
     return found
 
 
@@ -176,7 +176,7 @@ def _later(connection: Connection, news: Mapping[int, int]) -> str:
     return f"{seen} JOIN trial_intermediate_values t ON {later}"
 
 
-def _fetch(connection: Connection, statement: str) -> list[Any]:
+def fetch(connection: Connection, statement: str) -> list[Any]:
     """The driver's own tuples: SQLAlchemy's rows would double the time of a large answer."""
     result = connection.exec_driver_sql(statement)
     assert result.cursor is not None

@@ -46,6 +46,12 @@ class Trials(BaseStorage):
         self.reopen = reopen
         self.reader = Reader(single)
         self.commits = Commits(self.engine, single)
+        self.turn = threading.Lock()
+        # What is read under the lock must be what was committed before it, on MySQL too.
+        mysql = self.engine.dialect.name == "mysql"
+        committed = {"isolation_level": "READ COMMITTED"} if mysql else {}
+        self.exclusive = self.engine.execution_options(**committed)
+        self.ids: dict[str, int] = {}
         self.local = threading.local()
         self.study_of: dict[int, int] = {}
         self.directions: dict[int, list[StudyDirection]] = {}
@@ -83,10 +89,11 @@ class Trials(BaseStorage):
 
         The lock is the study's row, as with Optuna's own ``ask``; it goes with the connection, so
         whoever dies or is cut off holds no lock and has done nothing by halves.  On SQLite every
-        transaction excludes all others.  Raises ``KeyError`` if there is no such study.
+        transaction excludes all others.  The threads of a process wait here, and not each with a
+        connection.  Raises ``KeyError`` if there is no such study.
         """
         row = sa.select(studies.c.study_id).where(studies.c.study_id == study_id)
-        with self.engine.begin() as connection:
+        with self.turn, self.exclusive.begin() as connection:
             # Where there is a KEY SHARE, others may refer to the study meanwhile.
             if connection.execute(row.with_for_update(key_share=True)).first() is None:
                 raise KeyError(f"no study has the id {study_id}")
@@ -126,9 +133,7 @@ class Trials(BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         with self.locked(study_id) as connection:
-            latest = sa.select(sa.func.max(writes.trials.c.number))
-            number = connection.scalar(latest.where(writes.trials.c.study_id == study_id))
-            number = 0 if number is None else number + 1
+            number = writes.next_number(connection, study_id)
             return writes.create(connection, study_id, number, template_trial)
 
     def set_trial_param(
@@ -183,6 +188,7 @@ class Trials(BaseStorage):
         self.rdb.delete_study(study_id)
         self.reader.forget(study_id)
         self.directions.pop(study_id, None)
+        self.ids = {name: i for name, i in self.ids.items() if i != study_id}
         self.study_of.clear()
         for key in [key for key in self.distributions if key[0] == study_id]:
             del self.distributions[key]
@@ -194,7 +200,9 @@ class Trials(BaseStorage):
         self.rdb.set_study_system_attr(study_id, key, value)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        return self.rdb.get_study_id_from_name(study_name)
+        if study_name not in self.ids:
+            self.ids[study_name] = self.rdb.get_study_id_from_name(study_name)
+        return self.ids[study_name]
 
     def get_study_name_from_id(self, study_id: int) -> str:
         return self.rdb.get_study_name_from_id(study_id)

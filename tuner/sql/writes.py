@@ -180,6 +180,14 @@ def create(
     return trial_id
 
 
+def next_number(connection: Connection, study_id: int) -> int:
+    """The number of the next trial, with the study locked."""
+    latest: int | None = connection.scalar(
+        sa.select(sa.func.max(trials.c.number)).where(trials.c.study_id == study_id)
+    )
+    return 0 if latest is None else latest + 1
+
+
 def contents(trial_id: int, trial: FrozenTrial) -> list[Write]:
     """What a trial holds, as writes to another one."""
     drawn = [(k, d.to_internal_repr(trial.params[k]), d) for k, d in trial.distributions.items()]

@@ -1,0 +1,171 @@
+"""Giving trials out and taking them back, each in one transaction that holds the study's lock.
+
+A worker that dies, or is cut off, half-way has done nothing; so has one whose server restarts.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
+
+from tuner import admission, attempts
+from tuner.attempts import CRASHES, FIRST, ORDINAL, REQUEUE
+from tuner.budget import Budget, Times
+from tuner.clock import Clock
+from tuner.leases import Leases
+from tuner.log import log
+from tuner.queue import Item
+from tuner.sql import reading, rows, writes
+from tuner.sql.tally import Tally
+from tuner.sql.trials import Trials
+
+
+@dataclass(frozen=True)
+class Books:
+    """What is on record of a study while it is locked."""
+
+    maximize: bool
+    claims: "Claims"
+    connection: Connection
+
+    def times(self) -> Times:
+        return self.claims.clock.read(self.connection)
+
+    def configurations(self) -> int:
+        """Configurations ever given out: trials that are not retries."""
+        tally = self.claims.tally
+        return tally.next_number - len(tally.noted[FIRST])
+
+    def oldest_waiting(self) -> int | None:
+        return min(self.claims.tally.waiting, default=None)
+
+    def attempts(self) -> list[FrozenTrial]:
+        """The last attempt of each configuration, as committed: call it before anything is done."""
+        return self.claims.attempts()
+
+    def is_queued(self, key: str) -> bool:
+        return key in self.claims.tally.noted[admission.QUEUED]
+
+
+class Claims:
+    """The trials of one study, given out to this process's workers."""
+
+    def __init__(self, storage: Trials, study_id: int, leases: Leases, clock: Clock) -> None:
+        self.storage = storage
+        self.study_id = study_id
+        self.leases = leases
+        self.clock = clock
+        self.tally = Tally(study_id, (FIRST, admission.QUEUED))
+        self.maximize = storage.get_study_directions(study_id)[0] == StudyDirection.MAXIMIZE
+
+    def take(
+        self, worker: str, budget: Budget, max_retries: int, queue: Sequence[Item], *, again: bool
+    ) -> int | None:
+        """The id of a trial that now runs and is leased to the worker; None if there is none now.
+
+        ``again``: the call is repeated, and its first answer may have been lost after the commit.
+        """
+        while True:
+            with self.storage.locked(self.study_id) as connection:
+                if again and (mine := self._running(connection, worker)) is not None:
+                    return mine
+                if not self._reclaim(connection, max_retries):
+                    return self._give(connection, worker, budget, queue)
+            # What was requeued is committed now, so that the books have it.
+
+    def requeue(self, trial_id: int, reason: str) -> None:
+        """Give up a trial that this process holds; another worker goes on with it."""
+        with self.storage.locked(self.study_id) as connection:
+            self._requeue(connection, trial_id, reason)
+
+    def ended(self, budget: Budget) -> str | None:
+        """Why nothing runs and nothing may be started; None while there is work."""
+        with self.storage.locked(self.study_id) as connection:
+            if rows.heads(connection, f"study_id = {self.study_id} AND state = 'RUNNING'"):
+                return None
+            chosen = admission.next_trial(self._books(connection), budget)
+        return chosen if isinstance(chosen, str) else None
+
+    def may_go_on(self, budget: Budget) -> bool:
+        """Whether a running trial of unknown length may begin another epoch.
+
+        Under the lock, for a claim that is under way counts on what it has seen.
+        """
+        with self.storage.locked(self.study_id):
+            return admission.may_go_on(self.attempts(), budget)
+
+    def attempts(self) -> list[FrozenTrial]:
+        """The last attempt of each configuration."""
+        return attempts.last(self.storage.get_all_trials(self.study_id, deepcopy=False))
+
+    def _books(self, connection: Connection) -> Books:
+        self.tally.refresh(connection)
+        return Books(self.maximize, self, connection)
+
+    def _running(self, connection: Connection, worker: str) -> int | None:
+        """The trial that a worker has leased, if it runs."""
+        leased = {row.id: row.trial_id for row in self.leases.rows(connection)}
+        found = rows.heads(connection, f"trial_id = {leased.get(worker) or 0}")
+        return next((head.id for head in found if head.state == TrialState.RUNNING), None)
+
+    def _give(
+        self, connection: Connection, worker: str, budget: Budget, queue: Sequence[Item]
+    ) -> int | None:
+        books = self._books(connection)
+        chosen = admission.next_trial(books, budget, queue)
+        if isinstance(chosen, str):
+            return None
+        if isinstance(chosen, FrozenTrial):
+            number = self.tally.next_number
+            chosen.system_attrs = {**chosen.system_attrs, ORDINAL: books.configurations()}
+            chosen.state, chosen.datetime_start = TrialState.RUNNING, datetime.now()
+            trial_id = writes.create(connection, self.study_id, number, chosen)
+        else:
+            trial_id, number = chosen, self.tally.waiting[chosen]
+            if not writes.change_state(connection, trial_id, TrialState.RUNNING):
+                return None  # somebody popped it by Optuna's own means
+        if not self.leases.hold(worker, trial_id, number, connection):
+            self.leases.enter(connection, worker, socket.gethostname(), os.getpid(), "")
+            self.leases.hold(worker, trial_id, number, connection)
+        return trial_id
+
+    def _reclaim(self, connection: Connection, max_retries: int) -> bool:
+        """Requeue what lost workers held; whether there was any."""
+        steady = self.leases.steady()
+        found = False
+        for worker in self.leases.rows(connection):
+            if worker.alive or not (steady or worker.expired):
+                continue
+            if worker.trial_id is not None:
+                reason = f"worker {worker.id} was lost"
+                self._requeue(connection, worker.trial_id, reason, max_crashes=max_retries)
+                found = True
+            self.leases.leave(worker.id, connection)
+        return found
+
+    def _requeue(
+        self, connection: Connection, trial_id: int, reason: str, max_crashes: int | None = None
+    ) -> None:
+        """With ``max_crashes`` it counts as one, and the trial is given up when there are more."""
+        (before,) = rows.heads(connection, f"trial_id = {trial_id}")
+        if before.state != TrialState.RUNNING:
+            return
+        if not writes.change_state(connection, trial_id, TrialState.FAIL):
+            return  # its worker finished it in the meantime
+        (trial,) = reading.read(connection, [trial_id])  # whoever reports from now on is refused
+        crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
+        if max_crashes is not None and crashes > max_crashes:
+            log.warning("trial %d is given up: lost %d times", trial.number, crashes)
+            note = writes.user(trial_id, "reason", f"lost {crashes} times; last: {reason}")
+            writes.apply(connection, [note], guarded=False)
+            return
+        log.info("trial %d is requeued: %s", trial.number, reason)
+        note = writes.system(trial_id, REQUEUE, {"reason": reason, "crashes": crashes})
+        writes.apply(connection, [note], guarded=False)
+        number = writes.next_number(connection, self.study_id)
+        writes.create(connection, self.study_id, number, attempts.following(trial, crashes))

@@ -1,0 +1,157 @@
+"""What becomes of an attempt whose objective has ended, and how that is stored."""
+
+import math
+import traceback
+from collections.abc import Mapping
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial, TrialState
+
+from tuner import artifacts, retention
+from tuner.errors import Fenced, TunerError
+from tuner.log import log
+from tuner.reporter import Context, Report, finite
+from tuner.trouble import free_memory, infeasible, is_broken_device
+
+
+class Fate(Enum):
+    """What became of an attempt, as far as its worker is concerned."""
+
+    FINISHED = auto()
+    FAILED = auto()
+    REQUEUED = auto()
+    FENCED = auto()
+    BROKEN_DEVICE = auto()
+    """The accelerator's context is gone: the trial goes on, but not in this process."""
+
+
+Outcome = tuple[TrialState, list[float] | None, str]
+"""State, values and reason of a trial."""
+
+
+def judged(report: Report, value: float | None) -> Outcome:
+    """State, value and reason of an objective that returned."""
+    if value is None:
+        if not report.values:
+            raise TunerError(
+                "the objective returned nothing and reported nothing; hint: return the final "
+                f"{report.metric}, or report it"
+            )
+        value = report.values[max(report.values)]
+    if not math.isfinite(value):
+        return TrialState.PRUNED, None, f"diverged: the final {report.metric} is {value}"
+    return _traded(report, value)
+
+
+def _traded(report: Report, value: float) -> Outcome:
+    """The outcome of a finite metric: every objective must be known, and every limit hold."""
+    aims, measured = report.aims, report.measured | {report.metric: value}
+    if missing := aims.missing(measured):
+        raise TunerError(
+            f"the objective told no {', '.join(missing)} (study.objectives, study.constraints), "
+            f"but {', '.join(sorted(measured))}; hint: report(step, …) it with the metrics, or "
+            "report.note(…) it once"
+        )
+    if reason := aims.broken(measured):
+        return TrialState.PRUNED, None, reason
+    values = [measured[name] for name in aims.objectives]
+    bad = [f"{n} is {v}" for n, v in zip(aims.objectives, values, strict=True)
+           if not math.isfinite(v)]  # fmt: skip
+    if bad:
+        return TrialState.PRUNED, None, f"diverged: the final {', '.join(bad)}"
+    return TrialState.COMPLETE, values, ""
+
+
+def classify(
+    context: Context, trial: Trial, report: Report, run_dir: Path | None, error: BaseException
+) -> Fate:
+    """The fate of a trial whose objective raised."""
+    if is_broken_device(error):
+        log.error("trial %d: the device is unusable: %s", trial.number, error)
+        context.study.expire(context.worker)  # the next claim counts it as a crash
+        return Fate.BROKEN_DEVICE
+    reason = infeasible(error)
+    if reason is not None:
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        free_memory()
+        return finish(context, trial, report, run_dir, TrialState.PRUNED, None, reason)
+    text = "".join(traceback.format_exception(error))
+    log.error("trial %d failed:\n%s", trial.number, text)
+    reason = f"{type(error).__name__}: {error}"[:500]
+    return finish(context, trial, report, run_dir, TrialState.FAIL, None, reason, text[-8000:])
+
+
+def finish(
+    context: Context,
+    trial: Trial,
+    report: Report,
+    run_dir: Path | None,
+    state: TrialState,
+    values: list[float] | None,
+    reason: str,
+    traceback: str = "",
+) -> Fate:
+    """Store it: files, then attributes, state and values."""
+    attrs: dict[str, Any] = {
+        "epochs": report.epochs,
+        "metrics": finite(report.metrics),
+        "facts": report.facts,
+        "reason": reason,
+        "traceback": traceback,
+    }
+    kept = {key: item for key, item in attrs.items() if item or key == "epochs"}
+    if run_dir is not None:
+        _attach(context, trial, run_dir)
+    context.study.patience(lambda: _tell(context, trial, report, kept, state, values))
+    retention.tidy(context.study, context.plan, trial._trial_id)
+    shown = reason or ", ".join(f"{value:.6g}" for value in values or ())
+    log.info("trial %d %s %s", trial.number, state.name, shown)
+    return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
+
+
+def _tell(
+    context: Context,
+    trial: Trial,
+    report: Report,
+    attrs: Mapping[str, Any],
+    state: TrialState,
+    values: list[float] | None,
+) -> None:
+    """Safe to repeat: the attributes are stored before the state, or with it."""
+    storage = context.study.storage
+    now = storage.get_trial(trial._trial_id).state
+    if now == state:
+        return  # stored just before the connection was lost
+    if now != TrialState.RUNNING:
+        raise Fenced(f"it is {now.name}")
+    try:
+        with storage.together():
+            for key, item in attrs.items():
+                trial.set_user_attr(key, item)
+            _constrain(trial, report)
+            trial.study.tell(trial, values, state=state)
+    except ValueError:  # Optuna's word for a trial that has ended meanwhile
+        if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
+            raise
+        raise Fenced("it was given to another worker just now") from None
+
+
+def _constrain(trial: Trial, report: Report) -> None:
+    """Tell the sampler by how much each limit is exceeded, as far as it is known."""
+    for name, excess in report.aims.excess(report.measured).items():
+        if name not in trial.constraints and not math.isnan(excess):
+            trial.set_constraint(name, excess)
+
+
+def _attach(context: Context, trial: Trial, run_dir: Path) -> None:
+    """Files for the dashboard; a trial is never lost for want of a picture."""
+    try:
+        store = Path(context.plan.storage.artifacts)
+        artifacts.attach(trial.study, trial, run_dir, artifacts.open_store(store))
+    except UpdateFinishedTrialError:
+        raise
+    except Exception as error:
+        log.warning("trial %d: no artifacts: %s", trial.number, error)

@@ -1,0 +1,53 @@
+"""What a study has given out, counted again and again at the price of what is new."""
+
+import json
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from tuner.sql import rows
+
+
+class Tally:
+    """Trials, those that wait, and what some system attributes say of them.
+
+    Call ``refresh`` with the study locked and before anything is written under that lock: trials
+    of one study are created under it (ours and Optuna's), so that a higher id is a later trial, and
+    the attributes that are looked at are stored with the trial and never change.
+    """
+
+    def __init__(self, study_id: int, keys: Iterable[str]) -> None:
+        self.study_id = study_id
+        self.last = 0
+        self.next_number = 0
+        self.waiting: dict[int, int] = {}
+        """The numbers of trials that wait, by id; none waits again once it has run."""
+        self.noted: dict[str, list[object]] = {key: [] for key in keys}
+        """Attribute → what it is in each of the trials that have it."""
+
+    def refresh(self, connection: Connection) -> None:
+        """Read what has come since the last time."""
+        either = f"trial_id > {self.last}"
+        if self.waiting:
+            either += f" OR trial_id IN ({rows.listed(self.waiting)})"
+        found = rows.fetch(
+            connection,
+            "SELECT trial_id, number, state FROM trials "
+            f"WHERE study_id = {self.study_id} AND ({either})",
+        )
+        since = self.last
+        self.waiting = {i: number for i, number, state in found if state == "WAITING"}
+        self.last = max([since, *(i for i, _, _ in found)])
+        self.next_number = max([self.next_number, *(number + 1 for _, number, _ in found)])
+        if self.last > since:
+            self._note(connection, since)
+
+    def _note(self, connection: Connection, since: int) -> None:
+        keys = ",".join(f"'{key}'" for key in self.noted)
+        for key, text in rows.fetch(
+            connection,
+            "SELECT t.key, t.value_json FROM trials r JOIN trial_system_attributes t "
+            f"ON t.trial_id = r.trial_id WHERE r.study_id = {self.study_id} "
+            f"AND r.trial_id > {since} AND t.key IN ({keys})",
+        ):
+            self.noted[key].append(json.loads(text))
