@@ -35,7 +35,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"completion"},
     {"bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise", "objective",
      "schedule"},
-    {"resources"},
+    {"masking", "resources"},
 ]  # fmt: skip
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}
 

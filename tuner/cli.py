@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from tuner import __version__
 from tuner.errors import Infeasible, TunerError
+from tuner.masking import has_password, masked
 from tuner.schema import nearest
 
 COMMANDS = {
@@ -52,10 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if any(text.startswith("hydra.searchpath=") for text in args.overrides):
             importlib.import_module("tuner.commands.asking").take_searchpath(args)
+        if any(map(has_password, args.overrides)):
+            importlib.import_module("tuner.commands.asking").take_passwords(args)
         module = importlib.import_module(f"tuner.commands.{COMMANDS[args.command][0]}")
         return int(getattr(module, args.command)(args))
     except TunerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         return error.exit_code
     except Infeasible as error:
         print(f"error: {args.command}: {error}", file=sys.stderr)

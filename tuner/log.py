@@ -3,15 +3,22 @@
 import logging
 import sys
 
+from tuner.masking import masked
+
 log = logging.getLogger("tuner")
+
+
+class Masked(logging.Formatter):
+    """Leaves passwords out, of messages and of the exceptions beneath them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
     """Send the package's log to stderr, and Optuna's only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter(f"%(asctime)s {prefix}%(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    )
+    handler.setFormatter(Masked(f"%(asctime)s {prefix}%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False

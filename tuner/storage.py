@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tuner import extras
+from tuner import extras, masking
 from tuner.errors import StorageAway, StorageError
 from tuner.schema import nearest
 from tuner.sql.patience import is_outage
@@ -53,8 +53,8 @@ DRIVERS = {
 def masked(url: str) -> str:
     """The URL without its password, for people's eyes."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+        return masking.masked(make_url(url).render_as_string(hide_password=True))
+    except (ArgumentError, ValueError):
         return "a malformed URL"
 
 
@@ -112,7 +112,7 @@ def probe(url: str) -> None:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a port that is no number
         raise StorageError(
             "storage.url: not a database URL; hint: sqlite:///runs/tuner.db or "
             "postgresql+psycopg://user:password@host/database"

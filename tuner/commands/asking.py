@@ -1,7 +1,10 @@
 """What every command asks first: the configuration, the plan, the study, its best trial."""
 
 import argparse
+import os
+import re
 import shlex
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -11,6 +14,7 @@ from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
 from tuner.launch import local
 from tuner.launch.base import Launcher
+from tuner.masking import has_password
 from tuner.plan import Plan
 from tuner.report.summary import Row, Summary
 from tuner.study import Study
@@ -29,6 +33,29 @@ def take_searchpath(args: argparse.Namespace) -> None:
         args.overrides.remove(text)
         entries = config.parse(text).value()
         args.config_dir += searchpath.directories(entries if isinstance(entries, list) else [])
+
+
+def take_passwords(args: argparse.Namespace) -> None:
+    """Move values with a password in them to the environment, where other users cannot see them.
+
+    Processes that are started, what is stored and what is shown have but the variable's name.
+    """
+    log.to_stderr()
+    for place, text in enumerate(args.overrides):
+        if not has_password(text):
+            continue
+        with suppress(ConfigError):  # a malformed one is told of together with all mistakes
+            override = config.parse(text)
+            variable = "TUNER_" + re.sub(r"\W", "_", override.key_or_group).upper()
+            os.environ[variable] = str(override.value())
+            args.overrides[place] = f"{text.partition('=')[0]}=${{oc.env:{variable}}}"
+            log.log.warning(
+                "%s has a password in it, which the list of processes shows as long as this "
+                "command runs; hint: export %s=…, and give %s instead",
+                override.key_or_group,
+                variable,
+                args.overrides[place],
+            )
 
 
 def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:

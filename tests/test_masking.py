@@ -1,0 +1,96 @@
+"""A password that is planted in a URL is found nowhere."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.launched import WAITS, new_database
+from tests.test_worker import wait_for
+from tuner import cli
+from tuner.masking import masked
+
+PLANTED = "Pl4nted/w0rd"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "storage.url='postgresql://me:a:b@c@host/db'",
+            "storage.url='postgresql://me:***@host/db'",
+        ),
+        ("mysql+pymysql://:x@h/d failed", "mysql+pymysql://:***@h/d failed"),
+        ("x://h/d?user=me&password=x&a=b", "x://h/d?user=me&password=***&a=b"),
+        ("postgresql://postgres:@/postgres?host=/tmp/a", None),
+        ("http://127.0.0.1:8080/ is up, mail me@there", None),
+        ("sqlite:////a/b@c.db", None),
+    ],
+)
+def test_passwords_of_urls_are_masked_and_nothing_else(text, shown):
+    assert masked(text) == (shown or text)
+
+
+def children(pid: int) -> list[int]:
+    """Processes below one, at any depth."""
+    direct = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [below for child in map(int, direct) for below in (child, *children(child))]
+
+
+def everything_stored(url: str) -> str:
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        found = [connection.exec_driver_sql(f"SELECT * FROM {name}").all() for name in names]
+    engine.dispose()
+    return str(found)
+
+
+@pytest.mark.slow
+def test_a_password_on_the_command_line_is_found_nowhere_else(project, postgresql):
+    (project.directory / "toy.py").write_text(WAITS)
+    url = new_database(postgresql).replace("postgres:@", f"postgres:{PLANTED}@")
+    assert PLANTED in url
+    args = ["storage=postgresql", f"storage.url='{url}'", "study.n_trials=2", "launch.workers=2"]
+    args.append(f"objective.kind='http://me:{PLANTED}@h/'")
+    tune = project.start("tune", *args)
+    wait_for(lambda: sum(epoch == 2 for _, epoch, _ in project.journal()) == 2)
+    lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in children(tune.pid)]
+    assert len([line for line in lines if "worker" in line]) == 2
+    assert not [line for line in lines if PLANTED in line]
+    (project.directory / "go").touch()
+    out, err = tune.communicate(timeout=120)
+    assert tune.returncode == 0, err
+    assert "TUNER_STORAGE_URL" in err, "a hint how to keep it out of this command's line too"
+    assert "'storage.url=${oc.env:TUNER_STORAGE_URL}'" in out, "what goes on is shown without it"
+    assert PLANTED not in out + err
+    files = [path for path in project.directory.rglob("*") if path.is_file()]
+    assert {"report.html", "worker-0.log"} <= {path.name for path in files}
+    assert not [path for path in files if PLANTED.encode() in path.read_bytes()]
+    stored = everything_stored(url)
+    assert "objective.x" in stored
+    assert PLANTED not in stored
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"storage.url=postgresql+psycopg://me:{PLANTED}@127.0.0.1:1/db",
+        f"storage.url='postgresql+nonsense://me:{PLANTED}@h/db'",
+        f"storage.url='nonsense://me:{PLANTED}@h/db'",
+        f"storage.url='postgresql://me:{PLANTED}@h:port/db'",
+        f"storage.url=[postgresql://me:{PLANTED}@h/db",
+        f"storage.nourl=postgresql://me:{PLANTED}@h/db",
+        f"study.mirror=nonsense://me:{PLANTED}@h/db",
+    ],
+)
+def test_no_message_has_it(given, project, monkeypatch, capsys):
+    monkeypatch.chdir(project.directory)
+    name = given.partition("=")[0].upper().replace(".", "_")
+    monkeypatch.setenv(f"TUNER_{name}", "")  # which is put back after the test
+    for command in ("status", "tune"):
+        code = cli.main([command, *project.DEFAULTS, given, "storage.patience=0"])
+        assert code in (1, 2)
+    said = capsys.readouterr()
+    assert said.err.count("hint: ") >= 2
+    assert PLANTED not in said.err + said.out
