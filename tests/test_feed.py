@@ -39,6 +39,15 @@ def streamed(images: data.Data) -> data.Data:
     return dataclasses.replace(images, **parts)
 
 
+def test_a_cpu_evaluates_no_more_at_once_than_pays(monkeypatch):
+    images = recipes.digits()
+    monkeypatch.setattr(feed, "WHOLE_ON_CPU", 20 * 64 + 1)
+    assert Feed(images).portion(1024) == 20
+    assert Feed(images).portion(8) == 8
+    monkeypatch.setattr(feed, "WHOLE_ON_CPU", 1)
+    assert Feed(images).portion(1024) == 1
+
+
 def test_streamed_images_are_those_that_lie_on_the_device():
     images = recipes.digits()
     assert same(batches(streamed(images), start=2), batches(images, start=2))

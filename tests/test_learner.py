@@ -115,6 +115,15 @@ def test_evaluation_does_not_depend_on_its_batch_size():
     assert sum(map(sum, small.confusion)) == len(images.validation)
 
 
+def test_a_cpu_evaluates_in_portions(monkeypatch):
+    images = recipes.digits()
+    run, seen = learner(images, eval_batch_size=1000), []
+    run.network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    monkeypatch.setattr(run.feed, "portion", lambda size: size // 20)
+    run.evaluate(images.validation)
+    assert seen == [50, 25]
+
+
 def test_convolutions_work_on_channels_last_memory():
     run = learner()
     kernel = run.network.get_submodule("block2.0").weight

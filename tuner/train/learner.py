@@ -187,7 +187,8 @@ class Learner:
         """Counts and losses over a whole split, still on the device."""
         network = self.scored.eval()
         tally = self.tally()
-        for images, labels in self.feed.whole(split, self.settings.eval_batch_size):
+        size = self.feed.portion(self.settings.eval_batch_size)
+        for images, labels in self.feed.whole(split, size):
             with hardware.autocast(self.device, self.settings.precision):
                 logits = self._outputs(network, images)
             tally.add(logits, labels, self.loss.score(logits, labels))

@@ -48,7 +48,8 @@ def find(learner: Learner, split: Split) -> list[Mistake]:
     some = Split(split.images[:SEARCHED], split.labels[:SEARCHED], split.streamed)
     network = learner.scored.eval()
     parts: list[tuple[Tensor, Tensor]] = []
-    for images, _ in learner.feed.whole(some, learner.settings.eval_batch_size):
+    size = learner.feed.portion(learner.settings.eval_batch_size)
+    for images, _ in learner.feed.whole(some, size):
         with hardware.autocast(learner.device, learner.settings.precision):
             parts.append(network(images).float().softmax(1).max(1))
     probabilities, predicted = map(torch.cat, zip(*parts, strict=True))
