@@ -1,8 +1,8 @@
 """The documentation is true: what it tells to type runs, links lead somewhere, no key is missing.
 
 Of a fenced block ``bash`` each line is run, all of a page in one directory; ``python FILE`` and
-``yaml FILE`` are written there first.  ``bash check`` needs a cluster, an engine, a download or a
-server: its words are parsed, and its configurations are composed and judged.
+``yaml FILE`` are written there first.  ``bash check`` needs a cluster, an engine, a download or
+a server, or repeats another page's: its words are parsed, its configurations composed and judged.
 """
 
 import ast
