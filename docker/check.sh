@@ -4,7 +4,8 @@
 # gigabytes below TMPDIR, and the package registries that pip and apt reach on this machine.
 #
 # What differs from a real build: the base is Debian's own Python and not python:3.13-slim, and torch
-# is one for the CPU where pip has one here (check_pip.py).
+# is one for the CPU where pip has one here (check_pip.py).  PyPI's torchvision is built for CUDA and
+# does not load beside such a torch; the digits need none of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { echo "docker-check, ${SECONDS} s: $*"; }

@@ -1,6 +1,7 @@
 """docker/ and kubernetes/ against a linter and the schemas; `make docker-check` builds and runs."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -106,3 +107,19 @@ def test_what_the_wheel_is_built_from_reaches_the_builder():
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     for source in [*wheel["packages"], *wheel["force-include"], project["project"]["readme"]]:
         assert f"!{source}" in allowed
+
+
+def test_the_password_reaches_tuner_by_its_environment_alone(tmp_path):
+    tuner = tmp_path / "tuner"
+    tuner.write_text('#!/bin/sh\necho "$PGPASSWORD; $*"\n')
+    tuner.chmod(0o755)
+    (tmp_path / "password").write_text("a b'c\n")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    asked = [ROOT / "docker/entrypoint.sh", "best", "storage=postgresql"]
+
+    def says(**more: str) -> str:
+        done = subprocess.run(asked, env=env | more, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert says(TUNER_DB_PASSWORD_FILE=f"{tmp_path}/password") == "a b'c; best storage=postgresql"
+    assert says() == "; best storage=postgresql"
