@@ -4,6 +4,7 @@ Keys, defaults and meanings are those of conf/, types those of the signatures an
 them; a test compares the page with what this would write.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -77,6 +78,7 @@ class Group:
                 self.keys.setdefault(key, []).append(path.stem)
 
 
+@functools.cache
 def groups() -> list[Group]:
     """The groups of the primary configuration, in its order."""
     written = yaml.safe_load((conf_dir() / "config.yaml").read_text())["defaults"]
