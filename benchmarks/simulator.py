@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.curves import Curve, Params, Task
+from tuner.schedule import LENGTH
 
 
 @dataclass
@@ -100,6 +101,7 @@ class OptunaStrategy:
     def next(self) -> Job:
         trial = self.study.ask(self.space)
         self.trials[trial.number] = trial
+        self.study._storage.set_trial_system_attr(trial._trial_id, LENGTH, self.epochs)
         return Job(trial.number, trial.params)
 
     def report(self, job: Job, value: float) -> bool:

@@ -22,7 +22,7 @@ from tuner.schema import SECTIONS, conforms, mistake, nearest
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 INJECTED = {
     "objective": {"report", "run_dir", "device"},
-    "sampler": {"search_space", "seed", "independent_sampler"},
+    "sampler": {"search_space", "seed", "independent_sampler", "space", "scoreboard"},
 }
 """Keyword arguments given at run time, to those whose signature names them."""
 

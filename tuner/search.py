@@ -1,5 +1,6 @@
 """Sampler and pruner from their sections of the configuration."""
 
+import functools
 import hashlib
 import math
 import secrets
@@ -23,6 +24,8 @@ from tuner.budget import Budget
 from tuner.errors import ConfigError
 from tuner.plan import Plan
 from tuner.queue import Item
+from tuner.samplers import encoding
+from tuner.scoreboard import Scoreboard
 from tuner.space import Categorical, Int, Scalar, Space
 
 LARGEST_GRID = 100_000
@@ -97,17 +100,22 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
+def sampler(
+    cfg: DictConfig, space: Space, seed: int, scoreboard: Scoreboard | None = None
+) -> BaseSampler:
     """The sampler of ``cfg.sampler``; ``seed`` is used where the configuration has none.
 
     A sampler is made anew for each trial: Optuna does not store the state of its generator, so
-    one that lives as long as its worker repeats itself when the study is resumed.
+    one that lives as long as its worker repeats itself when the study is resumed.  What ours has
+    read of the study is kept in ``scoreboard``.
     """
     node = cfg.sampler
     given: dict[str, Any] = {}
     if node.get("seed") is None:
         given["seed"] = seed
     parameters = signature(str(node._target_))[0]
+    if "scoreboard" in parameters:
+        given |= {"space": space, "scoreboard": scoreboard}
     if "search_space" in parameters:
         given["search_space"] = grid(space)
     if "independent_sampler" in parameters:
@@ -117,6 +125,12 @@ def sampler(cfg: DictConfig, space: Space, seed: int) -> BaseSampler:
     if not isinstance(built, BaseSampler):
         raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
     return built
+
+
+@functools.lru_cache(8)
+def is_small(space: Space) -> bool:
+    """Whether all configurations can be listed, so that a search may come to try each."""
+    return encoding.of_space(space).grid() is not None
 
 
 def pruner(cfg: DictConfig) -> BasePruner:

@@ -25,6 +25,7 @@ from tuner.clock import Clock, clocks
 from tuner.errors import StudyError
 from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
+from tuner.scoreboard import Scoreboard
 from tuner.space import Space
 from tuner.sql.patience import Patience
 from tuner.sql.trials import Trials
@@ -49,6 +50,7 @@ class Study:
         self.patience = Patience(patience)
         self.pruner: BasePruner | None = None
         """One for all trials of this process: it remembers what it has read of the study."""
+        self.scoreboard = Scoreboard()
         self.differs: list[str] = []
         """In what this process differs from the one that created the study; kept with trials."""
 
@@ -68,7 +70,7 @@ class Study:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Exclusion among those who make the study."""
+        """Exclusion among those who make the study, or draw of a space that can be exhausted."""
         with storage.lock(self.rdb.engine, self.name):
             yield
 
@@ -89,12 +91,22 @@ class Study:
         )
 
     def trial(self, trial_id: int, cfg: DictConfig, space: Space, seed: int) -> Trial:
-        """The claimed trial with its sampler and pruner, its joint parameters already drawn."""
+        """The claimed trial with its sampler and pruner, its joint parameters already drawn.
+
+        Of a space that can be exhausted one trial at a time is drawn and stored, so that each sees
+        what the others have taken.
+        """
         number = ordinal(self.storage.get_trial(trial_id))
-        sampler = search.sampler(cfg, space, search.seed_of(seed, "sampler", number))
+        own = search.seed_of(seed, "sampler", number)
+        sampler = search.sampler(cfg, space, own, self.scoreboard)
         self.pruner = self.pruner or search.pruner(cfg)
         study = search.Traded(self.name, self.storage, sampler, self.pruner)
-        return Trial(study, trial_id)
+        if not search.is_small(space):
+            return Trial(study, trial_id)
+        with self.lock():
+            trial = Trial(study, trial_id)
+            space.suggest(trial)
+        return trial
 
     def release(self, worker: str) -> None:
         """A worker has finished its trial."""

@@ -1,0 +1,122 @@
+"""Searches by ours and by others on recorded curves: regret against epochs spent.
+
+python -m benchmarks.search --curves ../shared/curves --seeds 10      # runs what is not cached
+python -m benchmarks.search --report                                  # tables; --plot regret.svg
+
+One run is eight simulated workers that spend 100 full trainings' worth of epochs together.  Each
+is cached in a file of its own, so that all may be stopped (``--minutes``) and go on.  Needs
+onnxruntime.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import strategies
+from benchmarks.curves import LCBench
+from benchmarks.simulator import simulate
+
+TASKS = [
+    *("168908", "189862", "167168", "3945", "126025", "167104"),
+    *("168331", "7593", "34539", "126026", "126029", "146212"),
+]
+"""The tasks of LCBench that may be worked with; the others confirm, blindly."""
+BUDGETS = (5, 10, 20, 40, 100)
+"""Full trainings' worth of epochs at which regret is compared."""
+WORKERS = 8
+POINTS = 40
+"""Points of a curve of regret, evenly in the logarithm of the epochs."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: who, on what, with which seed."""
+
+    contender: str
+    task: str
+    seed: int
+
+    def path(self, cache: Path) -> Path:
+        key = f"{self.contender} {strategies.digest(self.contender)}"
+        name = hashlib.sha256(key.encode()).hexdigest()[:12]
+        return cache / name / f"{self.task}-{self.seed}.json"
+
+
+def run(cell: Cell, curves: Path, cache: Path) -> None:
+    """Run one cell and keep its regret: at the budgets, and as a curve."""
+    path = cell.path(cache)
+    if path.exists():
+        return
+    task = LCBench(curves / "lcbench", cache).task(cell.task)
+    strategy = strategies.CONTENDERS[cell.contender](task, cell.seed)
+    epochs, began = BUDGETS[-1] * task.epochs, time.process_time()
+    trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=cell.seed)
+    regret = task.regret(trace.best)
+    kept = {
+        "contender": cell.contender,
+        "regret": [float(regret[b * task.epochs - 1]) for b in BUDGETS],
+        "curve": [float(regret[x - 1]) for x in abscissae(task.epochs)],
+        "jobs": trace.jobs,
+        "completed": trace.completed,
+        "seconds": time.process_time() - began,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".tmp").write_text(json.dumps(kept))
+    path.with_suffix(".tmp").rename(path)
+
+
+def abscissae(epochs: int) -> list[int]:
+    """Epochs spent at the points of a curve, from one full training on."""
+    spent = np.geomspace(epochs, BUDGETS[-1] * epochs, POINTS)
+    return [round(x) for x in spent]
+
+
+def run_all(cells: Sequence[Cell], curves: Path, cache: Path, jobs: int, minutes: float) -> int:
+    """Run cells until they or the minutes are over; how many are left."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    end = time.monotonic() + 60 * minutes
+    todo = [cell for cell in cells if not cell.path(cache).exists()]
+    with ProcessPoolExecutor(jobs) as pool:
+        for batch in _batches(todo, 4 * jobs):
+            if time.monotonic() > end:
+                break
+            list(pool.map(run, batch, itertools.repeat(curves), itertools.repeat(cache)))
+    return sum(not cell.path(cache).exists() for cell in cells)
+
+
+def _batches(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
+    for k in range(0, len(cells), size):
+        yield cells[k : k + size]
+
+
+Results = dict[str, npt.NDArray[np.float64]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--curves", type=Path, default=Path("../shared/curves"))
+    parser.add_argument("--cache", type=Path, default=Path(".search-cache"))
+    parser.add_argument("--tasks", nargs="*", default=TASKS)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only", nargs="*", default=list(strategies.CONTENDERS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    asked = parser.parse_args()
+    asked.cache.mkdir(parents=True, exist_ok=True)
+    cells = [Cell(c, t, s) for s in range(asked.seeds) for t in asked.tasks for c in asked.only]
+    left = run_all(cells, asked.curves, asked.cache, asked.jobs, asked.minutes)
+    print(f"{len(cells) - left} of {len(cells)} runs are done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Parameters as rows of numbers: ranges as [0, 1], choices as their index, inactive ones as NaN."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial
+
+from tuner.scoreboard import Floats
+from tuner.space import Categorical, Distribution, Float, Parameter, Space
+
+LARGEST_GRID = 10_000
+"""Configurations of a space that are listed, to find those that are left."""
+SAME = 1e-9
+"""Distance of two encoded values, as a share of a range, that are one."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One parameter; it is active where the column ``parent`` has chosen ``option``."""
+
+    name: str
+    distribution: BaseDistribution
+    parent: int | None = None
+    option: int | None = None
+
+
+class Encoding:
+    """The columns of a space, parents before children.
+
+    A value of a grid (integers, steps) stands for a cell of its own around it, so that each has an
+    equal share of [0, 1], in logarithms if the range is.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        kinds = [c.distribution for c in columns]
+        self.distributions = {c.name: c.distribution for c in columns}
+        self.choices = np.array(
+            [len(d.choices) if isinstance(d, CategoricalDistribution) else 0 for d in kinds], int
+        )
+        """Number of choices, 0 for a range."""
+        ranges = [d if isinstance(d, FloatDistribution | IntDistribution) else None for d in kinds]
+        self._first = np.array([d.low if d else 0.0 for d in ranges], float)
+        self._last = np.array([d.high if d else 1.0 for d in ranges], float)
+        self._step = np.array([(d.step or 0.0) if d else 0.0 for d in ranges], float)
+        self._log = np.array([bool(d and d.log) for d in ranges], bool)
+        self._low = self._scaled(self._first - self._step / 2)
+        span = self._scaled(self._last + self._step / 2) - self._low
+        self._span = np.where(span > 0, span, 1.0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Encoding) and self.columns == other.columns
+
+    def __hash__(self) -> int:
+        return hash(self.columns)
+
+    def __call__(self, trial: FrozenTrial) -> Floats:
+        return self.row(trial.params)
+
+    def row(self, params: Mapping[str, Any]) -> Floats:
+        """Parameters as a row, shape (columns,); what lies outside of its range is kept.
+
+        A choice that there is no more, and a value that a logarithm does not take, are NaN.
+        """
+        row = np.full(len(self.columns), np.nan)
+        for k, column in enumerate(self.columns):
+            if column.name in params:
+                with suppress(ValueError):
+                    row[k] = column.distribution.to_internal_repr(params[column.name])
+        return self._encoded(np.where(self._log & ~(row > 0), np.nan, row))
+
+    def values(self, rows: Floats) -> Floats:
+        """Encoded rows as numbers that may be evaluated; choices remain their index."""
+        position = self._low + rows * self._span
+        value = np.where(self._log, np.exp(np.where(self._log, position, 0.0)), position)
+        step = np.where(self._step > 0, self._step, 1.0)
+        on_grid = self._first + np.round((value - self._first) / step) * step
+        value = np.where(self._step > 0, on_grid, value)
+        value = np.where(rows <= 0, self._first, np.where(rows >= 1, self._last, value))  # exactly
+        return np.where(self.choices > 0, rows, np.clip(value, self._first, self._last))
+
+    def snap(self, rows: Floats) -> Floats:
+        """Rows as they will be read back: integers and steps hit, inactive columns NaN."""
+        snapped = self._encoded(self.values(rows))
+        for k, column in enumerate(self.columns):
+            if column.parent is not None:
+                snapped[snapped[:, column.parent] != column.option, k] = np.nan
+        return snapped
+
+    def params(self, row: Floats) -> dict[str, Any]:
+        """The active parameters of a row."""
+        return {
+            column.name: column.distribution.to_external_repr(float(value))
+            for column, value in zip(self.columns, self.values(row[None])[0], strict=True)
+            if not np.isnan(value)
+        }
+
+    def uniform(self, rng: np.random.Generator, count: int) -> Floats:
+        """Points of the prior, every column filled, not snapped."""
+        u = rng.random((count, len(self.columns)))
+        return np.where(self.choices > 0, np.floor(u * self.choices), u)
+
+    def grid(self) -> Floats | None:
+        """Every configuration, snapped; None if they are too many to be listed."""
+        rows = [[math.nan] * len(self.columns)]
+        for k, column in enumerate(self.columns):
+            values = self._every(k)
+            active = [r for r in rows if column.parent is None or r[column.parent] == column.option]
+            size = len(rows) - len(active) + len(active) * (len(values) if values else math.inf)
+            if active and size > LARGEST_GRID:
+                return None
+            idle = [
+                r for r in rows if column.parent is not None and r[column.parent] != column.option
+            ]
+            filled = [[*r[:k], v, *r[k + 1 :]] for r, v in itertools.product(active, values or [])]
+            rows = idle + filled
+        return self._encoded(np.array(rows, float).reshape(len(rows), len(self.columns)))
+
+    def _every(self, k: int) -> list[float] | None:
+        """All internal values of a column; None if there is no end of them."""
+        if self.choices[k]:
+            return [float(i) for i in range(self.choices[k])]
+        first, last, step = self._first[k], self._last[k], self._step[k]
+        if first == last:
+            return [float(first)]
+        if not step or (last - first) / step > LARGEST_GRID:
+            return None
+        return [float(first + i * step) for i in range(round((last - first) / step) + 1)]
+
+    def _encoded(self, values: Floats) -> Floats:
+        """Internal values as shares of their ranges."""
+        return np.where(self.choices > 0, values, (self._scaled(values) - self._low) / self._span)
+
+    def _scaled(self, values: Floats) -> Floats:
+        return np.where(self._log, np.log(np.where(self._log, values, 1.0)), values)
+
+
+def is_known(row: Floats, known: Floats) -> bool:
+    """Whether a snapped row is among encoded ones."""
+    same = (np.abs(known - row) < SAME) | (np.isnan(known) & np.isnan(row))
+    return bool(same.all(axis=1).any())
+
+
+def of_distributions(distributions: Mapping[str, BaseDistribution]) -> Encoding:
+    """An encoding of parameters that are always active."""
+    return Encoding([Column(name, d) for name, d in distributions.items()])
+
+
+def of_space(space: Space) -> Encoding:
+    """An encoding of a tree: a branch's parameters are active where their option is chosen."""
+    columns: list[Column] = []
+    todo: list[tuple[Parameter, int | None, int | None]] = [
+        (p, None, None) for p in space.root.parameters
+    ]
+    while todo:
+        p, parent, option = todo.pop(0)
+        if isinstance(p.distribution, Categorical):
+            for text, branch in p.branches.items():
+                chosen = p.distribution.texts.index(text)
+                todo.extend((child, len(columns), chosen) for child in branch.parameters)
+        columns.append(Column(p.name, _distribution(p.distribution), parent, option))
+    return Encoding(columns)
+
+
+def _distribution(d: Distribution) -> BaseDistribution:
+    if isinstance(d, Categorical):
+        return CategoricalDistribution(d.choices)
+    if isinstance(d, Float):
+        return FloatDistribution(d.low, d.high, log=d.log, step=d.step)
+    return IntDistribution(d.low, d.high, log=d.log, step=d.step)

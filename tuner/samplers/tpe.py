@@ -1,0 +1,158 @@
+"""A tree-structured Parzen estimator that learns from curves, not from results alone.
+
+Bergstra et al. 2011: split what was tried into good and bad, and propose, of points drawn from the
+density of the good, the one that is likeliest under it against the density of the bad.  Here the
+split is by what trials scored at the highest rung that enough of them have reached, those that run
+and those that were pruned later on included.  Trials that ended below that rung are bad, whether a
+pruner stopped them, they diverged or they could not run at all.
+"""
+
+import math
+import secrets
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+from tuner.bounds import Count, Factor, Positive, Whole
+from tuner.samplers import encoding
+from tuner.samplers.parzen import Parzen
+from tuner.scoreboard import Floats, Scoreboard, Table
+from tuner.space import Space
+
+MOST_GOOD = 25
+"""Trials that are imitated at most, as in hyperopt and in Optuna."""
+FIXED = "fixed_params"
+"""System attribute, Optuna's own, of a trial whose parameters are given."""
+RETRIES = 1024
+"""Draws from the prior that are tried where all proposals have been tried before."""
+
+
+class Tpe(BaseSampler):
+    """Proposes whole configurations, the branches of conditional parameters included.
+
+    A proposal is a function of the seed, the trial's number and what the study holds, so that a
+    sampler may be made anew for each trial.  ``scoreboard`` then keeps what it has read.
+    """
+
+    def __init__(
+        self,
+        space: Space | Mapping[str, BaseDistribution],
+        seed: int | None = None,
+        scoreboard: Scoreboard | None = None,
+        *,
+        n_startup_trials: Whole,
+        n_candidates: Count,
+        least: Count,
+        good: Factor,
+        width: Positive,
+    ) -> None:
+        self.encoding = (
+            encoding.of_space(space)
+            if isinstance(space, Space)
+            else encoding.of_distributions(space)
+        )
+        self.scoreboard = scoreboard or Scoreboard()
+        self.seed = secrets.randbits(31) if seed is None else seed
+        self.n_startup_trials = n_startup_trials
+        self.n_candidates = n_candidates
+        self.least = least
+        self.good = good
+        self.width = width
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.several = TPESampler(multivariate=True, group=True, seed=self.seed)
+        """Optuna's, for several objectives: their trade-offs are known at the end alone."""
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        if len(study.directions) > 1:
+            return self.several.infer_relative_search_space(study, trial)
+        return self.encoding.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if len(study.directions) > 1:
+            return self.several.sample_relative(study, trial, search_space)
+        rng = np.random.default_rng([self.seed, trial.number])
+        table = self.scoreboard.look(study, self.encoding)
+        given = self.encoding.row({**trial.system_attrs.get(FIXED, {}), **trial.params})
+        return self.encoding.params(self.propose(table, rng, given))
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """At random, for a parameter that the space does not have."""
+        if len(study.directions) > 1:
+            return self.several.sample_independent(study, trial, param_name, param_distribution)
+        seed = zlib.crc32(f"{self.seed} {trial.number} {param_name}".encode())
+        independent = RandomSampler(seed)
+        return independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def propose(self, table: Table, rng: np.random.Generator, given: Floats) -> Floats:
+        """A row that is not in the table, unless the space is exhausted.
+
+        Where ``given`` is no NaN its value is taken, and the rest fits it.
+        """
+        known = table.points[table.live]
+        proposed: list[Floats] = []
+        for drawn in self._draws(table, rng, given):
+            proposed.extend(drawn)
+            for row in drawn:
+                if not encoding.is_known(row, known):
+                    return np.asarray(row)
+        return proposed[0]
+
+    def _draws(self, table: Table, rng: np.random.Generator, given: Floats) -> Iterator[Floats]:
+        """Rows in the order in which they should be tried."""
+
+        def snapped(rows: Floats) -> Floats:
+            return self.encoding.snap(np.where(np.isnan(given), rows, given))
+
+        split = self.split(table)
+        if split is not None:
+            good, bad = self._densities(*split)
+            drawn = snapped(good.draw(rng, self.n_candidates))
+            gain = good.log_density(drawn) - bad.log_density(drawn)
+            yield drawn[np.argsort(-gain, kind="stable")]
+        yield snapped(self.encoding.uniform(rng, RETRIES))
+        every = self.encoding.grid()
+        if every is not None:
+            yield rng.permutation(every[(np.isnan(given) | (every == given)).all(axis=1)])
+
+    def _densities(self, good: Floats, bad: Floats) -> tuple[Parzen, Parzen]:
+        """Of the good narrower with each of them, of the bad by Scott's rule for its dimensions.
+
+        One good trial says where to look, several how close: few parameters matter much (Bergstra
+        and Bengio 2012), and Scott's rule for all of them would hardly narrow.
+        """
+        scott = max(1, len(bad)) ** (-1 / (4 + len(self.encoding.columns)))
+        return (
+            Parzen(self.encoding, good, self.width / math.sqrt(len(good))),
+            Parzen(self.encoding, bad, self.width * scott),
+        )
+
+    def split(self, table: Table) -> tuple[Floats, Floats] | None:
+        """The points of good and of bad trials; None while there is too little to learn from."""
+        rung = table.highest(self.least)
+        if rung is None or np.count_nonzero(table.live) < self.n_startup_trials:
+            return None
+        there = np.flatnonzero(table.reached(rung))
+        ranked = there[np.argsort(-table.scores[there, rung], kind="stable")]
+        n_good = min(math.ceil(self.good * len(ranked)), MOST_GOOD)
+        ended_below = np.flatnonzero(table.live & table.over & ~table.reached(rung))
+        bad = np.concatenate([ranked[n_good:], ended_below])
+        return table.points[ranked[:n_good]], table.points[bad]

@@ -1,0 +1,144 @@
+"""What each trial had reached at each rung: a study as arrays, read once and then kept up.
+
+A rung is a fraction of a trial's own schedule, so that trials of different length compare fairly:
+30 epochs after their tenth as 90 after their thirtieth.  All comes from the reported values alone,
+so that a retried trial, which inherits its curve, loses nothing.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner import schedule
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+Encode = Callable[[FrozenTrial], Floats]
+"""A trial's parameters as a row of numbers, always as many."""
+
+RETRIES = "retry_history"
+"""System attribute of a retry, Optuna's own: the numbers of the attempts before it."""
+
+FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
+"""Rungs; the last is the end, which only a completed trial has reached."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One moment of a study; row ``i`` is trial number ``i``, and larger scores are better."""
+
+    points: Floats
+    """Parameters as they were encoded, shape (trials, columns)."""
+    scores: Floats
+    """Values at the rungs, shape (trials, rungs); NaN where a trial has not been."""
+    over: Bools
+    """Trials that run no more."""
+    bad: Bools
+    """Trials that failed, diverged or broke a constraint, whatever they had scored before."""
+    live: Bools
+    """Trials that count: they have parameters, and no retry has taken their place."""
+
+    def reached(self, rung: int) -> Bools:
+        """Trials that count and have been at the rung, running ones too."""
+        return self.live & ~self.bad & ~np.isnan(self.scores[:, rung])
+
+    def highest(self, least: int) -> int | None:
+        """The highest rung that at least so many trials have reached."""
+        for rung in reversed(range(self.scores.shape[1])):
+            if np.count_nonzero(self.reached(rung)) >= least:
+                return rung
+        return None
+
+
+class Scoreboard:
+    """Keeps a ``Table`` up to date: a trial that is over is read once, the others each time."""
+
+    def __init__(self, fractions: Sequence[float] = FRACTIONS) -> None:
+        self.fractions = tuple(fractions)
+        self._lock = threading.Lock()
+        self._start("", lambda trial: np.empty(0))
+
+    def look(self, study: Study, encode: Encode) -> Table:
+        """The study now.  Safe to call from several threads."""
+        trials = study.get_trials(deepcopy=False)
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        with self._lock:
+            if (study.study_name, encode) != (self._study, self._encode):
+                self._start(study.study_name, encode)
+            longest = self._longest
+            self._read(trials, sign)
+            if self._longest != longest and self._guessed:  # lengths that were taken for known
+                self._start(study.study_name, encode, self._longest)
+                self._read(trials, sign)
+            return Table(*(column[: self._count].copy() for column in self._columns))
+
+    def _start(self, study: str, encode: Encode, longest: int = 0) -> None:
+        self._study = study
+        self._encode = encode
+        self._count = 0
+        self._open: list[int] = []
+        self._longest = longest
+        """Epochs of the longest that has completed, for trials that do not note their length."""
+        self._guessed = False
+        self._columns: tuple[npt.NDArray[Any], ...] = ()
+
+    def _read(self, trials: Sequence[FrozenTrial], sign: float) -> None:
+        todo = [*self._open, *range(self._count, len(trials))]
+        for trial in (trials[i] for i in todo if trials[i].state == TrialState.COMPLETE):
+            self._longest = max(self._longest, max(trial.intermediate_values, default=0))
+        self._open = [i for i in todo if not trials[i].state.is_finished()]
+        self._count = len(trials)
+        self._grow(len(self._encode(trials[0])) if trials else 0)
+        points, scores, over, bad, live = self._columns
+        for i in todo:
+            trial = trials[i]
+            points[i] = self._encode(trial)
+            scores[i] = sign * self._scores(trial)
+            over[i] = trial.state.is_finished()
+            bad[i] = is_bad(trial)
+            live[i] = bool(trial.params)
+            live[trial.system_attrs.get(RETRIES, [])] = False
+
+    def _grow(self, width: int) -> None:
+        """Make room, at least twice as much as there was."""
+        if self._columns and self._count <= len(self._columns[0]):
+            return
+        size = 2 * self._count + 64
+        new = (
+            np.full((size, width), np.nan),
+            np.full((size, len(self.fractions)), np.nan),
+            *(np.zeros(size, bool) for _ in range(3)),
+        )
+        for fresh, old in zip(new, self._columns, strict=False):
+            fresh[: len(old)] = old
+        self._columns = new
+
+    def _scores(self, trial: FrozenTrial) -> Floats:
+        """The value at each rung, NaN where there is none that is finite."""
+        self._guessed |= bool(trial.intermediate_values) and schedule.length(trial) is None
+        found: list[float | None] = [None] * len(self.fractions)
+        if epochs := schedule.length(trial) or self._longest:
+            steps = (schedule.step_at(fraction, epochs) for fraction in self.fractions[:-1])
+            found = [*(schedule.value_at(trial, step) for step in steps), None]
+        if trial.state == TrialState.COMPLETE and trial.values:
+            found[-1] = trial.values[0]
+        scores = np.array(found, float)
+        return np.where(np.isfinite(scores), scores, np.nan)
+
+
+def is_bad(trial: FrozenTrial) -> bool:
+    """Whether the trial failed, ended for another reason than its curve, or broke a constraint."""
+    if any(c > 0 for c in trial.constraints.values()):
+        return True
+    gave_up = trial.state == TrialState.PRUNED and (
+        trial.user_attrs.get("reason") or not trial.intermediate_values
+    )
+    return trial.state == TrialState.FAIL or bool(gave_up)
