@@ -6,6 +6,7 @@ from torch import nn
 
 from tests.recipes import LOSS
 from tuner.errors import ConfigError
+from tuner.train.fused import losses
 from tuner.train.loss import AbsoluteError, CrossEntropy, Focal, Huber, Loss, MeanSquaredError
 
 torch.manual_seed(0)
@@ -41,6 +42,19 @@ def test_the_score_is_the_plain_loss_whatever_the_settings():
     settings = {"label_smoothing": 0.3, "class_weights": [1, 2, 3]}
     loss = CrossEntropy([1, 1, 1], **LOSS | settings).double()
     assert loss.score(LOGITS, LABELS).item() == pytest.approx(smoothed(0.0, [1, 1, 1]))
+
+
+def test_a_batch_of_classes_without_weight_teaches_nothing_and_is_no_divergence():
+    weights = {"class_weights": [0.0, 1.0, 1.0]}
+    labels = torch.zeros(4, dtype=torch.int64)
+    smooth = CrossEntropy([1, 1, 1], **LOSS | weights | {"label_smoothing": 0.1})
+    for loss in (smooth, Focal([1, 1, 1], **PLAIN | weights, gamma=2.0)):
+        logits = torch.randn(4, 3, requires_grad=True)
+        alone = loss(logits, labels)
+        alone.backward()
+        assert alone.item() == logits.grad.abs().sum().item() == 0
+    both = losses.stacked([smooth, CrossEntropy([1, 1, 1], **LOSS)], torch.device("cpu"))
+    assert both(torch.randn(2, 4, 3), labels.expand(2, 4)).isfinite().all()
 
 
 def test_mse_is_its_formula():
@@ -132,6 +146,7 @@ def test_a_weight_that_the_loss_does_not_reach_is_left_alone():
     [
         ("balanced", [3, 0, 4], "class 1 has no training image"),
         ([1.0, 2.0], [3, 3, 4], "does not fit 3 classes"),
+        ([0.0, 0.0, 0.0], [3, 3, 4], "leaves nothing to learn"),
         ("balance", [3, 3, 4], r"expected list.* \| 'balanced' \| null, got 'balance'"),
     ],
 )

@@ -6,6 +6,7 @@ training minimises; ``score`` is the same loss without smoothing or class weight
 with different settings can be compared by it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -57,6 +58,11 @@ class Loss(nn.Module):
             torch._foreach_add_(gradients, torch._foreach_sign(reached), alpha=self.l1)
 
 
+def mean(total: Tensor, mass: float | Tensor) -> Tensor:
+    """``total / mass``; of a batch of classes without weight 0, with no gradient."""
+    return total / (mass.masked_fill(mass == 0, math.inf) if isinstance(mass, Tensor) else mass)
+
+
 class Weighted(Loss):
     """Base of losses whose mean gives each sample the weight of its class, None for 1."""
 
@@ -64,6 +70,9 @@ class Weighted(Loss):
 
     def mass(self, labels: Tensor) -> float | Tensor:
         return len(labels) if self.weight is None else self.weight[labels].sum()
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.share(logits, labels, mass=self.mass(labels))
 
 
 class CrossEntropy(Weighted):
@@ -86,16 +95,16 @@ class CrossEntropy(Weighted):
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits, labels, weight=self.weight, label_smoothing=self.label_smoothing
-        )
+        if self.weight is None:
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return super().forward(logits, labels)
 
     def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
         smoothing = self.label_smoothing
         total = F.cross_entropy(
             logits, labels, self.weight, reduction="sum", label_smoothing=smoothing
         )
-        return total / mass
+        return mean(total, mass)
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
@@ -123,15 +132,14 @@ class Focal(Weighted):
         weight = _weights(class_weights, counts)
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.share(logits, labels, mass=self.mass(labels))
-
     def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
         log_p = -F.cross_entropy(logits, labels, reduction="none")
         # 1 - p rounds to 0 for p near 1, where a power's gradient may be infinite.
         hardness = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
         losses = -(hardness**self.gamma) * log_p
-        return (losses if self.weight is None else self.weight[labels] * losses).sum() / mass
+        if self.weight is not None:
+            losses = self.weight[labels] * losses
+        return mean(losses.sum(), mass)
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
@@ -223,5 +231,9 @@ def _weights(
         raise ConfigError(
             f"loss.class_weights={wanted} does not fit {len(counts)} classes"
             " (hint: null, balanced, or a list of one number a class)"
+        )
+    if not any(wanted):
+        raise ConfigError(
+            f"loss.class_weights={wanted} leaves nothing to learn (hint: one above 0, or null)"
         )
     return [float(weight) for weight in wanted]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tuner.train.loss import CrossEntropy, Loss
+from tuner.train.loss import CrossEntropy, Loss, mean
 
 
 def stacked(of: Sequence[Loss], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
@@ -35,7 +35,7 @@ class CrossEntropies:
             plain, spread = -own.mean(1), -logs.mean((1, 2))
         else:
             share = self.weight.gather(1, labels)
-            total = share.sum(1)
-            plain = -(share * own).sum(1) / total
-            spread = -(logs * self.weight[:, None]).mean(2).sum(1) / total
+            mass = share.sum(1)
+            plain = mean(-(share * own).sum(1), mass)
+            spread = mean(-(logs * self.weight[:, None]).mean(2).sum(1), mass)
         return torch.lerp(plain, spread, self.smoothing)
