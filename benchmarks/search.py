@@ -1,7 +1,7 @@
 """Searches by ours and by others on recorded curves: regret against epochs spent.
 
 python -m benchmarks.search --curves ../shared/curves --seeds 10      # runs what is not cached
-python -m benchmarks.search --report                                  # tables; --plot regret.svg
+python -m benchmarks.regret                                           # tables and tests
 
 One run is eight simulated workers that spend 100 full trainings' worth of epochs together.  Each
 is cached in a file of its own, so that all may be stopped (``--minutes``) and go on.  Needs
@@ -14,13 +14,12 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks import strategies
 from benchmarks.curves import LCBench
@@ -87,19 +86,12 @@ def run_all(cells: Sequence[Cell], curves: Path, cache: Path, jobs: int, minutes
     end = time.monotonic() + 60 * minutes
     todo = [cell for cell in cells if not cell.path(cache).exists()]
     with ProcessPoolExecutor(jobs) as pool:
-        for batch in _batches(todo, 4 * jobs):
+        for k in range(0, len(todo), 4 * jobs):
             if time.monotonic() > end:
                 break
+            batch = todo[k : k + 4 * jobs]
             list(pool.map(run, batch, itertools.repeat(curves), itertools.repeat(cache)))
     return sum(not cell.path(cache).exists() for cell in cells)
-
-
-def _batches(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
-    for k in range(0, len(cells), size):
-        yield cells[k : k + size]
-
-
-Results = dict[str, npt.NDArray[np.float64]]
 
 
 def main() -> None:

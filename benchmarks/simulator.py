@@ -88,11 +88,16 @@ def simulate(task: Task, strategy: Strategy, *, epochs: int, workers: int, seed:
 class OptunaStrategy:
     """Any Optuna sampler and pruner, as ``study.optimize`` would use them."""
 
-    def __init__(self, task: Task, sampler: Any, pruner: Any) -> None:
+    def __init__(self, task: Task, sampler: Any, pruner: Any, *, seed: int = 0) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        self.study = optuna.create_study(
+            study_name=f"{task.name} {seed}",  # a pruner may draw by it
+            direction="maximize",
+            sampler=sampler,
+            pruner=pruner,
+        )
         self.space = dict(task.space)
         self.epochs = task.epochs
         self.trials: dict[int, Any] = {}

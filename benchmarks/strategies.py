@@ -1,8 +1,12 @@
 """What is compared by ``search.py``: samplers with pruners, each made for a task and a seed."""
 
+import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import optuna
+import yaml
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -16,6 +20,10 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from benchmarks.curves import Task
 from benchmarks.simulator import OptunaStrategy, Strategy
+from tuner.pruners.rungs import Rungs
+from tuner.samplers.tpe import Tpe
+
+ROOT = Path(__file__).parent.parent
 
 Make = Callable[[Task, int], Strategy]
 
@@ -46,7 +54,9 @@ def stock(
     """A sampler and a pruner of Optuna's."""
 
     def make(task: Task, seed: int) -> Strategy:
-        return OptunaStrategy(task, sampler(seed), pruner(task) if pruner else NopPruner())
+        return OptunaStrategy(
+            task, sampler(seed), pruner(task) if pruner else NopPruner(), seed=seed
+        )
 
     return make
 
@@ -85,13 +95,42 @@ STOCK: dict[str, Make] = {
         for n in (1, 3, 10)
     },
     "CMA-ES": stock(_cmaes),
-    "CMA-ES + median": stock(_cmaes, PRUNERS["median"]),
 }
 
 
-CONTENDERS: dict[str, Make] = {**STOCK}
+def _ours(task: Task, seed: int) -> BaseSampler:
+    return Tpe(task.space, seed, **settings("sampler/tpe"))
+
+
+def _rungs() -> BasePruner:
+    return Rungs(**settings("pruner/rungs"))
+
+
+def settings(name: str) -> dict[str, Any]:
+    """What the configuration gives one of our parts."""
+    found = yaml.safe_load((ROOT / f"conf/{name}.yaml").read_text())
+    return {key: value for key, value in found.items() if key not in ("_target_", "seed")}
+
+
+OURS: dict[str, Make] = {
+    "tuner": lambda task, seed: OptunaStrategy(task, _ours(task, seed), _rungs(), seed=seed),
+    "tuner's sampler + SHA(3, 3)": lambda task, seed: OptunaStrategy(
+        task, _ours(task, seed), SuccessiveHalvingPruner(3, 3), seed=seed
+    ),
+    "Optuna TPE + tuner's pruner": stock(_tpe, lambda task: _rungs()),
+    "random + tuner's pruner": stock(_random, lambda task: _rungs()),
+}
+"""Both of our parts with the settings of ``conf/``, and each with a stranger."""
+
+CONTENDERS: dict[str, Make] = {**OURS, **STOCK}
 
 
 def digest(contender: str) -> str:
     """What a contender's results depend on, beside its name: our sources, for ours."""
-    return ""
+    if contender not in OURS:
+        return ""
+    paths = ["conf/sampler/tpe.yaml", "conf/pruner/rungs.yaml", "tuner/schedule.py"]
+    found = [ROOT / path for path in [*paths, "tuner/scoreboard.py"]]
+    found += sorted((ROOT / "tuner/samplers").glob("*.py"))
+    found.append(ROOT / "tuner/pruners/rungs.py")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
