@@ -47,12 +47,14 @@ def test_the_dockerfile_passes_its_linter():
 
 
 def test_the_compose_file_keeps_its_schema():
-    reader = compose_spec.PyCompose
-    reader.from_yaml(json.dumps(compose(**SECRETS)))
-    broken = compose(**SECRETS)
-    broken["services"]["db"]["helthcheck"] = {}
+    read = compose_spec.PyCompose.from_yaml
+    found = compose(**SECRETS)
+    for service in found["services"].values():  # the reader does not know the number of retries
+        service["restart"] = service["restart"].partition(":")[0]
+    read(json.dumps(found))
+    found["services"]["db"]["helthcheck"] = {}
     with pytest.raises(ValueError, match="helthcheck"):
-        reader.from_yaml(json.dumps(broken))
+        read(json.dumps(found))
 
 
 @pytest.mark.parametrize("missing", SECRETS)
@@ -67,7 +69,8 @@ def test_what_compose_starts_waits_for_the_database_and_shows_no_password():
         assert services[name]["depends_on"]["db"]["condition"] == "service_healthy"
         assert ":" not in services[name]["environment"]["TUNER_STORAGE_URL"].split("//")[1]
     assert services["worker"]["deploy"]["resources"]["reservations"]["devices"]
-    assert "resources" not in services["worker-cpu"]["deploy"]
+    assert "deploy" not in services["worker-cpu"]
+    assert services["worker-cpu"]["restart"] == services["worker"]["restart"] == "on-failure:10"
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)

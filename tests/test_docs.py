@@ -213,6 +213,18 @@ def test_every_link_leads_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_key_that_a_page_names_exists(page, reference):
+    groups = {group.name: group for group in reference.groups()}
+    for group, rest in re.findall(r"`([a-z]+)\.([a-z_.]+)(?:=[^`]*)?`", page.read_text()):
+        if group in groups and not rest.endswith((".py", ".db")):
+            keys = [key.path for key in groups[group].keys]
+            assert any(f"{k}.".startswith(f"{group}.{rest}.") for k in keys), (group, rest)
+    for group, option in re.findall(r"`([a-z]+)=([a-z_0-9]+)`", page.read_text()):
+        if group in groups:
+            assert option in [*groups[group].options, "mine", "app"], (group, option)
+
+
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
