@@ -213,6 +213,12 @@ def test_every_link_leads_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_the_picture_is_small_and_loads_nothing():
+    drawn = (DOCS / "live.svg").read_text()
+    assert len(drawn) < 300_000
+    assert re.findall(r"https?://[^\"]+", drawn) == ["http://www.w3.org/2000/svg"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_key_that_a_page_names_exists(page, reference):
     groups = {group.name: group for group in reference.groups()}
