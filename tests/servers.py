@@ -29,7 +29,7 @@ def postgresql() -> Iterator[str]:
 
 
 @contextmanager
-def mariadb() -> Iterator[str]:
+def mariadb_server() -> "Iterator[MariaDB]":
     """MariaDB from the distribution's package; skips with a reason where it is not installed."""
     if shutil.which("mariadbd") is None:
         pytest.skip("mariadbd is not installed (Debian's package mariadb-server)")
@@ -42,18 +42,40 @@ def mariadb() -> Iterator[str]:
              "--auth-root-authentication-method=normal"],
             check=True, capture_output=True,
         )  # fmt: skip
-        socket = f"{root}/socket"
-        server = subprocess.Popen(
-            ["mariadbd", "--no-defaults", *user, f"--datadir={root}/data", f"--socket={socket}",
-             "--skip-networking", f"--pid-file={root}/pid"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        server = MariaDB(root, user)
         try:
-            _create_database(socket)
-            yield f"mysql+pymysql://root@localhost/tuner?unix_socket={socket}"
+            yield server
         finally:
-            server.terminate()
-            server.wait()
+            server.stop()
+
+
+class MariaDB:
+    """A server in a directory of its own, which can be restarted."""
+
+    def __init__(self, root: Path, user: list[str]) -> None:
+        self.socket = f"{root}/socket"
+        self.command = [
+            "mariadbd", "--no-defaults", *user, f"--datadir={root}/data",
+            f"--socket={self.socket}", "--skip-networking", f"--pid-file={root}/pid",
+        ]  # fmt: skip
+        self.url = f"mysql+pymysql://root@localhost/tuner?unix_socket={self.socket}"
+        self.start()
+
+    def start(self) -> None:
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(self.command, stdout=quiet, stderr=quiet)
+        _create_database(self.socket)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextmanager
+def mariadb() -> Iterator[str]:
+    """The URL of a MariaDB server."""
+    with mariadb_server() as server:
+        yield server.url
 
 
 def _create_database(socket: str) -> None:

@@ -33,6 +33,12 @@ SQLITE_TIMEOUT = 60.0
 TABLES = "tables"
 """Name of the lock under which tables are made."""
 
+KEPT, MORE = 2, 2
+"""Connections of a process to a server: so many are kept, and so many more opened for a moment.
+
+Under the study's lock a thread needs two; others write, by one for all, or give a sign of life.
+"""
+
 LOCK_TIMEOUT = 120.0
 """Seconds to wait for MySQL's lock."""
 
@@ -89,7 +95,11 @@ def connect(url: str, *, create: bool = True) -> Trials:
             "directory writable, the user allowed?"
         ) from error
     except RuntimeError as error:  # Optuna's word for another schema version
-        raise StorageError(f"storage.url: {masked(url)}: {error}") from error
+        raise StorageError(
+            f"storage.url: {masked(url)}: {error} hint: an older database is brought up to date by "
+            "optuna storage upgrade --storage URL, a newer one is read after pip install --upgrade "
+            "optuna"
+        ) from error
 
 
 def _reopen(url: str) -> Trials:
@@ -148,7 +158,7 @@ def _server(url: str) -> RDBStorage:
 
     The revision is what Optuna writes last, so where it stands there is nothing to make or lock.
     """
-    options = {"pool_pre_ping": True, "pool_size": 2}
+    options = {"pool_pre_ping": True, "pool_size": KEPT, "max_overflow": MORE}
     engine = sqlalchemy.create_engine(url, poolclass=NullPool)
     with nullcontext() if _complete(engine) else lock(engine, TABLES):
         return RDBStorage(url, options, skip_table_creation=_complete(engine))

@@ -5,6 +5,8 @@ import os
 import re
 import shlex
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from rich.console import Console
 
@@ -72,6 +74,28 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     device = found.cfg.worker.get("device")
     elsewhere = [*local.missing(device), *mirror.mistakes(found.cfg.study.get("mirror"))]
     return found.require([*search.mistakes(found), *elsewhere])
+
+
+def probe_directories(asked: Plan) -> None:
+    """Write to where files will go, without leaving any; ``TunerError`` names what refuses."""
+    found = []
+    for key, text in (
+        ("study.dir", asked.study.dir),
+        ("storage.artifacts", asked.storage.artifacts),
+    ):
+        path = Path(text).absolute()
+        there = next(p for p in (path, *path.parents) if p.exists())
+        try:
+            with TemporaryFile(dir=there) as file:
+                file.write(b"probe")
+                file.flush()
+        except OSError as error:
+            reason = error.strerror or error
+            found.append(
+                f"{key}: {path} cannot be written to ({reason}); hint: {key}=… names another place"
+            )
+    if found:
+        raise TunerError("\n".join(found))
 
 
 def launcher(asked: Plan) -> tuple[Launcher, str]:

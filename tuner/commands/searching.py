@@ -30,6 +30,7 @@ def tune(args: argparse.Namespace) -> int:
     """Create or resume the study, look after its workers, close with table and page."""
     plan = asking.planned(args)
     mirror.probe(plan.study.mirror)
+    asking.probe_directories(plan)
     launcher, described = asking.launcher(plan)
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
@@ -109,6 +110,7 @@ def worker(args: argparse.Namespace) -> int:
     plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
     if SUPERVISOR not in os.environ:
         mirror.probe(plan.study.mirror)
+        asking.probe_directories(plan)
     patience = Patience(plan.storage.patience)
     study = patience(lambda: provenance.open_study(plan))  # it may start beside a restarting server
     try:

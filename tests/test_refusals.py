@@ -1,0 +1,137 @@
+"""Bad input: each is one error with its cure, an exit code, and nothing half-made."""
+
+import resource
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.conftest import Project
+from tests.launched import new_database
+from tuner import cli
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _in_a_project(project: Project, monkeypatch):
+    monkeypatch.chdir(project.directory)
+    monkeypatch.setenv("TUNER_STORAGE_URL", "as it was, after the test")
+    monkeypatch.delenv("TUNER_STORAGE_URL")
+
+
+@pytest.fixture
+def refused(project: Project, capsys):
+    """Runs a command that must fail; the files that were there before are all that are there."""
+
+    def files() -> list[str]:
+        passing = ("__pycache__", ".pyc", "-shm", "-wal")  # SQLite's, while it is open
+        return sorted(p for p in map(str, project.directory.rglob("*")) if not p.endswith(passing))
+
+    def run(*overrides: str, code: int, command: str = "tune") -> str:
+        before = files()
+        assert cli.main([command, *project.DEFAULTS, *overrides]) == code
+        said = capsys.readouterr()
+        errors = [line for line in said.err.splitlines() if "error: " in line]
+        assert len(errors) == 1, said.err
+        assert "hint: " in said.err
+        assert "Traceback" not in said.err
+        assert files() == before
+        return said.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "words"),
+    [
+        ("storage.url=nonsense", 1, "not a database URL"),
+        ("storage.url='postgresql://h:port/db'", 1, "not a database URL"),
+        ("storage.url='postgrsql://h/db'", 1, "of the kind 'postgrsql' is known; hint: "),
+        ("storage.url='mysql://h/db'", 1, "and mysql+pymysql://… as the URL"),
+        ("storage.url='oracle://h/db'", 1, "no driver for oracle://h/db"),
+        ("storage.url='postgresql+psycopg://127.0.0.1:1/db'", 1, "Connection refused"),
+        ("storage.url='postgresql+psycopg://no.such.host.invalid/db'", 1, "cannot open"),
+        ("storage.url='mysql+pymysql://127.0.0.1:1/db'", 1, "cannot open"),
+        ("storage.url='sqlite:////proc/nowhere/x.db'", 1, "cannot open"),
+        ("storage.artifacts=/proc/nowhere", 1, "cannot be written to"),
+        ("study.dir=/proc/nowhere", 1, "cannot be written to"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, override, code, words):
+    assert words in refused(override, code=code)
+
+
+def test_a_wrong_password(refused, postgresql):
+    url = make_url(new_database(postgresql))
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+        rules = Path(connection.execute("SHOW hba_file").fetchone()[0])
+        rules.write_text("local all locked scram-sha-256\n" + rules.read_text())
+        connection.execute("SELECT pg_reload_conf()")
+    wrong = url.set(username="locked", password="wrong").render_as_string(hide_password=False)
+    said = refused("storage=postgresql", f"storage.url='{wrong}'", code=1)
+    assert "password authentication failed" in said
+    assert "wrong" not in said
+
+
+@pytest.mark.parametrize(
+    ("revision", "cure"),
+    [("v1.3.0.a", "optuna storage upgrade"), ("v99.0.0.a", "pip install --upgrade optuna")],
+)
+def test_a_database_of_another_optuna(refused, project, revision, cure):
+    project.run("tune", "study.n_trials=1", "launch.workers=1")
+    with sqlite3.connect(project.directory / "runs/tuner.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    database.close()
+    assert cure in refused("study.n_trials=2", code=1)
+    assert cure in refused(code=1, command="status")
+
+
+def test_a_study_of_another_metric_or_direction(refused, project):
+    project.run("tune", "study.n_trials=1", "launch.workers=1")
+    said = refused("study.metric=loss", "study.direction=minimize", code=2)
+    assert "study.metric: the study has 'accuracy', asked was 'loss'" in said
+    assert "study.direction: the study has 'maximize', asked was 'minimize'" in said
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow, whoever writes it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk(project, capsys):
+    with full_disk():
+        assert cli.main(["tune", *project.DEFAULTS]) == 1
+    said = capsys.readouterr().err
+    assert "disk" in said
+    assert "hint: " in said
+    assert "Traceback" not in said
+    assert cli.main(["tune", *project.DEFAULTS, "study.n_trials=1", "launch.workers=1"]) == 0
+
+
+def test_a_launcher_whose_engine_is_not_there(refused, postgresql, monkeypatch):
+    database = ["storage=postgresql", f"storage.url='{new_database(postgresql)}'"]
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", "/nonexistent")
+        said = refused(*database, "launch=slurm", code=2)
+    assert "launch=slurm: sbatch, squeue, scancel not found" in said
+    assert "SQLite serves one machine" in refused("launch=slurm", code=2)
+
+
+def test_a_ray_cluster_that_is_not_there(refused, postgresql):
+    pytest.importorskip("ray")
+    database = ["storage=postgresql", f"storage.url='{new_database(postgresql)}'"]
+    said = refused(*database, "launch=ray", "launch.address=127.0.0.1:1", code=1)
+    assert "no Ray cluster answers at 127.0.0.1:1" in said

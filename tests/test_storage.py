@@ -1,0 +1,111 @@
+"""Connections: few, none left within a transaction, and lost without loss."""
+
+import random
+import subprocess
+import time
+from collections import Counter
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+
+from tests import servers
+from tests.chaos import backends
+from tests.conftest import Project
+from tests.launched import WAITS, new_database
+from tests.test_worker import wait_for
+from tuner import storage, study
+from tuner.attempts import HISTORY
+from tuner.errors import StorageAway
+
+pytestmark = pytest.mark.slow
+
+
+def start(project: Project, url: str, *more: str) -> subprocess.Popen[str]:
+    """A worker whose trials wait, before their third epoch, for a file named `go`."""
+    (project.directory / "toy.py").write_text(WAITS)
+    args = ["study.n_trials=3", "worker.grace=60", "storage.patience=60", *more]
+    return project.start("worker", *args, TUNER_STORAGE_URL=url)
+
+
+def epochs_begun(project: Project, epoch: int) -> int:
+    return sum(found == epoch for _, found, _ in project.journal())
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_worker_holds_few_connections_and_none_within_a_transaction(
+    project, postgresql, concurrency
+):
+    url = new_database(postgresql)
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    query = (
+        "SELECT state FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()"
+    )
+    worker = start(project, url, f"worker.concurrency={concurrency}", "worker.heartbeat=0.1")
+    most = 0
+    with psycopg.connect(plain, autocommit=True) as connection:
+
+        def look() -> list[str]:
+            nonlocal most
+            states = [state for (state,) in connection.execute(query).fetchall()]
+            most = max(most, len(states))
+            return states
+
+        wait_for(lambda: look() and epochs_begun(project, 2) == concurrency)
+        for _ in range(10):  # all trials wait, only hearts beat
+            assert len(look()) <= storage.KEPT
+            time.sleep(0.05)
+        wait_for(lambda: "idle in transaction" not in look(), 2)
+        (project.directory / "go").touch()
+        wait_for(lambda: not look() or worker.poll() is not None)
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0, err
+    assert 0 < most <= storage.KEPT + storage.MORE
+
+
+def check_nothing_was_lost(project: Project, url: str, worker: subprocess.Popen[str]) -> None:
+    (project.directory / "go").touch()
+    _, err = worker.communicate(timeout=100)
+    assert worker.returncode == 0, err
+    opened = study.load(url, "toy", grace=60, patience=30)
+    trials = opened.optuna.get_trials()
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 3
+    assert not [t for t in trials if HISTORY in t.system_attrs]
+    assert all(sorted(t.intermediate_values) == [1, 2, 3, 4] for t in trials)
+    runs = Counter((name, epoch) for name, epoch, _ in project.journal())
+    assert set(runs.values()) == {1}
+    assert opened.workers() == []
+
+
+def test_a_postgresql_that_is_restarted_costs_no_trial_and_no_report(project):
+    with backends.postgresql() as backend:
+        worker = start(project, backend.url, "worker.heartbeat=0.3")
+        wait_for(lambda: epochs_begun(project, 2) == 1)
+        backend.disturb(random.Random(1))
+        check_nothing_was_lost(project, backend.url, worker)
+
+
+def test_a_mariadb_that_is_restarted_costs_no_trial_and_no_report(project):
+    with servers.mariadb_server() as server:
+        worker = start(project, server.url, "worker.heartbeat=0.3")
+        wait_for(lambda: epochs_begun(project, 2) == 1)
+        server.stop()
+        server.start()
+        check_nothing_was_lost(project, server.url, worker)
+
+
+def test_a_lock_of_mysql_that_another_holds_is_not_taken_for_ours(mariadb, monkeypatch):
+    monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.2)
+    engine = sa.create_engine(mariadb)
+    with storage.lock(engine, "a study"):
+        refused = pytest.raises(StorageAway, match=r"'a study' is held by another .*hint: ")
+        with refused, storage.lock(engine, "a study"):
+            pass
+        with storage.lock(engine, "another"):
+            pass
+    with storage.lock(engine, "a study"):
+        pass
+    engine.dispose()
