@@ -33,7 +33,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"binding", "grammar", "searchpath"},
     {"aims", "budget", "pruners", "space", "typos"},
     {"schema"},
-    {"completion", "scoreboard"},
+    {"completion", "scoreboard", "tracking"},
     {"bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise", "objective",
      "schedule"},
     {"masking", "resources"},

@@ -35,7 +35,7 @@ class Field:
     value: object
 
 
-ROOTS = ("objective", "sampler", "pruner", "launch")
+ROOTS = ("objective", "sampler", "pruner", "launch", "tracking")
 
 
 def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[str]:

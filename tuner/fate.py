@@ -106,6 +106,7 @@ def finish(
     if run_dir is not None:
         _attach(context, trial, run_dir)
     context.study.patience(lambda: _tell(context, trial, report, kept, state, values))
+    report.track.end(state.name.lower().replace("fail", "failed"))
     retention.tidy(context.study, context.plan, trial._trial_id)
     shown = reason or ", ".join(f"{value:.6g}" for value in values or ())
     log.info("trial %d %s %s", trial.number, state.name, shown)

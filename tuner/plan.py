@@ -28,6 +28,7 @@ from tuner.typos import nearest_key
 
 OPERATIONAL = {
     "study", "budget", "storage", "sampler", "pruner", "space", "launch", "worker", "final",
+    "tracking",
 }  # fmt: skip
 """Sections that say how to search and where; a trial's own overrides leave them out."""
 

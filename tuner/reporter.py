@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
-from tuner import history
+from tuner import history, tracking
 from tuner.admission import REPEAT
 from tuner.attempts import first_number
 from tuner.budget import Budget
@@ -51,7 +51,9 @@ class Report:
         self.aims = context.plan.aims
         self.metric = self.aims.metric
         stored = context.study.storage.get_trial(trial._trial_id)
-        self.first = first_number(stored) == stored.number
+        self.number = first_number(stored)
+        """The configuration's: that of the first attempt at it."""
+        self.first = self.number == stored.number
         """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.unjudged = stored.last_step
@@ -66,6 +68,7 @@ class Report:
         self.length: int | None = None
         """Steps of the whole run if they are known: at the last one pruning would save nothing."""
         self.mirror: Mirror | None = None
+        self.track: tracking.Track | tracking.Silent = tracking.Silent()
 
     def __call__(self, step: int, /, **metrics: float) -> None:
         if step != int(step) or step < 0:
@@ -81,6 +84,7 @@ class Report:
         self.fence()
         if step not in self.values:
             self._remember(step)
+            self.track.log(step, finite(self.metrics))
         if self.mirror is not None:
             self.mirror.push()
         if step not in self.values:

@@ -1,4 +1,4 @@
-"""Sampler and pruner from their sections of the configuration."""
+"""Sampler, pruner and tracker from their sections of the configuration."""
 
 import functools
 import hashlib
@@ -27,6 +27,7 @@ from tuner.queue import Item
 from tuner.samplers import encoding
 from tuner.scoreboard import Scoreboard
 from tuner.space import Categorical, Int, Scalar, Space
+from tuner.tracking import Nothing, Tracker
 
 LARGEST_GRID = 100_000
 """Combinations that Optuna's grid, which lists and shuffles them all, handles in a second."""
@@ -138,6 +139,18 @@ def pruner(cfg: DictConfig) -> BasePruner:
     built = _knowingly(cfg.pruner)
     if not isinstance(built, BasePruner):
         raise ConfigError(f"pruner._target_: {cfg.pruner._target_} is no Optuna pruner")
+    return built
+
+
+def tracker(cfg: DictConfig) -> Tracker:
+    """What ``cfg.tracking`` names; a primary configuration of a user's may say nothing of it.
+
+    Raises: ConfigError where its library is not installed.
+    """
+    node = cfg.get("tracking")
+    built = Nothing() if node is None else config.instantiate(node)
+    if not isinstance(built, Tracker):
+        raise ConfigError(f"tracking._target_: {node._target_} has no begin(run)")
     return built
 
 

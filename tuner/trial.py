@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import config, mirror, objective, schedule, search, sharing
+from tuner import config, history, mirror, objective, schedule, search, sharing, tracking
 from tuner.attempts import first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.fate import Fate, classify, finish, judged
@@ -17,6 +17,7 @@ from tuner.log import log
 from tuner.plan import Plan
 from tuner.reporter import Context, Report
 from tuner.study import Study
+from tuner.tracking import Run, Silent, Track
 from tuner.trouble import free_memory, is_out_of_memory
 
 
@@ -55,6 +56,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         study.patience(lambda: _note_length(study, trial, report.length))
         url, first = plan.study.mirror, report.first
         with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
+            report.track = _track(context, report, overrides)
             value = _run_shared(context, cfg, run_dir, report)
         return finish(context, trial, report, run_dir, *judged(report, value))
     except Pruned as stop:
@@ -69,6 +71,19 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         raise
     except BaseException as error:  # an objective's sys.exit() is a failure like any other
         return classify(context, trial, report, run_dir, error)
+    finally:
+        report.track.end(None)  # unless it has ended with a fate: another attempt goes on with it
+
+
+def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:
+    """Where ``tracking`` has the trial's curves written beside the database."""
+    study = context.study
+    uid = study.patience(lambda: study.attrs["uid"])
+    params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
+    known = None if report.first else report.run_dir  # what an earlier attempt left there
+    before = {} if known is None else history.read(known)
+    run = Run(study.name, uid, report.number, params, before)
+    return tracking.begin(search.tracker(context.plan.cfg), run)
 
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> float | None:

@@ -69,6 +69,7 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     if not found.mistakes:
         try:
             config.instantiate(found.cfg.launch)
+            search.tracker(found.cfg)
         except ConfigError as error:
             found.require([*search.mistakes(found), *error.mistakes])
     device = found.cfg.worker.get("device")

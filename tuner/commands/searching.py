@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner import config, mirror, provenance, search
+from tuner import config, mirror, provenance, search, tracking
 from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.launch.base import Job, Order
@@ -40,6 +40,7 @@ def tune(args: argparse.Namespace) -> int:
         _show(study, directory, args)
         return 0
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
+    tracking.prepare(search.tracker(plan.cfg))
     _tell_of_others(study, described)
     name = f"{study.name}-{study.attrs['uid'][:8]}"
     job = launcher.start(Order(command, directory / "logs", study.expire, name))

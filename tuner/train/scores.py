@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tuner.errors import ConfigError
+from tuner.schema import nearest
 
 METRICS: dict[str, Callable[["Scores"], float]] = {
     "accuracy": lambda scores: scores.accuracy,
@@ -164,5 +165,5 @@ def check_metric(name: str, *, regression: bool = False) -> None:
         kind = "regression targets" if regression else "class labels"
         raise ConfigError(
             f"study.metric={name} is not reported by this trainer for {kind}"
-            f" (hint: {', '.join(known)})"
+            f" (hint: {nearest(name, known)})"
         )
