@@ -176,7 +176,7 @@ def main() -> None:
     print("| pruner | curves | keeps the best | cost | wrong kills, known | … as audited |")
     print("|---|---|---|---|---|---|")
     for name in args.only:
-        build = configured(*PRUNERS[name])
+        build = configured(*PRUNERS.get(name, name.split()))
         for curves, pools in sets.items():
             seeds = range(args.first, args.first + args.batches)
             found = [replay(pools[s % len(pools)], build(), s) for s in seeds]

@@ -2,13 +2,15 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tuner.config import Source
 from tuner.errors import TunerError
-from tuner.report.final import FinalResult, run_final
+from tuner.report.final import FinalResult, hold_race, interval_of, run_final
+from tuner.report.race import Finalist, Result
 
 OBJECTIVE = '''
 """A stand-in for a trainer: scores by seed, leaves a model, notes each call."""
@@ -85,6 +87,62 @@ def test_mean_deviation_and_interval(toy: Path) -> None:
     )
 
 
+def test_the_interval_of_a_share_stays_within_it_and_covers_the_mean() -> None:
+    low, high = interval_of([0.9917, 0.9972, 1.0], share=True)
+    assert low < 0.9963 < high == 1.0
+    assert interval_of([0.9917, 0.9972, 1.0], share=False)[1] > 1
+    low, high = interval_of([0.0, 0.0028], share=True)
+    assert 0.0 == low < 0.0014 < high < 1.0
+    inside = interval_of([0.48, 0.5, 0.52], share=True)
+    assert inside == pytest.approx(interval_of([0.48, 0.5, 0.52], share=False), abs=1e-4)
+    assert interval_of([1.5, 0.5], share=True)[1] > 2, "no share after all"
+
+
+def test_an_accuracy_has_the_chance_in_its_images_too(toy: Path) -> None:
+    result = final(toy, "objective.x=0.7")
+    assert result.images_line() is None
+    told = replace(result, mean=0.995, images=360).images_line() or ""
+    assert "other images of the kind: 0.98084 to 0.99871 (95 %, binomial, from 360 images)" in told
+
+
+def raced(directory: Path, *overrides: str, fates: tuple[str, str] = ("none", "none")) -> Result:
+    common = ["objective=toy", "study.metric=accuracy", "seed=99", *overrides]
+    return hold_race(
+        Source((directory / "conf",)),
+        [
+            Finalist(number, [*common, f"objective.x={x}", f"objective.fate={fate}"])
+            for number, x, fate in zip((7, 3), (0.4, 0.2), fates, strict=True)
+        ],
+        seeds=(1, 2, 3),
+        error=0.1,
+        maximize=True,
+        out_dir=directory / "race",
+        device=None,
+        log=lambda _line: None,
+    )
+
+
+def test_a_race_trains_as_the_search_did_and_keeps_no_checkpoint(toy: Path) -> None:
+    result = raced(toy)
+    assert [f.values for f in result.finalists] == [
+        pytest.approx([0.5, 0.6, 0.7]),
+        pytest.approx([0.3, 0.4, 0.5]),
+    ]
+    assert result.winner == 7
+    assert {line.split()[3] for line in journal(toy)} == {"search"}, "the test split stays sealed"
+    assert not list((toy / "race").rglob("checkpoint*"))
+
+
+def test_a_race_is_taken_up_where_it_was_left(toy: Path) -> None:
+    first = raced(toy)
+    assert raced(toy) == first
+    assert len(journal(toy)) == 6
+
+
+def test_a_finalist_without_a_value_loses(toy: Path) -> None:
+    assert raced(toy, fates=("bad", "none")).winner == 3
+
+
 def test_one_seed_has_no_deviation(toy: Path) -> None:
     result = final(toy, seeds=(4,))
     assert (result.sd, result.interval) == (None, None)
@@ -127,7 +185,7 @@ def test_an_objective_that_returns_nothing_has_its_last_report(toy: Path) -> Non
 
 
 def test_a_score_that_is_no_number_is_refused_and_not_recorded(toy: Path) -> None:
-    with pytest.raises(TunerError, match="no finite value, got nan"):
+    with pytest.raises(TunerError, match="gave no finite value"):
         final(toy, "objective.fate=bad", seeds=(0,))
     assert not (toy / "final" / "seed-0" / "result.json").exists()
 

@@ -24,6 +24,9 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     ("worker.concurrency", lambda v: v >= 1, "at least 1"),
     ("worker.max_retries", lambda v: v >= 0, "0 or more"),
     ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    ("final.finalists", lambda v: v >= 1, "at least 1"),
+    ("final.race_seeds", lambda v: v >= 2, "at least 2"),
+    ("final.error", lambda v: 0 < v < 1, "above 0 and below 1"),
     ("final.seeds", lambda v: v >= 1, "at least 1"),
 ]
 

@@ -93,8 +93,11 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class FinalSettings:
-    """How ``tuner final`` trains the winner."""
+    """How ``tuner final`` finds the winner among the best, and trains it."""
 
+    finalists: int
+    race_seeds: int
+    error: float
     seeds: int
     overrides: list[str]
 

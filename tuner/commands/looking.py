@@ -11,8 +11,8 @@ from tuner.budget import Budget
 from tuner.commands import asking
 from tuner.log import log
 from tuner.report import check as checking
+from tuner.report import comparison, live, page, pareto, summary
 from tuner.report import export as exporting
-from tuner.report import live, page, pareto, summary
 from tuner.report import status as state
 from tuner.study import Study
 
@@ -119,8 +119,8 @@ def export(args: argparse.Namespace) -> int:
     """Write the best configuration and its model; the paths go to stdout."""
     plan, study = asking.stored(args)
     found = summary.summarise(study.optuna)
-    row = asking.best_row(found)
     directory = Path(plan.study.dir)
+    row = _champion(found, directory)
     out_dir = args.output or directory / "export"
     for path in exporting.write(plan.source, row, out_dir):
         print(path)
@@ -129,6 +129,13 @@ def export(args: argparse.Namespace) -> int:
     for path in exporting.write_model(found, row, trained, out_dir, forms, trust=args.trust):
         print(path)
     return 0
+
+
+def _champion(found: summary.Summary, directory: Path) -> summary.Row:
+    """What ``tuner final`` has trained, which may have been another finalist; else the best."""
+    number = comparison.read_final(directory).get("number")
+    trained = [row for row in found.ranking if row.number == number]
+    return trained[0] if trained else asking.best_row(found)
 
 
 def dashboard(args: argparse.Namespace) -> int:

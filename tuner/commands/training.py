@@ -11,7 +11,10 @@ from tuner.commands import asking
 from tuner.log import log as logger
 from tuner.plan import Plan
 from tuner.report import final as finals
-from tuner.report import summary
+from tuner.report import race, summary
+
+FIRST_OF_RACE = 1000
+"""The first seed of a race: others than the final trainings', so that no luck is inherited."""
 
 
 def train(args: argparse.Namespace) -> int:
@@ -36,10 +39,11 @@ def _fresh_directory(parent: Path) -> Path:
 
 
 def final(args: argparse.Namespace) -> int:
-    """Train the best over several seeds, score each once on test."""
+    """Race the best, train the winner over several seeds, and only then score it on test."""
     asked, study = asking.stored(args)
-    best = asking.best_row(summary.summarise(study.optuna))
+    found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
+    best, won = _winner(asked, found, directory / "final" / "race")
     result = finals.run_final(
         asked.source,
         list(best.overrides),
@@ -48,13 +52,43 @@ def final(args: argparse.Namespace) -> int:
         out_dir=directory / "final",
         device=asked.worker.device,
         log=logger.info,
+        name=asked.study.metric,
+        number=best.number,
+        won=won,
     )
+    if won is not None:
+        print(won.line())
     print(f"best:      {asking.train_line(args, best)}")
     print(result.line(asked.study.metric))
+    if told := result.images_line():
+        print(told)
     print(f"model:     {directory / 'final'}")
     print(f"report:    {directory / 'report.html'}")
     print(f"dashboard: {asking.same(args, 'dashboard')}")
     return 0
+
+
+def _winner(
+    asked: Plan, found: summary.Summary, out_dir: Path
+) -> tuple[summary.Row, race.Result | None]:
+    """The best, or whoever of the best wins the race, and the race."""
+    rows = [asking.best_row(found)]
+    for row in found.ranking:
+        if len(rows) < asked.final.finalists and all(row.params != r.params for r in rows):
+            rows.append(row)
+    if len(rows) == 1:
+        return rows[0], None
+    won = finals.hold_race(
+        asked.source,
+        [race.Finalist(row.number, row.overrides) for row in rows],
+        seeds=range(FIRST_OF_RACE, FIRST_OF_RACE + asked.final.race_seeds),
+        error=asked.final.error,
+        maximize=found.maximize,
+        out_dir=out_dir,
+        device=asked.worker.device,
+        log=logger.info,
+    )
+    return next(row for row in rows if row.number == won.winner), won
 
 
 def _read_by_objective(asked: Plan) -> list[str]:

@@ -1,4 +1,4 @@
-"""The winner trained anew over several seeds, and what its test score then is."""
+"""The finalists raced, then the winner trained anew over several seeds and scored on test."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from tuner import trial
 from tuner.config import Source
-from tuner.errors import TunerError
-from tuner.report.wording import duration, metric
+from tuner.errors import Diverged, TunerError
+from tuner.report import race as races
+from tuner.report.card import wilson
+from tuner.report.wording import SHARES, duration, metric
 
 MODEL = "model.safetensors"  # what an objective may leave in its run directory
 
@@ -30,10 +32,16 @@ class FinalResult:
     mean: float
     sd: float | None
     interval: tuple[float, float] | None
-    """The 95 % confidence interval of the mean, by Student's t."""
+    """The 95 % confidence interval of the mean over seeds; see ``interval_of``."""
     metrics: Sequence[dict[str, float]]
     models: Sequence[str]
     overrides: Sequence[str]
+    number: int | None = None
+    """The configuration in its study."""
+    race: races.Result | None = None
+    """What it won, None if nobody else ran."""
+    images: int | None = None
+    """Test images, where an accuracy was counted on them."""
 
     def line(self, name: str) -> str:
         """The score for people, ``name`` being the metric's."""
@@ -48,6 +56,16 @@ class FinalResult:
             f" (95 % interval {metric(low)} to {metric(high)})"
         )
 
+    def images_line(self) -> str | None:
+        """What chance there is in the choice of test images, which are the same for all seeds."""
+        if not self.images:
+            return None
+        low, high = wilson(self.mean, self.images)
+        return (
+            f"           on other images of the kind: {metric(low)} to {metric(high)}"
+            f" (95 %, binomial, from {self.images} images)"
+        )
+
 
 def run_final(
     source: Source,
@@ -58,27 +76,71 @@ def run_final(
     out_dir: Path,
     device: str | None,
     log: Callable[[str], None],
+    name: str = "",
+    number: int | None = None,
+    won: races.Result | None = None,
 ) -> FinalResult:
     """Train ``overrides`` with ``final_overrides`` once per seed, in ``out_dir/seed-k``.
 
     A seed that was finished with the same overrides is taken as it is; one that was interrupted
-    goes on from its checkpoint.  Writes ``out_dir/final.json``.
+    goes on from its checkpoint.  Writes ``out_dir/final.json``.  ``name`` is the metric's, which
+    tells where it can lie; ``number`` and ``won`` are kept with the result.
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise TunerError(
             f"final.seeds: needs one seed or more, all different, got {list(seeds)}\n"
             "hint: final.seeds=3"
         )
-    kept = [item for item in overrides if not item.startswith("seed=")]
-    common = [*kept, *final_overrides]
+    common = [*_unseeded(overrides), *final_overrides]
     scores = []
     for place, seed in enumerate(seeds, start=1):
         run_dir = out_dir / f"seed-{seed}"
         log(f"final training {place} of {len(seeds)}: seed {seed}")
-        scores.append(_score(source, [*common, f"seed={seed}"], run_dir, device, log))
-    result = _result(seeds, common, scores, out_dir)
+        score = _score(source, [*common, f"seed={seed}"], run_dir, device, log)
+        if score is None:
+            raise TunerError(
+                f"final training of {run_dir.name} gave no finite value\n"
+                "hint: the objective must return or report it; `tuner train` shows its epochs"
+            )
+        scores.append(score)
+    result = replace(_result(seeds, common, scores, out_dir, name), number=number, race=won)
     _write(out_dir / "final.json", asdict(result))
     return result
+
+
+def hold_race(
+    source: Source,
+    finalists: Sequence[races.Finalist],
+    *,
+    seeds: Sequence[int],
+    error: float,
+    maximize: bool,
+    out_dir: Path,
+    device: str | None,
+    log: Callable[[str], None],
+) -> races.Result:
+    """Race configurations as the search trained them, each in ``out_dir/NUMBER/seed-k``.
+
+    What was trained before is taken as it is, as in ``run_final``.  Checkpoints are not kept.
+    """
+
+    def train(finalist: races.Finalist, seed: int) -> float:
+        run_dir = out_dir / f"{finalist.number:05d}" / f"seed-{seed}"
+        overrides = [*_unseeded(finalist.overrides), f"seed={seed}"]
+        try:
+            score = _score(source, overrides, run_dir, device, log)
+        except Diverged as reason:
+            log(f"#{finalist.number}: {reason}")
+            return math.nan
+        for left in run_dir.glob("checkpoint*"):
+            left.unlink()
+        return math.nan if score is None else float(score["value"])
+
+    return races.race(finalists, seeds=seeds, error=error, maximize=maximize, train=train, log=log)
+
+
+def _unseeded(overrides: Sequence[str]) -> list[str]:
+    return [item for item in overrides if not item.startswith("seed=")]
 
 
 def _score(
@@ -87,8 +149,11 @@ def _score(
     run_dir: Path,
     device: str | None,
     log: Callable[[str], None],
-) -> dict[str, Any]:
-    """``value`` and ``metrics`` of one seed, trained unless they are on record."""
+) -> dict[str, Any] | None:
+    """``value`` and ``metrics`` of one seed, trained unless they are on record.
+
+    None, and nothing on record, if there is no finite value.
+    """
     plan, record = run_dir / "overrides.json", run_dir / "result.json"
     if run_dir.exists() and _read(plan) != overrides:
         shutil.rmtree(run_dir)  # its checkpoint is of another configuration
@@ -108,10 +173,8 @@ def _score(
     if value is None:
         value = metrics.get(str(cfg.study.metric))
     if value is None or not math.isfinite(value):
-        raise TunerError(
-            f"final training of {run_dir.name} gave no finite value, got {value}\n"
-            "hint: the objective must return or report it; `tuner train` shows its epochs"
-        )
+        log(f"no finite value, got {value}")
+        return None
     score = {"value": value, "metrics": metrics}
     _write(record, score)
     log(f"{metric(value)} in {duration(time.monotonic() - began)}")
@@ -119,7 +182,11 @@ def _score(
 
 
 def _result(
-    seeds: Sequence[int], overrides: Sequence[str], scores: Sequence[dict[str, Any]], out_dir: Path
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    scores: Sequence[dict[str, Any]],
+    out_dir: Path,
+    name: str,
 ) -> FinalResult:
     values = [score["value"] for score in scores]
     mean = statistics.fmean(values)
@@ -130,15 +197,30 @@ def _result(
         values=values,
         mean=mean,
         sd=sd,
-        interval=None if sd is None else _interval(mean, sd, len(values)),
+        interval=None if sd is None else interval_of(values, share=name in SHARES),
         metrics=[score["metrics"] for score in scores],
         models=[str(path) for path in models],
         overrides=list(overrides),
+        images=_images(out_dir / f"seed-{seeds[0]}") if name == "accuracy" else None,
     )
 
 
-def _interval(mean: float, sd: float, count: int) -> tuple[float, float]:
-    half = float(stdtrit(count - 1, 0.975)) * sd / math.sqrt(count)
+def _images(run_dir: Path) -> int | None:
+    model = _read(run_dir / "model.json")
+    return model.get("scored_on") if isinstance(model, dict) else None
+
+
+def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean of two or more values, by Student's t.
+
+    For a ``share``, which lies from 0 to 1, on the angular scale, asin √x, where the spread does
+    not shrink towards the ends (Bartlett, 1936), so that the interval is skewed and never passes 1.
+    """
+    if share and all(0 <= value <= 1 for value in values):
+        low, high = interval_of([math.asin(math.sqrt(v)) for v in values], share=False)
+        return math.sin(max(low, 0.0)) ** 2, math.sin(min(high, math.pi / 2)) ** 2
+    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
+    mean = statistics.fmean(values)
     return mean - half, mean + half
 
 

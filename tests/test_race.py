@@ -1,0 +1,104 @@
+"""The race: who leaves when, who wins, and what is said of it."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tuner.errors import TunerError
+from tuner.report.race import Finalist, Result, race
+
+
+def run(
+    *values: Sequence[float], error: float = 0.1, maximize: bool = True, seeds: int | None = None
+) -> Result:
+    """Race finalists whose values by seed are known; numbers are 10, 11, …"""
+    known = {10 + place: list(row) for place, row in enumerate(values)}
+    count = seeds or len(values[0])
+    return race(
+        [Finalist(number, []) for number in known],
+        seeds=range(count),
+        error=error,
+        maximize=maximize,
+        train=lambda finalist, seed: known[finalist.number][seed],
+        log=lambda _line: None,
+    )
+
+
+def came(result: Result) -> list[int]:
+    return [len(finalist.values) for finalist in result.finalists]
+
+
+def test_a_clear_loser_costs_no_more_seeds():
+    result = run([0.9, 0.91, 0.9], [0.5, 0.512, 0.5], [0.9, 0.905, 0.92])
+    assert came(result) == [3, 2, 3]
+    assert result.winner == 12
+    assert result.trainings == 8
+
+
+def test_pairs_tell_apart_what_the_seeds_alone_would_hide():
+    seeds = [0.1, 0.5, 0.9, 0.3]
+    result = run([s + 0.011 for s in seeds], [0.1, 0.501, 0.9, 0.301])
+    assert result.winner == 10
+    assert came(result)[0] < 4
+    assert "better than #11 by 0.01" in result.line()
+
+
+def test_the_lead_has_the_interval_of_the_paired_differences():
+    result = run([0.5, 0.8, 0.7], [0.4, 0.8, 0.65], error=1e-6)
+    lead = result.lead
+    assert lead is not None
+    assert (lead.rival, lead.count, lead.gain) == (11, 3, pytest.approx(0.05))
+    assert lead.interval == pytest.approx(
+        (0.05 - 0.124, 0.05 + 0.124), abs=1e-3
+    )  # t 4.303, sd 0.05
+    assert "not told apart from #11, ahead by 0.05" in result.line()
+
+
+def test_lower_may_be_better():
+    result = run([0.5, 0.51], [0.2, 0.22], maximize=False)
+    assert result.winner == 11
+    assert result.lead is not None
+    assert result.lead.gain == pytest.approx(0.295)
+
+
+def test_equal_differences_are_no_proof_and_of_equals_the_better_in_the_search_wins():
+    result = run([0.5, 0.6, 0.7], [0.4, 0.5, 0.6])
+    assert came(result) == [3, 3], "1 in 8 by the sign test"
+    assert run([0.5, 0.6], [0.6, 0.5]).winner == 10
+
+
+def test_where_seeds_make_no_difference_two_are_enough():
+    assert came(run([0.5] * 5, [0.6] * 5)) == [2, 2]
+    assert run([0.5] * 5, [0.6] * 5).winner == 11
+
+
+def test_one_that_diverges_is_out_and_if_all_do_that_is_said():
+    result = run([math.nan, 0.9], [0.5, 0.6])
+    assert (result.winner, came(result), result.lead) == (11, [1, 1], None)
+    with pytest.raises(TunerError, match=r"no finalist came to its end with seed 0\nhint"):
+        run([math.nan, 0.9], [math.nan, 0.6])
+
+
+def lost(draw: Callable[[int], float], error: float) -> bool:
+    """Whether the truly best, the last of four, leaves before the end."""
+    result = race(
+        [Finalist(number, []) for number in range(4)],
+        seeds=range(8),
+        error=error,
+        maximize=True,
+        train=lambda finalist, _seed: draw(finalist.number),
+        log=lambda _line: None,
+    )
+    return len(result.finalists[3].values) < max(came(result))
+
+
+def test_the_truly_best_is_dropped_no_more_often_than_was_said():
+    """All equal but for a hair: the hardest case, and the stated error is an upper bound."""
+    chance = random.Random(0)
+    share = (
+        sum(lost(lambda number: chance.gauss(1e-9 * number, 1.0), 0.2) for _ in range(400)) / 400
+    )
+    assert share <= 0.2
+    assert share > 0.01, "it does stop early"

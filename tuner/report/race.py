@@ -1,0 +1,154 @@
+"""A race of finalists over paired seeds: who is best is decided by trainings made for the purpose.
+
+The best of many trials owes its place to luck too, for it was chosen by the very score that made it
+so.  In a race each finalist is trained anew from the same fresh seeds and scored on the validation
+split; the test split stays sealed.  As all share a seed, what a seed does to everybody drops out of
+the differences.
+
+After each round, from the second on, a finalist leaves when its mean is behind the leader's by a
+paired, one-sided t-test.  The truly best of ``k`` finalists can meet ``k - 1`` others in ``n - 1``
+rounds, and each test is made at the level ``error / ((k - 1)(n - 1))`` (Bonferroni; the scheme is
+that of Maron and Moore, "Hoeffding Races", 1993).  So where differences are normal the truly best
+leaves with a probability of at most ``error`` over the whole race.  Where all differences are equal
+(scores are counts of few images) no deviation can be estimated, and the sign test, ``2 ** -n``,
+stands in.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
+
+from tuner.errors import TunerError
+from tuner.report.wording import metric
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One configuration in a race, its values by seed as far as it came."""
+
+    number: int
+    overrides: Sequence[str]
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How much better the winner's mean is than that of the ``rival`` nearest to it."""
+
+    rival: int
+    gain: float
+    """Positive if the winner is better."""
+    interval: tuple[float, float] | None
+    """95 %, by Student's t over paired seeds; None where one seed, or no spread, shows none."""
+    count: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Finalists in the order of the search; ``winner`` is one of their numbers."""
+
+    finalists: Sequence[Finalist]
+    winner: int
+    lead: Lead | None
+    """None if nobody else came as far as the second seed."""
+
+    @property
+    def trainings(self) -> int:
+        return sum(len(finalist.values) for finalist in self.finalists)
+
+    def line(self) -> str:
+        """Who won, for people."""
+        who = f"race:      #{self.winner} of {len(self.finalists)} finalists"
+        who += f" in {self.trainings} trainings"
+        if self.lead is None:
+            return who
+        lead = self.lead
+        if lead.interval is None:
+            return f"{who}, ahead of #{lead.rival} by {metric(lead.gain)} over {lead.count} seeds"
+        low, high = lead.interval
+        told = f"{metric(lead.gain)} (95 % interval {metric(low)} to {metric(high)})"
+        if low <= 0:
+            return f"{who}; not told apart from #{lead.rival}, ahead by {told}"
+        return f"{who}, better than #{lead.rival} by {told}"
+
+
+def race(
+    finalists: Sequence[Finalist],
+    *,
+    seeds: Sequence[int],
+    error: float,
+    maximize: bool,
+    train: Callable[[Finalist, int], float],
+    log: Callable[[str], None],
+) -> Result:
+    """Train by ``train(finalist, seed)``, a seed at a time, until one is left or seeds are used up.
+
+    A value that is not finite ends a finalist's race.  Of equals the first in the list wins.
+
+    Raises: TunerError if all have diverged.
+    """
+    sign = 1.0 if maximize else -1.0
+    level = error / max(1, (len(finalists) - 1) * (len(seeds) - 1))
+    left = list(finalists)
+    for place, seed in enumerate(seeds, start=1):
+        for finalist in left:
+            log(f"race {place} of {len(seeds)}: #{finalist.number}, seed {seed}")
+            finalist.values.append(train(finalist, seed))
+        left = [f for f in left if math.isfinite(f.values[-1])]
+        if not left:
+            raise TunerError(
+                f"the race: no finalist came to its end with seed {seed}\n"
+                "hint: `tuner train` shows its epochs; final.finalists=1 races nobody"
+            )
+        leader = max(left, key=lambda f: sign * f.mean)
+        stays = [f for f in left if f is leader or _p_value(leader, f, sign) >= level]
+        for loser in (f for f in left if f not in stays):
+            log(f"#{loser.number} leaves the race behind #{leader.number}")
+        left = stays
+        if len(left) == 1 or (place > 1 and all(len(set(f.values)) == 1 for f in left)):
+            break  # one is left, or seeds make no difference
+    winner = max(left, key=lambda f: sign * f.mean)
+    return Result(finalists, winner.number, _lead(winner, finalists, sign))
+
+
+def _p_value(leader: Finalist, other: Finalist, sign: float) -> float:
+    """Of the leader's being no better, from paired seeds; 1 before the second of them."""
+    gains = _gains(leader, other, sign)
+    if len(gains) < 2:
+        return 1.0
+    mean, sd = statistics.fmean(gains), _spread(gains)
+    if sd == 0:
+        return 0.5 ** len(gains) if mean > 0 else 1.0
+    t = mean / (sd / math.sqrt(len(gains)))
+    return 1.0 - float(stdtr(len(gains) - 1, t))
+
+
+def _spread(gains: Sequence[float]) -> float:
+    """Standard deviation, 0 where it is the rounding of equal differences."""
+    sd = statistics.stdev(gains)
+    return sd if sd > 1e-9 * max(map(abs, gains)) else 0.0
+
+
+def _lead(winner: Finalist, finalists: Sequence[Finalist], sign: float) -> Lead | None:
+    rivals = [f for f in finalists if f is not winner and all(map(math.isfinite, f.values))]
+    rivals = [f for f in rivals if len(f.values) > 1]
+    if not rivals:
+        return None
+    rival = min(rivals, key=lambda f: (-len(f.values), statistics.fmean(_gains(winner, f, sign))))
+    gains = _gains(winner, rival, sign)
+    mean, sd = statistics.fmean(gains), _spread(gains)
+    half = float(stdtrit(len(gains) - 1, 0.975)) * sd / math.sqrt(len(gains))
+    interval = (mean - half, mean + half) if sd else None
+    return Lead(rival.number, mean, interval, len(gains))
+
+
+def _gains(leader: Finalist, other: Finalist, sign: float) -> list[float]:
+    pairs = zip(leader.values, other.values, strict=False)
+    return [sign * (mine - theirs) for mine, theirs in pairs]
