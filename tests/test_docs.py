@@ -50,7 +50,7 @@ EXTERNAL = {
 SMALL = {
     "tune": ["launch.workers=1", "sampler=random", "study.n_trials=24"],
     "train": ["trainer.epochs=1", "data.limit=100"],
-    "final": ["trainer.epochs=1", "data.limit=100", "final.seeds=1"],
+    "final": ["trainer.epochs=1", "data.limit=100", "final.seeds=1", "final.finalists=1"],
 }
 SMALL["tune"] += SMALL["train"]
 """Put before what a page says, so that it takes seconds."""
