@@ -1,12 +1,14 @@
 """Many workers at once on a real PostgreSQL: ours beside plain Optuna, taking turns.
 
     python -m benchmarks.crowd [--workers 1 16 64 256] [--seconds 5]
-    python -m benchmarks.crowd --workers 1000 --sides ours
+    python -m benchmarks.crowd --workers 1000 --what report --sides ours
+    python -m benchmarks.crowd --workers 256 --what budget --sides ours
 
 Workers are threads of a few processes (``--processes``), each with a trial of its own; a report is
 durable when the call returns, for the server's ``fsync`` is on.  Counted is what the database holds
 at the end.  CPU a report is that of all our processes, without the server's.  An ask is a claim
-under the study's lock, or Optuna's ``ask``, without parameters; each ends its trial.
+under the study's lock, or Optuna's ``ask``, without parameters; each ends its trial.  ``budget``
+asks for 2,000 configurations and fails unless exactly so many are given out.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from tuner.budget import Budget
 from tuner.sql import writes
 from tuner.sql.trials import Trials
 
+BUDGET = 2000
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -61,7 +64,7 @@ def main() -> None:
             for what in args.what:
                 for side in args.sides:
                     name = f"{what}-{side}-{workers}"
-                    budget = 10**6 if what == "ask" else None
+                    budget = {"ask": 10**6, "budget": BUDGET}.get(what)
                     processes = min(args.processes, workers)
                     crowd = Crowd(url, name, side, workers, processes, args.seconds, budget)
                     print(f"{workers:5} workers, {side:6}: {run(crowd)}", flush=True)
@@ -78,7 +81,7 @@ def run(crowd: Crowd) -> str:
     for process in processes:
         process.start()
     start.wait(120)
-    ends = [found.get(timeout=120 + crowd.seconds) for _ in processes]
+    ends = [found.get(timeout=600 + crowd.seconds) for _ in processes]
     for process in processes:
         process.join()
     seconds, cpu = max(e[0] for e in ends), sum(e[1] for e in ends)
@@ -89,10 +92,13 @@ def run(crowd: Crowd) -> str:
         counted = counted.where(writes.trials.c.state == TrialState.COMPLETE)
     with opened.storage.single.connect() as connection:
         count = connection.scalar(counted) or 0
-    opened.storage.close()
     what = "asks" if crowd.budget is not None else "reports"
     made = sum(e[2] for e in ends)
     assert made == count, f"{made} were made, {count} are stored"
+    if crowd.budget == BUDGET:
+        assert count == opened.configurations() == BUDGET, f"{count} of {BUDGET}"
+        what = f"asks (exactly {BUDGET})"
+    opened.storage.close()
     return f"{count / seconds:8,.0f} {what}/s, {1e3 * cpu / max(1, count):6.2f} ms of CPU each"
 
 
@@ -116,7 +122,7 @@ def work(crowd: Crowd, k: int, start: Barrier, found: Any) -> None:
         thread.start()
     start.wait(120)
     began, cpu = time.monotonic(), cpu_seconds()
-    stop[0] = began + crowd.seconds
+    stop[0] = began + (600 if crowd.budget == BUDGET else crowd.seconds)
     go.set()
     for thread in threads:
         thread.join()

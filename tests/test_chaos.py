@@ -1,15 +1,19 @@
 """The short form of the storm; ``make chaos`` is the long one, and a seed repeats a failure."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from tests.chaos.__main__ import calm
 from tests.chaos.backends import BACKENDS
-from tests.chaos.storm import Size, Storm
+from tests.chaos.storm import HALVING, Size, Storm
 from tests.chaos.verdict import judge
 
 SIZE = Size(seconds=10, n_trials=10)
+
+
+PRUNED = replace(SIZE, pruner=HALVING, concurrency=2)
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +22,21 @@ def undisturbed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "size"),
+    [
+        pytest.param("sqlite", SIZE, id="sqlite"),
+        pytest.param("postgresql", SIZE, id="postgresql"),
+        pytest.param("postgresql", PRUNED, id="postgresql, pruned, two trials at once"),
+    ],
+)
 def test_whatever_is_killed_the_study_ends_as_if_nothing_had_happened(
-    backend, tmp_path, undisturbed
+    backend, size, tmp_path, undisturbed
 ):
     seed = int(os.environ.get("CHAOS_SEED", 1))
     print(f"CHAOS_SEED={seed}")
     with BACKENDS[backend]() as database:
-        storm = Storm(tmp_path, database, SIZE, seed)
+        storm = Storm(tmp_path, database, size, seed)
         storm.run()
         figures = judge(storm, undisturbed)
     assert sum(figures.disturbances.values()) > 0

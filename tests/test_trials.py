@@ -222,10 +222,18 @@ def test_what_is_held_back_is_seen_by_its_thread_and_told_with_the_state(storage
         assert storage.get_trial_system_attrs(trial_id) == {"grid": 3}
         storage.set_trial_user_attr(trial_id, "epochs", 9)
         storage.set_trial_user_attr(other, "epochs", 1)
+        storage.set_trial_param(trial_id, "x", 0.25, DISTRIBUTIONS["float"])
+        for step, number in enumerate(HARD):
+            storage.set_trial_intermediate_value(trial_id, step, number)
+        seen = storage.get_trial(trial_id)
+        assert storage.reader.trial(trial_id).user_attrs == {}, "seen, and not yet stored"
         statements.clear()
         storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
         assert statements.count("COMMIT") == 1
-        assert storage.reader.trial(trial_id).user_attrs == {"epochs": 9}
+        stored = storage.reader.trial(trial_id)
+        assert (stored.user_attrs, stored.params) == (seen.user_attrs, seen.params) != ({}, {})
+        assert repr(stored.intermediate_values) == repr(seen.intermediate_values)
+        assert (stored.user_attrs, stored.distributions) == ({"epochs": 9}, seen.distributions)
     assert storage.get_trial(other).user_attrs == {"epochs": 1}
     with contextlib.suppress(ZeroDivisionError), storage.together():
         storage.set_trial_user_attr(other, "dropped", 1 / 0)

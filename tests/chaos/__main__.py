@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.backends import BACKENDS, sqlite
-from tests.chaos.storm import Size, Storm, lay_out, overrides
+from tests.chaos.storm import HALVING, Size, Storm, lay_out, overrides
 from tests.chaos.verdict import judge, trials_of
 
 
@@ -30,10 +31,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240, help="of disturbance, each backend")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--backend", choices=BACKENDS, nargs="*", default=list(BACKENDS))
+    parser.add_argument("--pruned", action="store_true", help="and two trials at once a process")
     parser.add_argument("--keep", type=Path, help="a directory for what the workers leave")
     args = parser.parse_args()
     size = Size(args.seconds, n_trials=10 + int(args.seconds / 2))
     wanted = calm(size)
+    if args.pruned:
+        size = replace(size, pruner=HALVING, concurrency=2)
     for name in args.backend:
         print(f"{name}: seed {args.seed}", flush=True)
         with tempfile.TemporaryDirectory() as directory, BACKENDS[name]() as backend:

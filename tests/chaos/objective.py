@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def _load(saved: Path) -> int:
 
 
 def _save(saved: Path, epoch: int) -> None:
-    draft = saved.with_name(f".{saved.name}.{os.getpid()}")
+    draft = saved.with_name(f".{saved.name}.{threading.get_native_id()}")
     try:
         with draft.open("wb") as file:
             file.write(f"{epoch}\n".encode())

@@ -40,6 +40,10 @@ WEIGHTS = {
 """How often each disturbance comes, relative to the others."""
 
 
+HALVING = ("pruner=successive_halving", "pruner.min_resource=2", "pruner.reduction_factor=2")
+"""It notes in the study what it has judged, so that a death between note and verdict shows."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How much there is to do, and for how long it is disturbed."""
@@ -51,8 +55,9 @@ class Size:
     free_workers: int = 2
     pause: tuple[float, float] = (0.2, 1.2)
     """Seconds from one disturbance to the next."""
-    more: tuple[str, ...] = ()
-    """Overrides, such as a pruner."""
+    pruner: tuple[str, ...] = ("pruner=none",)
+    concurrency: int = 1
+    """Trials at once in each process."""
 
 
 @dataclass
@@ -238,7 +243,6 @@ def overrides(url: str, size: Size) -> list[str]:
         "objective=mine",
         "space=mine",
         "sampler=random",
-        "pruner=none",
         f"storage.url='{url}'",
         f"study.n_trials={size.n_trials}",
         f"objective.epochs={size.epochs}",
@@ -249,7 +253,8 @@ def overrides(url: str, size: Size) -> list[str]:
         "launch.workers=2",
         "launch.max_restarts=1000",
         "storage.patience=120",
-        *size.more,
+        f"worker.concurrency={size.concurrency}",
+        *size.pruner,
     ]
 
 

@@ -22,6 +22,7 @@ class Figures:
 
     disturbances: Counter[str]
     trials: int
+    pruned: int
     attempts: int
     lost: int
     epochs: int
@@ -33,7 +34,8 @@ class Figures:
     def __str__(self) -> str:
         hits = ", ".join(f"{n} {kind}" for kind, n in sorted(self.disturbances.items()))
         return (
-            f"{self.trials} configurations in {self.attempts} attempts, {self.lost} lost; "
+            f"{self.trials} configurations ({self.pruned} pruned) in {self.attempts} attempts, "
+            f"{self.lost} lost; "
             f"{self.epochs} epochs, {self.repeated} repeated (at most {self.allowed} allowed), "
             f"{self.unsaved} checkpoints for which the disk was full; best {self.best:.6f}; {hits}"
         )
@@ -67,10 +69,12 @@ def judge(storm: Storm, undisturbed: list[FrozenTrial]) -> Figures:
     _check_ends(storm)
     _check_same(last, undisturbed)
     journal = read_journal(storm.directory)
+    _check_pruned(storm, last, journal)
     repeated, allowed = _check_repeats(storm, journal)
     return Figures(
         disturbances=Counter(d.kind for d in storm.done),
         trials=len(last),
+        pruned=sum(t.state == TrialState.PRUNED for t in last),
         attempts=len(trials),
         lost=storm.size.n_trials - len(last),
         epochs=sum(what == "begin" for _, what, _, _ in journal),
@@ -128,12 +132,35 @@ def _check_ends(storm: Storm) -> None:
 
 
 def _check_same(last: list[FrozenTrial], undisturbed: list[FrozenTrial]) -> None:
-    """The same configurations, with the same results."""
-    assert results(last) == results(ended(undisturbed))
+    """The same configurations; and the same results, of those that were not pruned."""
+    wanted = results(ended(undisturbed))
+    assert results(last).keys() == wanted.keys()
+    done = results([t for t in last if t.state == TrialState.COMPLETE])
+    assert done == {params: wanted[params] for params in done}
 
 
-def results(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
-    return sorted((*sorted(t.params.items()), t.value) for t in trials)
+def results(trials: list[FrozenTrial]) -> dict[tuple[object, ...], float | None]:
+    """Values by parameters."""
+    return {tuple(sorted(t.params.items())): t.value for t in trials}
+
+
+def _check_pruned(storm: Storm, last: list[FrozenTrial], journal: list[Line]) -> None:
+    """Stopped for good, with a reason that is on record; nobody has gone on with them."""
+    struck = _struck(storm)
+    for trial in last:
+        if trial.state != TrialState.PRUNED:
+            continue
+        steps = trial.intermediate_values
+        assert trial.value == steps[max(steps)], f"trial {trial.number}"
+        assert len(steps) >= 2, f"trial {trial.number} was pruned before its first rung: {steps}"
+        name = Path(trial.user_attrs["run_dir"]).name
+        beyond = {pid for run, _, epoch, pid in journal if run == name and epoch > max(steps)}
+        assert beyond <= struck, f"trial {trial.number} went on beyond {max(steps)}: {beyond}"
+
+
+def _struck(storm: Storm) -> set[int]:
+    """Processes that may have done more than the study knows of."""
+    return {d.pid for d in storm.done if d.kind in ("kill", "pause")}
 
 
 def _check_repeats(storm: Storm, journal: list[Line]) -> tuple[int, int]:
@@ -142,7 +169,7 @@ def _check_repeats(storm: Storm, journal: list[Line]) -> tuple[int, int]:
     Counted for each configuration, from the processes that ran it and were killed or paused for
     longer than the grace period meanwhile.  Returns epochs repeated and allowed.
     """
-    struck = {d.pid for d in storm.done if d.kind in ("kill", "pause")}
+    struck = _struck(storm)
     repeated = allowed = 0
     by_name = defaultdict(list)
     for line in journal:

@@ -69,9 +69,9 @@ class Trials(BaseStorage):
     def together(self, patience: Repeat | None = None) -> Iterator[None]:
         """What this thread writes to trials in the block is stored by one commit as it ends.
 
-        A change of a trial's state stores it at once, with all that came before; so does a look at
-        a single trial.  If the block raises, what is not yet stored is dropped.  ``patience`` is
-        given the last commit, to repeat it.
+        A change of a trial's state stores it at once, with all that came before of that trial: all
+        or nothing.  If the block raises, what is not yet stored is dropped.  ``patience`` is given
+        the last commit, to repeat it.
         """
         if self._held is not None:
             yield
@@ -108,8 +108,9 @@ class Trials(BaseStorage):
         return copy.deepcopy(found) if deepcopy else found
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        self._flush()
-        return self.reader.trial(trial_id)
+        found = self.reader.trial(trial_id)
+        mine = [w for w in self._held or () if w.row["trial_id"] == trial_id]
+        return writes.onto(found, mine) if mine else found
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         self._flush()

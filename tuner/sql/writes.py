@@ -5,6 +5,7 @@ is made to a trial that has ended: the statement itself looks, so that there is 
 looking and writing in which another worker could take the trial away.
 """
 
+import copy
 import functools
 import json
 from collections.abc import Collection, Sequence
@@ -12,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
@@ -198,6 +199,29 @@ def contents(trial_id: int, trial: FrozenTrial) -> list[Write]:
         *(user(trial_id, key, item) for key, item in trial.user_attrs.items()),
         *(system(trial_id, key, item) for key, item in trial.system_attrs.items()),
     ]
+
+
+def onto(trial: FrozenTrial, held: Sequence[Write]) -> FrozenTrial:
+    """The trial as it will be once the writes, which are to it, are stored."""
+    new = copy.copy(trial)
+    new.user_attrs, new.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)
+    new.params, new.distributions = dict(trial.params), dict(trial.distributions)
+    new.intermediate_values = dict(trial.intermediate_values)
+    for table, row in held:
+        if table is user_attributes:
+            new.user_attrs[row["key"]] = json.loads(row["value_json"])
+        elif table is system_attributes:
+            new.system_attrs[row["key"]] = json.loads(row["value_json"])
+        elif table is params:
+            found = json_to_distribution(row["distribution_json"])
+            new.distributions[row["param_name"]] = found
+            new.params[row["param_name"]] = found.to_external_repr(row["param_value"])
+        elif table is curves:
+            model = models.TrialIntermediateValueModel
+            new.intermediate_values[row["step"]] = model.stored_repr_to_intermediate_value(
+                row["intermediate_value"], row["intermediate_value_type"]
+            )
+    return new
 
 
 def change_state(connection: Connection, trial_id: int, state: TrialState) -> bool:

@@ -1,0 +1,164 @@
+"""How an attempt's end is stored: once, by whoever still holds the trial."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from tests.test_admission import Bench
+from tuner import fate
+from tuner.attempts import HISTORY, REQUEUE
+from tuner.budget import Budget
+from tuner.errors import Fenced, Pruned
+from tuner.fate import Fate
+from tuner.reporter import Context, Report
+
+HALVING = (
+    "pruner=successive_halving", "pruner.min_resource=2", "pruner.reduction_factor=2",
+)  # fmt: skip
+
+
+class Attempt:
+    """A worker in the middle of a trial."""
+
+    def __init__(self, bench: Bench, trial: optuna.Trial | None = None) -> None:
+        self.bench, self.study = bench, bench.study
+        claimed = trial or bench.claim()
+        assert claimed is not None
+        self.trial = claimed
+        self.context = Context(
+            plan=bench.plan, study=bench.study, worker="w", host="h", device=None,
+            budget=bench.budget, preempted=lambda: None, lost=lambda: False,
+        )  # fmt: skip
+        self.report = Report(self.context, self.trial)
+
+    def finish(self, state: TrialState = TrialState.COMPLETE, value: float | None = 0.5) -> Fate:
+        values = None if value is None else [value]
+        return fate.finish(self.context, self.trial, self.report, None, state, values, "because")
+
+    def again(self) -> "Attempt":
+        """The next attempt, after this one was given up."""
+        self.study.requeue(self.trial._trial_id, "SIGTERM")
+        return Attempt(self.bench)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, Budget(n_trials=20), *HALVING)
+
+
+def meanwhile(monkeypatch, storage: object, name: str, act: Callable[[], object], turn: int = 1):
+    """Do something just after the storage's method has been called for the nth time."""
+    method, calls = getattr(storage, name), []
+
+    def wrapped(*args, **kwargs):
+        found = method(*args, **kwargs)
+        calls.append(name)
+        if len(calls) == turn:
+            act()
+        return found
+
+    monkeypatch.setattr(storage, name, wrapped)
+
+
+def cut_off() -> None:
+    raise sa.exc.OperationalError("commit", {}, Exception("the connection was lost"))
+
+
+def test_an_end_whose_answer_was_lost_is_stored_once(bench, monkeypatch):
+    attempt = Attempt(bench)
+    attempt.report(1, accuracy=0.25, loss=1.0)
+    storage = bench.study.storage
+    meanwhile(monkeypatch, storage, "set_trial_state_values", cut_off)
+    assert attempt.finish() is Fate.FINISHED
+    (only,) = bench.study.optuna.get_trials()
+    assert (only.state, only.value) == (TrialState.COMPLETE, 0.5)
+    assert only.user_attrs["reason"] == "because"
+    assert only.user_attrs["metrics"] == {"accuracy": 0.25, "loss": 1.0}
+    assert only.user_attrs["epochs"] == 1
+
+
+def test_attributes_whose_answer_was_lost_are_stored_again_with_the_end(bench, monkeypatch):
+    attempt = Attempt(bench)
+    commits = bench.study.storage.commits
+    meanwhile(monkeypatch, commits, "_store", cut_off)
+    assert attempt.finish() is Fate.FINISHED
+    (only,) = bench.study.optuna.get_trials()
+    assert (only.state, only.user_attrs["reason"]) == (TrialState.COMPLETE, "because")
+
+
+@pytest.mark.parametrize("turn", [1, 2], ids=["before the look", "between the look and the end"])
+def test_who_lost_the_trial_ends_nothing(bench, monkeypatch, turn):
+    attempt = Attempt(bench)
+    attempt.report(1, accuracy=0.25, loss=1.0)
+
+    def take_away() -> None:
+        bench.study.requeue(attempt.trial._trial_id, "worker w was lost")
+
+    meanwhile(monkeypatch, bench.study.storage, "get_trial", take_away, turn)
+    with pytest.raises((Fenced, optuna.exceptions.UpdateFinishedTrialError)):
+        attempt.finish()
+    first, second = bench.study.optuna.get_trials()
+    assert (first.state, first.value, REQUEUE in first.system_attrs) == (
+        TrialState.FAIL, None, True,
+    )  # fmt: skip
+    assert (second.state, second.intermediate_values) == (TrialState.WAITING, {1: 0.25})
+    assert "reason" not in second.user_attrs
+
+
+def test_two_who_end_one_trial_leave_one_fate(bench):
+    attempt = Attempt(bench)
+    other = Attempt(bench, attempt.trial)
+    assert attempt.finish(TrialState.PRUNED, None) is Fate.FINISHED
+    with pytest.raises(Fenced, match="it is PRUNED"):
+        other.finish(TrialState.COMPLETE, 0.75)
+    (only,) = bench.study.optuna.get_trials()
+    assert only.state == TrialState.PRUNED
+
+
+def run_others(bench: Bench, value: float, epochs: int) -> None:
+    for _ in range(3):
+        attempt = Attempt(bench)
+        for step in range(1, epochs + 1):
+            attempt.report(step, accuracy=value)
+        attempt.finish(value=value)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["after the note", "before it"])
+def test_a_worker_that_died_before_the_verdict_leaves_it_to_the_next(bench, noted, monkeypatch):
+    """It had reported the epoch of a rung, and perhaps noted its value there, but not ended it."""
+    run_others(bench, 0.9, epochs=3)
+    attempt = Attempt(bench)
+    attempt.report(1, accuracy=0.1)
+    if noted:
+        with pytest.raises(Pruned):
+            attempt.report(2, accuracy=0.2)
+        note = bench.study.storage.get_trial_system_attrs(attempt.trial._trial_id)
+        assert note["completed_rung_0"] == 0.2
+    else:
+        attempt.trial.report(0.2, 2)
+    again = attempt.again()
+    assert again.report.values == {1: 0.1, 2: 0.2}
+    with pytest.raises(Pruned):
+        again.report(2, accuracy=0.3)  # from the checkpoint; what is stored stays
+    again.finish(TrialState.PRUNED, None)
+    last = bench.study.optuna.get_trials()[-1]
+    assert last.intermediate_values == {1: 0.1, 2: 0.2}
+    assert last.system_attrs[HISTORY] == [3]
+
+
+def test_an_epoch_that_was_judged_is_not_judged_twice(bench, monkeypatch):
+    run_others(bench, 0.5, epochs=3)
+    attempt = Attempt(bench)
+    for step in (1, 2, 3):
+        attempt.report(step, accuracy=0.9)
+    again = attempt.again()
+    asked: list[int] = []
+    judge = again.report.judge
+    monkeypatch.setattr(judge, "should_prune", lambda: asked.append(1))
+    for step in (1, 2, 3, 3, 4):
+        again.report(step, accuracy=0.9)
+    assert len(asked) == 2, "the third, at which it may have died, and the fourth"
