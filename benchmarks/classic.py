@@ -7,7 +7,6 @@ channels_last and a fused AdamW.
 import functools
 import gzip
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def train(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:
     for _ in range(job.epochs + 1):
         _classic_epoch(job, network, optimizer, training, validation)
         schedule.step()
-        marks.append(time.perf_counter())
+        marks.append(job.now())
     return marks
 
 

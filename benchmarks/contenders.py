@@ -6,7 +6,6 @@ validation included, in which caches fill, kernels are chosen and steps are capt
 
 import itertools
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,11 +49,9 @@ def bare(job: Job, *, graph: bool = False) -> tuple[list[float], list[float]]:
 
 
 def _timed(job: Job, work: Callable[[], object]) -> float:
-    job.synchronise()
-    began = time.perf_counter()
+    began = job.now()
     work()
-    job.synchronise()
-    return time.perf_counter() - began
+    return job.now() - began
 
 
 def _captured(
@@ -88,7 +85,7 @@ def ours(job: Job, *, threads: int = 1, **changes: Any) -> list[float]:
     marks: list[float] = []
 
     def report(epoch: int, **metrics: float) -> None:
-        marks.append(time.perf_counter())
+        marks.append(job.now())
 
     with tempfile.TemporaryDirectory(dir=".") as directory:
         engine.train(**parts(job, threads, **changes), report=report, run_dir=Path(directory))

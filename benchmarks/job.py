@@ -1,6 +1,7 @@
 """What the trainer's benchmark trains: data, network and settings, the same for all."""
 
 import functools
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Job:
     limit: int | None
     precision: Literal["fp32", "bf16"]
     eval_batch: int = 1024
+    clock: Literal["wall", "cpu"] = "wall"
+    """``cpu``: this process's own time, all threads of it, whatever else the machine does."""
 
     @property
     def place(self) -> torch.device:
@@ -86,6 +89,11 @@ class Job:
 
     def autocast(self) -> AbstractContextManager[Any]:
         return hardware.autocast(self.place, self.precision)
+
+    def now(self) -> float:
+        """Seconds of the clock, once the device has done what it was told."""
+        self.synchronise()
+        return time.process_time() if self.clock == "cpu" else time.perf_counter()
 
     def synchronise(self) -> None:
         if self.place.type == "cuda":

@@ -1,8 +1,8 @@
 """The benchmark's network in Lightning; imported only where Lightning is installed."""
 
 import logging
-import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,8 +23,11 @@ for name in ("lightning.pytorch", "pytorch_lightning"):
 
 
 class Module(lightning.LightningModule):
-    def __init__(self, network: torch.nn.Module, optimizer: Any, epochs: int) -> None:
+    def __init__(
+        self, network: torch.nn.Module, optimizer: Any, epochs: int, now: Callable[[], float]
+    ) -> None:
         super().__init__()
+        self.now = now
         self.network, self.optimizer, self.epochs = network, optimizer, epochs
         self.accuracy = MulticlassAccuracy(10, average="micro")
         self.marks: list[float] = []
@@ -41,9 +44,7 @@ class Module(lightning.LightningModule):
         self.log("loss", F.cross_entropy(logits, batch[1]))
 
     def on_train_epoch_end(self) -> None:  # after the validation
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        self.marks.append(time.perf_counter())
+        self.marks.append(self.now())
 
     def configure_optimizers(self) -> Any:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.epochs)
@@ -53,7 +54,7 @@ class Module(lightning.LightningModule):
 def train(job: Any, directory: str | None, *, tuned: bool) -> list[float]:
     """When each epoch ended.  With a directory, each is logged there as CSV and checkpointed."""
     found, network, optimizer = job.build(tuned=tuned)
-    module = Module(network, optimizer, job.epochs + 1)
+    module = Module(network, optimizer, job.epochs + 1, job.now)
     trainer = lightning.Trainer(
         accelerator="gpu" if job.place.type == "cuda" else "cpu",
         devices=1,

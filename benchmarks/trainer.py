@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,21 @@ def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     """One process of one thread each: images a second, and ours against each of the others."""
     if not has_lightning():
         print("  Lightning is not installed: left out")
-    rounds = [alone_round(job, turn, arguments) for turn in range(arguments.rounds)]
+    rounds = []
+    for turn in turns(arguments):
+        rounds.append(alone_round(job, turn, arguments))
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
+
+
+def turns(arguments: argparse.Namespace) -> Iterator[int]:
+    """The rounds, and no more of them once the time is up."""
+    end = time.monotonic() + arguments.seconds
+    for turn in range(arguments.rounds):
+        if turn and time.monotonic() > end:
+            print(f"  {turn} of {arguments.rounds} rounds")
+            return
+        yield turn
 
 
 def alone_round(job: Job, turn: int, arguments: argparse.Namespace) -> Row:
@@ -93,7 +105,9 @@ def bare_rates(job: Job, kind: str) -> Row:
 def classic_rates(job: Job, kind: str, arguments: argparse.Namespace) -> Iterable[float]:
     """With fewer and with more workers, in processes that nothing of ours has set up."""
     cores = len(os.sched_getaffinity(0))
-    for workers in (0, 1) if job.device == "cpu" else (cores // 2, cores - 1):
+    by_cpu_time = job.clock == "cpu"  # which that of workers is no part of
+    counts = (0,) if by_cpu_time else (0, 1) if job.device == "cpu" else (cores // 2, cores - 1)
+    for workers in counts:
         yield together(job, [f"{kind}:1:{workers}"], arguments)
 
 
@@ -107,7 +121,7 @@ def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     if job.device != "cpu" or job.dataset == "digits":
         return {}
     rounds = []
-    for turn in range(arguments.rounds):
+    for turn in turns(arguments):
         row = {name: together(job, forms[name], arguments) for name in rotated(list(forms), turn)}
         best = {
             kind: max(value for name, value in row.items() if name.startswith(kind))
@@ -194,7 +208,7 @@ def make_job(arguments: argparse.Namespace, name: str) -> Job:
         dataset=name, root=arguments.root, network=arguments.network, device=arguments.device,
         batch=arguments.batch if name == "fashion" else 32,
         epochs=arguments.epochs or (3 if name == "fashion" else 8),
-        limit=limit, precision=arguments.precision,
+        limit=limit, precision=arguments.precision, clock=arguments.clock,
     )  # fmt: skip
     return replace(job, **quick, epochs=2) if arguments.quick else job
 
@@ -211,6 +225,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="timed epochs a round")
     parser.add_argument("--limit", type=int, help="images for training and validation")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3600, help="begin no round after so long")
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path, default=Path("trainer.json"))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
