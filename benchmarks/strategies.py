@@ -38,14 +38,14 @@ class FirstEpochs(BasePruner):
     def __init__(self, epochs: int, top: int = 3) -> None:
         self.epochs = epochs
         self.top = top
+        self.best: list[float] = []
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
         if trial.last_step != self.epochs:
             return False
         mine = trial.intermediate_values[self.epochs]
-        trials = study.get_trials(deepcopy=False)
-        better = (t.intermediate_values.get(self.epochs, -float("inf")) > mine for t in trials)
-        return sum(better) >= self.top
+        self.best = sorted([*self.best, mine])[-self.top :]
+        return mine < self.best[0]
 
 
 def stock(
