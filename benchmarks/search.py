@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import strategies
+from benchmarks import peers, strategies
 from benchmarks.curves import LCBench
 from benchmarks.simulator import simulate
 
@@ -57,10 +57,12 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     if path.exists():
         return
     task = LCBench(curves / "lcbench", cache).task(cell.task)
-    strategy = strategies.CONTENDERS[cell.contender](task, cell.seed)
-    epochs, began = BUDGETS[-1] * task.epochs, time.process_time()
+    strategy = {**strategies.CONTENDERS, **peers.PEERS}[cell.contender](task, cell.seed)
+    epochs = peers.LIMITS.get(cell.contender, BUDGETS[-1]) * task.epochs
+    began = time.process_time()
     trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=cell.seed)
-    regret = task.regret(trace.best)
+    regret = np.full(BUDGETS[-1] * task.epochs, np.nan)
+    regret[:epochs] = task.regret(trace.best)
     kept = {
         "contender": cell.contender,
         "regret": [float(regret[b * task.epochs - 1]) for b in BUDGETS],

@@ -61,3 +61,11 @@ def test_only_seeds_that_all_have_run_count(tmp_path):
     assert len(regret.load(tmp_path, ["random"], TASKS, seeds=3)[0].regret[0]) == 3
     with pytest.raises(SystemExit, match="no seed is complete"):
         regret.load(tmp_path, NAMES, [*TASKS, "8"], seeds=3)
+
+
+def test_a_contender_that_was_stopped_early_is_compared_as_far_as_it_came():
+    other = runs("other", 0.5)
+    other.regret[..., 3:] = np.nan
+    line = regret.table([runs("ours", 0.1), other])[3]
+    assert line.count("*") == 3
+    assert line.count("nan") == 3
