@@ -91,6 +91,41 @@ def repeat(study: Study, score: float) -> None:
     study.add_trial(trial)
 
 
+RACE = {
+    "finalists": [
+        {"number": 1, "overrides": [], "values": [0.90, 0.94]},
+        {"number": 2, "overrides": [], "values": [0.80, 0.82]},
+    ],
+    "winner": 1,
+    "lead": {"rival": 2, "gain": 0.11, "interval": [0.05, 0.17], "count": 2},
+}
+
+
+def test_a_race_measures_the_noise_within_its_finalists(tmp_path: Path) -> None:
+    found = comparison.noise(summarise(three(tmp_path)), FINAL | {"race": RACE})
+    assert found is not None
+    # squares (n - 1) s^2 over freedom n - 1: (0.0008 + 0.0002) / 2
+    assert found.deviation == pytest.approx(0.0005**0.5)
+    assert (found.freedom, found.source) == (2, "4 trainings of the race")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, "#1 won, ahead of #2 by 0.11 over 2 paired seeds (95 % interval 0.05 to 0.17)."),
+        ({"winner": 2}, "#2 won, not the best of the search, and is the one that was trained"),
+        ({"lead": None}, "raced 2 of the best anew: #1 won."),
+        ({"lead": RACE["lead"] | {"interval": None}}, "by 0.11 over 2 paired seeds."),
+        ({"lead": RACE["lead"] | {"interval": [-0.1, 0.3]}}, ": they are not told apart."),
+    ],
+)
+def test_what_the_race_decided_is_told(
+    tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    final = FINAL | {"race": RACE | change}
+    assert told in " ".join(comparison.sentences(summarise(three(tmp_path)), None, final))
+
+
 @pytest.mark.parametrize(
     "final", [{}, {"values": [0.9]}, {"values": [0.9, 0.9]}, {"values": None}, {"values": ["x"]}]
 )

@@ -11,7 +11,7 @@ from tuner.commands import asking
 from tuner.log import log as logger
 from tuner.plan import Plan
 from tuner.report import final as finals
-from tuner.report import race, summary
+from tuner.report import page, race, summary
 
 FIRST_OF_RACE = 1000
 """The first seed of a race: others than the final trainings', so that no luck is inherited."""
@@ -56,6 +56,7 @@ def final(args: argparse.Namespace) -> int:
         number=best.number,
         won=won,
     )
+    written = page.write_page(study.optuna, directory / "report.html")
     if won is not None:
         print(won.line())
     print(f"best:      {asking.train_line(args, best)}")
@@ -63,7 +64,7 @@ def final(args: argparse.Namespace) -> int:
     if told := result.images_line():
         print(told)
     print(f"model:     {directory / 'final'}")
-    print(f"report:    {directory / 'report.html'}")
+    print(f"report:    {written}")
     print(f"dashboard: {asking.same(args, 'dashboard')}")
     return 0
 

@@ -71,23 +71,38 @@ def read_final(directory: Path) -> Mapping[str, Any]:
 def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
     """The noise over seeds: as it was given, else as repeated runs measured it.
 
-    Those of the search (``budget.stop_when``) come first, then the final trainings: they are of the
-    winner on the test images, the best guess that is left for its rivals on the validation images.
+    Those of the search (``budget.stop_when``) come first, then the race's, then the final
+    trainings: they are of the winner on the test images, the best guess that is left for its rivals
+    on the validation images.
     """
     given = (summary.attrs.get("budget") or {}).get("noise")
     if isinstance(given, int | float) and given > 0:
         return Noise(float(given), None, "budget.noise")
     again = [row.value for row in summary.rows if row.repeats is not None and finite(row.value)]
-    final_values = final.get("values")
-    values = final_values if isinstance(final_values, list) else []
-    return _measured(again, "repeated runs of the search") or _measured(values, "final trainings")
+    raced = [each.get("values") for each in (final.get("race") or {}).get("finalists", ())]
+    return (
+        _measured([again], "repeated runs of the search")
+        or _measured(raced, "trainings of the race")
+        or _measured([final.get("values")], "final trainings")
+    )
 
 
-def _measured(values: Sequence[Any], what: str) -> Noise | None:
-    """None where there are too few, or all are the same: of few images, or by rounding."""
-    known = [float(value) for value in values if isinstance(value, int | float) and finite(value)]
-    deviation = noises.deviation(known)
-    return Noise(deviation, len(known) - 1, f"{len(known)} {what}") if deviation else None
+def _measured(groups: Sequence[Any], what: str) -> Noise | None:
+    """The deviation within groups of runs of one configuration, pooled over the groups.
+
+    None where there are too few, or all are the same: of few images, or by rounding.
+    """
+    groups = [[float(v) for v in group if _number(v)] for group in groups if group is not None]
+    known = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in known)
+    squares = sum((len(group) - 1) * (noises.deviation(group) or 0.0) ** 2 for group in known)
+    if not squares:
+        return None
+    return Noise(math.sqrt(squares / freedom), freedom, f"{sum(map(len, known))} {what}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and finite(value)
 
 
 def rivals(summary: Summary, known: Noise | None) -> list[Rival]:
@@ -128,9 +143,32 @@ def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -
     )
     if not any(row.origin == DEFAULTS for row in summary.rows):
         said.append("The default configuration was not among those searched.")
-    if finite(final.get("mean")):
+    if final.get("race"):
+        said.append(_race(summary, final["race"]))
+    if _number(final.get("mean")):
         said.append(_test_score(summary, final))
     return said
+
+
+def _race(summary: Summary, race: Mapping[str, Any]) -> str:
+    """What the race of `tuner final` decided, by trainings that were made for the purpose."""
+    winner, lead = race["winner"], race.get("lead")
+    best = summary.best
+    same = best is not None and best.number == winner
+    said = f"`tuner final` raced {len(race['finalists'])} of the best anew: #{winner} won"
+    said += (
+        "" if same else ", not the best of the search, and is the one that was trained in the end"
+    )
+    if not lead:
+        return f"{said}."
+    said += (
+        f", ahead of #{lead['rival']} by {metric(lead['gain'])} over {lead['count']} paired seeds"
+    )
+    ends = lead.get("interval")
+    if ends is None:
+        return f"{said}."
+    sure = "" if ends[0] > 0 else ": they are not told apart"
+    return f"{said} (95 % interval {metric(ends[0])} to {metric(ends[1])}){sure}."
 
 
 def _test_score(summary: Summary, final: Mapping[str, Any]) -> str:
