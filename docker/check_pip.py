@@ -40,6 +40,7 @@ def main(conf: Path, constraints: Path) -> None:
     wheels = [w for path in shared for w in path.glob(f"torch-*+cpu-{PYTHON}-*.whl")]
     constraints.write_text("".join(f"torch=={w.name.split('-')[1]}\n" for w in wheels[:1]))
     values["constraint"] = f"{values.get('constraint', '')} {constraints}".strip()
+    conf.touch(mode=0o600)  # an index may be reached by a password
     conf.write_text("[global]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()))
     print(*sorted(shared), constraints, sep="\n")
 

@@ -126,3 +126,17 @@ def test_the_password_reaches_tuner_by_its_environment_alone(tmp_path):
 
     assert says(TUNER_DB_PASSWORD_FILE=f"{tmp_path}/password") == "a b'c; best storage=postgresql"
     assert says() == "; best storage=postgresql"
+
+
+def test_the_check_hands_pips_settings_on_and_prefers_a_torch_for_the_cpu(tmp_path):
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "torch-9.1+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    conf, constraints = tmp_path / "pip.conf", tmp_path / "constraints.txt"
+    env = os.environ | {"PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull}
+    asked = [sys.executable, "docker/check_pip.py", conf, constraints]
+    done = subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert {str(wheels), str(constraints)} <= set(done.stdout.split())
+    assert constraints.read_text() == "torch==9.1+cpu\n"
+    assert f"find-links = {wheels}\n" in conf.read_text()
+    assert conf.stat().st_mode & 0o077 == 0
