@@ -33,19 +33,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 JUDGED = {"tune", "worker", "train", "final", "check"}
-EXTERNAL = {
-    "cd",
-    "docker",
-    "done",
-    "eval",
-    "export",
-    "for",
-    "git",
-    "kubectl",
-    "make",
-    "mkdir",
-    "pip",
-}
+EXTERNAL = {"cd", "docker", "done", "eval", "export", "for", "kubectl", "make", "mkdir", "pip"}
 
 SMALL = {
     "tune": ["launch.workers=1", "sampler=random", "study.n_trials=24"],
