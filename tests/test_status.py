@@ -52,6 +52,7 @@ def test_people_see_pace_and_price_in_lines_that_fit(tmp_path: Path, width: int)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("configurations an hour", "device-hours spent", "the best was found", "ago (#"):
         assert part in text
+    assert "saved by pruning (" in " ".join(text.split())  # wrapped where it is narrow, never cut
     assert max(map(len, text.splitlines())) <= width
 
 

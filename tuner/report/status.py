@@ -66,7 +66,7 @@ def as_picture(
     shown: list[RenderableType] = [
         picture(summary, width=width, rows=rows, n_trials=n_trials, epochs=epochs),
         Text(),
-        *(Text(fact, no_wrap=True, overflow="ellipsis") for fact in _facts(summary, ended)),
+        *map(Text, _facts(summary, ended)),
     ]
     if summary.workers:
         rows_ = [
