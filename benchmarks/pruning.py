@@ -146,6 +146,9 @@ def _result(study: optuna.Study, batch: list[Run], spent: int) -> Result:
     )
 
 
+SETS = {"AlexNet": alexnet, "TaskSet": taskset}
+
+
 def configured(*overrides: str) -> Callable[[], BasePruner]:
     """A pruner as ``tuner tune`` would build it, for a schedule of 51 epochs."""
     cfg = config.Source().compose(["trainer.epochs=51", *overrides])
@@ -170,9 +173,10 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="seed of the first batch")
     parser.add_argument("--only", nargs="*", default=list(PRUNERS))
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sets = {"AlexNet": alexnet(args.curves), "TaskSet": taskset(args.curves)}
+    sets = {name: SETS[name](args.curves) for name in args.sets}
     print("| pruner | curves | keeps the best | cost | wrong kills, known | … as audited |")
     print("|---|---|---|---|---|---|")
     for name in args.only:
