@@ -8,10 +8,11 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
+from tuner.attempts import FIRST
 from tuner.noise import REPEAT
 from tuner.pruners.audit import AUDIT
 from tuner.pruners.rungs import Rungs
-from tuner.schedule import FIRST, LENGTH
+from tuner.schedule import LENGTH
 
 
 def rungs(**changes: object) -> Rungs:

@@ -13,14 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 LENGTH = "tuner:length"
 """System attribute of a trial: the epochs of its whole schedule, where they are known."""
 
-FIRST = "failed_trial"
-"""System attribute of a retry, Optuna's own: the number of its configuration's first attempt."""
-
-
-def configuration(trial: FrozenTrial) -> int:
-    """The number of the first attempt at what the trial tries."""
-    return int(trial.system_attrs.get(FIRST, trial.number))
-
 
 def length(trial: FrozenTrial) -> int | None:
     """Epochs of the trial's whole schedule, None where nobody has noted them."""

@@ -20,7 +20,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 from scipy.special import betaincinv  # type: ignore[import-untyped]
 
-from tuner import schedule
+from tuner.attempts import first_number
 
 AUDIT = "tuner:audit"
 """System attribute of an audited trial: the step at which it was condemned."""
@@ -40,7 +40,7 @@ def is_drawn(study_name: str, number: int, share: float) -> bool:
 
 def spare(study: Study, trial: FrozenTrial, share: float) -> bool:
     """Whether the trial, which has just been condemned, lives on; if so it is marked."""
-    if not is_drawn(study.study_name, schedule.configuration(trial), share):
+    if not is_drawn(study.study_name, first_number(trial), share):
         return False
     study._storage.set_trial_system_attr(trial._trial_id, AUDIT, trial.last_step)
     return True

@@ -9,6 +9,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
+from tuner.attempts import first_number
 from tuner.noise import REPEAT
 from tuner.pruners import audit
 
@@ -54,7 +55,7 @@ class Standings:
 
     def others(self, rung: int, trial: FrozenTrial) -> tuple[list[float], list[float]]:
         """What all others had reached at a rung: those that have ended and the rest, ascending."""
-        own = schedule.configuration(trial)
+        own = first_number(trial)
         with self._lock:
             going = [values[rung] for n, (_, values) in self._going.items() if n != own]
             return self._ended[rung].copy(), sorted(v for v in going if v is not None)
@@ -75,7 +76,7 @@ class Standings:
         return longest
 
     def _take(self, trial: FrozenTrial) -> None:
-        number = schedule.configuration(trial)
+        number = first_number(trial)
         known, values = self._going.get(number, (None, ()))
         if known is trial:
             return  # a storage makes a new object of what has changed
