@@ -195,7 +195,12 @@ def test_the_winner_is_held_against_the_others(tmp_path: Path) -> None:
     (tmp_path / "out" / "final").mkdir(parents=True)
     final = {"values": [0.9, 0.92], "mean": 0.91, "sd": 0.014, "interval": [0.78, 1.04]}
     (tmp_path / "out" / "final" / "final.json").write_text(json.dumps(final))
-    text = read(study, tmp_path).text
+    final["race"] = {"finalists": [{}, {}], "winner": 0, "lead": None}
+    (tmp_path / "out" / "final" / "final.json").write_text(json.dumps(final))
+    page = read(study, tmp_path)
+    text = page.text
+    assert "code" in [tag for tag, _ in page.tags]
+    assert "tuner final raced 2 of the best anew: #0 won" in text
     assert "the runner-up (#" in text
     assert "standard deviation 0.014, by 2 final trainings" in text
     assert "0.91 over 2 seeds, 95 % interval 0.78 to 1." in text

@@ -1,6 +1,7 @@
 """The parts of the report that are words and tables, as HTML."""
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -78,7 +79,13 @@ def compared(summary: Summary, final: Mapping[str, Any]) -> str:
     ]
     titles = ["against", "the winner is", "by", "95 % interval", f"its {escaped(summary.metric)}"]
     said = comparison.sentences(summary, known, final)
-    return grid(titles, rows) + "".join(f"<p>{escaped(line)}</p>" for line in said)
+    return grid(titles, rows) + "".join(map(_sentence, said))
+
+
+def _sentence(line: str) -> str:
+    """A paragraph of a line in which `commands` stand between backticks."""
+    told = re.sub("`([^`]+)`", r"<code>\1</code>", escaped(line))
+    return f"<p>{told}</p>"
 
 
 def front(summary: Summary, rows: Sequence[Row]) -> str:
