@@ -63,6 +63,7 @@ def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     rounds = []
     for turn in turns(arguments):
         rounds.append(alone_round(job, turn, arguments))
+        note(rounds)
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
 
@@ -75,6 +76,12 @@ def turns(arguments: argparse.Namespace) -> Iterator[int]:
             print(f"  {turn} of {arguments.rounds} rounds")
             return
         yield turn
+
+
+def note(rounds: list[Row]) -> None:
+    """The last round, at once: a long run may not come to its end."""
+    found = ", ".join(f"{name} {value:,.0f}" for name, value in rounds[-1].items())
+    print(f"  round {len(rounds)}: {found}", flush=True)
 
 
 def alone_round(job: Job, turn: int, arguments: argparse.Namespace) -> Row:
@@ -128,6 +135,7 @@ def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
             for kind in ("classic", "tuned")
         }
         rounds.append({"ours": row["ours 2 x 1"]} | best | row)
+        note(rounds)
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
 
