@@ -4,9 +4,9 @@
 
 Each study has 8 parameters and 10 reports a trial, all COMPLETE.  A worker's cold start is all from
 the URL to the first trial with its parameters drawn; ``ask`` is one more such trial, ``report``,
-``prune`` (the default median) and ``tell`` are those of a running one.  The sampler is the default
-TPE, and random beside it, which shows what the storage costs.  Plain Optuna has what
-``optuna.load_study(storage=url)`` makes; ours claims under the budget's lock as a worker does.
+``prune`` and ``tell`` are those of a running one.  ``tpe`` is each side's default sampler, and
+random beside it shows what the storage costs; the pruner is each side's default.  Plain Optuna has
+what ``optuna.load_study(storage=url)`` makes; ours claims under the budget's lock as a worker does.
 ``benchmarks/crowd.py`` has many workers at once.
 """
 
@@ -31,7 +31,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import Trial, TrialState
 
 from tests import servers
-from tuner import plan, provenance, search, study
+from tuner import plan, provenance, study
 from tuner.budget import Budget
 from tuner.config import Source
 from tuner.judge import Judge
@@ -41,6 +41,8 @@ from tuner.study import Study
 
 PARAMETERS, REPORTS = 8, 10
 SPACE = ["space=none", *(f"model.p{k}=interval(0,1)" for k in range(PARAMETERS))]
+Cost = tuple[float, float]
+"""Seconds by the clock and of this process's CPU; the server's are in the first alone."""
 WIDE = Budget(n_trials=10**9)
 
 
@@ -95,12 +97,16 @@ class Plain:
             asked.storage.url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2}
         )
         self.rdb = rdb
-        sampler = search.sampler(asked.cfg, asked.space, 0)
+        by_name: dict[str, optuna.samplers.BaseSampler] = {
+            "tpe": optuna.samplers.TPESampler(seed=0),
+            "random": optuna.samplers.RandomSampler(seed=0),
+        }
+        sampler = by_name[asked.study.name.partition("-")[0]]
         self.study = optuna.load_study(
             study_name=asked.study.name,
             storage=rdb,
             sampler=sampler,
-            pruner=search.pruner(asked.cfg),
+            pruner=optuna.pruners.MedianPruner(),
         )
 
     def ask(self) -> Trial:
@@ -136,7 +142,8 @@ def main() -> None:
     parser.add_argument("--cold", type=int, default=2, help="cold starts of each side")
     args = parser.parse_args()
     quiet()
-    print("median ms               cold start       ask    report     prune      tell")
+    print("median ms (CPU)    cold start              ask           report            prune"
+          "             tell")  # fmt: skip
     for backend in args.backend:
         with DATABASES[backend]() as url:
             for trials in args.trials:
@@ -167,9 +174,9 @@ def planned(url: str, name: str, *more: str) -> Plan:
     return plan.load(Source(), overrides, judge=False).require()
 
 
-def compare(asked: Plan, cold: int, rounds: int) -> dict[str, dict[str, float]]:
+def compare(asked: Plan, cold: int, rounds: int) -> dict[str, dict[str, Cost]]:
     """Medians in ms, by side and step; the sides take turns."""
-    times: dict[str, dict[str, list[float]]] = {s: defaultdict(list) for s in SIDES}
+    times: dict[str, dict[str, list[Cost]]] = {s: defaultdict(list) for s in SIDES}
     sides: dict[str, Side] = {}
     for turn in range(cold):
         for name, make in SIDES.items():
@@ -186,12 +193,18 @@ def compare(asked: Plan, cold: int, rounds: int) -> dict[str, dict[str, float]]:
     for side in sides.values():
         side.close()
     return {
-        name: {step: 1e3 * statistics.median(taken) for step, taken in found.items()}
+        name: {
+            step: (
+                1e3 * statistics.median(c[0] for c in costs),
+                1e3 * statistics.median(c[1] for c in costs),
+            )
+            for step, costs in found.items()
+        }  # fmt: skip
         for name, found in times.items()
     }
 
 
-def live(side: Side, times: dict[str, list[float]]) -> None:
+def live(side: Side, times: dict[str, list[Cost]]) -> None:
     """One trial's life."""
     with clocked(times["ask"]):
         trial = side.ask()
@@ -205,16 +218,17 @@ def live(side: Side, times: dict[str, list[float]]) -> None:
 
 
 @contextmanager
-def clocked(times: list[float]) -> Iterator[None]:
-    began = time.perf_counter()
+def clocked(costs: list[Cost]) -> Iterator[None]:
+    began, cpu = time.perf_counter(), time.process_time()
     yield
-    times.append(time.perf_counter() - began)
+    costs.append((time.perf_counter() - began, time.process_time() - cpu))
 
 
-def show(found: dict[str, dict[str, float]]) -> None:
+def show(found: dict[str, dict[str, Cost]]) -> None:
     for name, steps in found.items():
-        cells = (f"{steps[step]:10.2f}" for step in ("cold", "ask", "report", "prune", "tell"))
-        print(f"  {name:21} {''.join(cells)}", flush=True)
+        costs = (steps[step] for step in ("cold", "ask", "report", "prune", "tell"))
+        cells = (f"{wall:9.1f} ({cpu:7.1f})" for wall, cpu in costs)
+        print(f"  {name:10} {''.join(cells)}", flush=True)
 
 
 def fill(opened: Study, finished: int, running: int = 0) -> None:
