@@ -193,15 +193,15 @@ def compare(asked: Plan, cold: int, rounds: int) -> dict[str, dict[str, Cost]]:
     for side in sides.values():
         side.close()
     return {
-        name: {
-            step: (
-                1e3 * statistics.median(c[0] for c in costs),
-                1e3 * statistics.median(c[1] for c in costs),
-            )
-            for step, costs in found.items()
-        }  # fmt: skip
+        name: {step: medians(costs) for step, costs in found.items()}
         for name, found in times.items()
     }
+
+
+def medians(costs: list[Cost]) -> Cost:
+    """In milliseconds."""
+    walls, cpus = zip(*costs, strict=True)
+    return 1e3 * statistics.median(walls), 1e3 * statistics.median(cpus)
 
 
 def live(side: Side, times: dict[str, list[Cost]]) -> None:
