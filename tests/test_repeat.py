@@ -3,10 +3,12 @@
 import shlex
 from pathlib import Path
 
-from tests.samples import new_study
+from optuna.trial import TrialState
+
+from tests.samples import add, new_study
 from tuner import plan, provenance
 from tuner.config import Source
-from tuner.report.repeat import shared, tune_line
+from tuner.report.repeat import shared, train_line, tune_line
 from tuner.report.summary import summarise
 
 SECRET = "postgresql+psycopg://me:secret@host/db"
@@ -26,6 +28,19 @@ def test_a_study_notes_the_words_of_its_command(tmp_path: Path) -> None:
     assert shlex.split(line) == [
         "tuner", "tune", "--config-dir=my conf", "study.name=x", "space=none", "seed=3",
         "model.width=int(interval(8,64))", "data=npz", "data.root=DIR",
+    ]  # fmt: skip
+
+
+def test_a_configuration_is_found_where_the_search_found_it(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, TrialState.COMPLETE, [0.5], overrides=["objective=mine", "seed=3"])
+    command = ["--app=a.py", "--config-dir=/x/my conf", "--config-name", "main", "lr=choice(1,2)"]
+    study.set_user_attr("command", command)
+    summary = summarise(study)
+    line = train_line(summary, summary.rows[0])
+    assert shlex.split(line) == [
+        "tuner", "train", "--app=a.py", "--config-dir=my conf", "--config-name", "main",
+        "objective=mine", "seed=3",
     ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def _winner(summary: Summary) -> str:
         return "No configuration is complete yet.\n"
     return (
         f"{_text(summary.metric)} **{metric(row.value)}**, configuration #{row.number},"
-        f" {duration(row.seconds)}\n\n{_fenced(train_line(row))}"
+        f" {duration(row.seconds)}\n\n{_fenced(train_line(summary, row))}"
     )
 
 

@@ -1,7 +1,7 @@
 """The commands that repeat a configuration, or the whole search, as a stranger may see them."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from tuner.report.summary import Row, Summary
@@ -11,9 +11,20 @@ SECRET = ("storage", "study.prior_url")
 """Keys whose values may hold a password."""
 
 
-def train_line(row: Row) -> str:
+def train_line(summary: Summary, row: Row) -> str:
     """What trains a configuration again; empty for a study that another program made."""
-    return shlex.join(["tuner", "train", *shared(row.overrides)]) if row.overrides else ""
+    words = [*_options(summary.attrs.get("command") or ()), *row.overrides]
+    return shlex.join(["tuner", "train", *shared(words)]) if row.overrides else ""
+
+
+def _options(command: Sequence[str]) -> list[str]:
+    """Where the command found its configuration; overrides are those of the row."""
+    value = [before == "--config-name" for before in ("", *command)]
+    return [
+        text
+        for text, is_value in zip(command, value, strict=False)
+        if is_value or text.startswith("--")
+    ]
 
 
 def tune_line(summary: Summary) -> str:

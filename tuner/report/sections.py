@@ -49,12 +49,13 @@ def winner(summary: Summary) -> str:
         for name, value in row.metrics.items()
         if name != summary.metric
     )
+    again = _command("To train it again:", train_line(summary, row))
     return section(
         "Winner",
         f'<div class="card"><p><b>{escaped(summary.metric)} {metric(row.value)}</b>'
         f'<span class="faint">{others}</span> · configuration #{row.number}'
         f" · {duration(row.seconds)}</p>"
-        f"{_command('To train it again:', train_line(row)) or f'<p>{_settings(row)}</p>'}</div>"
+        f"{again or f'<p>{_settings(row)}</p>'}</div>"
         f"{pictures(row)}",
     )
 
