@@ -165,3 +165,15 @@ def test_real_workers_prune_by_the_default_and_a_killed_trial_is_judged_as_if_it
                  for t in ended if t.state == TrialState.PRUNED), default=0.0)  # fmt: skip
     assert floor < best
     assert json.loads(project.run("status", "--json"))["share_saved"] > 0
+
+
+def test_an_audited_trial_outlives_its_worker_and_the_audit_is_told(project: Project):
+    """All that are condemned are audited, killed after it, and go on to their end."""
+    args = ["pruner=rungs", "pruner.audited=1", "objective.epochs=8", "study.n_trials=6"]
+    project.run("tune", *args, "launch.workers=2", "objective.fate=die", "worker.grace=1")
+    ended = project.study().attempts()
+    assert {(trial.state, trial.last_step) for trial in ended} == {(TrialState.COMPLETE, 8)}
+    marked = [trial for trial in ended if AUDIT in trial.system_attrs]
+    assert any(trial.system_attrs.get("retry_history") for trial in marked)
+    told = json.loads(project.run("status", "--json"))["pruning"]
+    assert (told["condemned"], told["audited"], told["wrong"]) == (len(marked), len(marked), 0)
