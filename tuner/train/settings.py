@@ -14,7 +14,8 @@ class Every:
     """A checkpoint is due after so many epochs, or so many seconds, whichever comes first.
 
     Those by ``epochs`` come at the end of an epoch; those by ``seconds`` after any step.  The
-    former wait where they would take more than ``share`` of the time, but never above ``seconds``.
+    former wait where they would take more than ``share`` of the time (1 for as much as they take),
+    but never above ``seconds``.
     """
 
     epochs: Count
