@@ -4,6 +4,7 @@ import functools
 import hashlib
 import math
 import secrets
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -154,9 +155,15 @@ def tracker(cfg: DictConfig) -> Tracker:
     return built
 
 
+_filters = threading.Lock()
+
+
 def _knowingly(node: DictConfig, **given: object) -> Any:
-    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them."""
-    with warnings.catch_warnings():
+    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them.
+
+    One thread at a time: warning filters are the process's, and two would restore each other's.
+    """
+    with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return config.instantiate(node, **given)
 
