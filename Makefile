@@ -14,6 +14,7 @@ help: ## show this help
 install: $(VENV)/.installed ## make .venv with the tuner command in it
 
 $(VENV)/.installed: pyproject.toml
+	@echo "installing into $(VENV): PyTorch is large, this takes minutes" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
@@ -21,6 +22,7 @@ $(VENV)/.installed: pyproject.toml
 dev: $(VENV)/.dev ## … and with what the tests and linters need
 
 $(VENV)/.dev: $(VENV)/.installed
+	@echo "installing what the tests and linters need" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

@@ -7,9 +7,10 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner import plan, provenance
-from tuner.admission import FIXED, REPEAT
+from tuner.attempts import FIXED
 from tuner.budget import Budget
 from tuner.config import Source
+from tuner.noise import REPEAT
 from tuner.queue import Item
 from tuner.study import Study
 

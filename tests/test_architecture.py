@@ -33,9 +33,9 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"binding", "grammar", "searchpath"},
     {"aims", "budget", "pruners", "space", "typos"},
     {"schema"},
-    {"attempts", "completion", "scoreboard", "tracking"},
-    {"bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise", "objective",
-     "schedule"},
+    {"completion", "scoreboard", "tracking"},
+    {"attempts", "bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise",
+     "objective", "schedule"},
     {"masking", "resources"},
 ]  # fmt: skip
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}

@@ -97,6 +97,14 @@ def test_reading_a_study_that_is_not_there(project: Project):
     assert json.loads(out)["n_trials"] == 2, "the study's own budget, not this command's"
 
 
+def test_where_there_is_no_best_trial_its_substitution_trains_nothing(project: Project):
+    """`tuner train $(tuner best --overrides)`, the shell going on with what was printed."""
+    printed = project.run("best", "--overrides", code=1).split()
+    assert printed
+    project.run("train", *printed, code=2)
+    assert project.journal() == []
+
+
 def test_a_cure_is_named_when_nothing_is_reported(project: Project):
     (project.directory / "toy.py").write_text(
         "def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *, report):\n"

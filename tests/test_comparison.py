@@ -8,7 +8,7 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from tests.samples import SPACE, START, add, new_study
-from tuner.admission import REPEAT
+from tuner.noise import REPEAT
 from tuner.report import comparison
 from tuner.report.summary import summarise
 

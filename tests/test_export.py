@@ -17,7 +17,8 @@ from tuner.cli import main
 from tuner.errors import TunerError
 from tuner.report import export
 from tuner.report.card import wilson
-from tuner.report.summary import Row, Summary, summarise
+from tuner.report.rows import Row
+from tuner.report.summary import Summary, summarise
 from tuner.train import formats
 
 OVERRIDES = ["data.root=/home/me/data", "storage.url=sqlite:///x.db", "optimizer.lr=0.1", "seed=7"]

@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 from tests.samples import add, new_study
 from tuner.report.gallery import LARGEST, pictures
 from tuner.report.page import write_page
-from tuner.report.summary import Row, summarise
+from tuner.report.rows import Row
+from tuner.report.summary import summarise
 
 
 def winner(directory: Path, **attrs: str) -> Row:

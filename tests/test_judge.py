@@ -7,9 +7,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.test_admission import Bench
-from tuner.admission import REPEAT
 from tuner.budget import Budget
 from tuner.judge import Judge
+from tuner.noise import REPEAT
 
 
 class Looking(optuna.pruners.BasePruner):

@@ -88,6 +88,14 @@ def test_a_mistake_is_named_with_its_cure(source, overrides, expected):
     assert any(expected in line for line in found), found
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [["optimizer.lr=-1"], ["model.width=abc"], ["space=none", "optimizer.lr=interval(0,1"]],
+)
+def test_one_wrong_value_is_one_mistake(source, overrides):
+    assert len(mistakes(source, *overrides)) == 1
+
+
 def test_all_mistakes_come_together(source):
     asked = plan.load(
         source,

@@ -4,9 +4,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from tuner.attempts import HISTORY
 from tuner.samplers.encoding import of_distributions
 from tuner.schedule import LENGTH
-from tuner.scoreboard import RETRIES, Scoreboard, is_bad
+from tuner.scoreboard import Scoreboard, is_bad
 
 ENCODE = of_distributions({"x": FloatDistribution(0, 1)})
 NAN = float("nan")
@@ -81,7 +82,7 @@ def test_a_retry_takes_the_place_of_the_attempts_before_it(study):
     add(study, 0.1, [1.0, 2.0], TrialState.FAIL, length=9)
     board = Scoreboard()
     assert board.look(study, ENCODE).live.tolist() == [True]
-    add(study, 0.1, [1.0, 2.0, 3.0], TrialState.RUNNING, length=9, **{RETRIES: [0]})
+    add(study, 0.1, [1.0, 2.0, 3.0], TrialState.RUNNING, length=9, **{HISTORY: [0]})
     table = board.look(study, ENCODE)
     assert table.live.tolist() == [False, True]
     assert table.reached(2).tolist() == [False, True]

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from tests.samples import START, add, full_study, new_study
 from tuner.errors import TunerError
+from tuner.report.picture import table
 from tuner.report.summary import best_of, summarise
 
 C, P, F, R, W = (
@@ -176,3 +177,5 @@ def test_several_objectives_are_summarised_by_the_first(tmp_path: Path) -> None:
     summary = summarise(study)
     assert summary.best is not None
     assert summary.best.value == min(trial.values[0] for trial in study.trials)
+    titles = [column.header for column in table(summary).columns]
+    assert titles == ["#", *summary.objectives, "epochs", "time", "settings"]

@@ -10,12 +10,11 @@ from typing import Protocol
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner import noise
+from tuner.attempts import FIXED
 from tuner.budget import Budget, Times
-from tuner.noise import REPEAT as REPEAT
+from tuner.noise import REPEAT
 from tuner.queue import Item
 
-FIXED = "fixed_params"
-"""System attribute, Optuna's own, of a trial whose parameters are given."""
 QUEUED = "tuner:queued"
 """System attribute of a trial from the queue: the key of its item."""
 

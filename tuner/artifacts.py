@@ -9,6 +9,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import FrozenTrial
 
 from tuner import history
+from tuner.attempts import first_number
 from tuner.draw import curves_svg
 
 FOLDER = "artifacts"  # in the run directory of a trial; every file in it is uploaded
@@ -49,10 +50,9 @@ def attach(study: Study, trial: Trial, run_dir: Path, store: FileSystemArtifactS
 
 def _curves(study: Study, trial: FrozenTrial, kept: Mapping[int, Mapping[str, float]]) -> str:
     metric = str(study.user_attrs.get("metric", "value"))
-    number = trial.system_attrs.get("failed_trial", trial.number)
     lines = {metric: trial.intermediate_values, **history.curves(kept)}
     lines[metric] = trial.intermediate_values  # what the study has counts
-    return curves_svg(lines, title=f"Configuration {number}")
+    return curves_svg(lines, title=f"Configuration {first_number(trial)}")
 
 
 def _uploaded(trial: FrozenTrial) -> dict[str, str]:

@@ -10,6 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 FIRST = "failed_trial"
 HISTORY = "retry_history"
+FIXED = "fixed_params"
+"""Of a trial whose parameters are given, Optuna's own too."""
 REQUEUE = "tuner:requeue"
 """System attribute of an attempt that is to go on elsewhere: why it stopped."""
 CRASHES = "tuner:crashes"

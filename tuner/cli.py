@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {args.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

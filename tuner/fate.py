@@ -92,7 +92,7 @@ def finish(
     state: TrialState,
     values: list[float] | None,
     reason: str,
-    traceback: str = "",
+    trace: str = "",
 ) -> Fate:
     """Store it: files, then attributes, state and values."""
     attrs: dict[str, Any] = {
@@ -100,7 +100,7 @@ def finish(
         "metrics": finite(report.metrics),
         "facts": report.facts,
         "reason": reason,
-        "traceback": traceback,
+        "traceback": trace,
     }
     kept = {key: item for key, item in attrs.items() if item or key == "epochs"}
     if run_dir is not None:

@@ -15,8 +15,8 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner.admission import REPEAT
 from tuner.attempts import FIRST, first_number, last
+from tuner.noise import REPEAT
 from tuner.search import Traded
 
 JUDGING = threading.Lock()

@@ -174,6 +174,8 @@ def _space_mistakes(
     What is ``known`` to be wrong everywhere is not said again.
     """
     if not any(True for _ in space.parameters()):
+        if any("cannot be parsed" in line for line in known):  # it may have been the sweep
+            return []
         return ["space: nothing to search; hint: space=cnn, or a sweep such as a.b='choice(1,2)'"]
     found = []
     missing: set[str] = set()
@@ -195,7 +197,11 @@ def _space_mistakes(
             contexts.setdefault(groups, []).append(selection)
     for groups, selections in contexts.items():  # composing is slow: once for each set of groups
         first = groups == next(iter(contexts))
-        found.extend(_context_mistakes(source, plain, space, groups, selections, every=first))
+        found.extend(
+            _context_mistakes(
+                source, plain, space, groups, selections, every=first, whole=not known
+            )
+        )
     return [line for line in dict.fromkeys(found) if line.partition(" (when ")[0] not in known]
 
 
@@ -207,10 +213,12 @@ def _context_mistakes(
     selections: Sequence[Sequence[str]],
     *,
     every: bool,
+    whole: bool,
 ) -> list[str]:
     """What is wrong with the parameters that are active under some options of the groups.
 
-    The edges of the space are tried with ``every`` option of the other choices.
+    Where their values are right each, ``whole`` configurations at the edges of the space are tried,
+    with ``every`` option of the other choices: a value that is refused spoils whatever it is in.
     """
     where = f" (when {', '.join(groups)})" if groups else ""
     constants = sorted({c for s in selections for c in _constants(space.root, s)})
@@ -233,7 +241,9 @@ def _context_mistakes(
                 for value in _values(p)
                 if not conforms(value, annotation)
             )
-    return found or [f"{line}{where}" for line in edges.mistakes(cfg, space, groups, every=every)]
+    if found or not whole:
+        return found
+    return [f"{line}{where}" for line in edges.mistakes(cfg, space, groups, every=every)]
 
 
 def _refused(

@@ -17,6 +17,9 @@ from tuner.queue import Item
 from tuner.sql.trials import Trials
 from tuner.study import Study, create_tables
 
+SECRET = ("storage", "study.prior_url")
+"""Keys whose values may hold a password."""
+
 
 def open_study(plan: Plan) -> Study:
     """Create the study of a plan or resume it; ``StudyError`` if it is another study.
@@ -97,8 +100,7 @@ def _description(plan: Plan) -> dict[str, Any]:
 
 def _command(plan: Plan) -> list[str]:
     """The words that `tuner tune` was given, but for databases, whose URLs may hold passwords."""
-    secret = ("storage", "study.prior_url")
-    given = [text for text in plan.overrides if not text.lstrip("+~").startswith(secret)]
+    given = [text for text in plan.overrides if not text.lstrip("+~").startswith(SECRET)]
     return [*plan.source.argv(), *given]
 
 

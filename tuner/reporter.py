@@ -9,13 +9,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from tuner import history, tracking
-from tuner.admission import REPEAT
 from tuner.attempts import first_number
 from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.judge import Judge
 from tuner.log import log
 from tuner.mirror import Mirror
+from tuner.noise import REPEAT
 from tuner.plan import Plan
 from tuner.study import Study
 

@@ -17,15 +17,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
+from tuner.attempts import HISTORY
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 Encode = Callable[[FrozenTrial], Floats]
 """A trial's parameters as a row of numbers, always as many."""
-
-RETRIES = "retry_history"
-"""System attribute of a retry, Optuna's own: the numbers of the attempts before it."""
 
 FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 """Rungs; the last is the end, which only a completed trial has reached."""
@@ -105,7 +103,7 @@ class Scoreboard:
             over[i] = trial.state.is_finished()
             bad[i] = is_bad(trial)
             live[i] = bool(trial.params)
-            live[trial.system_attrs.get(RETRIES, [])] = False
+            live[trial.system_attrs.get(HISTORY, [])] = False
 
     def _grow(self, width: int) -> None:
         """Make room, at least twice as much as there was."""

@@ -4,8 +4,6 @@ import functools
 import hashlib
 import math
 import secrets
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import optuna
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.study import StudyDirection
@@ -25,7 +22,7 @@ from tuner.budget import Budget
 from tuner.errors import ConfigError
 from tuner.plan import Plan
 from tuner.queue import Item
-from tuner.samplers import encoding
+from tuner.samplers import encoding, experimental
 from tuner.scoreboard import Scoreboard
 from tuner.space import Categorical, Int, Scalar, Space
 from tuner.tracking import Nothing, Tracker
@@ -155,16 +152,9 @@ def tracker(cfg: DictConfig) -> Tracker:
     return built
 
 
-_filters = threading.Lock()
-
-
 def _knowingly(node: DictConfig, **given: object) -> Any:
-    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them.
-
-    One thread at a time: warning filters are the process's, and two would restore each other's.
-    """
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them."""
+    with experimental.allowed():
         return config.instantiate(node, **given)
 
 

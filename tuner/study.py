@@ -6,8 +6,8 @@ A *configuration* is a trial and all its retries; ``study.n_trials`` counts conf
 import itertools
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -68,11 +68,9 @@ class Study:
         """All workers that have not left, dead ones included until they are missed."""
         return self.leases.all()
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Exclusion among those who make the study, or draw of a space that can be exhausted."""
-        with storage.lock(self.rdb.engine, self.name):
-            yield
+        return storage.lock(self.rdb.engine, self.name)
 
     def join(self, worker: str, device: str) -> None:
         """Enter this process as a worker."""

@@ -30,7 +30,7 @@ def unparsable(text: str, message: str) -> str:
     elif re.match(r"[^='\"]*(\s=|=\s*$)", text):
         reason = "no value beside the =; hint: key=value without spaces, or key=null"
     elif lacking := _lacking(text):
-        reason = f"a {lacking} is missing; hint: quote all of it for the shell, as in '{text}'"
+        reason = f"a {lacking} is missing; hint: add it, or quote all of it for the shell"
     else:
         reason = (
             f"{message}; hint: write key=value, and quote special characters as Hydra does: "

@@ -18,7 +18,8 @@ from tuner.launch import local
 from tuner.launch.base import Launcher
 from tuner.masking import has_password
 from tuner.plan import Plan
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.study import Study
 
 

@@ -9,14 +9,19 @@ from tuner import mirror, storage
 from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
+from tuner.errors import TunerError
 from tuner.log import log
 from tuner.report import check as checking
 from tuner.report import comparison, live, page, pareto, summary
 from tuner.report import export as exporting
 from tuner.report import status as state
+from tuner.report.rows import Row
 from tuner.study import Study
 
 FORMATS = ("html", "md", "png")
+NO_TRIAL = "no-best-trial"
+"""What `tuner train $(tuner best --overrides)` gets where there is none: no command takes it, while
+of nothing it would train the defaults."""
 WATCH_EVERY = 2.0
 """Seconds between two looks of ``status --watch``."""
 
@@ -84,9 +89,14 @@ def _overview(args: argparse.Namespace) -> int:
 
 def best(args: argparse.Namespace) -> int:
     """The best trial, for people, programs or a shell."""
-    _, study = asking.stored(args)
-    found = summary.summarise(study.optuna)
-    row = asking.best_row(found)
+    try:
+        _, study = asking.stored(args)
+        found = summary.summarise(study.optuna)
+        row = asking.best_row(found)
+    except TunerError:
+        if args.as_overrides:
+            print(NO_TRIAL)
+        raise
     if args.pareto:
         if args.json:
             print(json.dumps(pareto.data(found)))
@@ -131,7 +141,7 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _champion(found: summary.Summary, directory: Path) -> summary.Row:
+def _champion(found: summary.Summary, directory: Path) -> Row:
     """What ``tuner final`` has trained, which may have been another finalist; else the best."""
     number = comparison.read_final(directory).get("number")
     trained = [row for row in found.ranking if row.number == number]

@@ -12,6 +12,7 @@ from tuner.log import log as logger
 from tuner.plan import Plan
 from tuner.report import final as finals
 from tuner.report import page, race, summary
+from tuner.report.rows import Row
 
 FIRST_OF_RACE = 1000
 """The first seed of a race: others than the final trainings', so that no luck is inherited."""
@@ -69,9 +70,7 @@ def final(args: argparse.Namespace) -> int:
     return 0
 
 
-def _winner(
-    asked: Plan, found: summary.Summary, out_dir: Path
-) -> tuple[summary.Row, race.Result | None]:
+def _winner(asked: Plan, found: summary.Summary, out_dir: Path) -> tuple[Row, race.Result | None]:
     """The best, or whoever of the best wins the race, and the race."""
     rows = [asking.best_row(found)]
     for row in found.ranking:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.report.repeat import shared
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import interval, metric, without_urls, word
 
 Z = 1.959964

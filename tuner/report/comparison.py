@@ -10,7 +10,8 @@ from typing import Any
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from tuner import noise as noises
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import finite, interval, metric
 
 DEFAULTS = "the defaults"
@@ -120,6 +121,15 @@ def _rival(name: str, row: Row, best: Row, summary: Summary, known: Noise | None
     gain = summary.loss(row.value) - summary.loss(best.value)
     interval = None if known is None else (gain - known.reach, gain + known.reach)
     return Rival(name, row, gain, interval)
+
+
+def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[str]]]:
+    """Titles and a row for each rival, as plain text."""
+    rows = [
+        [f"{r.name} (#{r.row.number})", r.verdict, r.by, r.range, metric(r.row.value)]
+        for r in rivals(summary, known)
+    ]
+    return ["against", "the winner is", "by", "95 % interval", f"its {summary.metric}"], rows
 
 
 def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -> list[str]:

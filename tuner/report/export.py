@@ -14,7 +14,8 @@ from tuner.config import Source, parse
 from tuner.errors import TunerError
 from tuner.log import log
 from tuner.report.card import model_card
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 
 WEIGHTS, MODEL, EXAMPLES = "model.safetensors", "model.json", "examples.safetensors"
 FORMS = {"pt2": "torch.export", "onnx": "ONNX"}

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 from tuner.report.document import escaped
-from tuner.report.summary import Row
+from tuner.report.rows import Row
 
 PICTURES = {
     "learning_curves.svg": "all its metrics, epoch by epoch",

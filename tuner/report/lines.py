@@ -5,7 +5,8 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import duration, metric, plain, word
 
 

@@ -10,7 +10,8 @@ from tuner.report import comparison, parameters, pareto
 from tuner.report.lines import settings
 from tuner.report.pruning import audit
 from tuner.report.repeat import train_line, tune_line
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import duration, metric, percent, plain
 
 TOP = 10
@@ -49,19 +50,12 @@ def _winner(summary: Summary) -> str:
 
 def _comparison(summary: Summary, final: Mapping[str, Any]) -> str:
     known = comparison.noise(summary, final)
-    rivals = [
-        (
-            f"{rival.name} (#{rival.row.number})",
-            rival.verdict,
-            rival.by,
-            rival.range,
-            metric(rival.row.value),
-        )
-        for rival in comparison.rivals(summary, known)
-    ]
-    titles = ("against", "the winner is", "by", "95 % interval", f"its {summary.metric}")
     said = comparison.sentences(summary, known, final)
-    return _table(titles, rivals) + "\n".join(f"- {_text(line)}" for line in said) + "\n"
+    return (
+        _table(*comparison.table(summary, known))
+        + "\n".join(f"- {_text(line)}" for line in said)
+        + "\n"
+    )
 
 
 def _front(summary: Summary) -> list[str]:
@@ -88,12 +82,8 @@ def _importances(study: Study, summary: Summary) -> str:
 
 
 def _space(summary: Summary) -> str:
-    stored = summary.attrs.get("space") or [
-        {"name": name, "distribution": str(kind)} for name, kind in summary.space.items()
-    ]
-    names = ("name", "distribution", "condition")
-    rows = ([str(item.get(name) or "") for name in names] for item in stored)
-    return _table(("parameter", "distribution", "only with"), rows) or "Not recorded.\n"
+    titles, rows = summary.searched
+    return _table(titles, rows) or "Not recorded.\n"
 
 
 def _pruning(summary: Summary) -> str:

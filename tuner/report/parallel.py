@@ -13,7 +13,8 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from tuner.report.plots import MAX_CURVES, Figure, label, text
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import finite, word
 
 # Worst to best; each is legible on white and on black.

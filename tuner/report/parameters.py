@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.report.plots import COLOURS, Figure, figure, robust_range, text, thinned
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import finite, word
 
 SHOWN = 15  # parameters; those after the fifteenth say nothing

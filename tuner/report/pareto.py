@@ -7,7 +7,8 @@ from rich.table import Table
 from tuner import aims
 from tuner.report.lines import settings
 from tuner.report.picture import columns
-from tuner.report.summary import Row, Summary, as_data
+from tuner.report.rows import Row
+from tuner.report.summary import Summary, as_data
 from tuner.report.wording import metric
 
 

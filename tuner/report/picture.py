@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.report.lines import best_line, settings
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import duration, finite, metric, plain
 
 COLOURS = {
@@ -168,11 +169,11 @@ def sparkline(row: Row, scale: tuple[float, float], width: int, epochs: int | No
 def table(summary: Summary, top: int = 10) -> Table:
     """The ``top`` completed configurations, best first, one line each."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("#", plain(summary.metric), "epochs", "time"):
+    for title in ("#", *map(plain, summary.objectives), "epochs", "time"):
         grid.add_column(title, justify="right", no_wrap=True)
     grid.add_column("settings")
     for row in summary.ranking[:top]:
-        cells = (metric(row.value), str(row.epoch or ""), duration(row.seconds))
+        cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
         # Cut in the cell: a column that may not wrap would take its width from the numbers.
         grid.add_row(f"{row.number}", *(Text(cell) for cell in cells), _line(settings(row)))
     return grid

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from statistics import quantiles
 from typing import Any
 
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import finite, word
 
 Figure = dict[str, Any]

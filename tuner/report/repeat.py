@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from tuner.report.summary import Row, Summary
+from tuner.provenance import SECRET
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 
 DIRECTORY = "--config-dir="
-SECRET = ("storage", "study.prior_url")
-"""Keys whose values may hold a password."""
 
 
 def train_line(summary: Summary, row: Row) -> str:

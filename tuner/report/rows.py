@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
-from tuner.admission import REPEAT
+from tuner.noise import REPEAT
 from tuner.pruners import audit
 
 STATES = {  # in the order in which people read them

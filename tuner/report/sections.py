@@ -13,7 +13,8 @@ from tuner.report.gallery import pictures
 from tuner.report.plots import COLOURS
 from tuner.report.pruning import audit
 from tuner.report.repeat import shared, train_line, tune_line
-from tuner.report.summary import Row, Summary
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 from tuner.report.wording import duration, metric, percent, word
 
 LISTED = 200
@@ -68,19 +69,9 @@ def _command(title: str, line: str) -> str:
 
 def compared(summary: Summary, final: Mapping[str, Any]) -> str:
     known = comparison.noise(summary, final)
-    rows = [
-        [
-            f"{escaped(rival.name)} (#{rival.row.number})",
-            rival.verdict,
-            rival.by,
-            rival.range,
-            metric(rival.row.value),
-        ]
-        for rival in comparison.rivals(summary, known)
-    ]
-    titles = ["against", "the winner is", "by", "95 % interval", f"its {escaped(summary.metric)}"]
+    titles, rows = comparison.table(summary, known)
     said = comparison.sentences(summary, known, final)
-    return grid(titles, rows) + "".join(map(_sentence, said))
+    return _grid(titles, rows) + "".join(map(_sentence, said))
 
 
 def _sentence(line: str) -> str:
@@ -102,14 +93,12 @@ def front(summary: Summary, rows: Sequence[Row]) -> str:
 
 
 def space(summary: Summary) -> str:
-    stored = summary.attrs.get("space") or [
-        {"name": name, "distribution": str(kind)} for name, kind in summary.space.items()
-    ]
-    rows = [
-        [escaped(item.get(key) or "") for key in ("name", "distribution", "condition")]
-        for item in stored
-    ]
-    return grid(["parameter", "distribution", "only with"], rows) or "<p>Not recorded.</p>"
+    return _grid(*summary.searched) or "<p>Not recorded.</p>"
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain text."""
+    return grid(list(map(escaped, titles)), [list(map(escaped, row)) for row in rows])
 
 
 def pruning(summary: Summary) -> str:

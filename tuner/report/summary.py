@@ -19,12 +19,11 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from tuner.attempts import first_number
 from tuner.budget import Budget, Share, Spent, Times
 from tuner.errors import TunerError
 from tuner.leases import Worker
-from tuner.report.rows import STATES as STATES
-from tuner.report.rows import Row as Row
-from tuner.report.rows import merged, spans
+from tuner.report.rows import STATES, Row, merged, spans
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,16 @@ class Summary:
     workers: Sequence[Worker] = ()
     objectives: Mapping[str, bool] = field(default_factory=dict)
     """Each objective, the metric first, and whether it is maximised; see ``report.pareto``."""
+
+    @property
+    def searched(self) -> tuple[list[str], list[list[str]]]:
+        """The space, as it was stored or else as was suggested: titles, and a row a parameter."""
+        stored = self.attrs.get("space") or [
+            {"name": name, "distribution": str(kind)} for name, kind in self.space.items()
+        ]
+        keys = ("name", "distribution", "condition")
+        rows = [[str(item.get(key) or "") for key in keys] for item in stored]
+        return ["parameter", "distribution", "only with"], rows
 
     @property
     def counts(self) -> dict[str, int]:
@@ -158,7 +167,7 @@ def summarise(study: Study, *, now: datetime | None = None, times: Times | None 
     trials = study.get_trials(deepcopy=False)
     attempts: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
-        attempts[trial.system_attrs.get("failed_trial", trial.number)].append(trial)
+        attempts[first_number(trial)].append(trial)
     attrs = study.user_attrs
     rows = [merged(number, tried, now) for number, tried in sorted(attempts.items())]
     wall = _wall(trials, now)

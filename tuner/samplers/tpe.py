@@ -7,9 +7,9 @@ and those that were pruned later on included.  Trials that ended below that rung
 pruner stopped them, they diverged or they could not run at all.
 """
 
+import functools
 import math
 import secrets
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,20 +17,18 @@ from typing import Any
 import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from tuner.attempts import FIXED
 from tuner.bounds import Count, Factor, Positive, Whole
-from tuner.samplers import encoding
+from tuner.samplers import encoding, experimental
 from tuner.samplers.parzen import Parzen
 from tuner.scoreboard import Floats, Scoreboard, Table
 from tuner.space import Space
 
 MOST_GOOD = 25
 """Trials that are imitated at most, as in hyperopt and in Optuna."""
-FIXED = "fixed_params"
-"""System attribute, Optuna's own, of a trial whose parameters are given."""
 RETRIES = 1024
 """Draws from the prior that are tried where all proposals have been tried before."""
 
@@ -66,10 +64,12 @@ class Tpe(BaseSampler):
         self.least = least
         self.good = good
         self.width = width
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.several = TPESampler(multivariate=True, group=True, seed=self.seed)
+
+    @functools.cached_property
+    def several(self) -> TPESampler:
         """Optuna's, for several objectives: their trade-offs are known at the end alone."""
+        with experimental.allowed():
+            return TPESampler(multivariate=True, group=True, seed=self.seed)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
