@@ -137,16 +137,32 @@ def test_what_is_over_is_not_read_again(study):
         add(study, k / 50, [1.0], length=3)
     read = []
 
-    def encode(trial):
-        read.append(trial.number)
-        return ENCODE(trial)
+    def encode(trials):
+        read.extend(trial.number for trial in trials)
+        return ENCODE(trials)
 
     board = Scoreboard()
     board.look(study, encode)
     read.clear()
     study.ask({"x": FloatDistribution(0, 1)})
     board.look(study, encode)
-    assert set(read) <= {0, 50}  # the first tells how many columns there are
+    assert read == [50]
+
+
+def test_lengths_are_guessed_without_reading_a_study_twice(study):
+    for k in range(5):
+        add(study, k / 5, range(1, 10))
+    read = []
+
+    def encode(trials):
+        read.extend(trial.number for trial in trials)
+        return ENCODE(trials)
+
+    board = Scoreboard()
+    assert board.look(study, encode).scores[0].tolist() == [1, 1, 3, 9]
+    assert read == [*range(5)]
+    add(study, 0.9, range(1, 28))  # nine epochs were not the whole of a schedule
+    assert board.look(study, encode).scores[0].tolist() == [1, 3, 9, 9]
 
 
 def test_another_study_or_space_is_read_from_the_beginning(study):

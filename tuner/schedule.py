@@ -7,6 +7,7 @@ schedules, which follow the fraction too.
 
 import bisect
 import math
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -30,8 +31,17 @@ def value_at(trial: FrozenTrial, step: int) -> float | None:
 
     One that is complete and needed fewer steps counts with its last value.
     """
-    steps = sorted(trial.intermediate_values)
-    at = bisect.bisect_left(steps, step)
-    if steps and at == len(steps) and trial.state == TrialState.COMPLETE:
-        at -= 1
-    return trial.intermediate_values[steps[at]] if at < len(steps) else None
+    return values_at(trial, [step])[0]
+
+
+def values_at(trial: FrozenTrial, steps: Sequence[int]) -> list[float | None]:
+    """The same for several steps."""
+    curve = trial.intermediate_values
+    reported = sorted(curve)
+    found: list[float | None] = []
+    for step in steps:
+        at = bisect.bisect_left(reported, step)
+        if reported and at == len(reported) and trial.state == TrialState.COMPLETE:
+            at -= 1
+        found.append(curve[reported[at]] if at < len(reported) else None)
+    return found

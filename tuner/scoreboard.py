@@ -22,8 +22,8 @@ from tuner.attempts import HISTORY
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-Encode = Callable[[FrozenTrial], Floats]
-"""A trial's parameters as a row of numbers, always as many."""
+Encode = Callable[[Sequence[FrozenTrial]], Floats]
+"""Trials' parameters as a row of numbers each, always as many."""
 
 FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 """Rungs; the last is the end, which only a completed trial has reached."""
@@ -62,7 +62,7 @@ class Scoreboard:
     def __init__(self, fractions: Sequence[float] = FRACTIONS) -> None:
         self.fractions = tuple(fractions)
         self._lock = threading.Lock()
-        self._start("", lambda trial: np.empty(0))
+        self._start("", lambda trials: np.empty((len(trials), 0)))
 
     def look(self, study: Study, encode: Encode) -> Table:
         """The study now.  Safe to call from several threads."""
@@ -71,9 +71,9 @@ class Scoreboard:
         with self._lock:
             if (study.study_name, encode) != (self._study, self._encode):
                 self._start(study.study_name, encode)
-            longest = self._longest
+            longest, guessed = self._longest, self._guessed
             self._read(trials, sign)
-            if self._longest != longest and self._guessed:  # lengths that were taken for known
+            if self._longest != longest and guessed:  # lengths were taken for known
                 self._start(study.study_name, encode, self._longest)
                 self._read(trials, sign)
             return Table(*(column[: self._count].copy() for column in self._columns))
@@ -94,16 +94,16 @@ class Scoreboard:
             self._longest = max(self._longest, max(trial.intermediate_values, default=0))
         self._open = [i for i in todo if not trials[i].state.is_finished()]
         self._count = len(trials)
-        self._grow(len(self._encode(trials[0])) if trials else 0)
+        fresh = [trials[i] for i in todo]
+        encoded = self._encode(fresh)
+        self._grow(encoded.shape[1])
         points, scores, over, bad, live = self._columns
-        for i in todo:
-            trial = trials[i]
-            points[i] = self._encode(trial)
-            scores[i] = sign * self._scores(trial)
-            over[i] = trial.state.is_finished()
-            bad[i] = is_bad(trial)
-            live[i] = bool(trial.params)
-            live[trial.system_attrs.get(HISTORY, [])] = False
+        points[todo] = encoded
+        scores[todo] = sign * self._scores(fresh)
+        over[todo] = [trial.state.is_finished() for trial in fresh]
+        bad[todo] = [is_bad(trial) for trial in fresh]
+        live[todo] = [bool(trial.params) for trial in fresh]
+        live[[number for trial in fresh for number in trial.system_attrs.get(HISTORY, [])]] = False
 
     def _grow(self, width: int) -> None:
         """Make room, at least twice as much as there was."""
@@ -119,17 +119,22 @@ class Scoreboard:
             fresh[: len(old)] = old
         self._columns = new
 
-    def _scores(self, trial: FrozenTrial) -> Floats:
-        """The value at each rung, NaN where there is none that is finite."""
-        self._guessed |= bool(trial.intermediate_values) and schedule.length(trial) is None
+    def _scores(self, trials: Sequence[FrozenTrial]) -> Floats:
+        """The values at the rungs, NaN where there is none that is finite."""
+        found = np.array([self._at_rungs(trial) for trial in trials], float)
+        found = found.reshape(len(trials), len(self.fractions))
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def _at_rungs(self, trial: FrozenTrial) -> list[float | None]:
+        epochs = schedule.length(trial)
+        self._guessed |= bool(trial.intermediate_values) and epochs is None
         found: list[float | None] = [None] * len(self.fractions)
-        if epochs := schedule.length(trial) or self._longest:
-            steps = (schedule.step_at(fraction, epochs) for fraction in self.fractions[:-1])
-            found = [*(schedule.value_at(trial, step) for step in steps), None]
+        if epochs := epochs or self._longest:
+            steps = [schedule.step_at(fraction, epochs) for fraction in self.fractions[:-1]]
+            found = [*schedule.values_at(trial, steps), None]
         if trial.state == TrialState.COMPLETE and trial.values:
             found[-1] = trial.values[0]
-        scores = np.array(found, float)
-        return np.where(np.isfinite(scores), scores, np.nan)
+        return found
 
 
 def is_bad(trial: FrozenTrial) -> bool:

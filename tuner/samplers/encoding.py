@@ -65,20 +65,26 @@ class Encoding:
     def __hash__(self) -> int:
         return hash(self.columns)
 
-    def __call__(self, trial: FrozenTrial) -> Floats:
-        return self.row(trial.params)
+    def __call__(self, trials: Sequence[FrozenTrial]) -> Floats:
+        """The parameters of trials, shape (trials, columns)."""
+        return self._rows([trial.params for trial in trials])
 
     def row(self, params: Mapping[str, Any]) -> Floats:
         """Parameters as a row, shape (columns,); what lies outside of its range is kept.
 
         A choice that there is no more, and a value that a logarithm does not take, are NaN.
         """
-        row = np.full(len(self.columns), np.nan)
+        return np.asarray(self._rows([params])[0])
+
+    def _rows(self, several: Sequence[Mapping[str, Any]]) -> Floats:
+        rows = np.full((len(several), len(self.columns)), np.nan)
         for k, column in enumerate(self.columns):
-            if column.name in params:
-                with suppress(ValueError):
-                    row[k] = column.distribution.to_internal_repr(params[column.name])
-        return self._encoded(np.where(self._log & ~(row > 0), np.nan, row))
+            internal = column.distribution.to_internal_repr
+            for i, params in enumerate(several):
+                if column.name in params:
+                    with suppress(ValueError):
+                        rows[i, k] = internal(params[column.name])
+        return self._encoded(np.where(self._log & ~(rows > 0), np.nan, rows))
 
     def values(self, rows: Floats) -> Floats:
         """Encoded rows as numbers that may be evaluated; choices remain their index."""
