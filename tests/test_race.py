@@ -56,6 +56,21 @@ def test_the_lead_has_the_interval_of_the_paired_differences():
     assert "not told apart from #11, ahead by 0.05" in result.line()
 
 
+def test_the_noise_is_estimated_from_all_who_are_left():
+    """Two pairs of two finalists are one degree of freedom; beside a third there are two."""
+    first, second = [0.9, 0.92, 0.9], [0.5, 0.56, 0.5]
+    assert came(run(first, second, error=0.02)) == [3, 3]
+    assert came(run(first, second, [0.9, 0.91, 0.91], error=0.02))[1] == 2
+
+
+def test_a_lead_that_sent_the_rival_home_is_told_as_one():
+    result = run([0.9, 0.91, 0.9], [0.5, 0.512, 0.5], [0.49, 0.51, 0.5])
+    assert came(result) == [2, 2, 2]
+    assert result.lead is not None
+    assert result.lead.interval is not None
+    assert result.lead.interval[0] > 0
+
+
 def test_lower_may_be_better():
     result = run([0.5, 0.51], [0.2, 0.22], maximize=False)
     assert result.winner == 11

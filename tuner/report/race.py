@@ -6,12 +6,14 @@ split; the test split stays sealed.  As all share a seed, what a seed does to ev
 the differences.
 
 After each round, from the second on, a finalist leaves when its mean is behind the leader's by a
-paired, one-sided t-test.  The truly best of ``k`` finalists can meet ``k - 1`` others in ``n - 1``
-rounds, and each test is made at the level ``error / ((k - 1)(n - 1))`` (Bonferroni; the scheme is
-that of Maron and Moore, "Hoeffding Races", 1993).  So where differences are normal the truly best
-leaves with a probability of at most ``error`` over the whole race.  Where all differences are equal
-(scores are counts of few images) no deviation can be estimated, and the sign test, ``2 ** -n``,
-stands in.
+one-sided t-test over paired seeds.  What seeds do differently to two finalists is estimated from
+all that are left, (finalists - 1)(seeds - 1) degrees of freedom: two or three pairs alone tell
+hardly anything, and for two finalists it is the paired test.  The truly best of ``k`` finalists can
+meet ``k - 1`` others in ``n - 1`` rounds, and each test is made at the level ``error / ((k - 1)(n -
+1))`` (Bonferroni; the scheme is that of Maron and Moore, "Hoeffding Races", 1993).  So where
+scores are normal and spread alike the truly best leaves with a probability of at most ``error``
+over the whole race.  Where all differences are equal (scores are counts of few images) no deviation
+can be estimated, and the sign test, ``2 ** -n``, stands in.
 """
 
 import math
@@ -46,7 +48,7 @@ class Lead:
     gain: float
     """Positive if the winner is better."""
     interval: tuple[float, float] | None
-    """95 %, by Student's t over paired seeds; None where one seed, or no spread, shows none."""
+    """95 %, by Student's t over paired seeds; None where no spread shows one."""
     count: int
 
 
@@ -108,7 +110,7 @@ def race(
                 "hint: `tuner train` shows its epochs; final.finalists=1 races nobody"
             )
         leader = max(left, key=lambda f: sign * f.mean)
-        stays = [f for f in left if f is leader or _p_value(leader, f, sign) >= level]
+        stays = [f for f in left if f is leader or _p_value(leader, f, left, sign) >= level]
         for loser in (f for f in left if f not in stays):
             log(f"#{loser.number} leaves the race behind #{leader.number}")
         left = stays
@@ -118,33 +120,43 @@ def race(
     return Result(finalists, winner.number, _lead(winner, finalists, sign))
 
 
-def _p_value(leader: Finalist, other: Finalist, sign: float) -> float:
+def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: float) -> float:
     """Of the leader's being no better, from paired seeds; 1 before the second of them."""
     gains = _gains(leader, other, sign)
     if len(gains) < 2:
         return 1.0
-    mean, sd = statistics.fmean(gains), _spread(gains)
+    mean, (sd, freedom) = statistics.fmean(gains), _spread(left, len(gains))
     if sd == 0:
         return 0.5 ** len(gains) if mean > 0 else 1.0
-    t = mean / (sd / math.sqrt(len(gains)))
-    return 1.0 - float(stdtr(len(gains) - 1, t))
+    return 1.0 - float(stdtr(freedom, mean / (sd / math.sqrt(len(gains)))))
 
 
-def _spread(gains: Sequence[float]) -> float:
-    """Standard deviation, 0 where it is the rounding of equal differences."""
-    sd = statistics.stdev(gains)
-    return sd if sd > 1e-9 * max(map(abs, gains)) else 0.0
+def _spread(finalists: Sequence[Finalist], count: int) -> tuple[float, int]:
+    """Standard deviation of a difference over the first ``count`` seeds, and its freedom.
+
+    From the residuals of all who came so far, once each one's mean and each seed's are taken out;
+    0 where they are the rounding of equal differences.
+    """
+    rows = [f.values[:count] for f in finalists if len(f.values) >= count]
+    seeds = [statistics.fmean(column) for column in zip(*rows, strict=True)]
+    centred = [[v - s for v, s in zip(row, seeds, strict=True)] for row in rows]
+    residuals = [v - statistics.fmean(row) for row in centred for v in row]
+    freedom = (len(rows) - 1) * (count - 1)
+    largest = max(abs(v) for row in rows for v in row)
+    if max(map(abs, residuals)) <= 1e-9 * largest:
+        return 0.0, freedom
+    return math.sqrt(2 * sum(r * r for r in residuals) / freedom), freedom
 
 
 def _lead(winner: Finalist, finalists: Sequence[Finalist], sign: float) -> Lead | None:
-    rivals = [f for f in finalists if f is not winner and all(map(math.isfinite, f.values))]
-    rivals = [f for f in rivals if len(f.values) > 1]
+    whole = [f for f in finalists if all(map(math.isfinite, f.values))]
+    rivals = [f for f in whole if f is not winner and len(f.values) > 1]
     if not rivals:
         return None
     rival = min(rivals, key=lambda f: (-len(f.values), statistics.fmean(_gains(winner, f, sign))))
     gains = _gains(winner, rival, sign)
-    mean, sd = statistics.fmean(gains), _spread(gains)
-    half = float(stdtrit(len(gains) - 1, 0.975)) * sd / math.sqrt(len(gains))
+    mean, (sd, freedom) = statistics.fmean(gains), _spread(whole, len(gains))
+    half = float(stdtrit(freedom, 0.975)) * sd / math.sqrt(len(gains))
     interval = (mean - half, mean + half) if sd else None
     return Lead(rival.number, mean, interval, len(gains))
 

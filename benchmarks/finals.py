@@ -1,0 +1,64 @@
+"""The race of finalists on scores whose truth is known: who is named, and what is saved.
+
+python -m benchmarks.finals [--races 1500]
+
+Of 24 configurations with normal means, ``spread`` times the noise over seeds apart, the best few by
+one noisy score each (the search's) are raced by ``tuner.report.race`` over fresh seeds.
+"""
+
+import argparse
+
+import numpy as np
+import numpy.typing as npt
+
+from tuner.report.race import Finalist, race
+
+CONFIGURATIONS = 24
+SPREADS = (0.3, 1.0, 3.0, 10.0)
+FORMS = ((1, 1), (2, 2), (2, 3), (3, 2), (3, 3), (4, 5))
+"""Finalists and seeds; one finalist is the search's own best."""
+
+
+def one(
+    spread: float, finalists: int, seeds: int, draw: np.random.Generator
+) -> tuple[bool, int, float]:
+    """Whether the best finalist is named, trainings, and what the winner lacks to the best of all.
+
+    In units of the noise.
+    """
+    truth = spread * draw.normal(size=CONFIGURATIONS)
+    seen = truth + draw.normal(size=CONFIGURATIONS)
+    best = [int(k) for k in np.argsort(-seen)[:finalists]]
+    result = race(
+        [Finalist(k, []) for k in best],
+        seeds=range(seeds),
+        error=0.1,
+        maximize=True,
+        train=lambda finalist, _seed: float(truth[finalist.number] + draw.normal()),
+        log=lambda _line: None,
+    )
+    right = truth[result.winner] == truth[best].max()
+    return right, result.trainings, truth.max() - truth[result.winner]
+
+
+def measured(spread: float, finalists: int, seeds: int, races: int) -> npt.NDArray[np.float64]:
+    draw = np.random.default_rng(0)
+    found = [one(spread, finalists, seeds, draw) for _ in range(races)]
+    return np.asarray(np.mean(np.array(found, float), axis=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--races", type=int, default=1500)
+    asked = parser.parse_args()
+    print("| spread | finalists, seeds | best of them named | trainings | of | lacks |")
+    print("|---|---|---|---|---|---|")
+    for spread in SPREADS:
+        for finalists, seeds in FORMS:
+            right, count, lacks = measured(spread, finalists, seeds, asked.races)
+            told = f"{spread:g} | {finalists} x {seeds} | {right:.0%} | {count:.1f}"
+            print(f"| {told} | {finalists * seeds} | {lacks:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
