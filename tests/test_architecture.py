@@ -30,7 +30,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"edges", "queue"},
     {"sql"},
     {"config", "rules"},
-    {"binding", "grammar", "searchpath"},
+    {"binding", "grammar", "nodes", "resolvers", "searchpath"},
     {"aims", "budget", "pruners", "space", "typos"},
     {"schema"},
     {"completion", "scoreboard", "tracking"},

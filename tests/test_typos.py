@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import Project
-from tuner import cli, config, plan
+from tuner import cli, nodes, plan
 from tuner.errors import ConfigError, StorageError
 from tuner.storage import probe
 from tuner.typos import closest_first
@@ -82,7 +82,7 @@ def test_the_likeliest_study_is_listed_first():
 def test_keys_of_the_space_are_never_meant(source):
     """The space repeats the keys that it searches, below `space`."""
     base = source.compose([])
-    assert any(key.startswith("space.") for key in config.keys(base))
+    assert any(key.startswith("space.") for key in nodes.keys(base))
     (mistake,) = plan.load(source, ["model.groth=2"]).mistakes
     assert "'model.growth'" in mistake
 

@@ -17,64 +17,18 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuner import resources, searchpath
+from tuner import resolvers, resources, searchpath
 from tuner.binding import signature
 from tuner.errors import ConfigError, Infeasible, TunerError
 from tuner.grammar import quote
+from tuner.nodes import has_key, keys
 from tuner.schema import nearest
 from tuner.typos import nearest_key, unparsable
 
-Section = typing.TypeVar("Section")
 HYDRA = threading.RLock()
 """Hydra keeps one configuration loader a process; trials in threads take turns."""
 
-OmegaConf.register_new_resolver(
-    "share", lambda part, whole: int(float(part) * int(whole)), replace=True
-)
-
-
-def devices(cfg: DictConfig) -> int:
-    """Devices that one trial takes."""
-    found = OmegaConf.select(cfg, "objective.trainer.devices")
-    return found if isinstance(found, int) else 1
-
-
-EPOCHS = ("objective.epochs", "trainer.epochs", "objective.trainer.epochs")
-"""Where the length of a full training may stand, as a person types it."""
-
-APPLICATION_EPOCHS = ("epochs", "training.epochs", "trainer.epochs", "trainer.max_epochs")
-"""… and where in an application's own configuration."""
-
-
-def epochs_key(cfg: DictConfig) -> str | None:
-    """Which of ``EPOCHS`` the objective reads, None if it says no length."""
-    read: tuple[str, ...]
-    read = EPOCHS if OmegaConf.select(cfg, "objective.trainer.epochs") is not None else EPOCHS[:1]
-    read = read if OmegaConf.select(cfg, "objective.app") is None else APPLICATION_EPOCHS
-    return next((key for key in read if isinstance(OmegaConf.select(cfg, key), int)), None)
-
-
-def epochs(cfg: DictConfig) -> int | None:
-    """The length of a full training, if the objective says one."""
-    key = epochs_key(cfg)
-    return None if key is None else int(OmegaConf.select(cfg, key))
-
-
-def _costs(*, _root_: DictConfig) -> list[str]:
-    """What the search wants to know of a configuration beside its metric."""
-    found = [
-        str(name)
-        for key in ("study.objectives", "study.constraints")
-        for name in OmegaConf.select(_root_, key) or ()
-    ]
-    metric = OmegaConf.select(_root_, "study.metric")
-    return [name for name in dict.fromkeys(found) if name != metric]
-
-
-OmegaConf.register_new_resolver("costs", _costs, replace=True)
-OmegaConf.register_new_resolver(
-    "epochs", lambda fallback, *, _root_: epochs(_root_) or fallback, replace=True
-)
+resolvers.register()
 
 
 def conf_dir() -> Path:
@@ -230,27 +184,6 @@ def parse(text: str) -> Override:
         raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
 
 
-def has_key(cfg: DictConfig, key: str) -> bool:
-    """Whether ``key`` (``a.b.c``) exists, whatever its value."""
-    parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return isinstance(node, DictConfig) and last in node
-
-
-def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
-    """All paths of leaves and nodes, for hints."""
-    found: list[str] = []
-    for name in map(str, cfg):
-        path = f"{prefix}{name}"
-        found.append(path)
-        child = cfg._get_node(name)
-        if isinstance(child, DictConfig) and not (
-            child._is_none() or child._is_interpolation() or child._is_missing()
-        ):
-            found.extend(keys(child, f"{path}."))
-    return found
-
-
 def instantiate(node: DictConfig, **injected: object) -> Any:
     """Build what ``node`` describes and call it with those of ``injected`` that it accepts."""
     parameters, open_ended = signature(str(node._target_))
@@ -262,17 +195,6 @@ def instantiate(node: DictConfig, **injected: object) -> Any:
             raise error.__cause__ from None  # its own words are clearer than Hydra's around them
         raise
     return built(**accepted)
-
-
-def section(cfg: DictConfig, name: str, kind: type[Section]) -> Section:
-    """A checked section of the configuration as its dataclass."""
-    return kind(**plain(cfg, name))
-
-
-def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
-    """A section as an ordinary dict, empty if it is absent or null."""
-    node = cfg.get(name)
-    return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
 
 
 def rehearse(cfg: DictConfig) -> tuple[list[str], dict[str, str]]:
@@ -294,12 +216,6 @@ def rehearse(cfg: DictConfig) -> tuple[list[str], dict[str, str]]:
     if isinstance(cause, TunerError):
         return [str(cause)], {}
     return [f"objective: {type(cause).__name__}: {str(cause).splitlines()[0]}"], {}
-
-
-def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:
-    """The configuration as YAML, less some sections."""
-    kept = {k: cfg._get_node(k) for k in cfg if k not in without}
-    return OmegaConf.to_yaml(OmegaConf.create(kept))
 
 
 def _study_name(choices: Mapping[str, str | None]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import binding, config, edges, grammar, queue, rules
+from tuner import binding, config, edges, grammar, nodes, queue, rules
 from tuner.aims import Aims
 from tuner.config import Source
 from tuner.errors import ConfigError
@@ -54,7 +54,7 @@ class Plan:
 
     @cached_property
     def study(self) -> StudySettings:
-        return config.section(self.cfg, "study", StudySettings)
+        return nodes.section(self.cfg, "study", StudySettings)
 
     @property
     def aims(self) -> Aims:
@@ -63,19 +63,19 @@ class Plan:
 
     @cached_property
     def budget(self) -> BudgetSettings:
-        return config.section(self.cfg, "budget", BudgetSettings)
+        return nodes.section(self.cfg, "budget", BudgetSettings)
 
     @cached_property
     def storage(self) -> StorageSettings:
-        return config.section(self.cfg, "storage", StorageSettings)
+        return nodes.section(self.cfg, "storage", StorageSettings)
 
     @cached_property
     def worker(self) -> WorkerSettings:
-        return config.section(self.cfg, "worker", WorkerSettings)
+        return nodes.section(self.cfg, "worker", WorkerSettings)
 
     @cached_property
     def final(self) -> FinalSettings:
-        return config.section(self.cfg, "final", FinalSettings)
+        return nodes.section(self.cfg, "final", FinalSettings)
 
     @property
     def seed(self) -> int:
@@ -89,7 +89,7 @@ class Plan:
 
     def base_text(self) -> str:
         """The objective's configuration as YAML, without where and how it is searched."""
-        return config.text(self.cfg, without=sorted(OPERATIONAL))
+        return nodes.text(self.cfg, without=sorted(OPERATIONAL))
 
 
 def load(
@@ -130,7 +130,7 @@ def load(
         return Plan(
             source, tuple(overrides), cfg, Space(), _pins(plain), tuple(mistakes), (), facts
         )
-    written = config.plain(cfg, "space")
+    written = nodes.plain(cfg, "space")
     known = [o for text, o in parsed.items() if text in {*plain, *sweeps} and not o.is_delete()]
     space, unreadable = grammar.build(written, known, config.parse, source.options)
     mistakes.extend(unreadable)
@@ -149,7 +149,7 @@ def _queue(
     """What is tried first, once the section that says so and the space can be read."""
     if any(m.startswith(("study", "space")) for m in mistakes):
         return [], []
-    asked = config.section(cfg, "study", StudySettings)
+    asked = nodes.section(cfg, "study", StudySettings)
     return queue.build(source, plain, space, asked.enqueue, defaults=asked.enqueue_defaults)
 
 
@@ -232,7 +232,7 @@ def _context_mistakes(
     for p in dict.fromkeys(p for s in selections for p in space.active(s)):
         if source.options(p.key):
             continue
-        if not config.has_key(cfg, p.key):
+        if not nodes.has_key(cfg, p.key):
             found.append(_unknown(source, p, cfg, plain))
         elif p.key in fields:
             annotation = fields[p.key].annotation
@@ -268,7 +268,7 @@ def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]
     if pinned and owners and not p.condition:
         hint = f"{p.key} belongs to {owners}, not to {pinned[0]}"
     else:
-        hint = nearest_key(config.keys(cfg), p.key)
+        hint = nearest_key(nodes.keys(cfg), p.key)
     where = f" (when {', '.join('='.join(c) for c in p.condition)})" if p.condition else ""
     return f"space: unknown key {p.key!r}{where}; hint: {hint}"
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from optuna.study import StudyDirection
 
-from tuner import config, fingerprint, prior, search, space, storage
+from tuner import fingerprint, nodes, prior, search, space, storage
 from tuner.budget import Budget
 from tuner.errors import StudyError
 from tuner.log import log
@@ -149,7 +149,7 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
 def _search_text(plan: Plan) -> str:
     """Sampler and pruner as YAML: another one may go on with a study."""
     kept = {"sampler", "pruner"}
-    return config.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])
+    return nodes.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])
 
 
 def changed(old: str, new: str) -> list[str]:

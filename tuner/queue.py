@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuner import config, grammar
+from tuner import config, grammar, nodes
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.space import Categorical, Distribution, Float, Parameter, Scalar, Space
@@ -168,8 +168,8 @@ class _Reader:
 
     def _fixed_elsewhere(self, where: str, text: str, key: str, value: object) -> None:
         cfg, _ = self._compose([])
-        if not self.source.options(key) and not config.has_key(cfg, key):
-            hint = nearest_key(config.keys(cfg), key)
+        if not self.source.options(key) and not nodes.has_key(cfg, key):
+            hint = nearest_key(nodes.keys(cfg), key)
             self.mistakes.append(f"{where}: unknown key {key!r}; hint: {hint}")
         elif grammar.text_of(value) != grammar.text_of(self._value(key, [])):
             self.mistakes.append(

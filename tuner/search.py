@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner import config
+from tuner import config, resolvers
 from tuner.binding import signature
 from tuner.budget import Budget
 from tuner.errors import ConfigError
@@ -204,10 +204,10 @@ def _is_grid(plan: Plan) -> bool:
 
 def _length(plan: Plan) -> int | None:
     """Epochs of the longest training that the objective and the space allow, None if unknown."""
-    known = config.epochs_key(plan.cfg)
+    known = resolvers.epochs_key(plan.cfg)
     searched = [p.distribution for p in plan.space.parameters() if p.key == known]
     values = [value for d in searched for value in d.samples() if isinstance(value, int)]
-    return max(values, default=config.epochs(plan.cfg))
+    return max(values, default=resolvers.epochs(plan.cfg))
 
 
 def mistakes(plan: Plan) -> list[str]:
@@ -240,5 +240,5 @@ def _unaffordable(plan: Plan) -> list[str]:
         return []
     return [
         f"budget.epochs: {asked} are fewer than the {length} of one training; hint: at least "
-        f"{length}, or fewer {config.epochs_key(plan.cfg)}"
+        f"{length}, or fewer {resolvers.epochs_key(plan.cfg)}"
     ]

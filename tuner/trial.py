@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import config, history, mirror, objective, schedule, search, sharing, tracking
+from tuner import config, history, mirror, objective, resolvers, schedule, search, sharing, tracking
 from tuner.attempts import first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.fate import Fate, classify, finish, judged
@@ -52,7 +52,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         overrides = _drawn(plan, study, trial)
         run_dir = report.run_dir = study.patience(lambda: _prepare(context, trial, overrides))
         cfg = plan.source.compose(overrides)
-        report.length = config.epochs(cfg)
+        report.length = resolvers.epochs(cfg)
         study.patience(lambda: _note_length(study, trial, report.length))
         url, first = plan.study.mirror, report.first
         with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:

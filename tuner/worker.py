@@ -15,7 +15,7 @@ from types import FrameType
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner import config, provenance, search
+from tuner import provenance, resolvers, search
 from tuner.attempts import REQUEUE
 from tuner.budget import Budget
 from tuner.clock import Shift
@@ -196,7 +196,7 @@ def _devices(plan: Plan, worker: str) -> tuple[str, int]:
     A GPU that workers share counts once, and so does a machine's CPU.
     """
     name = os.environ.get(SHARED) or worker
-    return f"{socket.gethostname()} {name}"[:255], config.devices(plan.cfg)
+    return f"{socket.gethostname()} {name}"[:255], resolvers.devices(plan.cfg)
 
 
 def _time_over(budget: Budget, shift: Shift) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner import config, mirror, provenance, search, tracking
+from tuner import mirror, provenance, resolvers, search, tracking
 from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.launch.base import Job, Order
@@ -56,7 +56,7 @@ def tune(args: argparse.Namespace) -> int:
             lambda: stop.look_after(job),
             console=asking.console(stderr=True),
             n_trials=budget.n_trials,
-            epochs=config.epochs(plan.cfg),
+            epochs=resolvers.epochs(plan.cfg),
         )
     _show(study, directory, args)
     if stop.signal is not None:
@@ -148,7 +148,7 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
         kwargs={
             "console": console,
             "n_trials": budget.n_trials,
-            "epochs": config.epochs(plan.cfg),
+            "epochs": resolvers.epochs(plan.cfg),
             "every": 2.0,
         },
         name="tuner-view",

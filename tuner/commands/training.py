@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuner import binding, config, log, plan, trial
+from tuner import binding, log, nodes, plan, trial
 from tuner.commands import asking
 from tuner.log import log as logger
 from tuner.plan import Plan
@@ -96,7 +96,7 @@ def _read_by_objective(asked: Plan) -> list[str]:
     fields = binding.reachable(asked.cfg)
 
     def read(key: str) -> bool:
-        return key in fields or (asked.source.open_ended and config.has_key(asked.cfg, key))
+        return key in fields or (asked.source.open_ended and nodes.has_key(asked.cfg, key))
 
     kept = [text for text in asked.final.overrides if read(text.split("=")[0])]
     for text in set(asked.final.overrides) - set(kept):

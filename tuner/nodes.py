@@ -1,0 +1,47 @@
+"""Nodes of a configuration: their keys, their text, and sections as dataclasses."""
+
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+Section = typing.TypeVar("Section")
+
+
+def has_key(cfg: DictConfig, key: str) -> bool:
+    """Whether ``key`` (``a.b.c``) exists, whatever its value."""
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return isinstance(node, DictConfig) and last in node
+
+
+def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """All paths of leaves and nodes, for hints."""
+    found: list[str] = []
+    for name in map(str, cfg):
+        path = f"{prefix}{name}"
+        found.append(path)
+        child = cfg._get_node(name)
+        if isinstance(child, DictConfig) and not (
+            child._is_none() or child._is_interpolation() or child._is_missing()
+        ):
+            found.extend(keys(child, f"{path}."))
+    return found
+
+
+def section(cfg: DictConfig, name: str, kind: type[Section]) -> Section:
+    """A checked section of the configuration as its dataclass."""
+    return kind(**plain(cfg, name))
+
+
+def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
+    """A section as an ordinary dict, empty if it is absent or null."""
+    node = cfg.get(name)
+    return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
+
+
+def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:
+    """The configuration as YAML, less some sections."""
+    kept = {k: cfg._get_node(k) for k in cfg if k not in without}
+    return OmegaConf.to_yaml(OmegaConf.create(kept))
