@@ -3,7 +3,9 @@
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
@@ -16,6 +18,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import storage as storages
+from tuner.sql import rows, writes
 from tuner.sql.trials import Trials
 
 WHOLE_SECONDS = {
@@ -112,6 +115,43 @@ def test_stock_optuna_and_ours_read_each_other_value_by_value(url, storage):
             assert ours[1].params["choice"] is True
             assert shown(storage.get_trial(t._trial_id) for t in ours) == shown(ours)
             storage.delete_study(study_id)
+
+
+@pytest.mark.parametrize("others", [20, 200], ids=["dense", "sparse"])
+def test_many_trials_are_read_value_by_value_whatever_lies_between_them(url, storage, others):
+    studies = [storage.create_new_study([StudyDirection.MINIMIZE], name) for name in "ab"]
+    with storage.locked(studies[0]) as connection:
+        for place in range(150 + others):
+            k = place * others // (150 + others)  # how many trials of b come before it
+            mine = (place + 1) * others // (150 + others) == k
+            template = optuna.create_trial(
+                state=TrialState.RUNNING if place % 50 == 0 else TrialState.PRUNED,
+                params={"x": place / 400},
+                distributions={"x": FloatDistribution(0, 1)},
+                intermediate_values={1: float(place)},
+                user_attrs={"place": place},
+            )
+            number = place - k if mine else k
+            writes.create(connection, studies[0 if mine else 1], number, template)
+    with stock(url) as other:
+        for study_id in studies:
+            ours = storages.connect(url).get_all_trials(study_id)
+            assert shown(ours) == shown(other.get_all_trials(study_id))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "UTC"])
+def test_times_are_local_on_both_sides_of_a_change_of_the_clocks(monkeypatch, zone):
+    try:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        rows._offset.cache_clear()
+        for minutes in range(0, 365 * 24 * 60, 29):
+            utc = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+            assert rows._local(utc.replace(tzinfo=None)) == utc.astimezone().replace(tzinfo=None)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        rows._offset.cache_clear()
 
 
 def test_stock_optuna_goes_on_with_the_study_and_we_with_its(url, storage):

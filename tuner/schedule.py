@@ -6,6 +6,7 @@ schedules, which follow the fraction too.
 """
 
 import bisect
+import functools
 import math
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ def length(trial: FrozenTrial) -> int | None:
     return None if found is None else int(found)
 
 
+@functools.lru_cache(4096)
 def step_at(fraction: float, epochs: int) -> int:
     """The step, from 1, by which a schedule of ``epochs`` has come to ``fraction``."""
     return max(1, math.ceil(fraction * epochs - 1e-9))

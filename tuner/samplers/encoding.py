@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +78,7 @@ class Encoding:
     def _rows(self, several: Sequence[Mapping[str, Any]]) -> Floats:
         rows = np.full((len(several), len(self.columns)), np.nan)
         for k, column in enumerate(self.columns):
-            internal = column.distribution.to_internal_repr
-            for i, params in enumerate(several):
-                if column.name in params:
-                    with suppress(ValueError):
-                        rows[i, k] = internal(params[column.name])
+            rows[:, k] = _internal(column, several)
         return self._encoded(np.where(self._log & ~(rows > 0), np.nan, rows))
 
     def values(self, rows: Floats) -> Floats:
@@ -150,6 +145,19 @@ class Encoding:
 
     def _scaled(self, values: Floats) -> Floats:
         return np.where(self._log, np.log(np.where(self._log, values, 1.0)), values)
+
+
+def _internal(column: Column, several: Sequence[Mapping[str, Any]]) -> list[float]:
+    """What the column's parameter is in each, NaN where there is none or it is no choice."""
+    name, represent = column.name, column.distribution.to_internal_repr
+
+    def one(params: Mapping[str, Any]) -> float:
+        try:
+            return represent(params[name]) if name in params else math.nan
+        except ValueError:
+            return math.nan
+
+    return [one(params) for params in several]
 
 
 def is_known(row: Floats, known: Floats) -> bool:

@@ -93,7 +93,7 @@ class Known:
             self.stale.discard(i)
             if head.state.is_finished():
                 del self.open[i]
-                bisect.insort(self.over[head.state], self.trials[i], key=attrgetter("_number"))
+                _put(self.over[head.state], self.trials[i])
 
     def _follow(self, connection: Connection, fresh: Collection[int]) -> None:
         """What running trials have reported, drawn and noted since."""
@@ -173,6 +173,14 @@ class Reader:
                     rows.require_study(connection, study_id)
                 self.studies[study_id] = Known(study_id)
             return self.studies[study_id]
+
+
+def _put(ordered: list[FrozenTrial], trial: FrozenTrial) -> None:
+    """Where it belongs by its number, which most often is the end."""
+    if not ordered or ordered[-1]._number < trial._number:
+        ordered.append(trial)
+    else:
+        bisect.insort(ordered, trial, key=attrgetter("_number"))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from sqlalchemy import Connection
 
 UNBOUNDED = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 """What Optuna stores as a word, since not every database has such numbers."""
+
+MANY = 100
+"""Ids from which on a range is asked for instead, if it holds few others."""
 
 PARAM, VALUE, CURVE, USER, SYSTEM = range(5)
 
@@ -82,7 +85,10 @@ def heads(connection: Connection, where: str) -> list[Head]:
 
 
 def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
-    """Everything asked for, in one statement; a trial of which nothing is stored has no facts."""
+    """Everything asked for, in one statement; a trial of which nothing is stored has no facts.
+
+    There may be facts of trials between those asked for.
+    """
     text = "CHAR" if connection.dialect.name == "mysql" else "VARCHAR"
     step = f"{CURVE}, step, '', intermediate_value, CAST(intermediate_value_type AS {text})"
     param = f"{PARAM}, param_id, param_name, param_value, distribution_json"
@@ -95,7 +101,7 @@ def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
         (question.system, "trial_system_attributes", f"{SYSTEM}, 0, t.key, 0e0, value_json"),
     ]
     parts = [
-        f"SELECT trial_id, {columns} FROM {table} t WHERE trial_id IN ({listed(ids)})"
+        f"SELECT trial_id, {columns} FROM {table} t WHERE {_among(ids)}"
         for ids, table, columns in asked
         if ids
     ]
@@ -141,6 +147,17 @@ def listed(ids: Collection[int]) -> str:
     return ",".join(map(str, ids)) or "0"
 
 
+def _among(ids: Collection[int]) -> str:
+    """A condition that holds for the ids, and for those between if they are many and most of them.
+
+    PostgreSQL takes twice as long to look each id up in a list of 5,000.
+    """
+    first, last = min(ids), max(ids)
+    if len(ids) > MANY and 2 * len(ids) > last - first:
+        return f"trial_id BETWEEN {first} AND {last}"
+    return f"trial_id IN ({listed(ids)})"
+
+
 def to_utc(time: datetime) -> datetime:
     """Local time as Optuna stores it."""
     return time.astimezone(UTC).replace(tzinfo=None)
@@ -150,7 +167,17 @@ def _local(stored: datetime | str | None) -> datetime | None:
     if stored is None:
         return None
     time = datetime.fromisoformat(stored) if isinstance(stored, str) else stored  # SQLite has text
-    return time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    return time + _offset(time.year, time.month, time.day, time.hour, time.minute // 15)
+
+
+@lru_cache(maxsize=4096)
+def _offset(year: int, month: int, day: int, hour: int, quarter: int) -> timedelta:
+    """Of local time from UTC, which changes on a quarter of an hour if at all.
+
+    The system is asked for each trial twice otherwise, a tenth of the time of reading it.
+    """
+    time = datetime(year, month, day, hour, quarter * 15, tzinfo=UTC)
+    return time.astimezone().utcoffset() or timedelta()
 
 
 @lru_cache(maxsize=4096)
@@ -185,6 +212,10 @@ def fetch(connection: Connection, statement: str) -> list[Any]:
     return rows
 
 
+_decode = json.JSONDecoder().raw_decode
+"""``json.loads`` without its search for blanks around, half of its time; ``dumps`` writes none."""
+
+
 def _sort(rows: list[Any], found: dict[int, Facts]) -> None:
     for trial_id, kind, position, name, number, text in rows:
         known = found[trial_id]
@@ -193,8 +224,8 @@ def _sort(rows: list[Any], found: dict[int, Facts]) -> None:
         elif kind == CURVE:
             known.curve[position] = number if text == "FINITE" else UNBOUNDED[text]
         elif kind == USER:
-            known.user[name] = json.loads(text)
+            known.user[name] = _decode(text)[0]
         elif kind == SYSTEM:
-            known.system[name] = json.loads(text)
+            known.system[name] = _decode(text)[0]
         else:
             known.values[position] = number if text == "FINITE" else UNBOUNDED[text]
