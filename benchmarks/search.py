@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import peers, strategies
+from benchmarks import strategies
 from benchmarks.curves import LCBench
+from benchmarks.peers import PEERS
 from benchmarks.simulator import simulate
 
 TASKS = [
@@ -57,8 +58,10 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     if path.exists():
         return
     task = LCBench(curves / "lcbench", cache).task(cell.task)
-    strategy = {**strategies.CONTENDERS, **peers.PEERS}[cell.contender](task, cell.seed)
-    epochs = peers.LIMITS.get(cell.contender, BUDGETS[-1]) * task.epochs
+    peer = PEERS.get(cell.contender)
+    make = peer.make if peer else strategies.CONTENDERS[cell.contender]
+    strategy = make(task, cell.seed)
+    epochs = (peer.full_trainings if peer else BUDGETS[-1]) * task.epochs
     began = time.process_time()
     trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=cell.seed)
     regret = np.full(BUDGETS[-1] * task.epochs, np.nan)
@@ -106,6 +109,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=1e9)
     asked = parser.parse_args()
+    missing = [f"{name}: {PEERS[name].missing()}" for name in asked.only if name in PEERS]
+    if any(not line.endswith(": ") for line in missing):
+        raise SystemExit("\n".join(line for line in missing if not line.endswith(": ")))
     asked.cache.mkdir(parents=True, exist_ok=True)
     cells = [Cell(c, t, s) for s in range(asked.seeds) for t in asked.tasks for c in asked.only]
     left = run_all(cells, asked.curves, asked.cache, asked.jobs, asked.minutes)

@@ -1,0 +1,197 @@
+"""One CNN on Fashion-MNIST, tuned by ours, by Optuna's plain loop and by Ray Tune.
+
+``end_to_end.py`` starts each as people do; here is what they have in common, so that the search
+alone differs: the space, the training function (ours) and where reports leave their marks.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+SPACE: dict[str, BaseDistribution] = {
+    "model.depth": IntDistribution(2, 3),
+    "model.convs": IntDistribution(1, 2),
+    "model.width": IntDistribution(8, 32, log=True),
+    "model.dropout": FloatDistribution(0, 0.5),
+    "trainer.batch_size": CategoricalDistribution((64, 128, 256)),
+    "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
+    "optimizer.weight_decay": FloatDistribution(1e-5, 1e-1, log=True),
+    "loss.label_smoothing": FloatDistribution(0, 0.2),
+    "data.augment.shift": IntDistribution(0, 3),
+}
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one search is given: the data, their number, the schedule, a seed, and a directory."""
+
+    root: Path
+    limit: int
+    epochs: int
+    seed: int
+    directory: Path
+
+    @property
+    def marks(self) -> Path:
+        """A line a report: when (seconds since 1970), and the validation accuracy."""
+        return self.directory / "marks"
+
+    @property
+    def pins(self) -> list[str]:
+        """What all trials of all searches have in common, as overrides."""
+        return [
+            "experiment=fashion_mnist",
+            "space=none",
+            f"data.root={self.root}",
+            f"data.limit={self.limit}",
+            f"trainer.epochs={self.epochs}",
+            "objective._target_=benchmarks.tuning.train",
+            f"+objective.marks={self.marks}",
+        ]
+
+    def argv(self) -> list[str]:
+        given = [self.root, self.limit, self.epochs, self.seed, self.directory]
+        return [str(value) for value in given]
+
+
+def train(*, marks: str, report: Callable[..., None], **parts: Any) -> float:
+    """``tuner.train.engine.train``, whose reports leave a mark each."""
+    from tuner.train import engine
+
+    def marked(epoch: int, **metrics: float) -> None:
+        with Path(marks).open("a") as file:
+            file.write(f"{time.time()} {metrics['accuracy']}\n")
+        report(epoch, **metrics)
+
+    return engine.train(report=marked, **parts)
+
+
+def run(task: Run, params: Mapping[str, Any], number: int, report: Callable[..., None]) -> float:
+    """Train one configuration outside of a study of ours; what diverges has the accuracy 0."""
+    from tuner import config
+    from tuner.errors import Diverged, Infeasible
+
+    drawn = [f"{name}={value}" for name, value in params.items()]
+    seed = 1000 * task.seed + number
+    cfg = config.Source().compose([*task.pins, *drawn, f"seed={seed}"])
+    run_dir = task.directory / "trials" / str(number)
+    run_dir.mkdir(parents=True)
+    try:
+        return float(config.instantiate(cfg.objective, report=report, run_dir=run_dir))
+    except (Diverged, Infeasible):
+        return 0.0
+
+
+def sweep(distribution: BaseDistribution) -> str:
+    """A distribution in Hydra's sweep grammar."""
+    if isinstance(distribution, CategoricalDistribution):
+        return f"choice({','.join(map(str, distribution.choices))})"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    interval = f"interval({distribution.low},{distribution.high})"
+    tagged = f"tag(log,{interval})" if distribution.log else interval
+    return f"int({tagged})" if isinstance(distribution, IntDistribution) else tagged
+
+
+def ours(task: Run) -> list[str]:
+    """`tuner tune` with its defaults; the configuration's own values are not tried first."""
+    searched = [f"{name}={sweep(distribution)}" for name, distribution in SPACE.items()]
+    settings = ["study.n_trials=null", "budget.hours=1", "study.enqueue_defaults=false"]
+    return [
+        *(sys.executable, "-m", "tuner", "tune", *task.pins, *searched, *settings),
+        *(f"launch.workers={WORKERS}", f"seed={task.seed}"),
+    ]
+
+
+def plain(task: Run, worker: int | None = None) -> None:
+    """Optuna's loop in two processes on one SQLite file, default sampler and pruner."""
+    import optuna
+
+    url = f"sqlite:///{task.directory}/optuna.db"
+    study = optuna.create_study(
+        storage=url,
+        study_name="plain",
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=WORKERS * task.seed + (worker or 0)),
+    )
+    if worker is None:
+        command = [sys.executable, "-m", "benchmarks.tuning", "plain", *task.argv(), "--worker"]
+        started = [subprocess.Popen([*command, str(k)]) for k in range(WORKERS)]
+        raise SystemExit(max(process.wait() for process in started))
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {name: suggest(trial, name, d) for name, d in SPACE.items()}
+
+        def report(epoch: int, **metrics: float) -> None:
+            trial.report(metrics["accuracy"], epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        return run(task, params, trial.number, report)
+
+    study.optimize(objective)
+
+
+def suggest(trial: Any, name: str, d: BaseDistribution) -> Any:
+    if isinstance(d, CategoricalDistribution):
+        return trial.suggest_categorical(name, d.choices)
+    if isinstance(d, IntDistribution):
+        return trial.suggest_int(name, d.low, d.high, log=d.log)
+    assert isinstance(d, FloatDistribution)
+    return trial.suggest_float(name, d.low, d.high, log=d.log)
+
+
+def ray(task: Run, worker: int | None = None) -> None:
+    """Ray Tune: ASHA over OptunaSearch, both with their defaults, a trial a CPU."""
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    def trainable(params: dict[str, Any]) -> None:
+        number = int(tune.get_context().get_trial_id().rpartition("_")[2])
+        run(task, params, number, lambda epoch, **metrics: tune.report(metrics))
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR")
+    found = {"metric": "accuracy", "mode": "max"}
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(dict(SPACE), seed=task.seed, **found),
+            scheduler=ASHAScheduler(max_t=task.epochs, **found),
+            num_samples=-1,
+            max_concurrent_trials=WORKERS,
+        ),
+        run_config=tune.RunConfig(storage_path=str(task.directory / "ray"), verbose=0),
+    )
+    tuner.fit()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("search", choices=["plain", "ray"])
+    parser.add_argument("root", type=Path)
+    for name in ("limit", "epochs", "seed"):
+        parser.add_argument(name, type=int)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--worker", type=int)
+    asked = vars(parser.parse_args())
+    search, worker = asked.pop("search"), asked.pop("worker")
+    {"plain": plain, "ray": ray}[search](Run(**asked), worker)
+
+
+if __name__ == "__main__":
+    main()
