@@ -1,4 +1,4 @@
-"""What lies beside the steps: the gap between two trials, checkpoints, the ladder of a GPU."""
+"""What lies beside the rounds: epochs in turns, the gap of two trials, checkpoints, the ladder."""
 
 import argparse
 import functools
@@ -57,6 +57,14 @@ class Clock:
                 self.inside = self.inside and kind != "held"
 
         return timed
+
+
+def paired(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Ours against the bare loop, an epoch of each in turns, which load drifts less between."""
+    found = [statistics.median(contenders.paired(job)) for _ in range(arguments.rounds)]
+    print(f"  ours is {statistics.median(found):.3f} of the bare loop, scored"
+          f" ({min(found):.3f} to {max(found):.3f} in {len(found)} runs)", flush=True)  # fmt: skip
+    return {"runs": found, "ratio": statistics.median(found)}
 
 
 def checkpoints(job: Job, arguments: argparse.Namespace) -> dict[str, Row]:

@@ -20,32 +20,43 @@ from tuner.train import engine
 
 
 def bare(job: Job, *, graph: bool = False) -> tuple[list[float], list[float]]:
-    """Forward, backward, step on batches that lie ready; seconds of training, and of scoring.
+    """Seconds of training, and of scoring, of each epoch of the bare loop."""
+    loop = Bare(job, graph=graph)
+    training, scoring = zip(*(loop.epoch() for _ in range(job.epochs + 1)), strict=True)
+    return list(training[1:]), list(scoring[1:])
+
+
+class Bare:
+    """Forward, backward, step on batches that lie ready.
 
     Scoring is the forward pass alone over the validation images, as ours makes one too.
     """
-    found, network, optimizer = job.build()
-    pixels = found.normalise(found.train.images)
-    batches = list(zip(pixels.split(job.batch), found.train.labels.split(job.batch), strict=True))
-    batches = batches[: len(pixels) // job.batch]
-    held_out = [found.normalise(part) for part in found.validation.images.split(job.eval_batch)]
 
-    def step(images: Tensor, labels: Tensor) -> None:
-        with job.autocast():
-            error = F.cross_entropy(network(images), labels)
-        optimizer.zero_grad(set_to_none=True)
+    def __init__(self, job: Job, *, graph: bool = False) -> None:
+        self.job = job
+        found, self.network, self.optimizer = job.build()
+        pixels = found.normalise(found.train.images)
+        parts = zip(pixels.split(job.batch), found.train.labels.split(job.batch), strict=True)
+        self.batches = list(parts)[: len(pixels) // job.batch]
+        held_out = found.validation.images.split(job.eval_batch)
+        self.held_out = [found.normalise(part) for part in held_out]
+        self.make = _captured(self.step, self.batches, self.optimizer) if graph else self.step
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        with self.job.autocast():
+            error = F.cross_entropy(self.network(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
         error.backward()
-        optimizer.step()
+        self.optimizer.step()
 
-    made = _captured(step, batches, optimizer) if graph else step
-    training, scoring = [], []
-    for _ in range(job.epochs + 1):
-        network.train()
-        training.append(_timed(job, lambda: [made(*batch) for batch in batches]))
-        network.eval()
-        with torch.inference_mode(), job.autocast():
-            scoring.append(_timed(job, lambda: [network(part) for part in held_out]))
-    return training[1:], scoring[1:]
+    def epoch(self) -> tuple[float, float]:
+        """Seconds of its training, and of its scoring."""
+        self.network.train()
+        training = _timed(self.job, lambda: [self.make(*batch) for batch in self.batches])
+        self.network.eval()
+        with torch.inference_mode(), self.job.autocast():
+            scoring = _timed(self.job, lambda: [self.network(part) for part in self.held_out])
+        return training, scoring
 
 
 def _timed(job: Job, work: Callable[[], object]) -> float:
@@ -80,16 +91,34 @@ def _captured(
     return replay
 
 
-def ours(job: Job, *, threads: int = 1, **changes: Any) -> list[float]:
-    """`tuner.train.engine.train` with all it does; timed between its reports."""
-    marks: list[float] = []
+def ours(
+    job: Job, *, threads: int = 1, between: Callable[[], object] = lambda: None, **changes: Any
+) -> list[float]:
+    """`tuner.train.engine.train` with all it does; timed between its reports.
+
+    ``between`` is called in each report, and its time is not counted.
+    """
+    marks: list[tuple[float, float]] = []
 
     def report(epoch: int, **metrics: float) -> None:
-        marks.append(job.now())
+        end = job.now()
+        between()
+        marks.append((end, job.now()))
 
     with tempfile.TemporaryDirectory(dir=".") as directory:
         engine.train(**parts(job, threads, **changes), report=report, run_dir=Path(directory))
-    return _differences(marks)
+    return [end - begin for (_, begin), (end, _) in itertools.pairwise(marks)]
+
+
+def paired(job: Job) -> list[float]:
+    """For each of ours' epochs but the first: the seconds of a bare one right after it, over its.
+
+    Whatever else the machine does meets both alike.  The bare loop's epoch runs in the report,
+    which waits for no checkpoint any more.
+    """
+    loop, theirs = Bare(job), []
+    mine = ours(job, between=lambda: theirs.append(sum(loop.epoch())))
+    return [bare / own for bare, own in zip(theirs[1:], mine, strict=True)]
 
 
 def usual(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:

@@ -26,7 +26,7 @@ from typing import Any
 
 import contenders
 import torch
-from besides import checkpoints, gap, ladder
+from besides import checkpoints, gap, ladder, paired
 from job import NETWORKS, Job
 from rounds import Row, machine, rate, ratios, rotated, show
 
@@ -197,6 +197,7 @@ def child_rate(job: Job, kind: str, *numbers: str) -> float:
 LAYOUTS = ((2, 1, 0), (2, 1, 1), (1, 1, 1), (1, 2, 0), (1, 2, 1), (1, 2, 2))
 PARTS = {
     "alone": alone,
+    "paired": paired,
     "ladder": ladder,
     "gap": gap,
     "checkpoints": checkpoints,
@@ -215,7 +216,7 @@ def make_job(arguments: argparse.Namespace, name: str) -> Job:
     job = Job(
         dataset=name, root=arguments.root, network=arguments.network, device=arguments.device,
         batch=arguments.batch if name == "fashion" else 32,
-        epochs=arguments.epochs or (3 if name == "fashion" else 8),
+        epochs=arguments.epochs or (3 if name == "fashion" else 30),
         limit=limit, precision=arguments.precision, clock=arguments.clock,
     )  # fmt: skip
     return replace(job, **quick, epochs=2) if arguments.quick else job

@@ -101,7 +101,9 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     stream = int.from_bytes(digest, "big")
     random.seed(stream)
     np.random.seed(stream)
-    torch.manual_seed(stream)  # of the CPU and of every accelerator: dropout
+    torch.default_generator.manual_seed(stream)  # dropout
+    if device.type != "cpu":
+        torch.manual_seed(stream)  # of every accelerator; it takes 0.1 ms and more to find none
     return torch.Generator(device).manual_seed(stream + 1)
 
 

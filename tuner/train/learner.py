@@ -5,7 +5,7 @@ numbers (once an epoch) pays for the one transfer.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -165,8 +165,7 @@ class Learner:
         if mix:
             images, own = mixing.blend(images, self.before(images), *mix)
             partners = self.before(labels)
-        batch = (part.chunk(self.settings.accumulate) for part in (images, labels, partners))
-        for some, theirs, others in zip(*batch, strict=True):
+        for some, theirs, others in self._portions(images, labels, partners):
             with hardware.autocast(self.device, self.settings.precision):
                 outputs = self.forward(some)
                 if own is None:
@@ -174,6 +173,12 @@ class Learner:
                 else:
                     loss = mixing.blended(share, outputs, theirs, others, own)
             yield loss
+
+    def _portions(self, *batch: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """The batch's tensors in ``accumulate`` parts; of the whole no views need be made."""
+        if self.settings.accumulate == 1:
+            return [batch]
+        return zip(*(part.chunk(self.settings.accumulate) for part in batch), strict=True)
 
     def _share(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss of a part of the batch with these labels, as its share of the whole's."""
