@@ -76,6 +76,37 @@ def test_reports_that_skip_a_rung_are_judged_at_the_next():
     assert trial.should_prune()
 
 
+def test_who_came_first_is_judged_again_until_it_has_come_twice_as_far():
+    """By its value at the rung, whatever it has reached since."""
+    bench = Bench(rungs=[1 / 3])
+
+    def begin() -> optuna.Trial:
+        bench.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={LENGTH: 9}))
+        return bench.study.ask()
+
+    first, settled = begin(), begin()
+    for epoch in range(1, 7):
+        settled.report(0.5, epoch)
+        assert not settled.should_prune(), "alone"
+    for epoch in range(1, 5):
+        first.report(0.5, epoch)
+        assert not first.should_prune(), "a tie"
+    assert bench.run([0.6] * 9) == 9
+    first.report(0.9, 5)
+    assert first.should_prune(), "one of two was better at the third epoch"
+    settled.report(0.1, 7)
+    assert not settled.should_prune(), "it had come twice as far before anybody was"
+
+
+def test_of_sparse_reports_the_first_after_a_rung_is_judged():
+    bench = Bench(rungs=[1 / 9])
+    bench.run([0.5] * 9)
+    bench.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={LENGTH: 9}))
+    trial = bench.study.ask()
+    trial.report(0.1, 5)
+    assert trial.should_prune()
+
+
 def test_running_trials_are_competitors_and_failed_values_are_none():
     bench = Bench()
     bench.run([0.9] * 2, state=TrialState.RUNNING)
@@ -159,7 +190,7 @@ def test_real_workers_prune_by_the_default_and_a_killed_trial_is_judged_as_if_it
     for trial in ended:
         lengths[trial.state].add(trial.last_step)
     assert lengths[TrialState.COMPLETE] == {8}
-    assert lengths[TrialState.PRUNED] <= {1, 2}, "rungs at a ninth and a quarter of 8 epochs"
+    assert lengths[TrialState.PRUNED] <= {1, 2, 3, 4}, "from a ninth to twice a quarter of 8 epochs"
     best = max(t.values[0] for t in ended if t.state == TrialState.COMPLETE)
     floor = max((t.intermediate_values[t.last_step] * 8 / t.last_step
                  for t in ended if t.state == TrialState.PRUNED), default=0.0)  # fmt: skip

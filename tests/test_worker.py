@@ -309,6 +309,17 @@ def test_a_budget_of_time_pauses_what_runs_and_a_larger_one_goes_on_with_it(proj
     assert len(per_epoch) == 120
 
 
+def test_a_search_ends_once_its_expected_gain_is_below_the_noise(project):
+    """Long before its configurations do; what was noise to it is told."""
+    args = ["study.n_trials=200", "objective.epochs=1", "launch.workers=2"]
+    project.run("tune", *args, "budget.stop_when=gain_below_noise", "budget.noise=10")
+    assert 20 <= len(ended(project)) <= 22, "twenty are the least, and two workers are at work"
+    assert "the search has ended: budget.stop_when: as many configurations again would gain" in (
+        project.stderr
+    )
+    assert "less than the noise over seeds, 10" in project.stderr
+
+
 def test_a_budget_of_epochs_is_never_overshot(project):
     args = ["study.n_trials=null", "launch.workers=3", "objective.epochs=4"]
     project.run("tune", *args, "budget.epochs=30")
