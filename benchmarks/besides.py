@@ -107,13 +107,12 @@ def gap(job: Job, arguments: argparse.Namespace) -> Row:
 
 def run_one(job: Job, width: int) -> float:
     """Trains two epochs; seconds from here to the first step made."""
-    began = time.perf_counter()
+    began = job.now()
     first: list[float] = []
 
     def stepped(optimizer: Any, *_: Any) -> None:
         if not first:
-            job.synchronise()
-            first.append(time.perf_counter() - began)
+            first.append(job.now() - began)
 
     def make(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         optimizer = torch.optim.AdamW(*args, **kwargs, lr=1e-3, fused=True)

@@ -1,4 +1,4 @@
-"""How many trials an hour one device trains: in turn, in packed processes, fused, on k streams.
+"""How many trials an hour one device trains: in turn, in packed processes, fused, abreast.
 
     python -m benchmarks.fused --device cuda          # all of it, about ten minutes
     python -m benchmarks.fused --device cpu --quick
@@ -6,7 +6,8 @@
 Every arm trains whole trials by ``engine.train`` (data on the device, evaluation, checkpoints,
 reports) on noise of the shape of the digits and of Fashion-MNIST.  Arms alternate; a ratio is the
 median over rounds of trials an hour against the same round's trials one after the other.
-``streams`` is the exception: k captured learners on k streams, without checkpoints and reports.
+``abreast`` is the exception: k learners in k threads (captured, on k streams, on a GPU), without
+checkpoints and reports.
 """
 
 import argparse
@@ -21,6 +22,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -137,18 +140,25 @@ def fused(size: Size, images: int, device: str, k: int) -> int:
     return k
 
 
-class Streams:
-    """k captured learners, each stepped by a thread on a stream of its own."""
+class Abreast:
+    """k learners in one process, each stepped by a thread: captured, on its own stream, on a GPU.
+
+    They need not share a shape.  But dropout draws from generators that belong to the process (of
+    captured steps, from one pair of tensors on the device), so that no trial's numbers are its
+    own: this tells what the product forgoes by letting threads take turns.
+    """
 
     def __init__(self, size: Size, images: int, device: str, k: int) -> None:
         self.device = torch.device(device)
         self.data = noise(self.device, images=images, side=size.side)
         self.epochs = size.epochs
-        self.streams = [torch.cuda.Stream(self.device) for _ in range(k)]
+        on_cuda = self.device.type == "cuda"
+        self.streams = [torch.cuda.Stream(self.device) if on_cuda else None for _ in range(k)]
         hardware.configure(self.device, threads=1, deterministic=False)
-        self.learners = [self._captured(size, images, number) for number in range(k)]
+        self.learners = [self._warm(size, images, number) for number in range(k)]
 
-    def _captured(self, size: Size, images: int, number: int) -> Learner:
+    def _warm(self, size: Size, images: int, number: int) -> Learner:
+        """A learner whose step is chosen, and captured where it can be."""
         given = parts(size, images, number)
         hardware.reseed(number, 0, self.device)
         network = given["model"](in_shape=self.data.in_shape, num_classes=10)
@@ -158,31 +168,33 @@ class Streams:
         )  # fmt: skip
         train = self.data.train
         few = 8 * size.batch_size
-        with torch.cuda.stream(self.streams[number]):
+        with self._on(self.streams[number]):
             learner._choose(100_000)
             learner.train_epoch(Split(train.images[:few], train.labels[:few]), 1, self._order())
             learner.evaluate(self.data.validation)
-        torch.cuda.synchronize(self.device)
+        self._wait()
         return learner
 
     def _order(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)
 
-    def __call__(self) -> int:
-        threads = [
-            threading.Thread(target=self._one, args=pair)
-            for pair in zip(self.learners, self.streams, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        torch.cuda.synchronize(self.device)
-        return len(threads)
+    def _on(self, stream: torch.cuda.Stream | None) -> AbstractContextManager[Any]:
+        return nullcontext() if stream is None else torch.cuda.stream(stream)
 
-    def _one(self, learner: Learner, stream: torch.cuda.Stream) -> None:
-        torch.cuda.set_device(self.device)
-        with torch.cuda.stream(stream):
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def __call__(self) -> int:
+        with ThreadPoolExecutor(len(self.learners)) as pool:
+            list(pool.map(self._one, self.learners, self.streams))  # raises what a thread raised
+        self._wait()
+        return len(self.learners)
+
+    def _one(self, learner: Learner, stream: torch.cuda.Stream | None) -> None:
+        if stream is not None:
+            torch.cuda.set_device(self.device)
+        with self._on(stream):
             for epoch in range(2, 2 + self.epochs):
                 mean = learner.train_epoch(self.data.train, epoch, self._order())
                 learner.evaluate(self.data.validation).read(mean)
@@ -238,9 +250,8 @@ def arms(
         found[f"{processes} processes"] = functools.partial(pack, size, images, processes, few)
     for k in args.fused:
         found[f"fused {k}"] = functools.partial(fused, size, images, args.device, k)
-    if args.device != "cpu":
-        for k in args.streams:
-            found[f"{k} streams"] = _late(lambda k=k: Streams(size, images, args.device, k))
+    for k in args.abreast:
+        found[f"{k} abreast"] = _late(lambda k=k: Abreast(size, images, args.device, k))
     return found
 
 
@@ -306,7 +317,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--processes", nargs="*", type=int, default=[2, 4, 8])
     parser.add_argument("--fused", nargs="*", type=int, default=[2, 4, 8, 16, 32])
-    parser.add_argument("--streams", nargs="*", type=int, default=[4, 8, 16])
+    parser.add_argument("--abreast", nargs="*", type=int, default=[2, 4, 8, 16])
     parser.add_argument("--every", type=int, default=1, help="epochs between checkpoints")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, default=540, help="stop after so long")

@@ -1,5 +1,6 @@
 import functools
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -125,6 +126,39 @@ def test_a_compiled_step_learns_as_an_eager_one(exact):
     # Inductor draws other dropout masks, so the curves are alike, not the same.
     assert curve(compiled) == pytest.approx(expected, rel=0.15)
     assert compiled.make_step.graph is not None, compiled.make_step.obstacle
+
+
+def epoch_of(run: Learner, stream: torch.cuda.Stream | None, epoch: int) -> float:
+    with torch.cuda.stream(stream):
+        generator = torch.Generator(run.device).manual_seed(epoch)
+        return float(run.train_epoch(run.data.train, epoch, generator))
+
+
+@pytest.mark.parametrize("place", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])])
+def test_learners_of_different_shapes_learn_abreast_as_they_do_alone(exact, place):
+    """Each in a thread, captured and on its own stream on a GPU, as `benchmarks.fused` has them.
+
+    Without dropout: it draws from the process's generator, which they would share.
+    """
+    device, widths = torch.device(place), (3, 4, 6)
+
+    def begun(width: int, stream: torch.cuda.Stream | None) -> Learner:
+        hardware.reseed(1, 0, device)
+        network = recipes.network(dropout=0.0, width=width)((1, 8, 8), 10)
+        run = learner(device, network=network, graph="graph")
+        epoch_of(run, stream, 1)  # which captures
+        return run
+
+    alone = [begun(width, None) for width in widths]
+    expected = [[epoch_of(run, None, epoch) for epoch in (2, 3)] for run in alone]
+    streams = [torch.cuda.Stream(device) if place == "cuda" else None for _ in widths]
+    runs = [begun(*pair) for pair in zip(widths, streams, strict=True)]
+    if place == "cuda":
+        torch.cuda.synchronize(device)
+    with ThreadPoolExecutor(len(runs)) as pool:
+        found = list(pool.map(lambda run, s: [epoch_of(run, s, e) for e in (2, 3)], runs, streams))
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine == (theirs if place == "cpu" else pytest.approx(theirs, rel=2e-3))
 
 
 class Waits(nn.Module):

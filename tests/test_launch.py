@@ -116,9 +116,14 @@ def test_mps_that_is_not_installed_is_said_and_done_without(monkeypatch, caplog)
 
 
 def test_threads_are_pinned_before_torch_is_imported(monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     (first, _) = slots(monkeypatch, "", threads=3)
     assert (first["OMP_NUM_THREADS"], first["OMP_WAIT_POLICY"]) == ("3", "passive")
     assert first["MALLOC_ARENA_MAX"] == "1", "of malloc, which is set up as early"
+    assert first["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    (first, _) = slots(monkeypatch, "", threads=3)
+    assert first["GLIBC_TUNABLES"] == "glibc.malloc.check=0:glibc.malloc.hugetlb=1"
 
 
 def test_a_launcher_without_workers_is_refused(monkeypatch):

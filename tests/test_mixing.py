@@ -26,6 +26,11 @@ def test_without_an_alpha_nothing_is_drawn_or_mixed():
     assert torch.equal(before, generator.get_state())
 
 
+def test_a_whole_number_is_an_alpha_like_any_other():
+    for name in ("mixup", "cutmix"):
+        assert torch.equal(rows(20, **{name: 1}), rows(20, **{name: 1.0}))
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_mixups_shares_are_beta_distributed_one_for_each_batch(alpha):
     share = rows(mixup=alpha)[:, 0]

@@ -84,6 +84,7 @@ class Local:
             # The trainer has malloc keep freed memory, which the heaps of threads beside the first
             # cannot: trials in threads (worker.concurrency) took 520 µs an image for 422.
             "MALLOC_ARENA_MAX": "1",
+            "GLIBC_TUNABLES": _tunables(),
             SUPERVISOR: str(os.getpid()),
         }
         if self.grows or self.workers > len(self.devices):
@@ -95,6 +96,16 @@ class Local:
             if each > 1:
                 pinned[MEMORY_FRACTION] = f"{HEADROOM / each:.3f}"
         return pinned
+
+
+def _tunables() -> str:
+    """Those that are set already, and huge pages for malloc, which is set up before any code.
+
+    A trial maps its memory anew (see the trainer's ``release_memory``), page by page, of 2 MiB in
+    place of 4 KiB: the gap to the first step of a new shape fell from 0.133 s of CPU to 0.101.
+    """
+    before = os.environ.get("GLIBC_TUNABLES")
+    return ":".join(filter(None, [before, "glibc.malloc.hugetlb=1"]))
 
 
 @dataclass

@@ -26,6 +26,7 @@ leave() { # exit 143 stands only where Slurm may not requeue
 
 export OMP_NUM_THREADS=@THREADS@ MKL_NUM_THREADS=@THREADS@ OMP_WAIT_POLICY=passive
 export MALLOC_ARENA_MAX=1 # see launch/local.py
+export GLIBC_TUNABLES="${GLIBC_TUNABLES:+$GLIBC_TUNABLES:}glibc.malloc.hugetlb=1"
 export TUNER_REPLACES="$place" # whatever ran in this place before is gone
 for ((n = 0; ; n++)); do
     [ -z "$leaving" ] || leave

@@ -47,7 +47,7 @@ def draw_rows(
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     """Beta(a, a), the first of a Dirichlet pair: torch.distributions take no generator."""
-    pair = torch.full((count, 2), alpha, device=generator.device)
+    pair = torch.full((count, 2), float(alpha), device=generator.device)  # `mixup=1` is an int
     return torch._sample_dirichlet(pair, generator)[:, 0]
 
 
