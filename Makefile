@@ -33,8 +33,8 @@ tune: install ## the main job: search a CNN for the digits, then train the winne
 test: dev ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-chaos: dev ## workers killed, paused and cut off for minutes; SEED=… repeats a storm
-	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED))
+chaos: dev ## workers killed, paused and cut off for minutes; SEED=… repeats it, PRUNED=1 prunes
+	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned)
 
 lint: dev ## ruff: style and common mistakes
 	$(BIN)/ruff check .

@@ -1,13 +1,15 @@
 """What a study costs in its database: ours beside plain Optuna, in one process, taking turns.
 
-    python -m benchmarks.storage [--backend sqlite postgresql] [--trials 100 1000 10000]
+    python -m benchmarks.storage --backend postgresql     # minutes on a quiet machine; or sqlite
+    python -m benchmarks.storage --trials 10000 1000+256 --sampler tpe --rounds 9
 
-Each study has 8 parameters and 10 reports a trial, all COMPLETE.  A worker's cold start is all from
-the URL to the first trial with its parameters drawn; ``ask`` is one more such trial, ``report``,
-``prune`` and ``tell`` are those of a running one.  ``tpe`` is each side's default sampler, and
-random beside it shows what the storage costs; the pruner is each side's default.  Plain Optuna has
-what ``optuna.load_study(storage=url)`` makes; ours claims under the budget's lock as a worker does.
-``benchmarks/crowd.py`` has many workers at once.
+Each study has 8 parameters and 10 reports a trial; all are COMPLETE, but for those after the ``+``,
+which run elsewhere.  A worker's cold start is all from the URL to the first trial with its
+parameters drawn; ``ask`` is one more such trial, ``report``, ``prune`` and ``tell`` are those of a
+running one.  ``tpe`` is each side's default sampler, and random beside it shows what the storage
+costs; the pruner is each side's default.  Plain Optuna has what ``optuna.load_study(storage=url)``
+makes; ours claims under the budget's lock as a worker does.  ``benchmarks/crowd.py`` has many
+workers at once.
 """
 
 import argparse
@@ -32,10 +34,12 @@ from optuna.trial import Trial, TrialState
 
 from tests import servers
 from tuner import plan, provenance, study
+from tuner.attempts import ORDINAL
 from tuner.budget import Budget
 from tuner.config import Source
 from tuner.judge import Judge
 from tuner.plan import Plan
+from tuner.schedule import LENGTH
 from tuner.sql import writes
 from tuner.study import Study
 
@@ -43,6 +47,7 @@ PARAMETERS, REPORTS = 8, 10
 SPACE = ["space=none", *(f"model.p{k}=interval(0,1)" for k in range(PARAMETERS))]
 Cost = tuple[float, float]
 """Seconds by the clock and of this process's CPU; the server's are in the first alone."""
+STEPS = ("cold start", "ask", "report", "prune", "tell")
 WIDE = Budget(n_trials=10**9)
 
 
@@ -135,23 +140,23 @@ SIDES: dict[str, Callable[[Plan], Side]] = {"ours": Ours, "Optuna": Plain}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", nargs="*", default=list(DATABASES), choices=DATABASES)
-    parser.add_argument("--trials", nargs="*", type=int, default=[100, 1000, 10_000])
+    parser.add_argument("--trials", nargs="*", default=["100", "1000", "1000+256", "10000"])
     parser.add_argument("--sampler", nargs="*", default=["tpe", "random"])
-    parser.add_argument("--running", type=int, default=0, help="trials that run elsewhere")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cold", type=int, default=2, help="cold starts of each side")
     args = parser.parse_args()
     quiet()
-    print("median ms (CPU)    cold start              ask           report            prune"
-          "             tell")  # fmt: skip
+    print("Medians in ms (CPU of this process)\n")
+    print(f"| {' | '.join(['database', 'trials', 'sampler', 'side', *STEPS])} |")
+    print("|---" * (4 + len(STEPS)) + "|")
     for backend in args.backend:
         with DATABASES[backend]() as url:
             for trials in args.trials:
                 for sampler in args.sampler:
                     asked = planned(url, f"{sampler}-{trials}", f"sampler={sampler}")
-                    fill(provenance.open_study(asked), trials, args.running)
-                    print(f"{backend}, {trials} trials, {sampler}", flush=True)
-                    show(compare(asked, args.cold, args.rounds))
+                    finished, _, running = trials.partition("+")
+                    fill(provenance.open_study(asked), int(finished), int(running or 0))
+                    show([backend, trials, sampler], compare(asked, args.cold, args.rounds))
 
 
 def quiet() -> None:
@@ -183,7 +188,7 @@ def compare(asked: Plan, cold: int, rounds: int) -> dict[str, dict[str, Cost]]:
             if turn:
                 sides.pop(name).close()
             gc.collect()
-            with clocked(times[name]["cold"]):
+            with clocked(times[name]["cold start"]):
                 sides[name] = make(asked)
                 trial = sides[name].ask()
             sides[name].tell(trial, 0.5)
@@ -224,11 +229,15 @@ def clocked(costs: list[Cost]) -> Iterator[None]:
     costs.append((time.perf_counter() - began, time.process_time() - cpu))
 
 
-def show(found: dict[str, dict[str, Cost]]) -> None:
+def show(case: list[str], found: dict[str, dict[str, Cost]]) -> None:
+    """A row of a table in Markdown for each side."""
     for name, steps in found.items():
-        costs = (steps[step] for step in ("cold", "ask", "report", "prune", "tell"))
-        cells = (f"{wall:9.1f} ({cpu:7.1f})" for wall, cpu in costs)
-        print(f"  {name:10} {''.join(cells)}", flush=True)
+        cells = [f"{shown(wall)} ({shown(cpu)})" for wall, cpu in map(steps.__getitem__, STEPS)]
+        print(f"| {' | '.join([*case, name, *cells])} |", flush=True)
+
+
+def shown(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f}" if milliseconds >= 10 else f"{milliseconds:.1f}"
 
 
 def fill(opened: Study, finished: int, running: int = 0) -> None:
@@ -265,8 +274,8 @@ def fill(opened: Study, finished: int, running: int = 0) -> None:
             text = [f"model.p{p}=0.1234567890123" for p in range(PARAMETERS)]
             for name, item in {"overrides": text, "run_dir": "runs/x", "host": "h"}.items():
                 tables[writes.user_attributes].append(writes.user(trial_id, name, item).row)
-            note = writes.system(trial_id, "tuner:configuration", known + k)
-            tables[writes.system_attributes].append(note.row)
+            for key, item in {ORDINAL: known + k, LENGTH: REPORTS}.items():
+                tables[writes.system_attributes].append(writes.system(trial_id, key, item).row)
         for table, rows in tables.items():
             for begin in range(0, len(rows), 20_000):
                 connection.execute(sa.insert(table), rows[begin : begin + 20_000])

@@ -31,10 +31,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240, help="of disturbance, each backend")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--backend", choices=BACKENDS, nargs="*", default=list(BACKENDS))
-    parser.add_argument("--pruned", action="store_true", help="and two trials at once a process")
+    parser.add_argument(
+        "--pruned", action="store_true", help="with a pruner, and two trials at once a process"
+    )
     parser.add_argument("--keep", type=Path, help="a directory for what the workers leave")
     args = parser.parse_args()
-    size = Size(args.seconds, n_trials=10 + int(args.seconds / 2))
+    # Those that are pruned, two at a time, are over twice as soon.
+    size = Size(args.seconds, n_trials=10 + int(args.seconds * (1 if args.pruned else 0.5)))
     wanted = calm(size)
     if args.pruned:
         size = replace(size, pruner=HALVING, concurrency=2)
