@@ -66,6 +66,14 @@ def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, overrid
     assert words in refused(override, code=code)
 
 
+@pytest.mark.parametrize("command", ["tune", "status"])
+def test_a_file_that_is_no_database(refused, project, command):
+    (project.directory / "notes.txt").write_text("what somebody wrote down")
+    assert "notes.txt is no SQLite database" in refused(
+        "storage.url=sqlite:///notes.txt", code=1, command=command
+    )
+
+
 def test_a_wrong_password(refused, postgresql):
     url = make_url(new_database(postgresql))
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -30,6 +30,9 @@ from tuner.sql.trials import Trials
 SQLITE_TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
 
+SQLITE = b"SQLite format 3\0"
+"""How such a file begins, unless it is empty."""
+
 TABLES = "tables"
 """Name of the lock under which tables are made."""
 
@@ -176,6 +179,12 @@ def _complete(engine: sqlalchemy.Engine) -> bool:
 def _sqlite(url: URL) -> Trials:
     path = Path(str(url.database)).absolute()  # an objective may change the directory
     url = url.set(database=str(path))
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(SQLITE)) not in (b"", SQLITE):
+                raise StorageError(
+                    f"storage.url: {path} is no SQLite database; hint: name another file"
+                )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide
         storage = RDBStorage(

