@@ -7,7 +7,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.conftest import Project
 from tests.test_worker import wait_for
-from tuner import retention, storage
+from tuner import plan, retention, storage
+from tuner.config import Source
 from tuner.study import Study
 
 ENDED = [0.1, 0.9, 0.5, 0.9, 0.2]
@@ -72,6 +73,20 @@ def test_a_search_keeps_the_checkpoints_of_the_best_few_and_every_other_file(pro
     best = sorted(complete, key=lambda t: (-t.value, t.number))[:2]
     assert kept(project) == {t.number for t in best}
     assert len(list(project.directory.glob("runs/toy/trials/*/artifacts/*.svg"))) == 12
+
+
+@pytest.mark.parametrize("stored", ["runs/..", "/", "", "mine", "00001-0123456/..", None, 7])
+def test_what_a_stranger_has_stored_names_nothing_else(study, tmp_path, stored):
+    places = [f"study.dir={tmp_path}/runs", f"study.mirror=file://{tmp_path}/mirror/mine"]
+    asked = plan.load(Source(), ["study.name=mine", *places], judge=False).require()
+    treasures = [tmp_path / "runs" / "checkpoint", tmp_path / "mirror" / "mine" / "mine" / "file"]
+    for path in (*treasures, tmp_path / "runs" / "trials" / "mine" / "checkpoint"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    ended = last(study, state=TrialState.PRUNED, user_attrs={"run_dir": stored})
+    before = sorted(tmp_path.rglob("*"))
+    retention.tidy(study, asked, ended._trial_id)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_null_keeps_all(project):

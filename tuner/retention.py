@@ -1,5 +1,6 @@
 """Whose checkpoints are kept: a hundred trials of 140 MB, each twice, fill a disk."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tuner.study import Study
 
 PATTERN = "checkpoint*"
 """Names, directly in a run directory, of what is removed; an objective's other files stay."""
+RUN = re.compile(r"\d+-[0-9a-f]{8}")
+"""Names of run directories, as ``trial.run_directory`` makes them."""
 WINDOW = 8
 """Trials beyond the best that are looked at: so many workers may finish at the same moment."""
 
@@ -51,8 +54,9 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
         if ended.state == TrialState.COMPLETE and len(plan.aims.objectives) > 1:
             return  # of several objectives each on the front is somebody's best
         for trial in spent(study, ended, keep, maximize=plan.study.direction == "maximize"):
-            if "run_dir" in trial.user_attrs:
-                remove(plan, Path(trial.user_attrs["run_dir"]).name)
+            name = Path(str(trial.user_attrs.get("run_dir", ""))).name
+            if RUN.fullmatch(name):  # others may write to the database: ".." is no run's
+                remove(plan, name)
     except Exception as error:  # a driver of a mirror may raise anything
         log.warning("checkpoints of trials that ended were not removed: %s", error)
 
