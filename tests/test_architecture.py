@@ -33,7 +33,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"binding", "grammar", "nodes", "resolvers", "searchpath"},
     {"aims", "budget", "pruners", "space", "typos"},
     {"schema"},
-    {"completion", "scoreboard", "tracking"},
+    {"completion", "scoreboard", "signals", "tracking"},
     {"attempts", "bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise",
      "objective", "schedule"},
     {"masking", "resources"},

@@ -58,6 +58,10 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     assert "objective.x" in out
     assert "float 0 to 1" in out
     assert "all is well" in out
+    run = out.partition("would run:")[2]
+    assert re.search(r"pinned +objective=toy$", run, re.MULTILINE)
+    assert re.search(r"budget +study.n_trials: 24$", run, re.MULTILINE)
+    assert not re.search(r"[\[\]{}']|None", run), "words, not Python's"
     data = json.loads(project.run("check", "--json"))
     assert data["run"]["configurations"] == 24
     assert not (project.directory / "journal.txt").exists()
@@ -103,6 +107,22 @@ def test_where_there_is_no_best_trial_its_substitution_trains_nothing(project: P
     assert printed
     project.run("train", *printed, code=2)
     assert project.journal() == []
+
+
+def test_a_study_knows_where_its_configuration_lies(project: Project):
+    """Nothing but the study's name: `tuner train $(tuner best … --overrides)` and what is shown."""
+    project.run("tune", "study.n_trials=2", "launch.workers=1")
+    best = json.loads(project.run("best", "--json"))
+
+    def ask(*args: str) -> str:
+        command = [sys.executable, "-m", "tuner", *args]
+        return subprocess.run(command, cwd=project.directory, capture_output=True, text=True,
+                              check=True).stdout  # fmt: skip
+
+    words = ask("best", "study.name=toy", "--overrides").split()
+    assert words == ["--config-dir=conf", *best["overrides"]]
+    assert json.loads(ask("train", "--config-dir=conf", *words))["accuracy"] == best["value"]
+    assert shlex.split(ask("best", "study.name=toy").splitlines()[1]) == ["tuner", "train", *words]
 
 
 def test_a_cure_is_named_when_nothing_is_reported(project: Project):

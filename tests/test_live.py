@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from tests.samples import START, add, full_study, new_study
 from tuner.log import log
 from tuner.report.live import follow
-from tuner.report.picture import remaining, table
+from tuner.report.picture import closing, remaining, table
 from tuner.report.summary import Summary, summarise
+from tuner.report.wording import word
 
 C, P, F, R, W = (
     TrialState.COMPLETE,
@@ -237,3 +238,40 @@ def test_the_table_is_ordered_with_a_line_each(tmp_path: Path, width: int) -> No
     ]
     assert "optimizer=sgd lr=0.005" in shown[1]
     assert ("…" in shown[1]) == (width == 60)
+
+
+def test_a_long_reason_is_cut_in_a_line(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    empty = summarise(study, now=NOW)
+    add(study, P, [], reason="block 2 leaves nothing: " + "long " * 30 + "(hint: smaller)")
+    full = summarise(study, now=NOW)
+    (line,) = lines([lambda: empty, lambda: full])
+    assert "block 2 leaves nothing: long" in line
+    assert "…" in line
+    assert "hint" not in line
+    assert len(line) < 120
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_last_table_cuts_no_setting_and_says_once_what_is_alike(
+    tmp_path: Path, width: int
+) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    summary = summarise(full_study(tmp_path), now=NOW)
+    console.print(closing(summary, top=3))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in shown
+    words = shown.split()
+    rows = summary.ranking[:3]
+    values = {key: {word(row.settings.get(key)) for row in rows} for key in rows[0].settings}
+    alike = [key.rpartition(".")[2] for key, found in values.items() if len(found) == 1]
+    assert alike
+    assert all(sum(w.startswith(f"{key}=") for w in words) == 1 for key in alike)
+    assert sum(w.startswith("lr=") for w in words) == 3
+    assert not any("in all" in line for line in _lines_of(closing(summary, top=1), console))
+
+
+def _lines_of(shown: RenderableType, console: Console) -> list[str]:
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get().splitlines()

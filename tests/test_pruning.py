@@ -70,7 +70,8 @@ def test_everybody_is_told(audited: Summary) -> None:
     assert "drawn by lot" in sections.pruning(audited)
     assert "<b>25%</b>" in sections.pruning(audited)
     assert "Wrong kills: 25%" in markdown._pruning(audited)
-    assert (pruning.line(audited) or "").endswith("; 1 of 4 audited), epochs saved: 27%")
+    line = pruning.line(audited) or ""
+    assert line.startswith("6 stopped early, 27% of epochs saved; wrong kills: 25% ")
 
 
 def test_without_an_audit_nothing_is_claimed(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_without_an_audit_nothing_is_claimed(tmp_path: Path) -> None:
     assert pruning.line(summarise(study, now=NOW)) is None
     add(study, P, [0.1])
     found = pruning.audit(summarise(study, now=NOW))
-    assert str(found) == "wrong kills: not known, none of 1 was audited"
+    assert str(found) == "wrong kills: not known, none of 1 was let live to see"
     assert found is not None
     assert found.interval == (0.0, 1.0)
     assert "is not known" in sections.pruning(summarise(study, now=NOW))

@@ -63,6 +63,12 @@ def test_the_same_configuration_is_tried_once(source):
     assert len(planned(source, enqueue("optimizer=adamw")).require().queue) == 1
 
 
+def test_where_a_pasted_line_finds_its_configuration_is_known_already(source):
+    line = 'study.enqueue=["--config-dir=conf --config-name=main optimizer=sgd"]'
+    _, item = planned(source, line).require().queue
+    assert item.params["optimizer"] == "sgd"
+
+
 def test_all_mistakes_come_together_each_with_its_cure(source):
     asked = enqueue(
         "model.width=512", "optimizer.momentum=0.9", "data.limit=100", "modl.width=16",

@@ -136,7 +136,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         "--overrides",
         action="store_true",
         dest="as_overrides",
-        help="only the overrides: tuner train $(tuner best --overrides)",
+        help="only its words, to substitute: tuner train $(tuner best --overrides)",
     )
     options["best"].add_argument(
         "--pareto", action="store_true", help="all that none is better than in every objective"

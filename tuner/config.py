@@ -91,7 +91,7 @@ class Source:
 
     def argv(self) -> list[str]:
         """The same source as options of the command line."""
-        name = [] if self.config_name == "config" else ["--config-name", self.config_name]
+        name = [] if self.config_name == "config" else [f"--config-name={self.config_name}"]
         return [*(f"--config-dir={d}" for d in self.config_dirs), *name]
 
     def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, str]:

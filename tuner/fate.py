@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -15,6 +16,9 @@ from tuner.errors import Fenced, TunerError
 from tuner.log import log
 from tuner.reporter import Context, Report, finite
 from tuner.trouble import free_memory, infeasible, is_broken_device
+
+LINE = 100
+"""Letters of a reason in a line of the log."""
 
 
 class Fate(Enum):
@@ -108,9 +112,18 @@ def finish(
     context.study.patience(lambda: _tell(context, trial, report, kept, state, values))
     report.track.end(state.name.lower().replace("fail", "failed"))
     retention.tidy(context.study, context.plan, trial._trial_id)
-    shown = reason or ", ".join(f"{value:.6g}" for value in values or ())
-    log.info("trial %d %s %s", trial.number, state.name, shown)
+    log.info("trial %d %s %s", trial.number, state.name, _shown(report, values, reason))
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
+
+
+def _shown(report: Report, values: list[float] | None, reason: str) -> str:
+    """How it ended, for a line of a log; the whole reason is kept with the trial."""
+    if reason:
+        return shorten(reason.partition(" (hint:")[0], LINE, placeholder=" …")
+    if values:
+        return ", ".join(f"{value:.6g}" for value in values)
+    step = max(report.values, default=0)
+    return f"at epoch {step}: {report.metric} {report.values[step]:.6g}" if step else ""
 
 
 def _tell(

@@ -102,7 +102,8 @@ def build(
         except ValueError as error:
             reader.mistakes.append(f"{where}: {error} in {given!r}; hint: a list of overrides")
             continue
-        items.append(reader.item(where, texts))
+        # `tuner best --overrides` also says where the configuration is found.
+        items.append(reader.item(where, [text for text in texts if not text.startswith("--")]))
     unique = {item.key: item for item in items if item is not None and item.params}
     return list(unique.values()), reader.mistakes
 

@@ -7,10 +7,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import suppress
 
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +23,7 @@ from tuner.log import log
 from tuner.plan import Plan
 from tuner.reporter import Context
 from tuner.sharing import SHARED
+from tuner.signals import Signals, captured
 from tuner.study import Study
 from tuner.trial import execute
 
@@ -42,40 +41,6 @@ SUPERVISOR = "TUNER_SUPERVISOR_PID"
 WORKER = "TUNER_WORKER_ID"
 REPLACES = "TUNER_REPLACES"
 """Id of a place whose earlier workers are gone, as a launcher on another machine knows."""
-
-
-class Signals:
-    """SIGTERM and SIGINT set a flag; a second one leaves at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def note(self, number: int, _frame: FrameType | None = None) -> None:
-        if self.received is not None:
-            os._exit(128 + number)
-        self.received = number
-
-    def reason(self) -> str | None:
-        return signal.Signals(self.received).name if self.received is not None else None
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until a signal comes."""
-        end = time.monotonic() + seconds
-        while self.received is None and (left := end - time.monotonic()) > 0:
-            time.sleep(min(0.1, left))
-
-
-@contextmanager
-def captured() -> Iterator[Signals]:
-    """Take over SIGTERM and SIGINT, and give them back."""
-    signals = Signals()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, signals.note) for number in numbers}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Heart(threading.Thread):
@@ -256,7 +221,7 @@ def _judge_failures(plan: Plan, study: Study) -> None:
     if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:
         last = failed[-1].user_attrs.get("reason", "")
         raise TooManyFailures(
-            f"{len(failed)} of {len(finished)} configurations failed, more than "
-            f"worker.max_failure_rate={plan.worker.max_failure_rate:g} allows; the last: {last}; "
+            "too many configurations fail, more than "
+            f"worker.max_failure_rate={plan.worker.max_failure_rate:g} of them; the last: {last}; "
             "hint: tuner train with its overrides shows the whole traceback"
         )

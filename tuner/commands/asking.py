@@ -18,13 +18,14 @@ from tuner.launch import local
 from tuner.launch.base import Launcher
 from tuner.masking import has_password
 from tuner.plan import Plan
+from tuner.report import repeat
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.study import Study
 
 
 def source(args: argparse.Namespace) -> Source:
-    directories = tuple(d.resolve() for d in args.config_dir)
+    directories = tuple(dict.fromkeys(d.resolve() for d in args.config_dir))
     if args.app is not None:
         return ApplicationSource(directories, args.config_name or "", app=args.app)
     return Source(directories, args.config_name or "config")
@@ -133,9 +134,29 @@ def best_row(found: Summary) -> Row:
     return found.best
 
 
-def train_line(args: argparse.Namespace, row: Row) -> str:
+def train_line(args: argparse.Namespace, found: Summary, row: Row) -> str:
     """The command that repeats a trial, to paste into a shell."""
-    return shlex.join(["tuner", "train", *_flags(args), *row.overrides])
+    return shlex.join(["tuner", "train", *whereabouts(args, found), *row.overrides])
+
+
+def whereabouts(args: argparse.Namespace, found: Summary) -> list[str]:
+    """The options that find a study's configuration: those given, or else those it was made with.
+
+    A directory that this machine has not is left out.
+    """
+    stored = repeat.options(found.attrs.get("command") or ())
+    return _flags(args) or [here for text in stored if (here := _here(text)) is not None]
+
+
+def _here(option: str) -> str | None:
+    """An option as it is typed here; None for a directory that is not here."""
+    name, _, text = option.partition("=")
+    if name not in ("--config-dir", "--app"):
+        return option
+    path = Path(text)
+    if name == "--config-dir" and not path.is_dir():
+        return None
+    return f"{name}={path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else option
 
 
 def same(args: argparse.Namespace, command: str) -> str:

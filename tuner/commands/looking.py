@@ -103,14 +103,15 @@ def best(args: argparse.Namespace) -> int:
         else:
             asking.console().print(pareto.table(found))
     elif args.as_overrides:
-        if any(len(text.split()) != 1 for text in row.overrides):
+        words = [*asking.whereabouts(args, found), *row.overrides]
+        if any(len(text.split()) != 1 for text in words):
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
-        print(" ".join(row.overrides))
+        print(" ".join(words))
     elif args.json:
         print(json.dumps(summary.best_of(found)))
     else:
         print(f"trial {row.number}: {found.metric} {row.value}")
-        print(asking.train_line(args, row))
+        print(asking.train_line(args, found, row))
     return 0
 
 

@@ -72,18 +72,34 @@ def tune(args: argparse.Namespace) -> int:
 
 
 class Stop:
-    """Whether and when this process was asked to end."""
+    """Whether and when this process was asked to end, and what was said of it."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.at = 0.0
+        self.again = False
+        self.said = 0
 
     def look_after(self, job: Job) -> bool:
         """Poll the job; workers that do not leave in time are ended."""
+        self._answer()
         running = job.poll()
         if running and self.signal is not None and time.monotonic() > self.at + LEAVE_WITHIN:
             job.kill()
         return running
+
+    def _answer(self) -> None:
+        """Say at once what happens now; a signal handler itself must not log."""
+        if self.signal is not None and self.said == 0:
+            log.warning(
+                "stopping: the workers save their trials and queue them again, for up to %.0f s; "
+                "a second Ctrl-C ends them at once",
+                LEAVE_WITHIN,
+            )
+            self.said = 1
+        if self.again and self.said == 1:
+            log.warning("ended at once: the trials go on from their last checkpoints")
+            self.said = 2
 
 
 @contextmanager
@@ -93,6 +109,7 @@ def forwarding(job: Job) -> Iterator[Stop]:
 
     def note(number: int, _frame: object) -> None:
         if stop.signal is not None:
+            stop.again = True
             job.kill()
             return
         stop.signal, stop.at = number, time.monotonic()
@@ -166,13 +183,15 @@ def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
     """Table, page, and how to go on."""
     found = study.patience(lambda: summary.summarise(study.optuna))
     written = study.patience(lambda: page.write_page(study.optuna, directory / "report.html"))
-    asking.console().print(picture.table(found, top=10))
+    counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
     if found.best is None:
-        print("no configuration was completed")
+        print(f"no configuration was completed: {counts}")
         return
+    asking.console().print(picture.closing(found))
+    print(f"tried:     {len(found.rows)}: {counts}")
     if told := pruning.line(found):
         print(f"pruning:   {told}")
-    print(f"best:      {asking.train_line(args, found.best)}")
+    print(f"best:      {asking.train_line(args, found, found.best)}")
     print(f"report:    {written}")
     print(f"final:     {asking.same(args, 'final')}")
     print(f"dashboard: {asking.same(args, 'dashboard')}")

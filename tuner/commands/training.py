@@ -60,7 +60,7 @@ def final(args: argparse.Namespace) -> int:
     written = page.write_page(study.optuna, directory / "report.html")
     if won is not None:
         print(won.line())
-    print(f"best:      {asking.train_line(args, best)}")
+    print(f"best:      {asking.train_line(args, found, best)}")
     print(result.line(asked.study.metric))
     if told := result.images_line():
         print(told)

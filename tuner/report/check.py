@@ -1,6 +1,7 @@
 """What ``tuner check`` shows: the configuration, the space as a table, and what would run."""
 
 import json
+from collections.abc import Mapping
 
 from tuner import search, storage
 from tuner.budget import Spent
@@ -39,8 +40,18 @@ def as_json(plan: Plan, launch: str) -> str:
 
 def as_text(plan: Plan, launch: str) -> str:
     """For people: three sections of plain text."""
-    shown = "\n".join(f"  {key:<15} {value}" for key, value in facts(plan, launch).items())
-    return f"{plan.base_text()}\n{_table(plan.space.rows())}\n\nwould run:\n{shown}\n\nall is well"
+    shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
+    run = "\n".join(line.rstrip() for line in shown)
+    return f"{plan.base_text()}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nall is well"
+
+
+def _words(value: object) -> str:
+    """A fact as words: no brackets, quotes or None of Python's."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_words(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _table(rows: list[dict[str, str]]) -> str:

@@ -1,6 +1,8 @@
 """A study told in lines: for a log file, and for the parts of the view that are text."""
 
 from collections import Counter
+from collections.abc import Collection
+from textwrap import shorten
 
 from rich.console import Console
 from rich.text import Text
@@ -8,6 +10,9 @@ from rich.text import Text
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import duration, metric, plain, word
+
+SHORT = 60
+"""Letters of a reason in a line; the whole of it is in the report."""
 
 
 class Lines:
@@ -55,11 +60,13 @@ def best_line(summary: Summary) -> str:
     return f"best {metric(row.value)} (#{row.number}) {settings(row)}".rstrip()
 
 
-def settings(row: Row) -> str:
+def settings(row: Row, without: Collection[str] = ()) -> str:
     """The parameters in one line, without their groups where that leaves them distinct."""
     leaves = Counter(key.rpartition(".")[2] for key in row.settings)
     parts = []
     for key, value in row.settings.items():
+        if key in without:
+            continue
         leaf = key.rpartition(".")[2]
         parts.append(f"{leaf if leaves[leaf] == 1 else key}={word(value)}")
     return plain(" ".join(parts))
@@ -67,7 +74,8 @@ def settings(row: Row) -> str:
 
 def _line(row: Row, summary: Summary) -> str:
     value = row.latest if row.value is None else row.value
-    parts = [f"#{row.number} {row.state}", metric(value), plain(row.reason or "")]
+    reason = shorten(plain(row.reason or "").partition(" (hint:")[0], SHORT, placeholder=" …")
+    parts = [f"#{row.number} {row.state}", metric(value), reason]
     parts += [f"epoch {row.epoch}" if row.epoch else "", f"in {duration(row.seconds)}"]
     best = summary.best
     parts.append(

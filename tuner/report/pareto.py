@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from tuner import aims
 from tuner.report.lines import settings
@@ -35,9 +36,8 @@ def data(summary: Summary) -> list[dict[str, Any]]:
 
 
 def table(summary: Summary) -> Table:
-    """The front for people, a line each."""
-    lines = [
-        (f"{row.number}", *(metric(value) for value in row.values), settings(row))
-        for row in front(summary)
-    ]
-    return columns(["#", *summary.objectives, "settings"], lines)
+    """The front for people, with all settings: one of these is to be chosen."""
+    grid = columns(["#", *summary.objectives, "settings"], ())
+    for row in front(summary):
+        grid.add_row(f"{row.number}", *map(metric, row.values), Text(settings(row)))
+    return grid

@@ -179,6 +179,29 @@ def table(summary: Summary, top: int = 10) -> Table:
     return grid
 
 
+def closing(summary: Summary, top: int = 5) -> RenderableType:
+    """The ``top`` configurations with all of their settings: what they share is said once."""
+    rows = summary.ranking[:top]
+    alike = _alike(rows)
+    grid = table(summary, top=0)
+    for row in rows:
+        cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
+        grid.add_row(f"{row.number}", *map(Text, cells), Text(settings(row, without=alike)))
+    if not alike:
+        return grid
+    others = settings(rows[0], without=rows[0].settings.keys() - alike)
+    return Group(grid, Text(f"in all of them: {others}"))
+
+
+def _alike(rows: Sequence[Row]) -> set[str]:
+    """The parameters that have one value in all rows, of several."""
+    if len(rows) < 2:
+        return set()
+    first = rows[0].settings
+    missing = object()
+    return {key for key in first if all(r.settings.get(key, missing) == first[key] for r in rows)}
+
+
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Plain columns, the last one cut where the line ends."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")

@@ -31,7 +31,7 @@ class Audit:
 
     def __str__(self) -> str:
         if self.rate is None:
-            return f"wrong kills: not known, none of {self.condemned} was audited"
+            return f"wrong kills: not known, none of {self.condemned} was let live to see"
         low, high = map(percent, self.interval)
         return (
             f"wrong kills: {percent(self.rate)} (95 % interval {low} to {high};"
@@ -55,7 +55,10 @@ def audit(summary: Summary) -> Audit | None:
 def line(summary: Summary) -> str | None:
     """Both in one line, None where nothing was pruned."""
     found = audit(summary)
-    return None if found is None else f"{found}, epochs saved: {percent(summary.share_saved)}"
+    if found is None:
+        return None
+    saved = f"{len(summary.pruned)} stopped early, {percent(summary.share_saved)} of epochs saved"
+    return f"{saved}; {found}"
 
 
 def as_data(summary: Summary) -> dict[str, Any] | None:

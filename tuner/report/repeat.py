@@ -13,11 +13,11 @@ DIRECTORY = "--config-dir="
 
 def train_line(summary: Summary, row: Row) -> str:
     """What trains a configuration again; empty for a study that another program made."""
-    words = [*_options(summary.attrs.get("command") or ()), *row.overrides]
+    words = [*options(summary.attrs.get("command") or ()), *row.overrides]
     return shlex.join(["tuner", "train", *shared(words)]) if row.overrides else ""
 
 
-def _options(command: Sequence[str]) -> list[str]:
+def options(command: Sequence[str]) -> list[str]:
     """Where the command found its configuration; overrides are those of the row."""
     value = [before == "--config-name" for before in ("", *command)]
     return [

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tuner.budget import Budget
 from tuner.report import pruning
-from tuner.report.picture import columns, picture, remaining, table
+from tuner.report.picture import closing, columns, picture, remaining, table
 from tuner.report.summary import Summary, best_of, summarise
 from tuner.report.wording import duration, metric, percent
 from tuner.study import Study
@@ -59,12 +59,15 @@ def _found(summary: Summary) -> str | None:
 
 
 def as_picture(
-    summary: Summary, budget: Budget, ended: str | None, *, width: int, rows: int = 20
+    summary: Summary, budget: Budget, ended: str | None, *, width: int, rows: int | None = None
 ) -> RenderableType:
-    """What people see: the view of a running study, its workers, pace and price, and its best."""
+    """What people see: the view of a running study, its workers, pace and price, and its best.
+
+    ``rows`` is how many running trials fit on a screen, where lines are cut; None for no end.
+    """
     n_trials, epochs = budget.n_trials, budget.length
     shown: list[RenderableType] = [
-        picture(summary, width=width, rows=rows, n_trials=n_trials, epochs=epochs),
+        picture(summary, width=width, rows=rows or 20, n_trials=n_trials, epochs=epochs),
         Text(),
         *map(Text, _facts(summary, ended)),
     ]
@@ -75,7 +78,7 @@ def as_picture(
         ]
         shown += [Text(), columns(("worker", "host", "device", "trial"), rows_)]
     if summary.ranking:
-        shown += [Text(), table(summary)]
+        shown += [Text(), closing(summary) if rows is None else table(summary)]
     return Group(*shown)
 
 
