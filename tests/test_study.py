@@ -10,17 +10,19 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from tests.launched import new_database
 from tuner import plan, provenance, search, storage, study
-from tuner.attempts import CRASHES, FIRST, HISTORY, ORDINAL
+from tuner.attempts import CRASHES, FIRST, FIXED, HISTORY, ORDINAL
 from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
 from tuner.sql import writes
 from tuner.sql.patience import Patience
 from tuner.study import Study
+from tuner.trial import overrides_of
 
 SPACE = ["space=none", "model.width=int(interval(8,64))", "optimizer=choice(sgd,adam)"]
 
@@ -525,6 +527,31 @@ def test_a_study_of_somebody_elses_is_left_alone(planned):
     stranger.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(StudyError, match="was not made by tuner"):
         provenance.open_study(asked)
+
+
+EVIL = {"optimizer": "evil", "objective._target_": "os.system"}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {
+            "params": {"optimizer": "evil"},
+            "distributions": {"optimizer": CategoricalDistribution(["evil"])},
+        },
+        {"system_attrs": {FIXED: EVIL}, "user_attrs": {"overrides": ["objective._target_=evil"]}},
+    ],
+    ids=["drawn", "fixed"],
+)
+def test_what_a_stranger_has_queued_is_drawn_from_our_space_or_not_at_all(planned, template):
+    asked = planned("space=none", "optimizer=choice(adamw,sgd)")
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    waiting = optuna.create_trial(state=TrialState.WAITING, **template)
+    opened.storage.create_new_trial(opened.id, waiting)
+    trial_id = claim(opened, "w")
+    with pytest.raises(ValueError, match=r"evil|dynamic value space"):
+        overrides_of(asked, opened, opened.trial(trial_id, asked.cfg, asked.space, 0))
 
 
 def test_a_grid_too_large_to_list_is_refused_at_once():
