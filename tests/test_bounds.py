@@ -43,6 +43,7 @@ def test_an_annotation_is_judged_and_named_with_its_bounds():
     assert not any(conforms(value, kind) for value in ([0], 1.5, "a"))
     assert type_name(Share | None) == "float from 0 to 1 | null"
     assert type_name(Annotated[float, BELOW_ONE]) == "float from 0 to below 1"
+    assert type_name(list[Count] | None) == "list[int of 1 or more] | null"
     assert type_name(Positive) == "float above 0"
 
 

@@ -129,6 +129,22 @@ def test_the_failure_of_a_rank_is_the_trials(tmp_path, how, error, match):
     assert no_ranks_left()
 
 
+class DiesOnArrival:
+    """A network that another process cannot even load."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+    def __call__(self, **given) -> torch.nn.Module:
+        return PLAIN(**given)
+
+
+def test_a_rank_that_dies_before_it_arrives_is_not_waited_for(tmp_path):
+    with pytest.raises(RuntimeError, match="rank 1 died with exit code 7"):
+        train(tmp_path, Curve(), model=DiesOnArrival(), trainer=settings(devices=2))
+    assert no_ranks_left()
+
+
 def test_what_cannot_be_shared_is_refused_before_any_process_starts(tmp_path):
     with pytest.raises(ConfigError, match=r"trainer.batch_size=32 .*trainer.devices=3"):
         train(tmp_path, Curve(), trainer=settings(devices=3))

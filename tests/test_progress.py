@@ -285,6 +285,19 @@ def test_what_a_run_took_is_told_however_it_ends(tmp_path, leave_in):
     assert curve.facts["parameters"] == sum(p.numel() for p in network.parameters())
 
 
+def test_what_a_diverged_run_took_is_told_and_the_divergence_once(tmp_path, caplog):
+    noted: dict[str, object] = {}
+
+    class Noting(Curve):
+        def note(self, **facts):
+            noted.update(facts)
+
+    with pytest.raises(Diverged):
+        train(tmp_path, Noting(), optimizer=functools.partial(torch.optim.SGD, lr=1e30))
+    assert noted["parameters"] > 0
+    assert caplog.text == ""
+
+
 def test_checkpoints_keep_to_their_share_of_the_time(tmp_path, monkeypatch):
     """One costs 0.1 s here: with a share of 0.0001 the next is due in 1,000 s; the last is kept."""
     write, saved = checkpoint._write, []

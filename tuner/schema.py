@@ -167,6 +167,8 @@ def type_name(annotation: Any) -> str:
         return " | ".join(repr(arg) for arg in args)
     if origin in (Union, types.UnionType):
         return " | ".join(type_name(arg) for arg in filter(_writable, args))
+    if origin is list:
+        return f"list[{type_name(args[0])}]"
     if annotation is type(None):
         return "null"
     if origin is None and isinstance(annotation, type):

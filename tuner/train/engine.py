@@ -53,9 +53,7 @@ def train(
     Raises: Infeasible for a network that does not fit the images, Diverged for a loss that is
     not finite, ConfigError for settings that contradict each other, and what ``report`` raises.
     """
-    place = hardware.choose(device)
-    hardware.configure(place, threads=trainer.threads, deterministic=trainer.deterministic)
-    hardware.watch_memory(place)
+    place = _place(device, trainer)
     recipe = checkpoint.describe(
         data=data, model=model, optimizer=optimizer, schedule=schedule, loss=loss, trainer=trainer,
         seed=seed,
@@ -90,6 +88,14 @@ def train(
 
 
 train.__dict__["check"] = preflight.check
+
+
+def _place(device: str | None, trainer: Settings) -> torch.device:
+    """Where the run is trained, set up for it."""
+    place = hardware.choose(device)
+    hardware.configure(place, threads=trainer.threads, deterministic=trainer.deterministic)
+    hardware.watch_memory(place)
+    return place
 
 
 def _splits(images: Data, trainer: Settings) -> tuple[Split, Split]:

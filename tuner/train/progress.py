@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -199,7 +200,8 @@ class Progress:
         What goes wrong here is but logged: the run is over, or something else went wrong before.
         """
         try:
-            self.writer.wait()
+            with suppress(Diverged):  # nothing new: the run has ended with it
+                self.writer.wait()
             if self.confusion is not None:
                 write_confusion(self.run_dir, self.confusion, self.learner.data)
             self._tell()  # last: it raises where a constraint does not hold

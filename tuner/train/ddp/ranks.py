@@ -122,6 +122,23 @@ class Others:
             theirs.close()
             self.processes.append(process)
             self.pipes.append(ours)
+        self._wait_for_arrivals()
+
+    def _wait_for_arrivals(self) -> None:
+        """Returns once each has loaded what it needs: who dies on the way would be waited for.
+
+        Raises: RuntimeError naming a rank that died.
+        """
+        for rank, pipe in enumerate(self.pipes, start=1):
+            try:
+                pipe.recv()
+            except EOFError as error:
+                raise self._death(rank) from error
+
+    def _death(self, rank: int) -> RuntimeError:
+        process = self.processes[rank - 1]
+        process.join(LAST_WORDS)
+        return RuntimeError(f"rank {rank} died with exit code {process.exitcode}")
 
     def raise_failure(self, consequence: BaseException) -> None:
         """Raises what the first of the ranks to fail raised; returns if none did."""
@@ -133,9 +150,7 @@ class Others:
             try:
                 error, text = pipe.recv()
             except EOFError:
-                self.processes[rank - 1].join(LAST_WORDS)
-                code = self.processes[rank - 1].exitcode
-                raise RuntimeError(f"rank {rank} died with exit code {code}") from consequence
+                raise self._death(rank) from consequence
             if not isinstance(error, Stop):
                 raise error from RuntimeError(f"in rank {rank}:\n{text}")
 
@@ -160,6 +175,7 @@ def _other(
     """What a process of rank 1 or up does; its last words go through the pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever signals all ranks: rank 0 decides
         signal.signal(number, signal.SIG_IGN)
+    pipe.send("arrived")
     parts = parts | {"trainer": replace(parts["trainer"], checkpoint_every=NEVER)}
     try:
         with _group(rank, places, directory):
