@@ -43,8 +43,11 @@ JobRequeue=1
 KillWait=20
 ReturnToService=2
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 State=UNKNOWN
+GresTypes=gpu
+NodeName=DEFAULT CPUs=4 Gres=gpu:2 Feature=a100 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]}
+PartitionName=gpu Nodes=n1,n2 PriorityTier=1
 PartitionName=work Nodes=n1,n2 Default=YES PriorityTier=1
 PartitionName=gentle Nodes=n1,n2 PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=n1,n2 PriorityTier=9
@@ -122,6 +125,9 @@ def slurm() -> Iterator[SlurmCluster]:
         (root / "state").mkdir()
         conf = root / "slurm.conf"
         ports = [free_port() for _ in range(3)]
+        devices = ("null", "zero")  # any that are there: nothing is sent to them
+        gpus = "".join(f"NodeName=n1,n2 Name=gpu File=/dev/{name}\n" for name in devices)
+        (root / "gres.conf").write_text(f"AutoDetect=off\n{gpus}")
         conf.write_text(SLURM_CONF.format(host=socket.gethostname(), root=root, ports=ports))
         munged = ("munged", "--foreground", f"--key-file={root}/key", f"--socket={root}/munge",
                   f"--pid-file={root}/munge.pid", f"--seed-file={root}/munge.seed",

@@ -132,6 +132,14 @@ def test_the_curves_by_fate_are_a_plot_with_a_title(study: Study) -> None:
     assert [trace["name"] for trace in figure["data"]] == ["pruned", "best"]
 
 
+def test_the_command_names_where_the_search_found_its_configuration(study: Study) -> None:
+    study.set_user_attr("command", ["--config-dir=/x/my conf", "objective=mine"])
+    add(study, C, [0.5], overrides=["objective=mine", "seed=3"])
+    body = detail(study)["trials"][0]["note"]["body"]
+    words = shlex.split(body.replace("\\\n", " ").strip("`sh\n"))
+    assert words == ["tuner", "train", "--config-dir=my conf", "objective=mine", "seed=3"]
+
+
 def test_nothing_is_said_of_a_trial_that_says_nothing() -> None:
     assert note({}) == ""
 

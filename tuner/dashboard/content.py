@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.report import plots
 from tuner.report.plots import Figure
+from tuner.report.repeat import options, shared
 from tuner.report.summary import summarise
 
 STUDY = "/api/studies/<study_id:int>"
@@ -61,11 +62,13 @@ class Content:
 
     def _enrich(self, study_id: int, study: dict[str, Any]) -> None:
         columns = self.columns.setdefault(study_id, {})
+        command = self.storage.get_study_user_attrs(study_id).get("command") or ()
+        where = shared(options(command))
         for trial in [*study["trials"], *study["best_trials"]]:
             stored = self.storage.get_trial(trial["trial_id"])
             attrs = _attrs(stored)
             found = _columns(attrs, stored.duration)
-            enrich_trial(trial, attrs, found)
+            enrich_trial(trial, attrs, found, where)
             columns.update((key, not isinstance(value, str)) for key, value in found.items())
         folded = {*FOLDED, *HIDDEN, *columns}
         kept = [column for column in study["union_user_attrs"] if column["key"] not in folded]
@@ -90,7 +93,10 @@ class Content:
 
 
 def enrich_trial(
-    trial: dict[str, Any], attrs: Mapping[str, Any], columns: Mapping[str, float | str]
+    trial: dict[str, Any],
+    attrs: Mapping[str, Any],
+    columns: Mapping[str, float | str],
+    where: Sequence[str] = (),
 ) -> None:
     """Fold the columns out and add the note, unless a person wrote one."""
     folded = {*FOLDED, *HIDDEN, *columns}
@@ -100,7 +106,7 @@ def enrich_trial(
         for key, value in columns.items()
     ]
     if not trial["note"]["body"]:
-        trial["note"] = {**trial["note"], "body": note(attrs)}
+        trial["note"] = {**trial["note"], "body": note(attrs, where)}
 
 
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
@@ -129,11 +135,15 @@ def _titled(shape: Figure, title: str) -> str:
     return json.dumps({**shape, "layout": layout})
 
 
-def note(attrs: Mapping[str, Any]) -> str:
-    """In Markdown: the command that repeats a trial, and what went wrong with it."""
+def note(attrs: Mapping[str, Any], where: Sequence[str] = ()) -> str:
+    """In Markdown: the command that repeats a trial, and what went wrong with it.
+
+    ``where`` are the options that find the study's configuration.
+    """
     command = [shlex.quote(str(item)) for item in attrs.get("overrides") or ()]
+    found_by = [shlex.quote(text) for text in where]
     parts = {
-        "sh": " \\\n  ".join(["tuner train", *command]) if command else None,
+        "sh": " \\\n  ".join(["tuner train", *found_by, *command]) if command else None,
         "text": attrs.get("reason"),
         "python": attrs.get("traceback"),
     }
