@@ -6,6 +6,7 @@ cure is to take the write lock when a transaction begins, not when it first writ
 """
 
 import fcntl
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -176,15 +177,25 @@ def _complete(engine: sqlalchemy.Engine) -> bool:
         return connection.execute(query).first() is not None
 
 
-def _sqlite(url: URL) -> Trials:
-    path = Path(str(url.database)).absolute()  # an objective may change the directory
-    url = url.set(database=str(path))
+@functools.cache
+def _judge_file(path: Path) -> None:
+    """Refuse what is no SQLite database; once a process, before it has connections to the file.
+
+    POSIX drops all locks of a process on a file as it closes any descriptor of it, and SQLite's
+    connections would go on without theirs.
+    """
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(SQLITE)) not in (b"", SQLITE):
                 raise StorageError(
                     f"storage.url: {path} is no SQLite database; hint: name another file"
                 )
+
+
+def _sqlite(url: URL) -> Trials:
+    path = Path(str(url.database)).absolute()  # an objective may change the directory
+    url = url.set(database=str(path))
+    _judge_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide
         storage = RDBStorage(
