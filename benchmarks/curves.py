@@ -116,6 +116,63 @@ class LCBench:
         return best, float(best - tens)
 
 
+TASKSET_SPACE: dict[str, BaseDistribution] = {
+    "learning_rate": FloatDistribution(1e-8, 10, log=True),
+    "1 - beta1": FloatDistribution(1e-4, 1, log=True),
+    "1 - beta2": FloatDistribution(1e-6, 1, log=True),
+    "epsilon": FloatDistribution(1e-10, 1e3, log=True),
+    "l1": FloatDistribution(1e-8, 10, log=True),
+    "l2": FloatDistribution(1e-8, 10, log=True),
+    "linear_decay": FloatDistribution(1e-7, 1e-4, log=True),
+    "exponential_decay": FloatDistribution(1e-6, 1e-3, log=True),
+}
+"""Adam's, as TaskSet (Metz et al., 2020) drew them."""
+
+
+class TaskSet:
+    """Tables of 1,000 configurations of Adam: minus the validation loss after 1 to 51 epochs.
+
+    Any configuration can be asked and gives the curve of the nearest recorded one, by the
+    Euclidean distance in the unit cube of ``TASKSET_SPACE``; so the best is that of the table, and
+    nothing can be refined beyond it.  What has no finite loss has the largest of the table.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def task(self, name: str) -> Task:
+        records = json.loads((self.folder / f"{name}.json").read_text())
+        points = np.array([encode(_taskset_params(r["hp"]), TASKSET_SPACE) for r in records])
+        losses = np.array([r["valid"]["loss"] for r in records], float)  # None becomes NaN
+        finite = np.isfinite(losses)
+        curves = -np.where(finite, losses, losses[finite].max())
+        values = curves.max(1)
+        tens = np.random.default_rng(0).choice(values, (4000, 10)).max(1).mean()
+
+        def curve(params: Params) -> Curve:
+            distance = ((points - encode(params, TASKSET_SPACE)) ** 2).sum(1)
+            return np.asarray(curves[distance.argmin()])
+
+        best = float(values.max())
+        return Task(name, TASKSET_SPACE, curves.shape[1], curve, best, float(best - tens))
+
+
+def _taskset_params(recorded: Mapping[str, float]) -> dict[str, float]:
+    turned = {f"1 - {name}": 1 - recorded[name] for name in ("beta1", "beta2")}
+    return {name: turned.get(name) or recorded[name] for name in TASKSET_SPACE}
+
+
+def encode(params: Params, space: Mapping[str, BaseDistribution]) -> Curve:
+    """A configuration of floats as a point of the unit cube."""
+    found = []
+    for name, d in space.items():
+        assert isinstance(d, FloatDistribution)
+        whole, part = (d.low, d.high), float(params[name])
+        low, high = map(math.log, whole) if d.log else whole
+        found.append(((math.log(part) if d.log else part) - low) / (high - low))
+    return np.array(found)
+
+
 def decode(point: Curve, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """A point of the unit cube as a configuration, uniform in each distribution."""
     params: dict[str, Any] = {}

@@ -59,11 +59,16 @@ def search(name: str, task: Run, seconds: float) -> Marks:
     except subprocess.TimeoutExpired:
         _stop(process)
     else:
-        tail = (task.directory / "log").read_text()[-2000:]
-        raise SystemExit(f"{name} ended by itself, with {process.returncode}:\n{tail}")
+        raise SystemExit(f"{name} ended by itself, with {process.returncode}:\n{_tail(task)}")
     finally:
         log.close()
-    return read(task.marks, began, seconds)
+    if not (marks := read(task.marks, began, seconds)):
+        raise SystemExit(f"{name} reported nothing in {seconds:.0f} s:\n{_tail(task)}")
+    return marks
+
+
+def _tail(task: Run) -> str:
+    return (task.directory / "log").read_text()[-2000:]
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

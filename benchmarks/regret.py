@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.stats import wilcoxon
 
 from benchmarks import strategies
-from benchmarks.search import BUDGETS, TASKS, Cell, abscissae
+from benchmarks.search import BUDGETS, TASKS, TASKS_HELP, Cell, abscissae, named
 
 Floats = npt.NDArray[np.float64]
 
@@ -138,13 +138,13 @@ def plot(runs: Sequence[Runs], epochs: int, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=Path(".search-cache"))
-    parser.add_argument("--tasks", nargs="*", default=TASKS)
+    parser.add_argument("--tasks", nargs="*", default=TASKS, help=TASKS_HELP)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(strategies.CONTENDERS))
     parser.add_argument("--epochs", type=int, default=51, help="of one full training")
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
-    runs = load(asked.cache, asked.only, asked.tasks, asked.seeds)
+    runs = load(asked.cache, asked.only, named(asked.tasks), asked.seeds)
     print(f"{runs[0].regret.shape[0]} tasks, {runs[0].regret.shape[1]} seeds\n")
     print("\n".join(table(runs)))
     for other in runs[1:]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import strategies
-from benchmarks.curves import LCBench
+from benchmarks.curves import LCBench, Task, TaskSet
 from benchmarks.peers import PEERS
 from benchmarks.simulator import simulate
 
@@ -31,6 +31,14 @@ TASKS = [
     *("168331", "7593", "34539", "126026", "126029", "146212"),
 ]
 """The tasks of LCBench that may be worked with; the others confirm, blindly."""
+TASKSET = [
+    f"FixedTextRNNClassification_imdb_{network}"
+    for network in (
+        *("patch128_LSTM128_bs64", "patch32_GRU128_bs128", "patch32_IRNN64_relu_avg_bs128"),
+        *("patch32_LSTM128_E128_bs128", "patch32_VRNN128_tanh_bs128"),
+        "patch32_VRNN64_tanh_avg_bs128",
+    )
+]
 BUDGETS = (5, 10, 20, 40, 100)
 """Full trainings' worth of epochs at which regret is compared."""
 WORKERS = 8
@@ -57,7 +65,7 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     path = cell.path(cache)
     if path.exists():
         return
-    task = LCBench(curves / "lcbench", cache).task(cell.task)
+    task = load(cell.task, curves, cache)
     peer = PEERS.get(cell.contender)
     make = peer.make if peer else strategies.CONTENDERS[cell.contender]
     strategy = make(task, cell.seed)
@@ -77,6 +85,20 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".tmp").write_text(json.dumps(kept))
     path.with_suffix(".tmp").rename(path)
+
+
+TASKS_HELP = "of LCBench or TaskSet, or taskset for all six of that"
+
+
+def named(tasks: Sequence[str]) -> Sequence[str]:
+    return TASKSET if tasks == ["taskset"] else tasks
+
+
+def load(name: str, curves: Path, cache: Path) -> Task:
+    """A task of LCBench, whose names are numbers, or of TaskSet."""
+    if name.isdigit():
+        return LCBench(curves / "lcbench", cache).task(name)
+    return TaskSet(curves / "taskset").task(name)
 
 
 def abscissae(epochs: int) -> list[int]:
@@ -103,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--curves", type=Path, default=Path("../shared/curves"))
     parser.add_argument("--cache", type=Path, default=Path(".search-cache"))
-    parser.add_argument("--tasks", nargs="*", default=TASKS)
+    parser.add_argument("--tasks", nargs="*", default=TASKS, help=TASKS_HELP)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(strategies.CONTENDERS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -113,7 +135,8 @@ def main() -> None:
     if any(not line.endswith(": ") for line in missing):
         raise SystemExit("\n".join(line for line in missing if not line.endswith(": ")))
     asked.cache.mkdir(parents=True, exist_ok=True)
-    cells = [Cell(c, t, s) for s in range(asked.seeds) for t in asked.tasks for c in asked.only]
+    tasks = named(asked.tasks)
+    cells = [Cell(c, t, s) for s in range(asked.seeds) for t in tasks for c in asked.only]
     left = run_all(cells, asked.curves, asked.cache, asked.jobs, asked.minutes)
     print(f"{len(cells) - left} of {len(cells)} runs are done")
 

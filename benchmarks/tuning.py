@@ -162,7 +162,7 @@ def ray(task: Run, worker: int | None = None) -> None:
     from ray.tune.search.optuna import OptunaSearch
 
     def trainable(params: dict[str, Any]) -> None:
-        number = int(tune.get_context().get_trial_id().rpartition("_")[2])
+        number = int(tune.get_context().get_trial_id(), 16) % 10**6
         run(task, params, number, lambda epoch, **metrics: tune.report(metrics))
 
     ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR")
@@ -175,7 +175,11 @@ def ray(task: Run, worker: int | None = None) -> None:
             num_samples=-1,
             max_concurrent_trials=WORKERS,
         ),
-        run_config=tune.RunConfig(storage_path=str(task.directory / "ray"), verbose=0),
+        run_config=tune.RunConfig(
+            storage_path=str(task.directory / "ray"),
+            failure_config=tune.FailureConfig(fail_fast=True),
+            verbose=0,
+        ),
     )
     tuner.fit()
 

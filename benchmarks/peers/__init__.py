@@ -42,10 +42,10 @@ _SYNE = ("syne_tune",), "syne-tune"
 PEERS: dict[str, Peer] = {
     "Ray Tune (ASHA, Optuna)": Peer(ray.asha, *_RAY),
     "Ray Tune (HyperBand)": Peer(ray.hyperband, *_RAY),
-    "Ray Tune (BOHB)": Peer(ray.bohb, *_BOHB),
+    "Ray Tune (BOHB)": Peer(ray.bohb, *_BOHB, full_trainings=40),
     "Syne Tune (ASHA)": Peer(syne_tune.make("ASHA"), *_SYNE),
-    "Syne Tune (BOHB)": Peer(syne_tune.make("BOHB"), *_SYNE),
-    "Syne Tune (ASHA, CQR)": Peer(syne_tune.make("ASHACQR"), *_SYNE),
+    "Syne Tune (BOHB)": Peer(syne_tune.make("BOHB"), *_SYNE, full_trainings=40),
+    "Syne Tune (ASHA, CQR)": Peer(syne_tune.make("ASHACQR"), *_SYNE, full_trainings=10),
     "NePS (PriorBand)": Peer(neps.make("priorband"), ("neps",), "neural-pipeline-search"),
     "SMAC3 (multi-fidelity)": Peer(smac.MultiFidelity, ("smac",), "smac", full_trainings=10),
 }
