@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -95,6 +96,27 @@ def test_a_mariadb_that_is_restarted_costs_no_trial_and_no_report(project):
         server.stop()
         server.start()
         check_nothing_was_lost(project, server.url, worker)
+
+
+LOOK_AND_LEAVE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT 1 FROM studies")
+connection.close()
+"""
+
+
+def test_a_second_connection_leaves_the_first_its_locks(tmp_path):
+    """Where they are dropped, another process takes itself for the last and removes the log."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    first = storage.connect(url).engine.connect()
+    first.execute(sa.text("INSERT INTO studies (study_name) VALUES ('kept')"))
+    first.commit()
+    first.execute(sa.text("SELECT 1 FROM studies"))
+    storage.connect(url)
+    subprocess.run([sys.executable, "-c", LOOK_AND_LEAVE, tmp_path / "x.db"], check=True)
+    assert (tmp_path / "x.db-wal").exists()
+    first.close()
 
 
 def test_a_lock_of_mysql_that_another_holds_is_not_taken_for_ours(mariadb, monkeypatch):

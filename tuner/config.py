@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tuner import resolvers, resources, searchpath
 from tuner.binding import signature
 from tuner.errors import ConfigError, Infeasible, TunerError
-from tuner.grammar import quote
+from tuner.grammar import quote, text_of
 from tuner.nodes import has_key, keys
 from tuner.schema import nearest
 from tuner.typos import nearest_key, unparsable
@@ -182,6 +182,15 @@ def parse(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
         raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
+
+
+def spaceless(text: str) -> str:
+    """The same override without the spaces that Hydra does not need, for a shell's ``$(…)``."""
+    if len(text.split()) == 1:
+        return text
+    value = parse(text).value()
+    shorter = f"{text.partition('=')[0]}={text_of(value)}"
+    return shorter if parse(shorter).value() == value else text
 
 
 def instantiate(node: DictConfig, **injected: object) -> Any:

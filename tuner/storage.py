@@ -6,9 +6,9 @@ cure is to take the write lock when a transaction begins, not when it first writ
 """
 
 import fcntl
-import functools
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -30,9 +30,6 @@ from tuner.sql.trials import Trials
 
 SQLITE_TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
-
-SQLITE = b"SQLite format 3\0"
-"""How such a file begins, unless it is empty."""
 
 TABLES = "tables"
 """Name of the lock under which tables are made."""
@@ -177,19 +174,24 @@ def _complete(engine: sqlalchemy.Engine) -> bool:
         return connection.execute(query).first() is not None
 
 
-@functools.cache
 def _judge_file(path: Path) -> None:
-    """Refuse what is no SQLite database; once a process, before it has connections to the file.
+    """Refuse what is no SQLite database, by SQLite's own word.
 
-    POSIX drops all locks of a process on a file as it closes any descriptor of it, and SQLite's
-    connections would go on without theirs.
+    To open and close the file ourselves would drop the locks of all connections that this process
+    has to it, as POSIX wants; SQLite knows of them.
     """
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(SQLITE)) not in (b"", SQLITE):
-                raise StorageError(
-                    f"storage.url: {path} is no SQLite database; hint: name another file"
-                )
+    if not path.is_file():
+        return
+    asked = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)
+    try:
+        asked.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:  # whatever else is wrong is found, and said, later
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise StorageError(
+                f"storage.url: {path} is no SQLite database; hint: name another file"
+            ) from None
+    finally:
+        asked.close()
 
 
 def _sqlite(url: URL) -> Trials:

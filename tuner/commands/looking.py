@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from tuner import mirror, storage
+from tuner import config, mirror, storage
 from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
@@ -103,7 +103,7 @@ def best(args: argparse.Namespace) -> int:
         else:
             asking.console().print(pareto.table(found))
     elif args.as_overrides:
-        words = [*asking.whereabouts(args, found), *row.overrides]
+        words = [*asking.whereabouts(args, found), *map(config.spaceless, row.overrides)]
         if any(len(text.split()) != 1 for text in words):
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
         print(" ".join(words))
