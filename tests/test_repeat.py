@@ -3,10 +3,11 @@
 import shlex
 from pathlib import Path
 
+import pytest
 from optuna.trial import TrialState
 
 from tests.samples import add, new_study
-from tuner import plan, provenance
+from tuner import config, plan, provenance
 from tuner.config import Source
 from tuner.report.repeat import shared, train_line, tune_line
 from tuner.report.summary import summarise
@@ -51,3 +52,17 @@ def test_a_study_that_does_not_know_its_command(tmp_path: Path) -> None:
 def test_where_things_lie_is_not_shared() -> None:
     assert shared(["+storage.url=x", "data.root=/x", "a=b"]) == ["data.root=DIR", "a=b"]
     assert shared(["--config-dir=/home/me/conf"]) == ["--config-dir=conf"]
+
+
+@pytest.mark.parametrize(
+    ("override", "printed"),
+    [
+        ("study.constraints={parameters: 1000000}", "study.constraints={parameters:1000000}"),
+        ("model.kernel_size=[3, 5]", "model.kernel_size=[3,5]"),
+        ("+x='a b'", "+x='a b'"),
+        ("x=[1, 'a b', {y: 1.5}]", "x=[1,'a b',{y:1.5}]"),
+        ("x=3", "x=3"),
+    ],
+)
+def test_a_shell_splits_no_more_than_it_must(override: str, printed: str) -> None:
+    assert config.spaceless(override) == printed
