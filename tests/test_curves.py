@@ -81,6 +81,16 @@ def test_a_table_answers_with_the_nearest_record_and_what_diverged_is_its_worst(
     assert task.curve(asked | {"learning_rate": 2e-3}).tolist() == [-2.0, -1.0]
     assert task.curve(asked | {"learning_rate": 9.0}).tolist() == [-3.0, -3.0]
     assert (task.epochs, task.best) == (2, -1.0)
+    assert task.curve(asked | {"learning_rate": 2e-3}).tolist() == [-2.0, -1.0]  # goes on with it
+
+
+def test_a_search_of_a_table_never_meets_a_record_twice(tmp_path):
+    records = [recorded(1e-3, 0.9, [2.0]), recorded(1.0, 0.9, [3.0])]
+    (tmp_path / "t.json").write_text(json.dumps(records))
+    task = TaskSet(tmp_path).task("t")
+    asked = {name: d.low for name, d in TASKSET_SPACE.items()} | {"1 - beta1": 0.1}
+    found = [task.curve(asked | {"learning_rate": rate})[0] for rate in (2e-3, 1e-3)]
+    assert found == [-2.0, -3.0]
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded curves at {RECORDED}")
