@@ -57,7 +57,7 @@ def test_people_see_pace_and_price_in_lines_that_fit(tmp_path: Path, width: int)
 
 
 def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> None:
-    args = ["study.n_trials=3", "objective.epochs=30", "objective.seconds=0.2"]
+    args = ["study.n_trials=3", "objective.epochs=100", "objective.seconds=1"]
     project.start("worker", *args)
     wait_for(lambda: len(project.journal()) >= 2)
     told = json.loads(project.run("status", "--json", *args))
@@ -68,7 +68,7 @@ def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> N
     shown = project.run("status", *args)
     assert "1 worker" in shown
     assert worker["id"] in shown
-    assert "/30" in shown
+    assert "/100" in shown
 
 
 def test_watching_ends_with_the_study(project: Project) -> None:

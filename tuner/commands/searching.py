@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from tuner import mirror, provenance, resolvers, search, tracking
 from tuner.commands import asking
@@ -53,7 +54,7 @@ def tune(args: argparse.Namespace) -> int:
     with forwarding(job) as stop:
         live.follow(
             lambda: status.look(study),
-            lambda: stop.look_after(job),
+            stop.look_after,
             console=asking.console(stderr=True),
             n_trials=budget.n_trials,
             epochs=resolvers.epochs(plan.cfg),
@@ -72,55 +73,65 @@ def tune(args: argparse.Namespace) -> int:
 
 
 class Stop:
-    """Whether and when this process was asked to end, and what was said of it."""
+    """Ends a job when this process is asked to, and says so at once.
 
-    def __init__(self) -> None:
+    A signal handler may run while the main thread holds a lock that the ending needs, that of a
+    ``Popen`` for one, so it only notes the signal, and a thread does the rest.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.signal: int | None = None
         self.at = 0.0
-        self.again = False
-        self.said = 0
+        self.heard: SimpleQueue[int | None] = SimpleQueue()  # a handler may put
+        self.turn = threading.Lock()
 
-    def look_after(self, job: Job) -> bool:
+    def note(self, number: int, _frame: object) -> None:
+        self.heard.put(number)
+
+    def obey(self) -> None:
+        """Do what the signals ask for, until None is heard."""
+        while (number := self.heard.get()) is not None:
+            with self.turn:
+                if self.signal is None:
+                    self._end(number)
+                else:
+                    self.job.kill()
+                    log.warning("ended at once: the trials go on from their last checkpoints")
+
+    def _end(self, number: int) -> None:
+        self.signal, self.at = number, time.monotonic()
+        log.warning(
+            "stopping: the workers save their trials and queue them again, for up to %.0f s; "
+            "a second Ctrl-C ends them at once",
+            LEAVE_WITHIN,
+        )
+        self.job.stop(number)
+
+    def look_after(self) -> bool:
         """Poll the job; workers that do not leave in time are ended."""
-        self._answer()
-        running = job.poll()
-        if running and self.signal is not None and time.monotonic() > self.at + LEAVE_WITHIN:
-            job.kill()
+        with self.turn:
+            running = self.job.poll()
+            if running and self.signal is not None and time.monotonic() > self.at + LEAVE_WITHIN:
+                self.job.kill()
         return running
-
-    def _answer(self) -> None:
-        """Say at once what happens now; a signal handler itself must not log."""
-        if self.signal is not None and self.said == 0:
-            log.warning(
-                "stopping: the workers save their trials and queue them again, for up to %.0f s; "
-                "a second Ctrl-C ends them at once",
-                LEAVE_WITHIN,
-            )
-            self.said = 1
-        if self.again and self.said == 1:
-            log.warning("ended at once: the trials go on from their last checkpoints")
-            self.said = 2
 
 
 @contextmanager
 def forwarding(job: Job) -> Iterator[Stop]:
     """Pass SIGINT and SIGTERM on to the workers; a second one ends them at once."""
-    stop = Stop()
-
-    def note(number: int, _frame: object) -> None:
-        if stop.signal is not None:
-            stop.again = True
-            job.kill()
-            return
-        stop.signal, stop.at = number, time.monotonic()
-        job.stop(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop(job)
+    obeying = threading.Thread(target=stop.obey, name="tuner-signals", daemon=True)
+    obeying.start()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop.note) for number in numbers}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        stop.heard.put(None)
+        obeying.join()
 
 
 def worker(args: argparse.Namespace) -> int:
