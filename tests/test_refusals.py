@@ -67,6 +67,14 @@ def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, overrid
 
 
 @pytest.mark.parametrize("command", ["tune", "status"])
+def test_a_directory_is_no_database(refused, project, command):
+    (project.directory / "there").mkdir()
+    assert "there is a directory; hint: name a file in it" in refused(
+        "storage.url=sqlite:///there", code=1, command=command
+    )
+
+
+@pytest.mark.parametrize("command", ["tune", "status"])
 def test_a_file_that_is_no_database(refused, project, command):
     (project.directory / "notes.txt").write_text("what somebody wrote down")
     assert "notes.txt is no SQLite database" in refused(

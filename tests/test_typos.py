@@ -87,6 +87,21 @@ def test_keys_of_the_space_are_never_meant(source):
     assert "'model.growth'" in mistake
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("optimizer=1", "group 'optimizer' has no option 1; hint: "),
+        ("optimizer=true", "group 'optimizer' has no option true; hint: "),
+        ("model=null", "group 'model' has no option null; hint: "),
+        ("optimizer=sgdd", "group 'optimizer' has no option 'sgdd'; hint: did you mean 'sgd'"),
+    ],
+)
+def test_a_group_takes_the_name_of_an_option(source, override, told):
+    mistakes = plan.load(source, [override, "trainer.epoch=3"]).mistakes
+    assert len(mistakes) == 2
+    assert any(told in mistake for mistake in mistakes)
+
+
 @pytest.mark.slow
 def test_a_study_that_is_not_there(project: Project):
     project.run("tune", "study.n_trials=1", "study.name=digits-b")

@@ -62,7 +62,7 @@ class Source:
                 cfg = hydra.compose(
                     self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
                 )
-            except (HydraException, OmegaConfBaseException) as error:
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
                 raise ConfigError(first_lines(error)) from error
         choices = dict(cfg.hydra.runtime.choices)
         OmegaConf.set_struct(cfg, False)
@@ -109,10 +109,13 @@ class Source:
     def _bad_option(self, text: str, override: Override) -> str:
         group, value = override.key_or_group, override.value()
         options = self.options(group)
-        if value is None or override.is_delete() or str(value) in options:
+        if override.is_delete() or (isinstance(value, str | list) and str(value) in options):
             return ""
-        hint = nearest(str(value), options)
-        return f"{text}: group {group!r} has no option {value!r}; hint: {hint}"
+        written = text_of(value)
+        if written in options:  # Hydra reads a number, or a truth
+            return f"{text}: {written} is no name to Hydra; hint: \"{group}='{written}'\""
+        named = repr(value) if isinstance(value, str) else written
+        return f"{text}: group {group!r} has no option {named}; hint: {nearest(written, options)}"
 
     def _bad_value(
         self, text: str, override: Override, base: DictConfig, groups: Sequence[str]

@@ -34,3 +34,26 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
                 OmegaConf.update(edge, override.key_or_group, override.value(), merge=False)
         found.extend(config.rehearse(edge)[0])
     return list(dict.fromkeys(found))
+
+
+def where(at: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]]) -> str:
+    """The options of groups that a mistake needs, as `` (when a=b)``, nothing if any will do.
+
+    ``at`` are the contexts, of all ``contexts``, in which it was found.
+    """
+    here, everywhere = _options(at), _options(contexts)
+    needed = [
+        f"{group}={' or '.join(options)}"
+        for group, options in here.items()
+        if options.keys() != everywhere[group].keys()
+    ]
+    return f" (when {', '.join(needed)})" if needed else ""
+
+
+def _options(contexts: Sequence[Sequence[str]]) -> dict[str, dict[str, None]]:
+    found: dict[str, dict[str, None]] = {}
+    for context in contexts:
+        for text in context:
+            group, _, option = text.partition("=")
+            found.setdefault(group, {})[option] = None
+    return found

@@ -177,7 +177,7 @@ def _space_mistakes(
         if any("cannot be parsed" in line for line in known):  # it may have been the sweep
             return []
         return ["space: nothing to search; hint: space=cnn, or a sweep such as a.b='choice(1,2)'"]
-    found = []
+    found: list[str] = []
     missing: set[str] = set()
     for p in space.parameters():
         if p.key.split(".")[0] in OPERATIONAL | {"seed", "hydra"}:
@@ -195,13 +195,14 @@ def _space_mistakes(
         if missing.isdisjoint(part for text in selection for part in (text, text.split("=")[0])):
             groups = tuple(text for text in selection if source.options(text.split("=")[0]))
             contexts.setdefault(groups, []).append(selection)
+    places: dict[str, list[tuple[str, ...]]] = {}
     for groups, selections in contexts.items():  # composing is slow: once for each set of groups
         first = groups == next(iter(contexts))
-        found.extend(
-            _context_mistakes(
-                source, plain, space, groups, selections, every=first, whole=not known
-            )
-        )
+        for line in _context_mistakes(
+            source, plain, space, groups, selections, every=first, whole=not known
+        ):
+            places.setdefault(line, []).append(groups)
+    found += [f"{line}{edges.where(at, [*contexts])}" for line, at in places.items()]
     return [line for line in dict.fromkeys(found) if line.partition(" (when ")[0] not in known]
 
 
@@ -220,13 +221,12 @@ def _context_mistakes(
     Where their values are right each, ``whole`` configurations at the edges of the space are tried,
     with ``every`` option of the other choices: a value that is refused spoils whatever it is in.
     """
-    where = f" (when {', '.join(groups)})" if groups else ""
     constants = sorted({c for s in selections for c in _constants(space.root, s)})
     try:
         cfg = source.compose([*plain, *groups, *constants])
     except ConfigError:
         wrong = source.mistakes([*plain, *groups, *constants])
-        return [f"{message}{where}" for message in wrong.values()]
+        return list(wrong.values())
     fields = binding.reachable(cfg)
     found = _refused(source, [*plain, *groups, *constants], space, selections)
     for p in dict.fromkeys(p for s in selections for p in space.active(s)):
@@ -243,7 +243,7 @@ def _context_mistakes(
             )
     if found or not whole:
         return found
-    return [f"{line}{where}" for line in edges.mistakes(cfg, space, groups, every=every)]
+    return edges.mistakes(cfg, space, groups, every=every)
 
 
 def _refused(

@@ -73,7 +73,7 @@ def connect(url: str, *, create: bool = True) -> Trials:
     parsed = _parse(url)
     if not create and parsed.get_backend_name() == "sqlite":
         path = Path(str(parsed.database))
-        if not path.is_file():
+        if not path.exists():
             raise StorageError(
                 f"storage.url: there is no database {path}; hint: tuner tune makes it, or run "
                 "the command where it lies"
@@ -92,8 +92,7 @@ def connect(url: str, *, create: bool = True) -> Trials:
         reason = str(error.__cause__ or error).splitlines()[0]
         away = is_outage(error) and not any(text in reason for text in REFUSALS)
         raise (StorageAway if away else StorageError)(
-            f"storage.url: cannot open {masked(url)}: {reason}; hint: is the server up, the "
-            "directory writable, the user allowed?"
+            f"storage.url: cannot open {masked(url)}: {reason}; hint: {_hint(parsed)}"
         ) from error
     except RuntimeError as error:  # Optuna's word for another schema version
         raise StorageError(
@@ -101,6 +100,12 @@ def connect(url: str, *, create: bool = True) -> Trials:
             "optuna storage upgrade --storage URL, a newer one is read after pip install --upgrade "
             "optuna"
         ) from error
+
+
+def _hint(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return "may you write in its directory? Who only looks writes a lock and a log there too"
+    return "is the server up, the user allowed?"
 
 
 def _reopen(url: str) -> Trials:
@@ -180,6 +185,8 @@ def _judge_file(path: Path) -> None:
     To open and close the file ourselves would drop the locks of all connections that this process
     has to it, as POSIX wants; SQLite knows of them.
     """
+    if path.is_dir():
+        raise StorageError(f"storage.url: {path} is a directory; hint: name a file in it")
     if not path.is_file():
         return
     asked = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)

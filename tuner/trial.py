@@ -31,7 +31,13 @@ def run(
     run_dir.mkdir(parents=True, exist_ok=True)
     with objective.running(report, run_dir):
         value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
-    return None if value is None else float(value)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several numbers
+        raise TunerError(
+            f"the objective returned {str(value)[:60]!r} ({type(value).__name__}), which is no "
+            "number; hint: return the final metric, or nothing"
+        ) from None
 
 
 def execute(context: Context, trial_id: int) -> Fate:

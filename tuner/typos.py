@@ -9,6 +9,10 @@ from tuner.schema import nearest
 FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool", "glob")
 """What may stand in a sweep; Hydra has a few more that mean nothing to a search."""
 
+NO_TRIAL = "no-best-trial"
+"""What ``tuner train $(tuner best --overrides)`` gets where there is none: no command takes it,
+while of nothing it would train the defaults."""
+
 
 def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> str:
     """A hint: the key of that last name, else the nearest of the same section, else of all."""
@@ -25,6 +29,8 @@ def unparsable(text: str, message: str) -> str:
     """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         reason = f"unknown function {unknown[1]!r}; hint: {nearest(unknown[1], FUNCTIONS)}"
+    elif text == NO_TRIAL:
+        reason = "there is no best trial, as tuner best has just said"
     elif "=" not in text:
         reason = f"no value; hint: write {text or 'key'}=value"
     elif re.match(r"[^='\"]*(\s=|=\s*$)", text):

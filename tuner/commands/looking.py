@@ -17,11 +17,9 @@ from tuner.report import export as exporting
 from tuner.report import status as state
 from tuner.report.rows import Row
 from tuner.study import Study
+from tuner.typos import NO_TRIAL
 
 FORMATS = ("html", "md", "png")
-NO_TRIAL = "no-best-trial"
-"""What `tuner train $(tuner best --overrides)` gets where there is none: no command takes it, while
-of nothing it would train the defaults."""
 WATCH_EVERY = 2.0
 """Seconds between two looks of ``status --watch``."""
 

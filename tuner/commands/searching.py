@@ -97,7 +97,9 @@ class Stop:
                     self._end(number)
                 else:
                     self.job.kill()
-                    log.warning("ended at once: the trials go on from their last checkpoints")
+                    log.warning(
+                        "ended at once: trials go on from their checkpoints, if there are any"
+                    )
 
     def _end(self, number: int) -> None:
         self.signal, self.at = number, time.monotonic()
@@ -196,7 +198,7 @@ def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
     written = study.patience(lambda: page.write_page(study.optuna, directory / "report.html"))
     counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
     if found.best is None:
-        print(f"no configuration was completed: {counts}")
+        print(f"no configuration was completed: {counts or 'none was begun'}")
         return
     asking.console().print(picture.closing(found))
     print(f"tried:     {len(found.rows)}: {counts}")
