@@ -128,7 +128,8 @@ def test_a_line_of_the_setup_that_fails_is_told(run: Run):
     [
         (["launch.partition=nowhere"], "invalid partition specified: nowhere"),
         (["launch.cpus_per_worker=99"], "Requested node configuration is not available"),
-        (["launch.gpus_per_worker=1"], "Invalid generic resource (gres)"),
+        (["launch.gpus_per_worker=9"], "Requested node configuration is not available"),
+        (["launch.sbatch=['--gres=fpga:1']"], "Invalid generic resource (gres)"),
         (["launch.sbatch=[--foo]"], "unrecognized option '--foo'"),
         (["launch.workers=0"], "launch.workers: must be at least 1, got 0"),
         (["storage=sqlite"], "SQLite serves one machine"),

@@ -141,7 +141,6 @@ def test_tensorboard_reads_what_a_search_wrote(project: Project):
 
 @needs_mlflow
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's, with SQLAlchemy 2.1
 def test_mlflow_has_one_run_a_configuration_whoever_died(project: Project):
     uri = f"sqlite:///{project.directory}/mlflow.db"
     project.run("tune", "study.n_trials=1", "tracking=mlflow", f"tracking.uri='{uri}'",

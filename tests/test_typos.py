@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import Project
 from tuner import cli, nodes, plan
+from tuner.config import Source
 from tuner.errors import ConfigError, StorageError
 from tuner.storage import probe
 from tuner.typos import closest_first
@@ -65,6 +66,7 @@ def test_a_command_line_is_refused_with_the_nearest_that_exists(capsys, words, c
     [
         ("postgres://u@h/db", "did you mean 'postgresql'?"),
         ("nonsense", "hint: sqlite:///runs/tuner.db"),
+        ("postgresql+psycopg://u:top@secret@h/db", "write %40 for it"),
         ("oracle://u@h/db", "install its driver"),
         ("mysql://u@h/db", "and mysql+pymysql://… as the URL"),
     ],
@@ -73,6 +75,7 @@ def test_a_storage_url_is_refused_with_its_cure(url, cure):
     with pytest.raises(StorageError) as caught:
         probe(url)
     assert cure in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_likeliest_study_is_listed_first():
@@ -100,6 +103,13 @@ def test_a_group_takes_the_name_of_an_option(source, override, told):
     mistakes = plan.load(source, [override, "trainer.epoch=3"]).mistakes
     assert len(mistakes) == 2
     assert any(told in mistake for mistake in mistakes)
+
+
+def test_a_file_that_is_no_yaml_is_told_with_its_line(tmp_path):
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space/mine.yaml").write_text("trainer.lr: 1\nmodel.width: a: b\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*line 2"):
+        plan.load(Source((tmp_path,)), ["space=mine"])
 
 
 @pytest.mark.slow

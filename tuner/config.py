@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tuner import resolvers, resources, searchpath
 from tuner.binding import signature
@@ -62,7 +63,7 @@ class Source:
                 cfg = hydra.compose(
                     self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
                 )
-            except (HydraException, OmegaConfBaseException, ValueError) as error:
+            except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
                 raise ConfigError(first_lines(error)) from error
         choices = dict(cfg.hydra.runtime.choices)
         OmegaConf.set_struct(cfg, False)

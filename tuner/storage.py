@@ -142,6 +142,10 @@ def _parse(url: str) -> URL:
         ) from error
     except ImportError:
         return parsed  # the driver is missing, which `connect` says
+    if "@" in (parsed.host or ""):  # a driver would tell this host, which is half of a password
+        raise StorageError(
+            "storage.url: more than one @; hint: in a user or password write %40 for it"
+        )
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise StorageError(
             "storage.url: a database in memory cannot be shared by workers; hint: "
