@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-LIMIT = 120
-"""Seconds that `tuner tune` and `tuner final` together may take on 2 cores."""
+LIMIT = 300
+"""Seconds after which something hangs: a quiet machine of 2 cores takes 70, a busy one 105."""
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner import plan
+from tuner import edges, plan
 from tuner.space import Branch, Categorical, Int, Parameter, Space
 
 
@@ -43,3 +43,27 @@ def test_what_does_not_go_together_is_named(source, overrides, expected):
 def test_what_cannot_be_trained_is_left_to_the_search(source):
     asked = ["space=none", "model.padding=valid", "model.depth=int(interval(1,5))"]
     assert plan.load(source, asked).mistakes == ()
+
+
+CONTEXTS = [
+    (f"schedule={s}", f"optimizer={o}") for s in ("cosine", "step") for o in ("sgd", "adam")
+]
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (CONTEXTS, ""),
+        ([c for c in CONTEXTS if "optimizer=sgd" in c], " (when optimizer=sgd)"),
+        (CONTEXTS[:1], " (when schedule=cosine, optimizer=sgd)"),
+        ([()], ""),
+    ],
+)
+def test_a_mistake_names_the_options_that_it_needs(at, told):
+    assert edges.where(at, CONTEXTS) == told
+
+
+def test_a_key_that_one_option_lacks_is_one_mistake(source):
+    found = plan.load(source, ["optimizer.eps=1e-7"]).mistakes
+    assert len(found) == 1
+    assert found[0].endswith(" (when optimizer=sgd)")

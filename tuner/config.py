@@ -63,6 +63,7 @@ class Source:
                 cfg = hydra.compose(
                     self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
                 )
+            # A ValueError is Hydra's of a group that is given no name: optimizer=1.
             except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
                 raise ConfigError(first_lines(error)) from error
         choices = dict(cfg.hydra.runtime.choices)

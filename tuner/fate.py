@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -13,7 +12,7 @@ from optuna.trial import Trial, TrialState
 
 from tuner import artifacts, retention
 from tuner.errors import Fenced, TunerError
-from tuner.log import log
+from tuner.log import brief, log
 from tuner.reporter import Context, Report, finite
 from tuner.trouble import free_memory, infeasible, is_broken_device
 
@@ -119,7 +118,7 @@ def finish(
 def _shown(report: Report, values: list[float] | None, reason: str) -> str:
     """How it ended, for a line of a log; the whole reason is kept with the trial."""
     if reason:
-        return shorten(reason.partition(" (hint:")[0], LINE, placeholder=" …")
+        return brief(reason, LINE)
     if values:
         return ", ".join(f"{value:.6g}" for value in values)
     step = max(report.values, default=0)

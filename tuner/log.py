@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from textwrap import shorten
 
 from tuner.masking import masked
 
@@ -23,3 +24,8 @@ def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
     log.setLevel(level)
     log.propagate = False
     logging.getLogger("optuna").setLevel(logging.WARNING)
+
+
+def brief(reason: str, letters: int) -> str:
+    """A reason as part of a line, without its hint: the whole of it is kept with the trial."""
+    return shorten(reason.partition(" (hint:")[0], letters, placeholder=" …")

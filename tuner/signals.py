@@ -1,10 +1,10 @@
-"""How a worker is asked to leave: a first signal is heard and answered, a second one ends it."""
+"""How a process is asked to leave: a first signal is heard and answered, a second one ends it."""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
@@ -15,12 +15,37 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 """What a live view has hidden, and nobody is left to show again."""
 
 
+Heard = SimpleQueue[int | None]
+"""Signals that came, and None at the end.  A handler runs between any two instructions of the main
+thread, whatever locks that holds: it may put here, but must not log, wait or end anything."""
+
+
+@contextmanager
+def listening(
+    note: Callable[[int, FrameType | None], object], obey: Callable[[], object], heard: Heard
+) -> Iterator[None]:
+    """SIGTERM and SIGINT go to ``note``, and a thread of ``obey`` does what they ask for.
+
+    It reads ``heard`` until None comes, and is waited for.
+    """
+    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    obeying = threading.Thread(target=obey, name="tuner-signals", daemon=True)
+    obeying.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        heard.put(None)
+        obeying.join()
+
+
 class Signals:
     """SIGTERM and SIGINT set a flag; a second one leaves at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.heard: SimpleQueue[int | None] = SimpleQueue()  # a handler may put, but not log
+        self.heard: Heard = SimpleQueue()
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         if self.received is not None:
@@ -53,14 +78,5 @@ class Signals:
 def captured() -> Iterator[Signals]:
     """Take over SIGTERM and SIGINT, and give them back."""
     signals = Signals()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, signals.note) for number in numbers}
-    answering = threading.Thread(target=signals.answer, name="tuner-signals", daemon=True)
-    answering.start()
-    try:
+    with listening(signals.note, signals.answer, signals.heard):
         yield signals
-    finally:
-        signals.heard.put(None)
-        answering.join(1.0)
-        for number, handler in before.items():
-            signal.signal(number, handler)

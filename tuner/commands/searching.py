@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.report import live, page, picture, pruning, status, summary
+from tuner.signals import Heard, listening
 from tuner.sql.patience import Patience
 from tuner.study import Study
 from tuner.worker import CRASHED, SUPERVISOR, work
@@ -75,15 +75,14 @@ def tune(args: argparse.Namespace) -> int:
 class Stop:
     """Ends a job when this process is asked to, and says so at once.
 
-    A signal handler may run while the main thread holds a lock that the ending needs, that of a
-    ``Popen`` for one, so it only notes the signal, and a thread does the rest.
+    To end it takes locks that the main thread may hold, that of a ``Popen`` for one.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.signal: int | None = None
         self.at = 0.0
-        self.heard: SimpleQueue[int | None] = SimpleQueue()  # a handler may put
+        self.heard: Heard = SimpleQueue()
         self.turn = threading.Lock()
 
     def note(self, number: int, _frame: object) -> None:
@@ -123,17 +122,8 @@ class Stop:
 def forwarding(job: Job) -> Iterator[Stop]:
     """Pass SIGINT and SIGTERM on to the workers; a second one ends them at once."""
     stop = Stop(job)
-    obeying = threading.Thread(target=stop.obey, name="tuner-signals", daemon=True)
-    obeying.start()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop.note) for number in numbers}
-    try:
+    with listening(stop.note, stop.obey, stop.heard):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        stop.heard.put(None)
-        obeying.join()
 
 
 def worker(args: argparse.Namespace) -> int:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection
-from textwrap import shorten
 
 from rich.console import Console
 from rich.text import Text
 
+from tuner.log import brief
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import duration, metric, plain, word
@@ -74,7 +74,7 @@ def settings(row: Row, without: Collection[str] = ()) -> str:
 
 def _line(row: Row, summary: Summary) -> str:
     value = row.latest if row.value is None else row.value
-    reason = shorten(plain(row.reason or "").partition(" (hint:")[0], SHORT, placeholder=" …")
+    reason = brief(plain(row.reason or ""), SHORT)
     parts = [f"#{row.number} {row.state}", metric(value), reason]
     parts += [f"epoch {row.epoch}" if row.epoch else "", f"in {duration(row.seconds)}"]
     best = summary.best

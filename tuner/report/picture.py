@@ -1,7 +1,7 @@
 """A study at one moment as lines of a terminal: what runs, the best so far, what is left."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import quantiles
 
 from rich.console import Group, RenderableType
@@ -168,29 +168,30 @@ def sparkline(row: Row, scale: tuple[float, float], width: int, epochs: int | No
 
 def table(summary: Summary, top: int = 10) -> Table:
     """The ``top`` completed configurations, best first, one line each."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("#", *map(plain, summary.objectives), "epochs", "time"):
-        grid.add_column(title, justify="right", no_wrap=True)
-    grid.add_column("settings")
-    for row in summary.ranking[:top]:
-        cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
-        # Cut in the cell: a column that may not wrap would take its width from the numbers.
-        grid.add_row(f"{row.number}", *(Text(cell) for cell in cells), _line(settings(row)))
-    return grid
+    # Cut in the cell: a column that may not wrap would take its width from the numbers.
+    return _ranking(summary, top, lambda row: _line(settings(row)))
 
 
 def closing(summary: Summary, top: int = 5) -> RenderableType:
     """The ``top`` configurations with all of their settings: what they share is said once."""
     rows = summary.ranking[:top]
     alike = _alike(rows)
-    grid = table(summary, top=0)
-    for row in rows:
-        cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
-        grid.add_row(f"{row.number}", *map(Text, cells), Text(settings(row, without=alike)))
+    grid = _ranking(summary, top, lambda row: Text(settings(row, without=alike)))
     if not alike:
         return grid
     others = settings(rows[0], without=rows[0].settings.keys() - alike)
     return Group(grid, Text(f"in all of them: {others}"))
+
+
+def _ranking(summary: Summary, top: int, last: Callable[[Row], Text]) -> Table:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("#", *map(plain, summary.objectives), "epochs", "time"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    grid.add_column("settings")
+    for row in summary.ranking[:top]:
+        cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
+        grid.add_row(f"{row.number}", *map(Text, cells), last(row))
+    return grid
 
 
 def _alike(rows: Sequence[Row]) -> set[str]:
