@@ -11,6 +11,7 @@ from tuner.errors import ConfigError
 REQUIRES = [
     "optuna<6,>=5",
     "psycopg[binary]>=3.2; extra == 'postgresql'",
+    "lean-skinny; extra == 'lean'",
     'typing-extensions>=4; extra == "dev"',
     'Some.Thing>=1; extra == "more"',
 ]
@@ -26,6 +27,7 @@ def test_the_extra_is_read_from_the_package_itself():
     assert extras.cure("some_thing") == "pip install 'tuner[more]'"
     assert extras.cure("typing_extensions").startswith("pip install typing-extensions")
     assert extras.cure("nowhere").startswith("pip install nowhere")
+    assert extras.cure("lean") == "pip install 'tuner[lean]'"
 
 
 def test_an_objective_that_needs_a_missing_package_says_so(tmp_path, monkeypatch):

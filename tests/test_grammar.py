@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tuner import config, grammar
 from tuner.space import Categorical, Float, Int, Space
+from tuner.texts import quote
 
 OPTIMIZER = {
     "sgd": {"optimizer.lr": "tag(log, interval(1e-3, 1))", "optimizer.momentum": "interval(0,1)"},
@@ -146,7 +147,7 @@ def yaml_text(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return grammar.quote(value) if isinstance(value, str) else str(value).replace(" ", "")
+    return quote(value) if isinstance(value, str) else str(value).replace(" ", "")
 
 
 class Drawn:

@@ -13,7 +13,7 @@ from s3fs import S3FileSystem
 from tests import servers
 from tests.conftest import CONF, OBJECTIVE, Project
 from tests.test_worker import wait_for
-from tuner import mirror
+from tuner import mirror, pushes
 from tuner.attempts import HISTORY
 from tuner.errors import TunerError
 from tuner.mirror import Mirror, kept
@@ -63,7 +63,8 @@ def push(url: str, run_dir: Path, attempt: int) -> Mirror:
 
 
 def objects(made: Mirror) -> list[str]:
-    found = (path.removeprefix(f"{made.root}/") for path in made.fs.find(made.root))
+    root = made.pushes.root
+    found = (path.removeprefix(f"{root}/") for path in made.pushes.fs.find(root))
     return sorted("json" if "json" in name else name.split("/")[0] for name in found)
 
 
@@ -113,8 +114,8 @@ def test_a_renamed_file_is_not_sent_again_and_little_is_kept(url, tmp_path):
     here = machine(tmp_path, "here")
     made = Mirror(url, here, 3)
     sent = []
-    opened = made._open
-    made._open = lambda name: (sent.append(name), opened(name))[1]
+    opened = made.pushes.open
+    made.pushes.open = lambda name: (sent.append(name), opened(name))[1]
     for epoch in range(5):
         if (here / "checkpoint").exists():
             (here / "checkpoint").rename(here / "previous")
@@ -123,9 +124,9 @@ def test_a_renamed_file_is_not_sent_again_and_little_is_kept(url, tmp_path):
         made._upload()
     assert len(sent) == 10, "five contents and five manifests"
     assert objects(made) == ["000003"] * 3 + ["json"] * 2
-    made.remove()
-    assert made._list(made.root) == []
-    made.remove()
+    made.pushes.remove()
+    assert made.pushes.listed(made.pushes.root) == []
+    made.pushes.remove()
 
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "no manifest"])
@@ -135,13 +136,13 @@ def test_of_a_push_that_is_not_whole_the_one_before_takes_the_place(url, tmp_pat
     made = push(url, here, 3)
     put(here, checkpoint="2")
     made._upload()
-    last = f"{made.root}/000003/{made.last['checkpoint']}"
+    last = f"{made.pushes.root}/000003/{made.last['checkpoint']}"
     if harm == "missing":
-        made.fs.rm_file(last)
+        made.pushes.fs.rm_file(last)
     elif harm == "damaged":
-        made.fs.pipe_file(last, b"x")
+        made.pushes.fs.pipe_file(last, b"x")
     else:
-        made.fs.pipe_file(f"{made.root}/000003/000002.json", b'{"fil')
+        made.pushes.fs.pipe_file(f"{made.pushes.root}/000003/000002.json", b'{"fil')
     assert Mirror(url, there, 4).fetch()
     assert (there / "checkpoint").read_text() == "1"
     assert "cannot be used" in caplog.text
@@ -152,7 +153,7 @@ def test_a_file_that_is_being_written_is_left_for_the_next_push(tmp_path, monkey
     here = machine(tmp_path, "here")
     put(here, checkpoint="1")
     made = push(f"file://{tmp_path}/disk", here, 3)
-    digest = mirror.hashlib.file_digest
+    digest = pushes.hashlib.file_digest
 
     def written_to_meanwhile(file, name):
         with (here / "log").open("a") as log:
@@ -160,11 +161,11 @@ def test_a_file_that_is_being_written_is_left_for_the_next_push(tmp_path, monkey
         return digest(file, name)
 
     (here / "log").write_text("one line")
-    monkeypatch.setattr(mirror.hashlib, "file_digest", written_to_meanwhile)
+    monkeypatch.setattr(pushes.hashlib, "file_digest", written_to_meanwhile)
     with pytest.raises(mirror.Changed):
         made._upload()
-    assert made.pushes == 1
-    monkeypatch.setattr(mirror.hashlib, "file_digest", digest)
+    assert made.pushes.made == 1
+    monkeypatch.setattr(pushes.hashlib, "file_digest", digest)
     made._upload()
     assert sorted(made.last) == ["checkpoint", "log"]
 
@@ -190,7 +191,7 @@ def test_a_mirror_that_cannot_be_used_is_named_before_the_first_trial(
 def test_a_probe_leaves_nothing(url):
     mirror.probe(url)
     made = Mirror(url, Path("x"), 0)
-    assert made._list(made.root.rpartition("/")[0]) == []
+    assert made.pushes.listed(made.pushes.root.rpartition("/")[0]) == []
 
 
 def test_who_cannot_read_what_an_earlier_attempt_left_does_not_start_anew(

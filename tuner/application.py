@@ -34,10 +34,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
-from tuner import config, grammar
+from tuner import config
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.plan import OPERATIONAL
+from tuner.texts import quote
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def run(
     """
     del report  # is with tuner.objective already
     main = load(app)
-    placed = [*overrides, f"hydra.run.dir={grammar.quote(str(run_dir))}"]
+    placed = [*overrides, f"hydra.run.dir={quote(str(run_dir))}"]
     with _hydra(main, list(map(Path, config_dirs))) as running:
         cfg = _compose(running, main, config_name, placed)
         context = HydraContext(config_loader=running.config_loader, callbacks=Callbacks(cfg))
@@ -191,7 +192,7 @@ class ApplicationSource(Source):
         theirs = [text for text in overrides if not self._is_ours(text)]
         ours = [text for text in overrides if self._is_ours(text) or text.startswith("seed=")]
         main = load(self.app)
-        stem = grammar.quote(main.file.stem)
+        stem = quote(main.file.stem)
         service = self._service().compose([f"study.name={stem}", "space=none", *ours])
         if service.worker.concurrency != 1:
             raise ConfigError(

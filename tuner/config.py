@@ -21,9 +21,9 @@ from yaml import YAMLError
 from tuner import resolvers, resources, searchpath
 from tuner.binding import signature
 from tuner.errors import ConfigError, Infeasible, TunerError
-from tuner.grammar import quote, text_of
 from tuner.nodes import has_key, keys
 from tuner.schema import nearest
+from tuner.texts import quote, text_of
 from tuner.typos import nearest_key, unparsable
 
 HYDRA = threading.RLock()

@@ -9,11 +9,15 @@ OWN = "tuner"
 
 
 def cure(module: str) -> str:
-    """How to install what provides ``module``: the extra that names it, else the package."""
+    """How to install what provides ``module``: the extra that names it, else the package.
+
+    A distribution that is named after it (``mlflow-skinny``) brings it as well.
+    """
     name = _normal(module.partition(".")[0])
     for text in _requirements():
         extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", text)
-        if extra and extra[1] != "dev" and _normal(Requirement(text).name) == name:
+        brought = _normal(Requirement(text).name)
+        if extra and extra[1] != "dev" and f"{brought}-".startswith(f"{name}-"):
             return f"pip install '{OWN}[{extra[1]}]'"
     return f"pip install {name}, or whatever provides the module"
 

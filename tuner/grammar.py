@@ -1,7 +1,6 @@
 """Reads a search space written in Hydra's own sweep grammar, in YAML and on the command line."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,17 +9,13 @@ from hydra.core.override_parser.types import (
     Glob,
     IntervalSweep,
     Override,
-    Quote,
-    QuotedString,
     RangeSweep,
     Transformer,
 )
 
 from tuner.errors import ConfigError
 from tuner.space import Branch, Categorical, Distribution, Float, Int, Parameter, Scalar, Space
-
-RESERVED = {"null", "true", "false", "inf", "nan"}
-"""Words that are no strings unless quoted."""
+from tuner.texts import text_of
 
 
 def build(
@@ -238,27 +233,6 @@ def _mapped(branch: Branch, change: Callable[[Parameter], Parameter]) -> Branch:
 
 def _stored(value: object, text: str) -> Scalar:
     return value if value is None or isinstance(value, bool | int | float | str) else text
-
-
-def quote(text: str) -> str:
-    """A string as a quoted Hydra value."""
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def text_of(value: object) -> str:
-    """A value as override text that Hydra reads back as the same value of the same type."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(text_of, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{k}:{text_of(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, str):
-        bare = re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII)
-        return value if bare and value.lower() not in RESERVED else quote(value)
-    return repr(value)
 
 
 def _plain(value: object) -> str:

@@ -1,13 +1,5 @@
-"""Run directories of trials, kept at a URL too, for workers that share no disk.
+"""A trial's run directory kept at a URL too (``pushes``), for workers that share no disk."""
 
-Below ``<study.mirror>/<study>/<run directory>/<attempt>/`` lies every file once, named after the
-digest of its content, and a manifest a push: ``{"files": {name: digest}}``.  Nothing is ever
-overwritten, so no reader meets half a file; a manifest comes after all that it names; and an
-attempt writes below its own number alone, so that a worker which was paused, and believes that the
-trial is still its own, cannot undo what its successor does.
-"""
-
-import hashlib
 import json
 import os
 import shutil
@@ -16,24 +8,20 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from tuner.errors import TunerError
 from tuner.log import log
+from tuner.pushes import Place, Pushes, digest
 from tuner.storage import masked
 
 RECORD = ".mirror.json"
 """In the run directory: the attempt and push that it was last equal to."""
-KEPT = 2
-"""Pushes of an attempt that are kept: where the last cannot be read, the one before it is."""
 EVERY = 30.0
 """Seconds after which new files are looked for though nothing was reported: epochs may be long."""
 LAST_WAIT = 45.0
 """Seconds that a trial's end waits for its last push; who is asked to leave has 60."""
-BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
-"""Protocols without directories: making one would make the bucket."""
 
-Place = tuple[int, int]
 Identity = tuple[int, int, int]
 
 
@@ -61,10 +49,10 @@ def probe(url: str | None) -> None:
     if url is None:
         return
     with _reached(url):
-        mirror = Mirror(url, Path(f".probe-{uuid.uuid4().hex}"), 0)
-        with mirror._open("probe") as file:
+        pushes = Pushes(url, f".probe-{uuid.uuid4().hex}", 0)
+        with pushes.open("probe") as file:
             file.write(b"probe")
-        mirror.remove()
+        pushes.remove()
 
 
 @contextmanager
@@ -79,17 +67,13 @@ def _reached(url: str) -> Iterator[None]:
 
 
 class Mirror:
-    """The copy of one run directory.  ``push`` returns at once; a thread of its own uploads."""
+    """One run directory and its copy.  ``push`` returns at once; a thread of its own uploads."""
 
     def __init__(self, url: str, run_dir: Path, attempt: int) -> None:
-        import fsspec
-
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        self.root = f"{root.rstrip('/')}/{run_dir.name}"
-        self.shown = masked(url)
-        self.run_dir, self.attempt = run_dir, attempt
-        self.pushes = 0
+        self.run_dir = run_dir
+        self.pushes = Pushes(url, run_dir.name, attempt)
         self.digests: dict[Identity, str] = {}
+        """Of what is there already."""
         self.last: dict[str, str] = {}
         self.wanted, self.closing = threading.Event(), False
         self.thread = threading.Thread(target=self._serve, name="tuner-mirror", daemon=True)
@@ -100,19 +84,19 @@ class Mirror:
         What this machine has is kept where it is as new, or newer.  Raises: OSError and what the
         driver of the URL raises.
         """
-        manifests = sorted(self._manifests(), reverse=True)
-        for place, path in manifests:
+        found = self.pushes.found()
+        for place, manifest in found:
             if _record(self.run_dir) >= place:
                 return False
             try:
-                self._download(json.loads(self.fs.cat_file(path))["files"], path)
+                self.pushes.fetch(manifest, self.run_dir)
             except (FileNotFoundError, ValueError) as error:
-                log.warning("%s: push %s cannot be used: %s", self.shown, place, error)
+                log.warning("%s: push %s cannot be used: %s", self.pushes.shown, place, error)
                 continue
             _note(self.run_dir, place)
             return True
-        if manifests:
-            log.error("%s: nothing there is whole; going on with what is here", self.shown)
+        if found:
+            log.error("%s: nothing there is whole; going on with what is here", self.pushes.shown)
         return False
 
     def push(self) -> None:
@@ -125,12 +109,7 @@ class Mirror:
         self.wanted.set()
         self.thread.join(LAST_WAIT)
         if self.thread.is_alive():
-            log.warning("%s: the last push takes too long, and is left", self.shown)
-
-    def remove(self) -> None:
-        """Delete the copy."""
-        if self._list(self.root):
-            self.fs.rm(self.root, recursive=True)
+            log.warning("%s: the last push takes too long, and is left", self.pushes.shown)
 
     def _serve(self) -> None:
         last = False
@@ -141,22 +120,20 @@ class Mirror:
             try:
                 self._upload()
             except Changed as error:
-                log.info("%s: %s is being written; at the next report", self.shown, error)
+                log.info("%s: %s is being written; at the next report", self.pushes.shown, error)
             except Exception as error:  # whatever the driver raises; the training goes on
-                log.warning("%s: not copied (%s: %s)", self.shown, type(error).__name__, error)
+                shown = self.pushes.shown
+                log.warning("%s: not copied (%s: %s)", shown, type(error).__name__, error)
 
     def _upload(self) -> None:
         files = {str(p.relative_to(self.run_dir)): p for p in _files(self.run_dir)}
-        digests = {name: self._sent(path) for name, path in files.items()}
-        manifest = {name: digest for name, digest in digests.items() if digest is not None}
-        if manifest == self.last or not manifest:
+        sent = {name: self._sent(path) for name, path in files.items()}
+        now = {name: found for name, found in sent.items() if found is not None}
+        if now == self.last or not now:
             return
-        place = self.attempt, self.pushes + 1
-        with self._open(f"{place[1]:06d}.json") as file:
-            file.write(json.dumps({"files": manifest}).encode())
-        self.pushes, before, self.last = place[1], self.last, manifest
-        _note(self.run_dir, place)
-        self._tidy({*manifest.values(), *before.values()})
+        _note(self.run_dir, self.pushes.close(now))
+        before, self.last = self.last, now
+        self.pushes.tidy({*now.values(), *before.values()})
 
     def _sent(self, path: Path) -> str | None:
         """The digest of a file, uploaded unless it is there; None if it has gone meanwhile."""
@@ -165,67 +142,16 @@ class Mirror:
                 before = _identity(file)
                 if before in self.digests:
                     return self.digests[before]
-                digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+                found = digest(file)
                 file.seek(0)
-                with self._open(digest) as copy:
+                with self.pushes.open(found) as copy:
                     shutil.copyfileobj(file, copy, 1 << 20)
                 if _identity(file) != before:
                     raise Changed(path.name)
         except FileNotFoundError:
             return None
-        self.digests[before] = digest
-        return digest
-
-    def _tidy(self, wanted: set[str]) -> None:
-        """Delete what no kept push of this attempt names, and earlier attempts."""
-        for name in self._list(f"{self.root}/{self.attempt:06d}"):
-            push, _, kind = name.partition(".")
-            spare = int(push) <= self.pushes - KEPT if kind else name not in wanted
-            if spare:
-                self.fs.rm_file(f"{self.root}/{self.attempt:06d}/{name}")
-        if self.pushes == KEPT:
-            for attempt in self._list(self.root):
-                if int(attempt) < self.attempt:
-                    self.fs.rm(f"{self.root}/{attempt}", recursive=True)
-
-    def _open(self, name: str) -> Any:
-        directory = f"{self.root}/{self.attempt:06d}"
-        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
-        if BUCKETS.isdisjoint(protocols):
-            self.fs.makedirs(directory, exist_ok=True)
-        return self.fs.open(f"{directory}/{name}", "wb")
-
-    def _manifests(self) -> Iterator[tuple[Place, str]]:
-        for attempt in self._list(self.root):
-            for name in self._list(f"{self.root}/{attempt}"):
-                push, _, kind = name.partition(".")
-                if kind:
-                    yield (int(attempt), int(push)), f"{self.root}/{attempt}/{name}"
-
-    def _list(self, directory: str) -> list[str]:
-        """Names in a directory.  Unlike `exists` and `find` it raises where nobody answers."""
-        try:
-            return [path.rstrip("/").split("/")[-1] for path in self.fs.ls(directory, detail=False)]
-        except FileNotFoundError:
-            return []
-
-    def _download(self, files: dict[str, str], manifest: str) -> None:
-        """All files of a push, or none.  Raises: ValueError for one that is damaged."""
-        drafts: list[tuple[Path, Path]] = []
-        try:
-            for name, digest in files.items():
-                path = self.run_dir / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                drafts.append((path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path))
-                self.fs.get_file(f"{manifest.rpartition('/')[0]}/{digest}", str(drafts[-1][0]))
-                with drafts[-1][0].open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest()[:32] != digest:
-                        raise ValueError(f"{name} is damaged")
-            for draft, path in drafts:
-                draft.replace(path)
-        finally:
-            for draft, _ in drafts:
-                draft.unlink(missing_ok=True)
+        self.digests[before] = found
+        return found
 
 
 @contextmanager
@@ -241,7 +167,7 @@ def kept(url: str | None, run_dir: Path, attempt: int, *, first: bool) -> Iterat
     with _reached(url):
         mirror = Mirror(url, run_dir, attempt)
         if not first and mirror.fetch():
-            log.info("going on from the copy of %s in %s", run_dir.name, mirror.shown)
+            log.info("going on from the copy of %s in %s", run_dir.name, mirror.pushes.shown)
     mirror.thread.start()
     try:
         yield mirror

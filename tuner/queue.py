@@ -15,10 +15,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuner import config, grammar, nodes
+from tuner import config, nodes
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.space import Categorical, Distribution, Float, Parameter, Scalar, Space
+from tuner.texts import text_of
 from tuner.typos import nearest_key
 
 
@@ -63,7 +64,7 @@ def locate(distribution: Distribution, value: object) -> Scalar:
     """The value as the study stores it; ``ValueError`` if it lies outside."""
     if isinstance(distribution, Categorical):
         for choice, text in zip(distribution.choices, distribution.texts, strict=True):
-            if text == grammar.text_of(value) or _same(choice, value):
+            if text == text_of(value) or _same(choice, value):
                 return choice
         raise ValueError(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -121,7 +122,7 @@ class _Reader:
         given = self._given(where, texts)
         if len(self.mistakes) > before:
             return None
-        groups = [f"{k}={grammar.text_of(v)}" for k, v in given.items() if self.source.options(k)]
+        groups = [f"{k}={text_of(v)}" for k, v in given.items() if self.source.options(k)]
 
         def value_of(p: Parameter) -> object:
             return given[p.key] if p.key in given else self._value(p.key, groups)
@@ -130,7 +131,7 @@ class _Reader:
         left_out = {p.key for p in outside}
         active = left_out | {name.split("@")[0] for name in fixed}
         for key, value in given.items():
-            text = f"{where}: {key}={grammar.text_of(value)}"
+            text = f"{where}: {key}={text_of(value)}"
             if key in left_out:
                 cure = f"hint: a value within, or a wider {key}"
                 self.mistakes.append(f"{text} is outside {self.searched[key].distribution}; {cure}")
@@ -172,7 +173,7 @@ class _Reader:
         if not self.source.options(key) and not nodes.has_key(cfg, key):
             hint = nearest_key(nodes.keys(cfg), key)
             self.mistakes.append(f"{where}: unknown key {key!r}; hint: {hint}")
-        elif grammar.text_of(value) != grammar.text_of(self._value(key, [])):
+        elif text_of(value) != text_of(self._value(key, [])):
             self.mistakes.append(
                 f"{where}: {text} is not searched; hint: pin it on the command line, or search it"
             )

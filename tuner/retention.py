@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.log import log
-from tuner.mirror import Mirror
 from tuner.plan import Plan
+from tuner.pushes import Pushes
 from tuner.sql.writes import trials, values
 from tuner.study import Study
 
@@ -70,4 +70,4 @@ def remove(plan: Plan, name: str) -> None:
         else:
             path.unlink(missing_ok=True)
     if plan.study.mirror is not None:
-        Mirror(plan.study.mirror, run_dir, 0).remove()
+        Pushes(plan.study.mirror, name, 0).remove()

@@ -1,19 +1,15 @@
-"""A study's trials in TensorBoard or MLflow, a run for each configuration.
+"""A study's trials in a tracker such as TensorBoard, a run for each configuration.
 
 A tracker is told from a thread of its own, one a trial: a server that is slow or away never holds
 up the training, and what goes wrong costs curves elsewhere, not the trial.
 """
 
-import importlib.util
 import queue
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-from tuner.errors import ConfigError
 from tuner.log import log
 
 PATIENCE = 10.0
@@ -66,121 +62,6 @@ class Nothing:
 
     def begin(self, run: Run) -> None:
         return None
-
-
-class TensorBoard:
-    """``tracking=tensorboard``: event files, and the parameters for its HPARAMS page."""
-
-    def __init__(self, directory: str) -> None:
-        _require("tensorboard")
-        self.directory = Path(directory)
-
-    def prepare(self) -> None:
-        """Nothing: each run has a directory of its own."""
-
-    def begin(self, run: Run) -> "Events":
-        return Events(self.directory / run.name, run.params)
-
-
-class Events:
-    """A directory of TensorBoard's, written by the parts of it that need no TensorFlow."""
-
-    def __init__(self, directory: Path, params: Mapping[str, str]) -> None:
-        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self.file = EventFileWriter(str(directory))
-        started = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
-        for name, value in params.items():
-            known = _typed(value)
-            kind = "string_value" if isinstance(known, str) else "number_value"
-            setattr(started.hparams[name], kind, known)
-        self._session(metadata.SESSION_START_INFO_TAG, session_start_info=started)
-
-    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._add([{"tag": name, "simple_value": value} for name, value in metrics.items()], step)
-
-    def close(self, fate: str | None) -> None:
-        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-
-        if fate is not None:
-            status = "STATUS_FAILURE" if fate == "failed" else "STATUS_SUCCESS"
-            ended = plugin_data_pb2.SessionEndInfo(
-                status=api_pb2.Status.Value(status), end_time_secs=time.time()
-            )
-            self._session(metadata.SESSION_END_INFO_TAG, session_end_info=ended)
-        self.file.close()
-
-    def _session(self, tag: str, **info: Any) -> None:
-        """What the HPARAMS page reads of a run: its parameters, or how it ended."""
-        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
-
-        about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**info))
-        self._add([{"tag": tag, "metadata": about, "tensor": metadata.NULL_TENSOR}])
-
-    def _add(self, values: Sequence[Mapping[str, Any]], step: int = 0) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        summary = Summary(value=[Summary.Value(**value) for value in values])
-        self.file.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-
-
-class MLflow:
-    """``tracking=mlflow``: runs of an experiment, on a server or in files."""
-
-    def __init__(self, uri: str | None, experiment: str) -> None:
-        _require("mlflow")
-        self.uri = uri
-        self.experiment = experiment
-
-    def prepare(self) -> None:
-        """Make MLflow's tables, where the URI is a new database's, and the experiment."""
-        self._open()
-
-    def _open(self) -> tuple[Any, str]:
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=self.uri)
-        found = client.get_experiment_by_name(self.experiment)
-        return client, found.experiment_id if found else client.create_experiment(self.experiment)
-
-    def begin(self, run: Run) -> "MLflowRun":
-        client, where = self._open()
-        tag = f"{run.uid}/{run.number}"
-        before = client.search_runs([where], f"tags.`tuner.run` = '{tag}'", max_results=1)
-        if before:
-            client.update_run(before[0].info.run_id, status="RUNNING")
-            return MLflowRun(client, before[0].info.run_id)
-        made = client.create_run(where, run_name=run.name, tags={"tuner.run": tag})
-        for key, value in run.params.items():
-            client.log_param(made.info.run_id, key, value)
-        return MLflowRun(client, made.info.run_id)
-
-
-class MLflowRun:
-    """A run of MLflow's."""
-
-    def __init__(self, client: Any, run_id: str) -> None:
-        self.client = client
-        self.run_id = run_id
-        self.steps: dict[str, set[int]] = {}
-        """Those of each metric that MLflow has, which keeps a second value of a step as well."""
-
-    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            if name not in self.steps:
-                known = self.client.get_metric_history(self.run_id, name)
-                self.steps[name] = {point.step for point in known}
-            if step not in self.steps[name]:
-                self.client.log_metric(self.run_id, name, value, step=step)
-                self.steps[name].add(step)
-
-    def close(self, fate: str | None) -> None:
-        if fate is not None:
-            self.client.set_tag(self.run_id, "tuner.fate", fate)
-            ends = "FAILED" if fate == "failed" else "FINISHED"
-            self.client.set_terminated(self.run_id, status=ends)
 
 
 class Track:
@@ -260,18 +141,3 @@ def _told(error: Exception) -> str:
 def begin(tracker: Tracker, run: Run) -> Track | Silent:
     """Where to log a trial's steps, and to say what became of it."""
     return Silent() if isinstance(tracker, Nothing) else Track(tracker, run)
-
-
-def _require(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(
-            f"tracking={module}: it is not installed; hint: pip install 'tuner[{module}]'"
-        )
-
-
-def _typed(text: str) -> float | str:
-    """A number as one, so that TensorBoard draws an axis for it."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -8,36 +8,21 @@ ray is imported late: it is an extra, and takes a second.
 
 import os
 import re
-import signal
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import ConfigError, LaunchError
+from tuner.launch.actors import Actor, Actors, place
 from tuner.launch.base import Order, at_least
-from tuner.launch.keeper import Keeper
 from tuner.launch.packing import HEADROOM
 from tuner.log import log
 from tuner.sharing import MEMORY_FRACTION
 
 NAMESPACE = "tuner"
-LINGER = 30.0
-"""Seconds that an actor whose worker has ended waits for somebody to ask how."""
 
 KNOCK = 5.0
 """Seconds to wait for a connection; Ray itself would try for half a minute and then abort."""
-
-
-class Actor(Keeper):
-    """A keeper that gives its place back when nobody looks after it any more."""
-
-    def _keep(self) -> None:
-        super()._keep()
-        time.sleep(LINGER)
-        import ray
-
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
 class Ray:
@@ -85,7 +70,7 @@ class Ray:
             shown += ", none of which has so much: they wait until one does"
         return shown
 
-    def start(self, order: Order) -> "Actors":
+    def start(self, order: Order) -> Actors:
         """Make the actors, or find those of an earlier command that are still there."""
         ray = self._connect()
         here = re.compile(rf"{re.escape(order.name)}-(\d+)")
@@ -174,78 +159,6 @@ class Ray:
         return ray
 
 
-class Actors:
-    """The running workers of ``launch=ray``."""
-
-    def __init__(self, actors: dict[int, Any], order: Order) -> None:
-        self.actors = actors
-        self.order = order
-        self.where = f"Ray actors {order.name}-*, logs in {order.log_dir} on their nodes"
-        self.failure: str | None = None
-        self.starts = {actor.where.remote(): k for k, actor in actors.items()}
-        self.ends = {actor.wait.remote(): k for k, actor in actors.items()}
-        self.signal: int | None = None
-        self.stopping = self.killing = False
-
-    def poll(self) -> bool:
-        """False once every actor's worker has ended for good."""
-        # Not in the signal's handler, which may have interrupted Ray's own work.
-        if self.signal is not None:
-            self._tell(self.signal)
-            self.signal = None
-        if self.killing:
-            for k in list(self.actors):
-                self._drop(k)
-        for k, said in _answers(self.starts):
-            if isinstance(said, str):
-                log.info("worker %d: %s", k, said)
-        for k, said in _answers(self.ends):
-            self._ended(k, said)
-        return bool(self.ends)
-
-    def stop(self, signal_number: int) -> None:
-        """The next poll passes the signal on."""
-        self.stopping = True
-        self.signal = signal_number
-
-    def kill(self) -> None:
-        """The next poll ends the actors; a worker without one leaves at its next sign of life."""
-        self.stopping = self.killing = True
-
-    def _tell(self, signal_number: int) -> None:
-        self._drop_unplaced()
-        for actor in self.actors.values():
-            actor.stop.remote(signal_number)
-
-    def _drop_unplaced(self) -> None:
-        for k in list(self.starts.values()):
-            self._drop(k)
-
-    def _drop(self, k: int) -> None:
-        """Give an actor's place back; a trial that is still held is requeued."""
-        import ray
-
-        ray.kill(self.actors.pop(k), no_restart=True)
-        for asked in (self.starts, self.ends):
-            for ref in [ref for ref, of in asked.items() if of == k]:
-                del asked[ref]
-        self.order.on_end(place(self.order, k))
-
-    def _ended(self, k: int, said: object) -> None:
-        code, line = said if isinstance(said, tuple) else (None, f"its actor died: {said}")
-        self._drop(k)
-        if code == 0:
-            self._drop_unplaced()  # nobody needs more workers
-        elif not self.stopping:
-            self.failure = f"worker {k} gave up; {line}"
-            self.stop(signal.SIGTERM)
-
-
-def place(order: Order, k: int) -> str:
-    """The id of worker ``k``'s place; the end of the study's name makes it unique, and 64 fit."""
-    return f"ray-{order.name[-36:]}-{k}"
-
-
 def knock(address: str) -> None:
     """LaunchError if nothing listens where a cluster is said to be."""
     found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
@@ -258,20 +171,3 @@ def knock(address: str) -> None:
             f"launch.address: no Ray cluster answers at {address} ({error}); hint: the address "
             "that ray start --head printed, or auto on one of the cluster's machines"
         ) from error
-
-
-def _answers(asked: dict[Any, int]) -> list[tuple[int, object]]:
-    """What has been answered by now, or the error in its place; it is not asked again."""
-    import ray
-
-    if not asked:
-        return []
-    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
-    found: list[tuple[int, object]] = []
-    for ref in ready:
-        k = asked.pop(ref)
-        try:
-            found.append((k, ray.get(ref)))
-        except ray.exceptions.RayError as error:
-            found.append((k, str(error).strip().splitlines()[0]))
-    return found

@@ -12,11 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    json_to_distribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
@@ -25,6 +21,7 @@ from sqlalchemy import Connection, Engine
 
 from tuner.sql import rows, writes
 from tuner.sql.commits import Commits
+from tuner.sql.distributions import Distributions
 from tuner.sql.reading import Reader
 from tuner.sql.rows import Question
 from tuner.sql.writes import Write
@@ -53,9 +50,8 @@ class Trials(BaseStorage):
         self.exclusive = self.engine.execution_options(**committed)
         self.ids: dict[str, int] = {}
         self.local = threading.local()
-        self.study_of: dict[int, int] = {}
         self.directions: dict[int, list[StudyDirection]] = {}
-        self.distributions: dict[tuple[int, str], BaseDistribution] = {}
+        self.distributions = Distributions(single)
 
     def __reduce__(self) -> tuple[Callable[[str], "Trials"], tuple[str]]:
         return self.reopen, (self.engine.url.render_as_string(hide_password=False),)
@@ -125,7 +121,7 @@ class Trials(BaseStorage):
         return trial.distributions[param_name].to_internal_repr(trial.params[param_name])
 
     def get_trial_number_from_id(self, trial_id: int) -> int:
-        return self._of_trial(trial_id, writes.trials.c.number)
+        return self.get_trial(trial_id).number
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self.rdb.get_trial_id_from_study_id_trial_number(study_id, trial_number)
@@ -144,13 +140,7 @@ class Trials(BaseStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        if trial_id not in self.study_of:
-            self.study_of[trial_id] = self._of_trial(trial_id, writes.trials.c.study_id)
-        known = self._distribution(self.study_of[trial_id], param_name)
-        if known is None:
-            self.distributions[self.study_of[trial_id], param_name] = distribution
-        else:
-            self._check(trial_id, known, distribution)
+        self.distributions.check(trial_id, param_name, distribution)
         self._write(writes.param(trial_id, param_name, param_value_internal, distribution))
 
     def set_trial_intermediate_value(
@@ -190,9 +180,7 @@ class Trials(BaseStorage):
         self.reader.forget(study_id)
         self.directions.pop(study_id, None)
         self.ids = {name: i for name, i in self.ids.items() if i != study_id}
-        self.study_of.clear()
-        for key in [key for key in self.distributions if key[0] == study_id]:
-            del self.distributions[key]
+        self.distributions.forget(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         self.rdb.set_study_user_attr(study_id, key, value)
@@ -242,38 +230,6 @@ class Trials(BaseStorage):
         if self._held:
             self.commits(self._held)
             self._held.clear()
-
-    def _of_trial(self, trial_id: int, column: sa.Column[int]) -> int:
-        with self.single.connect() as connection:
-            query = sa.select(column).where(writes.trials.c.trial_id == trial_id)
-            found: int | None = connection.scalar(query)
-        if found is None:
-            raise KeyError(f"there is no trial of id {trial_id}")
-        return found
-
-    def _distribution(self, study_id: int, name: str) -> BaseDistribution | None:
-        """What some trial of the study drew a parameter from, None if none has."""
-        key = (study_id, name)
-        if key not in self.distributions:
-            both = writes.params.join(writes.trials)
-            query = sa.select(writes.params.c.distribution_json).select_from(both)
-            query = query.where(
-                writes.trials.c.study_id == study_id, writes.params.c.param_name == name
-            )
-            with self.single.connect() as connection:
-                text = connection.scalar(query.limit(1))
-            if text is None:
-                return None
-            self.distributions[key] = json_to_distribution(text)
-        return self.distributions[key]
-
-    def _check(self, trial_id: int, known: BaseDistribution, new: BaseDistribution) -> None:
-        try:
-            check_distribution_compatibility(known, new)
-        except ValueError:
-            with self.single.connect() as connection:
-                writes.refuse(connection, [trial_id])  # that it has ended is the better reason
-            raise
 
 
 def _once(call: Callable[[], None]) -> None:

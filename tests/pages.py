@@ -1,0 +1,49 @@
+"""What the pages of the documentation tell: their fenced blocks, and the commands in them.
+
+Of a block ``bash`` each line is to be typed; ``python FILE`` and ``yaml FILE`` are files to be
+written first.  A word after ``bash`` says what must be there as well, or where.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+EXAMPLES = ROOT / "examples"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+"""The documentation; the examples' pages are apart, for each is typed in its own directory."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: ``kind`` and ``rest`` are the words after its three backticks."""
+
+    kind: str
+    rest: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    fence = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [Block(kind, rest or "", text) for kind, rest, text in fence.findall(page.read_text())]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def commands(page: Path, *needs: str) -> list[str]:
+    """The lines to type, without their comments."""
+    found = [b.text for b in blocks(page) if b.kind == "bash" and b.rest in needs]
+    lines = "".join(found).replace("\\\n", " ").splitlines()
+    return [re.sub(r"\s+# .*", "", line) for line in lines]
+
+
+def write_files(page: Path, directory: Path) -> None:
+    """Write the files that a page shows."""
+    for block in blocks(page):
+        if block.kind in ("python", "yaml") and block.rest:
+            path = directory / block.rest
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)

@@ -1,0 +1,29 @@
+"""Values as the text of an override, which Hydra reads back as the same value of the same type."""
+
+import re
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+RESERVED = {"null", "true", "false", "inf", "nan"}
+"""Words that are no strings unless quoted."""
+
+
+def quote(text: str) -> str:
+    """A string as a quoted Hydra value."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def text_of(value: object) -> str:
+    """A value as override text that Hydra reads back as the same value of the same type."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(text_of, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{text_of(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, str):
+        bare = re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII)
+        return value if bare and value.lower() not in RESERVED else quote(value)
+    return repr(value)
