@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -117,3 +118,17 @@ def test_the_truly_best_is_dropped_no_more_often_than_was_said():
     )
     assert share <= 0.2
     assert share > 0.01, "it does stop early"
+
+
+def test_digits_follow_the_noise_and_all_finalists_are_counted():
+    close = [[0.912345678, 0.903456789, 0.934567891], [0.902345678, 0.903456780, 0.924567801]]
+    line = run(*close, [0.1, 0.11, 0.1]).line()
+    assert line.startswith(
+        "race:      #10 won against 2 others in 8 trainings; not told apart from"
+    )
+    assert re.search(
+        r"ahead by 0\.00\d\d? \(95 % interval -0\.\d{3,4} to 0\.\d{3,4}, 3 seeds\)$", line
+    )
+    assert run([0.5] * 2, [0.6] * 2).line() == (
+        "race:      #11 won against 1 other in 4 trainings, ahead of #10 by 0.1 over 2 seeds"
+    )

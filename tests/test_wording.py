@@ -2,19 +2,66 @@
 
 import pytest
 
-from tuner.report.wording import interval
+from tuner.report.wording import (
+    MEANINGS,
+    duration,
+    interval,
+    legend,
+    measured,
+    metric,
+    shorten,
+)
 
 
 @pytest.mark.parametrize(
     ("name", "ends", "told"),
     [
-        ("accuracy", (0.97, 1.03), "0.97 to 1"),
-        ("val_auroc", (-0.2, 1.2), "0 to 1"),
-        ("loss", (-0.5, 1.5), "0 to 1.5"),
+        ("accuracy", (0.97, 1.03), "0.970 to 1.000"),
+        ("val_auroc", (-0.2, 1.2), "0.00 to 1.00"),
+        ("loss", (-0.5, 1.5), "0.0 to 1.5"),
         ("profit", (-0.5, 1.5), "-0.5 to 1.5"),
+        ("profit", (0.012345678, 0.012345912), "1.23e-02 to 1.23e-02"),
     ],
 )
 def test_an_interval_ends_where_the_metric_does(
     name: str, ends: tuple[float, float], told: str
 ) -> None:
     assert interval(name, ends) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "told"),
+    [
+        (0.123456, (0.112345, 0.134567), "0.123"),
+        (0.123456, (0.0, 0.2), "0.12"),
+        (-0.0001, (-0.1, 0.1), "0.00"),
+        (1234.5, (1000.0, 1400.0), "1234"),
+        (0.123456, None, "0.12346"),
+        (0.123456, (0.1, 0.1), "0.12346"),
+    ],
+)
+def test_digits_end_where_the_noise_begins(
+    value: float, ends: tuple[float, float] | None, told: str
+) -> None:
+    assert measured(value, ends) == told
+
+
+def test_only_states_that_occur_are_explained() -> None:
+    assert legend({"complete": 3, "pruned": 0}) == ""
+    assert legend({"pruned": 1, "infeasible": 2}) == (
+        f"pruned: {MEANINGS['pruned']}; infeasible: {MEANINGS['infeasible']}"
+    )
+
+
+def test_counts_are_written_out_and_days_are_days() -> None:
+    assert [metric(v) for v in (129600.0, 0.123456, 12345.6, 1e13)] == [
+        "129600", "0.12346", "12346", "1e+13",
+    ]  # fmt: skip
+    assert [duration(s) for s in (9.96, 59.4, 245, 7445, 47 * 3600, 76 * 3600)] == [
+        "10.0 s", "59 s", "4:05", "2:04:05", "47:00:00", "3 d 4 h",
+    ]  # fmt: skip
+
+
+def test_a_long_name_keeps_both_of_its_ends() -> None:
+    assert shorten("short", 14) == "short"
+    assert shorten("efficientnet_v2_s_pretrained", 14) == "efficie…rained"

@@ -12,7 +12,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 from tuner import noise as noises
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import finite, interval, metric
+from tuner.report.wording import finite, interval, measured, metric, span
 
 DEFAULTS = "the defaults"
 """What a configuration that was queued as it stands in conf/ says of its origin."""
@@ -47,11 +47,12 @@ class Rival:
 
     @property
     def by(self) -> str:
-        return f"{self.gain:+.3g}"
+        told = measured(self.gain, self.interval)
+        return told if told.startswith("-") else f"+{told}"
 
     @property
     def range(self) -> str:
-        return "not known" if self.interval is None else "{:+.2g} to {:+.2g}".format(*self.interval)
+        return "not known" if self.interval is None else span(self.interval)
 
     @property
     def verdict(self) -> str:
@@ -166,24 +167,22 @@ def _race(summary: Summary, race: Mapping[str, Any]) -> str:
     best = summary.best
     same = best is not None and best.number == winner
     said = f"`tuner final` raced {len(race['finalists'])} of the best anew: #{winner} won"
-    said += (
-        "" if same else ", not the best of the search, and is the one that was trained in the end"
-    )
+    said += "" if same else " (not the best of the search; it is what was trained in the end)"
     if not lead:
         return f"{said}."
-    said += (
-        f", ahead of #{lead['rival']} by {metric(lead['gain'])} over {lead['count']} paired seeds"
-    )
     ends = lead.get("interval")
+    by = measured(lead["gain"], ends)
+    said += f", ahead of #{lead['rival']} by {by} over {lead['count']} paired seeds"
     if ends is None:
         return f"{said}."
     sure = "" if ends[0] > 0 else ": they are not told apart"
-    return f"{said} (95 % interval {metric(ends[0])} to {metric(ends[1])}){sure}."
+    return f"{said} (95 % interval {span(ends)}){sure}."
 
 
 def _test_score(summary: Summary, final: Mapping[str, Any]) -> str:
     count, ends = len(final.get("values") or ()), final.get("interval")
-    spread = f", 95 % interval {interval(summary.metric, ends)}" if ends and final.get("sd") else ""
+    known = ends if final.get("sd") else None
+    spread = f", 95 % interval {interval(summary.metric, known)}" if known else ""
     seeds = f"{count} seed{'s' * (count > 1)}"
-    mean = metric(final["mean"])
+    mean = measured(final["mean"], known)
     return f"Test {summary.metric} of the final trainings: {mean} over {seeds}{spread}."

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
 from tuner.errors import TunerError
-from tuner.report.wording import metric
+from tuner.report.wording import measured, span
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Lead:
     """95 %, by Student's t over paired seeds; None where no spread shows one."""
     count: int
 
+    @property
+    def by(self) -> str:
+        """The gain, to the digits that its interval allows."""
+        return measured(self.gain, self.interval)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -67,16 +72,16 @@ class Result:
 
     def line(self) -> str:
         """Who won, for people."""
-        who = f"race:      #{self.winner} of {len(self.finalists)} finalists"
+        others = len(self.finalists) - 1
+        who = f"race:      #{self.winner} won against {others} other{'s' * (others > 1)}"
         who += f" in {self.trainings} trainings"
         if self.lead is None:
             return who
         lead = self.lead
         if lead.interval is None:
-            return f"{who}, ahead of #{lead.rival} by {metric(lead.gain)} over {lead.count} seeds"
-        low, high = lead.interval
-        told = f"{metric(lead.gain)} (95 % interval {metric(low)} to {metric(high)})"
-        if low <= 0:
+            return f"{who}, ahead of #{lead.rival} by {lead.by} over {lead.count} seeds"
+        told = f"{lead.by} (95 % interval {span(lead.interval)}, {lead.count} seeds)"
+        if lead.interval[0] <= 0:
             return f"{who}; not told apart from #{lead.rival}, ahead by {told}"
         return f"{who}, better than #{lead.rival} by {told}"
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _URL = re.compile(
@@ -17,8 +17,50 @@ def word(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def shorten(name: str, letters: int) -> str:
+    """A name in so many letters: its middle goes, for names differ at either end."""
+    if len(name) <= letters:
+        return name
+    return f"{name[: letters // 2]}…{name[len(name) - (letters - 1) // 2 :]}"
+
+
 def metric(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"
+    """Five significant digits; a count of parameters is written out."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if 1e5 <= abs(value) < 1e12 else f"{value:.5g}"
+
+
+def measured(value: float, ends: Sequence[float] | None) -> str:
+    """A value, to the second significant digit of half its interval: below that is noise.
+
+    Where there is no interval, or it has no width, as ``metric``.
+    """
+    half = (ends[1] - ends[0]) / 2 if ends else 0.0
+    if not (math.isfinite(half) and half > 0):
+        return metric(value)
+    decimals = 1 - math.floor(math.log10(half))
+    return f"{value:.2e}" if decimals > 6 else f"{value:z.{max(0, decimals)}f}"
+
+
+def span(ends: Sequence[float]) -> str:
+    """An interval, both ends to the digits that its width allows."""
+    low, high = ends
+    return f"{measured(low, ends)} to {measured(high, ends)}"
+
+
+MEANINGS = {
+    "pruned": "stopped early, behind the others at the same point",
+    "infeasible": "no score to be had: it diverged, did not fit, or broke a limit",
+    "queued": "waits for the next worker",
+}
+"""Of the states that do not explain themselves."""
+
+
+def legend(counts: Mapping[str, int]) -> str:
+    """What the states mean that occur; nothing where all explain themselves."""
+    told = (f"{state}: {said}" for state, said in MEANINGS.items() if counts.get(state))
+    return "; ".join(told)
 
 
 SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "auroc"}
@@ -32,7 +74,12 @@ def interval(name: str, ends: Sequence[float]) -> str:
     known = name.removeprefix("val_").removeprefix("test_")
     low = max(low, 0.0) if known in SHARES | LOSSES else low
     high = min(high, 1.0) if known in SHARES else high
-    return f"{metric(low)} to {metric(high)}"
+    return f"{measured(low, ends)} to {measured(high, ends)}"
+
+
+def rate(number: float) -> str:
+    """So many an hour."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def percent(share: float | None) -> str:
@@ -40,11 +87,13 @@ def percent(share: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``59 s``, ``4:05`` (minutes), ``2:04:05`` (hours)."""
+    """``59 s``, ``4:05`` (minutes), ``2:04:05`` (hours), ``3 d 4 h``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
