@@ -99,7 +99,7 @@ def test_plain_lines_tell_each_configuration_once(tmp_path: Path) -> None:
     assert shown == [
         "1 of 24 finished before; best 0.6 (#0)",
         "#1 pruned  0.3  epoch 1  in 5.0 s  best 0.6 (#0)",
-        "#2 pruned  0.1  diverged: loss is nan  epoch 1  in 5.0 s  best 0.6 (#0)",
+        "#2 infeasible  0.1  diverged: loss is nan  epoch 1  in 5.0 s  best 0.6 (#0)",
         "#3 complete  0.9  epoch 2  in 5.0 s  best",
         "#4 failed  ValueError  in 10 s  best 0.9 (#3)",
     ]
@@ -275,3 +275,25 @@ def _lines_of(shown: RenderableType, console: Console) -> list[str]:
     with console.capture() as captured:
         console.print(shown)
     return captured.get().splitlines()
+
+
+@pytest.mark.parametrize("terminal", [120], indirect=True)
+def test_a_terminal_that_became_narrower_is_cleared_of_what_it_folded(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    summary = summarise(full_study(tmp_path), now=NOW)
+    looks = 0
+
+    def snapshot() -> Summary:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            terminal.console.width = 40
+        return summary
+
+    follow(snapshot, rounds(1), console=terminal.console, n_trials=40, epochs=10, every=0.0)
+    second = terminal.close().split("digits")[1]
+    frame = f"digits{second}".partition("\x1b[2K")[0]
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).replace("\r", "").split("\n")
+    assert second.count("\x1b[1A") == sum(max(1, -(-len(line) // 40)) for line in lines) - 1
+    assert len(lines) < sum(max(1, -(-len(line) // 40)) for line in lines)

@@ -7,7 +7,9 @@ from logging import StreamHandler
 
 from optuna.exceptions import OptunaError
 from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType, Segment
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +21,13 @@ from tuner.report.summary import Summary
 from tuner.report.wording import plain
 
 PAUSE = 0.2  # between two questions whether the workers still run
+
+ABOVE = (
+    (ControlType.CARRIAGE_RETURN,),
+    (ControlType.ERASE_IN_LINE, 2),
+    (ControlType.CURSOR_UP, 1),
+)
+"""Erases the line of the cursor and goes to the one above."""
 
 Whole = Callable[[Summary, int, int], RenderableType]
 """A picture of a summary, so many columns wide, with at most so many running trials."""
@@ -81,6 +90,8 @@ class _Screen:
         self.epochs = epochs
         self.began = time.monotonic()
         self.last: Summary | None = None
+        self.drawn: RenderableType = Text()
+        self.width, self.height = console.size
         # We redraw when there is news, at most once a second: a refresh thread would only flicker.
         self.live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
 
@@ -97,6 +108,7 @@ class _Screen:
     def __exit__(self, *details: object) -> None:
         above = sys.stderr
         self.live.stop()
+        self.live.console.print()
         for handler in log.handlers:
             if isinstance(handler, StreamHandler) and handler.stream is above:
                 handler.setStream(sys.stderr)
@@ -104,12 +116,27 @@ class _Screen:
     def show(self, summary: Summary) -> None:
         self.last = summary
         height = self.live.console.size.height
-        self.live.update(self._picture(summary, rows=max(1, height - 8)), refresh=True)
+        self._draw(self._picture(summary, rows=max(1, height - 8)))
 
     def away(self, reason: str) -> None:
         note = Text(f"the study cannot be read for now: {reason}", "yellow", no_wrap=True)
         shown = [self._picture(self.last, rows=8), note] if self.last else [note]
-        self.live.update(Group(*shown), refresh=True)
+        self._draw(Group(*shown))
+
+    def _draw(self, drawn: RenderableType) -> None:
+        console = self.live.console
+        if console.width < self.width:
+            console.control(Control(*ABOVE * self._folded(console.width)))
+        self.drawn, self.width, self.height = drawn, console.width, console.height
+        self.live.update(drawn, refresh=True)
+
+    def _folded(self, width: int) -> int:
+        """By how many lines the last picture has grown: a narrower terminal folds its lines."""
+        console = self.live.console
+        options = console.options.update(width=self.width)
+        lines = console.render_lines(self.drawn, options, pad=False)[: self.height]
+        lengths = (Segment.get_line_length(line) for line in lines)
+        return sum(max(0, length - 1) // width for length in lengths)
 
     def _picture(self, summary: Summary, *, rows: int) -> RenderableType:
         if self.whole is not None:

@@ -16,6 +16,7 @@ from tuner.report.wording import duration, finite, metric, plain
 COLOURS = {
     "complete": "green",
     "pruned": "yellow",
+    "infeasible": "magenta",
     "failed": "red",
     "running": "cyan",
     "queued": "bright_black",
@@ -90,7 +91,7 @@ def _budget(
     else:
         over = min(summary.over, n_trials)
         part, told = over / n_trials if n_trials else 1.0, f"{over} of {n_trials}"
-        if left is not None and over < n_trials:
+        if left is not None and over < n_trials and summary.counts["running"]:
             times += f", about {duration(max(10, left))} left"
     text = f"  {told}  {times}"
     return _bar(part, min(40, max(8, width - len(text)))).append(text)
