@@ -255,3 +255,22 @@ def test_a_browser_draws_it_and_runs_no_hostile_script(tmp_path: Path) -> None:
     assert "<img" not in done.stdout
     assert "Refused" not in done.stderr
     assert "Error" not in "".join(re.findall(r"CONSOLE.*", done.stderr))
+
+
+def test_no_parameter_is_left_out_in_silence(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    names = [f"model.part_{k:02d}" for k in range(18)]
+    study.optimize(lambda t: sum(t.suggest_float(name, 0, 1) for name in names), n_trials=25)
+    page = read(study, tmp_path)
+    assert "and 3 more" in page.text
+    bars = " ".join(page.figures["plot-importances"]["data"][0]["y"])
+    listed = page.text[page.text.index("and 3 more") :].partition("Shares in reaching")[0]
+    assert all((name in bars) != (name in listed) for name in names)
+
+
+def test_the_states_that_occur_add_up_and_are_explained(full: Reader, tmp_path: Path) -> None:
+    assert "infeasible: no score to be had" in full.text
+    assert "queued: waits" in full.text
+    study = new_study(tmp_path)
+    one_complete(study)
+    assert "waits" not in read(study, tmp_path).text

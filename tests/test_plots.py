@@ -12,7 +12,7 @@ from tests.samples import HOSTILE, add, full_study, new_study
 from tuner.report.markdown import markdown
 from tuner.report.page import page
 from tuner.report.parallel import parallel
-from tuner.report.parameters import importances, log_ticks, ranked, slices
+from tuner.report.parameters import bars, importances, log_ticks, slices
 from tuner.report.pareto import front
 from tuner.report.plots import (
     MAX_CURVES,
@@ -43,7 +43,10 @@ def named(shape: Any, name: str) -> dict[str, Any]:
 
 
 def test_every_figure_is_one_that_plotly_accepts(full: Any, summary: Summary) -> None:
-    shapes = [history(summary), curves(summary), importances(full, summary), parallel(summary)]
+    shapes = [history(summary), curves(summary), parallel(summary)]
+    found = importances(full, summary)
+    assert not isinstance(found, str)
+    shapes.append(bars(found))
     for shape in [*shapes, *slices(summary).values()]:
         assert isinstance(shape, dict)
         go.Figure(shape)  # raises on a property that plotly.js does not know
@@ -69,8 +72,14 @@ def test_history_falls_when_lower_is_better(tmp_path: Path) -> None:
 def test_curves_are_coloured_by_fate_with_gaps_between(summary: Summary) -> None:
     shape = curves(summary)
     assert isinstance(shape, dict)
-    assert [trace["name"] for trace in shape["data"]] == ["pruned", "running", "complete", "best"]
-    assert len({trace["line"]["color"] for trace in shape["data"]}) == 4
+    assert [trace["name"] for trace in shape["data"]] == [
+        "pruned",
+        "infeasible",
+        "running",
+        "complete",
+        "best",
+    ]
+    assert len({trace["line"]["color"] for trace in shape["data"]}) == 5
     complete = named(shape, "complete")
     assert complete["x"].count(None) == summary.counts["complete"] - 1
     best = named(shape, "best")
@@ -123,33 +132,31 @@ def test_importances_find_the_parameter_that_matters(tmp_path: Path, direction: 
     for k in range(60):
         params = {"model.width": 16 + k, "model.norm": k % 2 == 0, "model.layers": 3}
         add(study, C, [k / 60], params=params)
-    shape = importances(study, summarise(study))
-    assert isinstance(shape, dict)
-    assert ranked(shape)[0] == "model.width"
-    assert "model.layers" not in ranked(shape)
-    (bars,) = shape["data"]
-    assert sum(bars["x"]) == pytest.approx(1)
-    assert bars["y"][-1] == "model.width  <b>100%</b>"
+    found = importances(study, summarise(study))
+    assert not isinstance(found, str)
+    assert found[0].name == "model.width"
+    assert "model.layers" not in [row.name for row in found]
+    (drawn,) = bars(found)["data"]
+    assert sum(drawn["x"]) == pytest.approx(1)
+    assert drawn["y"][-1] == "model.width  <b>100%</b>"
 
 
 def test_a_share_has_the_middle_of_its_resamples_around_it(full: Any, summary: Summary) -> None:
-    shape = importances(full, summary)
-    assert isinstance(shape, dict)
-    (bars,) = shape["data"]
-    ends = [(low, high) for _, low, high in bars["customdata"]]
-    assert all(low <= share <= high for share, (low, high) in zip(bars["x"], ends, strict=True))
-    assert any(high - low > 0.02 for low, high in ends)
-    whiskers = bars["error_x"]
-    assert [x + up for x, up in zip(bars["x"], whiskers["array"], strict=True)] == pytest.approx(
-        [high for _, high in ends]
-    )
-    assert importances(full, summary) == shape  # resampled by a seed of its own
+    found = importances(full, summary)
+    assert not isinstance(found, str)
+    assert all(row.low <= row.share <= row.high for row in found)
+    assert any(row.high - row.low > 0.02 for row in found)
+    (drawn,) = bars(found)["data"]
+    ends = [x + up for x, up in zip(drawn["x"], drawn["error_x"]["array"], strict=True)]
+    assert ends == pytest.approx([row.high for row in reversed(found)])
+    assert importances(full, summary) == found  # resampled by a seed of its own
 
 
 def test_slices_come_in_the_order_of_importance(full: Any, summary: Summary) -> None:
-    names = ranked(importances(full, summary))
+    found = importances(full, summary)
+    assert not isinstance(found, str)
+    names = [row.name for row in found]
     assert list(slices(summary, names))[: len(names)] == names
-    assert ranked("a note") == []
 
 
 @pytest.mark.parametrize(
@@ -232,3 +239,14 @@ def test_an_outlier_does_not_set_the_range() -> None:
     assert 0.61 < found[1] < 1
     assert robust_range([1.0] * 20) is None
     assert robust_range([]) is None
+
+
+def test_long_names_of_choices_are_shortened_and_may_turn(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    names = [f"efficientnet_{k:02d}_pretrained" for k in range(20)]
+    study.optimize(lambda t: len(t.suggest_categorical("model", names)) + t.number, n_trials=20)
+    axis = slices(summarise(study))["model"]["layout"]["xaxis"]
+    assert axis["tickangle"] == "auto"
+    assert len(axis["tickvals"]) == len(axis["ticktext"]) <= 12
+    assert max(map(len, axis["ticktext"])) == 14
+    assert set(axis["tickvals"]) < set(axis["categoryarray"])

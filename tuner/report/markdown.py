@@ -1,6 +1,5 @@
 """The report as Markdown, for an issue, a wiki or a message."""
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from tuner.report.pruning import audit
 from tuner.report.repeat import train_line, tune_line
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import duration, metric, percent, plain
+from tuner.report.wording import duration, legend, metric, percent, plain
 
 TOP = 10
 """Configurations that are listed."""
@@ -22,9 +21,12 @@ def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
     """The report's numbers and words; its plots are on the page."""
     aim = "highest" if summary.maximize else "lowest"
     counts = ", ".join(f"{n} {state}" for state, n in summary.counts.items() if n)
+    told = legend(summary.counts)
     parts = [
         f"# {_text(summary.name)}\n\nSearched for the {aim} {_text(summary.metric)}:"
-        f" {counts or 'nothing has run yet'}; {duration(summary.wall)} at work.\n",
+        f" {counts or 'nothing has run yet'}; {duration(summary.wall)} at work.\n"
+        + f"\n{told.capitalize()}.\n"
+        * bool(told),
         _section("Winner", _winner(summary)),
         _section("Is it really better?", _comparison(summary, final)),
         *_front(summary),
@@ -73,12 +75,8 @@ def _importances(study: Study, summary: Summary) -> str:
     found = parameters.importances(study, summary)
     if isinstance(found, str):
         return f"{_text(found)}\n"
-    (bars,) = found["data"]
-    rows = [
-        (html.unescape(name), f"{share:.0%}", f"{low:.0%} to {high:.0%}")
-        for share, (name, low, high) in zip(bars["x"], bars["customdata"], strict=True)
-    ]
-    return _table(("parameter", "share", "middle 80 % of resamples"), reversed(rows))
+    rows = ((row.name, f"{row.share:.0%}", row.range) for row in found)
+    return _table(("parameter", "share", "middle 80 % of resamples"), rows)
 
 
 def _space(summary: Summary) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from optuna import Study
 
 from tuner.report import comparison, parameters, pareto, plots, screenshot, sections
-from tuner.report.document import document, plot, section
+from tuner.report.document import document, escaped, grid, plot, section
 from tuner.report.markdown import markdown
 from tuner.report.parallel import parallel
+from tuner.report.parameters import Importance
 from tuner.report.plots import Figure
 from tuner.report.summary import Summary, summarise
 
@@ -19,13 +20,20 @@ DRAWN = 20
 """Configurations in the table of a picture, which nobody scrolls."""
 
 
-def write_page(study: Study, path: Path, directory: Path | None = None, form: str = "html") -> Path:
+def write_page(
+    study: Study,
+    path: Path,
+    directory: Path | None = None,
+    form: str = "html",
+    summary: Summary | None = None,
+) -> Path:
     """Write the report of ``study`` to ``path`` (replaced in one step) and return it.
 
     ``directory`` is the study's, where the final trainings lie; by default that of ``path``.
-    ``form`` is html, md, or png, which takes a browser.
+    ``form`` is html, md, or png, which takes a browser.  The ``summary`` of whoever knows the
+    study's workers and clocks tells its times better.
     """
-    summary = summarise(study)
+    summary = summary or summarise(study)
     final = comparison.read_final(directory or path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}.{form}")
@@ -60,7 +68,7 @@ def page(
         section("Importance of the parameters", _importances(figures, important)),
         section(
             "Value against each parameter",
-            _slices(figures, summary, parameters.ranked(important)),
+            _slices(figures, summary, important),
         ),
         section("Parallel coordinates", _parallel(figures, summary)),
         section("What was searched", sections.space(summary)),
@@ -101,16 +109,25 @@ def _pareto(figures: dict[str, Figure], summary: Summary) -> str:
     return section("Pareto front", drawn + sections.front(summary, front))
 
 
-def _importances(figures: dict[str, Figure], shape: Figure | str) -> str:
+def _importances(figures: dict[str, Figure], found: Sequence[Importance] | str) -> str:
+    if isinstance(found, str):
+        return plot(figures, "importances", found)
+    shown, rest = found[: parameters.SHOWN], found[parameters.SHOWN :]
     note = (
         '<p class="faint">Shares in reaching the best tenth (PED-ANOVA). The whiskers hold the'
         f" middle 80 % of {parameters.RESAMPLED} resamples of the configurations: a long one says"
         " that the share depends on which happened to be tried.</p>"
     )
-    return plot(figures, "importances", shape) + note * (not isinstance(shape, str))
+    rows = [[escaped(row.name), f"{row.share:.1%}", row.range] for row in rest]
+    more = grid(["parameter", "share", "middle 80 %"], rows)
+    more = f"<details><summary>and {len(rest)} more</summary>{more}</details>" if rest else ""
+    return plot(figures, "importances", parameters.bars(shown)) + more + note
 
 
-def _slices(figures: dict[str, Figure], summary: Summary, first: Sequence[str]) -> str:
+def _slices(
+    figures: dict[str, Figure], summary: Summary, important: Sequence[Importance] | str
+) -> str:
+    first = [] if isinstance(important, str) else [row.name for row in important]
     shapes = parameters.slices(summary, first)
     if not shapes:
         return "<p>No parameter took more than one value.</p>"

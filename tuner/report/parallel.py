@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution
 from tuner.report.plots import MAX_CURVES, Figure, label, text
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import finite, word
+from tuner.report.wording import finite, shorten, word
 
 # Worst to best; each is legible on white and on black.
 FIFTHS = ["#8b949e", "#6ca0dc", "#2f81f7", "#a35bd6", "#e8590c"]
@@ -134,7 +134,7 @@ def _labels(x: int, axis: Axis) -> list[dict[str, Any]]:
     title = f"<b>{text(leaf)}</b>" + (f"<br>{text(group)}" if group else "")
     common = {"x": x, "showarrow": False, "font": {"size": 11}}
     ticks = [
-        {**common, "y": at, "text": text(tick[:14]), "xanchor": "right", "xshift": -4}
+        {**common, "y": at, "text": text(shorten(tick, 14)), "xanchor": "right", "xshift": -4}
         for at, tick in axis.ticks.items()
     ]
     return [*ticks, {**common, "y": NOT_SET - 0.04, "text": title, "yanchor": "top"}]

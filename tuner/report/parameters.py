@@ -5,6 +5,7 @@ import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -15,19 +16,34 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.report.plots import COLOURS, Figure, figure, robust_range, text, thinned
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import finite, word
+from tuner.report.wording import finite, shorten, word
 
-SHOWN = 15  # parameters; those after the fifteenth say nothing
+SHOWN = 15  # bars; those after the fifteenth say little, and are told in words
 RESAMPLED = 20
 LARGEST_SAMPLE = 1000  # trials of a resample, and …
 PATIENCE = 3.0  # … seconds for all of them: a report is written at the end of each command
 MARKS = 300  # of a slice: a page of 10,000 configurations would take tens of megabytes
 MOST_TICKS = 4  # of a slice, which is narrow
+MOST_NAMES, LETTERS = 12, 14  # of a categorical one; names that would overlap are turned
 ENOUGH = 10  # completed configurations; below, PED-ANOVA's top tenth is not even one of them
 
 
-def importances(study: Study, summary: Summary) -> Figure | str:
-    """Share of each parameter in reaching the top tenth (PED-ANOVA, Optuna's default).
+@dataclass(frozen=True)
+class Importance:
+    """A parameter's share, and the middle 80 % of its shares over resamples."""
+
+    name: str
+    share: float
+    low: float
+    high: float
+
+    @property
+    def range(self) -> str:
+        return f"{self.low:.0%} to {self.high:.0%}"
+
+
+def importances(study: Study, summary: Summary) -> list[Importance] | str:
+    """Shares in reaching the top tenth (PED-ANOVA, Optuna's default), the largest first.
 
     A note instead when too few are complete or no parameter varies.
     """
@@ -43,36 +59,35 @@ def importances(study: Study, summary: Summary) -> Figure | str:
         shares = _shares(study, summary, varied)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         return f"Importances cannot be computed for this study: {error}"
-    names = [name for name in shares if finite(shares[name])]
     spread = _spread(study, summary, varied)
-    return _bars({name: shares[name] for name in names[:SHOWN]}, spread, left_out=names[SHOWN:])
+    return [
+        Importance(name, share, *_middle(spread.get(name, ()), share))
+        for name, share in shares.items()
+        if finite(share)
+    ]
 
 
-def _bars(
-    shares: Mapping[str, float], spread: Mapping[str, Sequence[float]], left_out: Sequence[str]
-) -> Figure:
-    """Horizontal bars, the largest on top, each with the middle 80 % of its resampled shares."""
-    names = list(shares)[::-1]
-    ends = {name: _middle(spread.get(name, ()), shares[name]) for name in names}
-    bars = {
+def bars(found: Sequence[Importance]) -> Figure:
+    """Horizontal bars, the largest on top, each with the range of its resampled shares."""
+    rows = list(found)[::-1]
+    drawn = {
         "type": "bar",
         "orientation": "h",
-        "y": [f"{text(name)}  <b>{shares[name]:.0%}</b>" for name in names],
-        "x": [shares[name] for name in names],
+        "y": [f"{text(row.name)}  <b>{row.share:.0%}</b>" for row in rows],
+        "x": [row.share for row in rows],
         "error_x": {
             "type": "data",
             "symmetric": False,
-            "array": [ends[name][1] - shares[name] for name in names],
-            "arrayminus": [shares[name] - ends[name][0] for name in names],
+            "array": [row.high - row.share for row in rows],
+            "arrayminus": [row.share - row.low for row in rows],
             "color": COLOURS["pruned"],
             "thickness": 1.5,
         },
-        "customdata": [[text(name), *ends[name]] for name in names],
-        "hovertemplate": "%{y}<br>%{customdata[1]:.0%} to %{customdata[2]:.0%}<extra></extra>",
+        "customdata": [row.range for row in rows],
+        "hovertemplate": "%{y}<br>%{customdata}<extra></extra>",
         "marker": {"color": COLOURS["complete"]},
     }
-    title = f"share ({len(left_out)} left out)" if left_out else "share"
-    shape = figure([bars], x=title, y="", height=100 + 26 * len(names))
+    shape = figure([drawn], x="share", y="", height=100 + 26 * len(rows))
     shape["layout"]["xaxis"].update(tickformat=".0%", rangemode="tozero")
     return shape
 
@@ -137,12 +152,6 @@ def slices(summary: Summary, first: Sequence[str] = ()) -> Mapping[str, Figure]:
     return {name: _slice(name, rows, summary) for name in varied}
 
 
-def ranked(importances: Figure | str) -> list[str]:
-    """The parameters of that figure, as HTML, the most important first."""
-    bars = [] if isinstance(importances, str) else importances["data"][0]["customdata"]
-    return [name for name, _, _ in reversed(bars)]
-
-
 def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
     kind = summary.space[name]
     rows = [row for row in rows if name in row.params]
@@ -163,7 +172,7 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
     values = [row.value for row in rows if row.value is not None]
     shape = figure(traces, x=name, y="", y_range=robust_range(values), height=240, showlegend=False)
     axis = shape["layout"]["xaxis"]
-    axis.update(tickangle=0, **_axis(kind, [row.params[name] for row in rows]))
+    axis.update({"tickangle": 0, **_axis(kind, [row.params[name] for row in rows])})
     return shape
 
 
@@ -172,7 +181,10 @@ def _axis(kind: BaseDistribution, values: Sequence[Any]) -> dict[str, Any]:
     if isinstance(kind, CategoricalDistribution):
         known = [text(word(choice)) for choice in kind.choices]
         order = {"categoryorder": "array", "categoryarray": known}
-        return {"type": "category", "nticks": MOST_TICKS + 1, **order}
+        short = [text(shorten(word(choice), LETTERS)) for choice in kind.choices]
+        stride = math.ceil(len(known) / MOST_NAMES)
+        labels = {"tickvals": known[::stride], "ticktext": short[::stride], "tickangle": "auto"}
+        return {"type": "category", "tickmode": "array", **labels, **order}
     if getattr(kind, "log", False):
         ticks = log_ticks(min(values), max(values))
         shown = [f"{tick:.4g}" for tick in ticks]

@@ -15,7 +15,7 @@ from tuner.report.pruning import audit
 from tuner.report.repeat import shared, train_line, tune_line
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import duration, metric, percent, word
+from tuner.report.wording import duration, legend, metric, percent, rate, word
 
 LISTED = 200
 """Configurations in the table: of ten thousand nobody reads the last."""
@@ -29,15 +29,14 @@ def head(summary: Summary) -> str:
     tiles = [(str(n), state) for state, n in summary.counts.items() if n]
     tiles += [(duration(summary.wall), "at work")]
     if summary.hourly:
-        rate = f"{summary.hourly:.{0 if summary.hourly >= 10 else 1}f}"
-        tiles += [(rate, "configurations an hour")]
+        tiles += [(rate(summary.hourly), "configurations an hour")]
     tiles += [(str(summary.epochs), "epochs run")] if summary.epochs else []
     tiles += [(percent(summary.share_saved), "of epochs saved")] if summary.epochs_saved else []
     shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
     return (
         f"<h1>{escaped(summary.name)}</h1>"
         f'<p class="faint">Searched for the {aim} {escaped(summary.metric)} · as of {made}</p>'
-        f'<div class="tiles">{shown}</div>'
+        f'<div class="tiles">{shown}</div><p class="faint">{legend(summary.counts)}</p>'
     )
 
 
@@ -103,8 +102,10 @@ def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def pruning(summary: Summary) -> str:
     saved, full = summary.epochs_saved, summary.full_length
-    if saved is None or not summary.pruned:
-        return "<p>Nothing was pruned, or nothing is complete to compare with.</p>"
+    if not summary.pruned:
+        return "<p>Nothing was pruned.</p>"
+    if saved is None:
+        return "<p>What it saved is not known: no configuration is complete.</p>"
     hours = summary.device_hours_saved
     price = "" if not hours else f", about {duration(3600 * hours)} of a device's time"
     return (
