@@ -19,6 +19,7 @@ from tests.browser import browser, needed
 from tests.samples import add, new_study
 from tests.test_server import TOKEN, Served, start
 from tuner.artifacts import attach, open_store
+from tuner.attempts import FIRST, HISTORY, REQUEUE
 from tuner.dashboard.content import Content, note
 
 C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -138,6 +139,21 @@ def test_the_command_names_where_the_search_found_its_configuration(study: Study
     body = detail(study)["trials"][0]["note"]["body"]
     words = shlex.split(body.replace("\\\n", " ").strip("`sh\n"))
     assert words == ["tuner", "train", "--config-dir=my conf", "objective=mine", "seed=3"]
+
+
+def test_attempts_tell_their_configuration(study: Study) -> None:
+    """Optuna numbers attempts; whatever else people see numbers configurations."""
+    add(study, C, [0.5])
+    stopped = optuna.create_trial(state=F, system_attrs={REQUEUE: {"reason": "SIGTERM"}})
+    study.add_trial(stopped)
+    add(study, C, [0.5])
+    study.add_trial(optuna.create_trial(value=0.5, system_attrs={FIRST: 1, HISTORY: [1]}))
+    plain, first, _, second = detail(study)["trials"]
+    assert "configuration" not in columns(plain)
+    assert plain["note"]["body"] == ""
+    assert columns(first)["configuration"] == columns(second)["configuration"] == "1"
+    assert first["note"]["body"].startswith("Attempt 1 at configuration #1, interrupted (SIGTERM)")
+    assert second["note"]["body"].startswith("Attempt 2 at configuration #1.")
 
 
 def test_nothing_is_said_of_a_trial_that_says_nothing() -> None:

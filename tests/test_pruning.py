@@ -71,7 +71,7 @@ def test_everybody_is_told(audited: Summary) -> None:
     assert "<b>25%</b>" in sections.pruning(audited)
     assert "Wrong kills: 25%" in markdown._pruning(audited)
     line = pruning.line(audited) or ""
-    assert line.startswith("6 stopped early, 27% of epochs saved; wrong kills: 25% ")
+    assert line.startswith("6 pruned, 27% of epochs saved; wrong kills: 25% ")
 
 
 def test_without_an_audit_nothing_is_claimed(tmp_path: Path) -> None:

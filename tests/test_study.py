@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import optuna
@@ -19,6 +20,8 @@ from tuner.attempts import CRASHES, FIRST, FIXED, HISTORY, ORDINAL
 from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
+from tuner.leases import workers
+from tuner.report import status
 from tuner.sql import writes
 from tuner.sql.patience import Patience
 from tuner.study import Study
@@ -97,6 +100,50 @@ def test_a_lost_workers_trial_is_requeued_once_with_its_curve(planned):
     assert opened.configurations() == 2
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         trial.report(0.6, 2)
+
+
+def test_an_attempt_goes_by_the_number_of_its_configuration(planned, caplog):
+    caplog.set_level("INFO", "tuner")
+    opened = provenance.open_study(planned())
+    opened.join("a", "cpu")
+    opened.join("b", "cpu")
+    first, _ = claim(opened, "a"), claim(opened, "b")
+    for _ in range(2):
+        opened.requeue(first, "SIGTERM")
+        first = claim(opened, "a")
+    assert opened.storage.get_trial(first).number == 3, "Optuna counts attempts"
+    assert [worker.trial_number for worker in opened.workers()] == [0, 1]
+    assert [r.message for r in caplog.records if r.name == "tuner"] == [
+        "trial 0 is requeued: SIGTERM"
+    ] * 2
+
+
+def test_a_trial_takes_no_time_while_its_worker_is_dead(planned):
+    """It began 300 s ago, and its worker was last heard of 100 s ago."""
+    asked = planned()
+    opened = provenance.open_study(asked)
+    opened.join("w", "cpu")
+    trial_id = claim(opened, "w")
+    ago = opened.storage.get_trial(trial_id).datetime_start - timedelta(seconds=300)
+    with opened.storage.engine.begin() as connection:
+        began = sa.update(writes.trials).where(writes.trials.c.trial_id == trial_id)
+        connection.execute(began.values(datetime_start=writes.to_utc(ago)))
+        heard = sa.update(workers).where(workers.c.study_id == opened.id)
+        connection.execute(heard.values(beat=workers.c.beat - 100))
+    opened.leases.expire("w")
+    fresh = study.load(asked.storage.url, asked.study.name, grace=1, patience=5)
+    found = status.look(fresh)
+    (row,) = found.rows
+    assert (row.state, row.seconds) == ("queued", pytest.approx(200, abs=20))
+    assert (found.workers, found.wall) == ([], pytest.approx(200, abs=20))
+    assert [worker.silent for worker in found.lost] == [pytest.approx(100, abs=20)]
+    opened.join("v", "cpu")
+    assert claim(opened, "v") is not None
+    ended, again = opened.optuna.get_trials()
+    assert ended.duration.total_seconds() == pytest.approx(200, abs=20)
+    assert again.duration is None
+    (row,) = status.look(opened).rows
+    assert (row.state, row.seconds) == ("running", pytest.approx(200, abs=20))
 
 
 def test_crashes_are_counted_and_preemptions_are_not(planned):

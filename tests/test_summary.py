@@ -166,7 +166,7 @@ def test_infinite_values_rank_and_nan_is_last(tmp_path: Path) -> None:
 def test_the_full_study_counts(tmp_path: Path) -> None:
     summary = summarise(full_study(tmp_path), now=NOW)
     assert summary.counts == {
-        "complete": 13, "pruned": 13, "failed": 1, "running": 1, "queued": 1,
+        "complete": 13, "pruned": 12, "infeasible": 1, "failed": 1, "running": 1, "queued": 1,
     }  # fmt: skip
     assert summary.over == 27
 

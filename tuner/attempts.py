@@ -20,6 +20,15 @@ ORDINAL = "tuner:configuration"
 """System attribute: how many configurations there were before this one, whatever was retried."""
 RUNG = "completed_rung_"
 """Prefix of what Optuna's successive halving notes as it judges a trial."""
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "queued",
+}
+INFEASIBLE = "infeasible"
+"""What people are told of a trial that Optuna counts as pruned, but no pruner gave up."""
 
 
 def first_number(trial: FrozenTrial) -> int:
@@ -30,6 +39,15 @@ def first_number(trial: FrozenTrial) -> int:
 def ordinal(trial: FrozenTrial) -> int:
     """The place of a configuration among all; seeds depend on it, and so not on retries."""
     return int(trial.system_attrs.get(ORDINAL, first_number(trial)))
+
+
+def word(state: TrialState, reason: str | None) -> str:
+    """A state as people are told it, the same in logs, views and reports.
+
+    ``pruned`` is what the pruner gave up.  What diverged, did not fit or broke a limit ends with a
+    reason and is ``infeasible``: so the two add up to what Optuna counts as pruned.
+    """
+    return INFEASIBLE if state == TrialState.PRUNED and reason else STATES[state]
 
 
 def is_superseded(trial: FrozenTrial) -> bool:

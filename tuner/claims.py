@@ -126,9 +126,11 @@ class Claims:
             chosen.state, chosen.datetime_start = TrialState.RUNNING, datetime.now()
             trial_id = writes.create(connection, self.study_id, number, chosen)
         else:
-            trial_id, number = chosen, self.tally.waiting[chosen]
+            trial_id = chosen
             if not writes.change_state(connection, trial_id, TrialState.RUNNING):
                 return None  # somebody popped it by Optuna's own means
+            (waited,) = reading.read(connection, [trial_id])
+            number = attempts.first_number(waited)
         if not self.leases.hold(worker, trial_id, number, connection):
             self.leases.enter(connection, worker, socket.gethostname(), os.getpid(), "")
             self.leases.hold(worker, trial_id, number, connection)
@@ -143,28 +145,39 @@ class Claims:
                 continue
             if worker.trial_id is not None:
                 reason = f"worker {worker.id} was lost"
-                self._requeue(connection, worker.trial_id, reason, max_crashes=max_retries)
+                self._requeue(
+                    connection, worker.trial_id, reason, worker.silent, max_crashes=max_retries
+                )
                 found = True
             self.leases.leave(worker.id, connection)
         return found
 
     def _requeue(
-        self, connection: Connection, trial_id: int, reason: str, max_crashes: int | None = None
+        self,
+        connection: Connection,
+        trial_id: int,
+        reason: str,
+        ago: float = 0.0,
+        max_crashes: int | None = None,
     ) -> None:
-        """With ``max_crashes`` it counts as one, and the trial is given up when there are more."""
+        """The attempt ended ``ago`` seconds before now: what its worker was dead is no work.
+
+        With ``max_crashes`` it counts as a crash, and the trial is given up when there are more.
+        """
         (before,) = rows.heads(connection, f"trial_id = {trial_id}")
         if before.state != TrialState.RUNNING:
             return
-        if not writes.change_state(connection, trial_id, TrialState.FAIL):
+        if not writes.change_state(connection, trial_id, TrialState.FAIL, ago):
             return  # its worker finished it in the meantime
         (trial,) = reading.read(connection, [trial_id])  # whoever reports from now on is refused
+        configuration = attempts.first_number(trial)
         crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
         if max_crashes is not None and crashes > max_crashes:
-            log.warning("trial %d is given up: lost %d times", trial.number, crashes)
+            log.warning("trial %d is given up: lost %d times", configuration, crashes)
             note = writes.user(trial_id, "reason", f"lost {crashes} times; last: {reason}")
             writes.apply(connection, [note], guarded=False)
             return
-        log.info("trial %d is requeued: %s", trial.number, reason)
+        log.info("trial %d is requeued: %s", configuration, reason)
         note = writes.system(trial_id, REQUEUE, {"reason": reason, "crashes": crashes})
         writes.apply(connection, [note], guarded=False)
         number = writes.next_number(connection, self.study_id)

@@ -11,6 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from tuner import artifacts, retention
+from tuner.attempts import word
 from tuner.errors import Fenced, TunerError
 from tuner.log import brief, log
 from tuner.reporter import Context, Report, finite
@@ -73,7 +74,7 @@ def classify(
 ) -> Fate:
     """The fate of a trial whose objective raised."""
     if is_broken_device(error):
-        log.error("trial %d: the device is unusable: %s", trial.number, error)
+        log.error("trial %d: the device is unusable: %s", report.number, error)
         context.study.expire(context.worker)  # the next claim counts it as a crash
         return Fate.BROKEN_DEVICE
     reason = infeasible(error)
@@ -82,7 +83,7 @@ def classify(
         free_memory()
         return finish(context, trial, report, run_dir, TrialState.PRUNED, None, reason)
     text = "".join(traceback.format_exception(error))
-    log.error("trial %d failed:\n%s", trial.number, text)
+    log.error("trial %d failed:\n%s", report.number, text)
     reason = f"{type(error).__name__}: {error}"[:500]
     return finish(context, trial, report, run_dir, TrialState.FAIL, None, reason, text[-8000:])
 
@@ -107,11 +108,11 @@ def finish(
     }
     kept = {key: item for key, item in attrs.items() if item or key == "epochs"}
     if run_dir is not None:
-        _attach(context, trial, run_dir)
+        _attach(context, report, run_dir)
     context.study.patience(lambda: _tell(context, trial, report, kept, state, values))
     report.track.end(state.name.lower().replace("fail", "failed"))
     retention.tidy(context.study, context.plan, trial._trial_id)
-    log.info("trial %d %s %s", trial.number, state.name, _shown(report, values, reason))
+    log.info("trial %d %s %s", report.number, word(state, reason), _shown(report, values, reason))
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
 
 
@@ -159,12 +160,12 @@ def _constrain(trial: Trial, report: Report) -> None:
             trial.set_constraint(name, excess)
 
 
-def _attach(context: Context, trial: Trial, run_dir: Path) -> None:
+def _attach(context: Context, report: Report, run_dir: Path) -> None:
     """Files for the dashboard; a trial is never lost for want of a picture."""
     try:
         store = Path(context.plan.storage.artifacts)
-        artifacts.attach(trial.study, trial, run_dir, artifacts.open_store(store))
+        artifacts.attach(report.trial.study, report.trial, run_dir, artifacts.open_store(store))
     except UpdateFinishedTrialError:
         raise
     except Exception as error:
-        log.warning("trial %d: no artifacts: %s", trial.number, error)
+        log.warning("trial %d: no artifacts: %s", report.number, error)

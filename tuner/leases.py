@@ -47,15 +47,18 @@ class Worker:
     device: str
     started: float
     beat: float
-    """Seconds since the epoch, by the database's clock."""
+    """Seconds since the epoch, by the database's clock; negative once it was seen to die."""
     trial_id: int | None
     trial_number: int | None
+    """That of the configuration, by which people know it, whichever attempt runs."""
     alive: bool
+    silent: float
+    """Seconds since it was last heard of, by the database's clock."""
 
     @property
     def expired(self) -> bool:
         """Whether it was seen to die, and not merely not heard of."""
-        return self.beat == 0
+        return self.beat <= 0
 
 
 class Leases:
@@ -108,8 +111,9 @@ class Leases:
         mine = sa.or_(
             workers.c.id == worker, workers.c.id.startswith(f"{worker}.", autoescape=True)
         )
+        gone = {"beat": -sa.func.abs(workers.c.beat)}
         with self.single.connect() as connection:
-            done = connection.execute(sa.update(workers).where(mine).values(beat=0.0))
+            done = connection.execute(sa.update(workers).where(mine).values(gone))
         return bool(done.rowcount)
 
     def leave(self, worker: str, connection: Connection | None = None) -> None:
@@ -134,8 +138,9 @@ class Leases:
     def rows(self, connection: Connection) -> list[Worker]:
         """The same within a transaction."""
         alive = (workers.c.beat > self.now - self.grace).label("alive")
+        silent = (self.now - sa.func.abs(workers.c.beat)).label("silent")
         query = (
-            sa.select(*(c for c in workers.c if c.name != "study_id"), alive)
+            sa.select(*(c for c in workers.c if c.name != "study_id"), alive, silent)
             .where(workers.c.study_id == self.study_id)
             .order_by(workers.c.started, workers.c.id)
         )

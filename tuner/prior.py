@@ -9,6 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import queue, storage
+from tuner.attempts import first_number
 from tuner.errors import StudyError
 from tuner.log import log
 from tuner.plan import Plan
@@ -32,7 +33,7 @@ def best(plan: Plan) -> list[Item]:
     missing: set[str] = set()
     for trial in trials:
         fixed, outside = queue.located(plan.space, _values(trial))
-        item = Item(fixed, f"study.prior: {asked.prior} #{trial.number}")
+        item = Item(fixed, f"study.prior: {asked.prior} #{first_number(trial)}")
         if fixed:
             known.setdefault(item.key, item)
             missing.update(p.name for p in outside)

@@ -167,7 +167,7 @@ class Report:
             try:
                 history.append(self.run_dir, step, finite(self.metrics))
             except OSError as error:
-                log.warning("trial %d: its metrics are not kept: %s", self.trial.number, error)
+                log.warning("trial %d: its metrics are not kept: %s", self.number, error)
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

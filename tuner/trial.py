@@ -139,7 +139,7 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
     if before is not None and Path(before).name != run_dir.name:
         log.warning(
             "trial %d was interrupted under another configuration; it starts anew in %s",
-            trial.number,
+            first_number(frozen),
             run_dir,
         )
     attrs = {

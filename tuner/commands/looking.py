@@ -120,7 +120,7 @@ def report(args: argparse.Namespace) -> int:
     ending = args.output.suffix.lstrip(".").lower() if args.output else ""
     form = args.format or (ending if ending in FORMATS else FORMATS[0])
     output = args.output or directory / f"report.{form}"
-    print(page.write_page(study.optuna, output, directory, form))
+    print(page.write_page(study.optuna, output, directory, form, state.look(study)))
     return 0
 
 

@@ -17,7 +17,7 @@ from tuner.errors import TunerError
 from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.plan import Plan
-from tuner.report import live, page, picture, pruning, status, summary
+from tuner.report import live, page, picture, pruning, status
 from tuner.signals import Heard, listening
 from tuner.sql.patience import Patience
 from tuner.study import Study
@@ -184,8 +184,9 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
 
 def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
     """Table, page, and how to go on."""
-    found = study.patience(lambda: summary.summarise(study.optuna))
-    written = study.patience(lambda: page.write_page(study.optuna, directory / "report.html"))
+    found = study.patience(lambda: status.look(study))
+    output = directory / "report.html"
+    written = study.patience(lambda: page.write_page(study.optuna, output, summary=found))
     counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
     if found.best is None:
         print(f"no configuration was completed: {counts or 'none was begun'}")

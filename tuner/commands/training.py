@@ -11,7 +11,7 @@ from tuner.commands import asking
 from tuner.log import log as logger
 from tuner.plan import Plan
 from tuner.report import final as finals
-from tuner.report import page, race, summary
+from tuner.report import page, race, status, summary
 from tuner.report.rows import Row
 
 FIRST_OF_RACE = 1000
@@ -57,7 +57,7 @@ def final(args: argparse.Namespace) -> int:
         number=best.number,
         won=won,
     )
-    written = page.write_page(study.optuna, directory / "report.html")
+    written = page.write_page(study.optuna, directory / "report.html", summary=status.look(study))
     if won is not None:
         print(won.line())
     print(f"best:      {asking.train_line(args, found, best)}")

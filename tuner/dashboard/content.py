@@ -19,6 +19,7 @@ from optuna import load_study
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.attempts import HISTORY, REQUEUE, first_number, is_superseded
 from tuner.report import plots
 from tuner.report.plots import Figure
 from tuner.report.repeat import options, shared
@@ -68,7 +69,9 @@ class Content:
             stored = self.storage.get_trial(trial["trial_id"])
             attrs = _attrs(stored)
             found = _columns(attrs, stored.duration)
-            enrich_trial(trial, attrs, found, where)
+            if told := _attempt(stored):
+                found = {"configuration": first_number(stored), **found}
+            enrich_trial(trial, attrs, found, where, told)
             columns.update((key, not isinstance(value, str)) for key, value in found.items())
         folded = {*FOLDED, *HIDDEN, *columns}
         kept = [column for column in study["union_user_attrs"] if column["key"] not in folded]
@@ -97,6 +100,7 @@ def enrich_trial(
     attrs: Mapping[str, Any],
     columns: Mapping[str, float | str],
     where: Sequence[str] = (),
+    told: str = "",
 ) -> None:
     """Fold the columns out and add the note, unless a person wrote one."""
     folded = {*FOLDED, *HIDDEN, *columns}
@@ -106,7 +110,7 @@ def enrich_trial(
         for key, value in columns.items()
     ]
     if not trial["note"]["body"]:
-        trial["note"] = {**trial["note"], "body": note(attrs, where)}
+        trial["note"] = {**trial["note"], "body": told + note(attrs, where)}
 
 
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
@@ -114,6 +118,17 @@ def _attrs(stored: FrozenTrial) -> dict[str, Any]:
     trouble = stored.state in {TrialState.PRUNED, TrialState.FAIL}
     gone = () if trouble else ("reason", "traceback")
     return {key: value for key, value in stored.user_attrs.items() if key not in gone}
+
+
+def _attempt(stored: FrozenTrial) -> str:
+    """Of a configuration that was interrupted: which it is, for everybody else knows it by that."""
+    place = len(stored.system_attrs.get(HISTORY, ())) + 1
+    told = f"Attempt {place} at configuration #{first_number(stored)}"
+    if is_superseded(stored):
+        return (
+            f"{told}, interrupted ({stored.system_attrs[REQUEUE]['reason']}); the next goes on.\n\n"
+        )
+    return f"{told}.\n\n" if place > 1 else ""
 
 
 def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, float | str]:

@@ -21,6 +21,7 @@ COLOURS = {
     "best": "#e8590c",
     "complete": "#2f81f7",
     "pruned": "#8b949e",
+    "infeasible": "#bf8700",
     "failed": "#cf222e",
     "running": "#2da44e",
 }
@@ -81,7 +82,7 @@ def curves(summary: Summary) -> Figure | str:
         return "No configuration has reported an epoch yet."
     best = summary.best
     fates = {fate: [row for row in rows if row.state == fate and row is not best]
-             for fate in ("pruned", "failed", "running", "complete")}  # fmt: skip
+             for fate in ("pruned", "infeasible", "failed", "running", "complete")}  # fmt: skip
     fates["best"] = [row for row in rows if row is best]
     traces = [_lines(fate, members) for fate, members in fates.items() if members]
     values = [y for row in rows for y in row.curve.values() if finite(y)]

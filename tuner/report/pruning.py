@@ -57,7 +57,7 @@ def line(summary: Summary) -> str | None:
     found = audit(summary)
     if found is None:
         return None
-    saved = f"{len(summary.pruned)} stopped early, {percent(summary.share_saved)} of epochs saved"
+    saved = f"{len(summary.pruned)} pruned, {percent(summary.share_saved)} of epochs saved"
     return f"{saved}; {found}"
 
 

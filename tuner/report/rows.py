@@ -12,23 +12,23 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
+from tuner.attempts import is_superseded, word
 from tuner.noise import REPEAT
 from tuner.pruners import audit
 
-STATES = {  # in the order in which people read them
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "queued",
-}
+STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
+"""In the order in which people read them; ``tuner.attempts.word`` tells what each is."""
+
+
+Ends = Mapping[int, datetime]
+"""Ids of trials whose worker is dead, and when it was last heard of."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One configuration.  ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
 
-    ``reason`` is None for an ordinary prune; ``number`` is that of the first attempt.
+    ``reason`` is why it failed or is infeasible; ``number`` is that of the first attempt.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def over(self) -> bool:
-        return self.state in {"complete", "pruned", "failed"}
+        return self.state in {"complete", "pruned", "infeasible", "failed"}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,15 +79,14 @@ class Row:
         return {name.partition("@")[0]: value for name, value in self.params.items()}
 
 
-def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
-    """A configuration from its attempts, oldest first; ``now`` ends the running one."""
+def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: Ends) -> Row:
+    """A configuration from its attempts, oldest first; see `spans`."""
     last = attempts[-1]
-    requeued = last.state == TrialState.FAIL and "tuner:requeue" in last.system_attrs
-    state = "queued" if requeued else STATES[last.state]  # its next attempt is about to be added
     attrs = last.user_attrs
+    state = "queued" if _goes_on(last, lost) else word(last.state, attrs.get("reason"))
     # A retry inherits the attributes of the attempt before it, so those that tell how an attempt
     # ended mean nothing until this one has ended too.
-    ended = state in {"pruned", "failed"}
+    ended = state in {"infeasible", "failed"}
     return Row(
         number=number,
         state=state,
@@ -96,7 +95,7 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
         overrides=attrs.get("overrides", []),
         curve=last.intermediate_values,
         attempts=len(attempts),
-        seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now)),
+        seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now, lost)),
         finished=last.datetime_complete,
         reason=attrs.get("reason") if ended else None,
         traceback=attrs.get("traceback") if state == "failed" else None,
@@ -113,8 +112,19 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime) -> Row:
     )
 
 
-def spans(trials: Iterable[FrozenTrial], now: datetime) -> Iterable[tuple[datetime, datetime]]:
-    """When each of the trials began and ended; ``now`` ends those that run."""
+def _goes_on(trial: FrozenTrial, lost: Ends) -> bool:
+    """Whether the next worker that comes goes on with it."""
+    return is_superseded(trial) or (trial.state == TrialState.RUNNING and trial._trial_id in lost)
+
+
+def spans(
+    trials: Iterable[FrozenTrial], now: datetime, lost: Ends
+) -> Iterable[tuple[datetime, datetime]]:
+    """When each of the trials began and ended.
+
+    ``now`` ends those that run; ``lost`` those whose worker is dead, when it was last heard of.
+    """
     for trial in trials:
+        end = trial.datetime_complete or lost.get(trial._trial_id, now)
         if trial.datetime_start is not None:
-            yield trial.datetime_start, max(trial.datetime_complete or now, trial.datetime_start)
+            yield trial.datetime_start, max(end, trial.datetime_start)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,14 +12,13 @@ from tuner.budget import Budget
 from tuner.report import pruning
 from tuner.report.picture import closing, columns, picture, remaining, table
 from tuner.report.summary import Summary, best_of, summarise
-from tuner.report.wording import duration, metric, percent
+from tuner.report.wording import duration, metric, percent, rate
 from tuner.study import Study
 
 
 def look(study: Study) -> Summary:
-    """The study with the workers that are alive."""
-    found = summarise(study.optuna, times=study.times())
-    return replace(found, workers=[worker for worker in study.workers() if worker.alive])
+    """The study with its workers."""
+    return summarise(study.optuna, times=study.times(), workers=study.workers())
 
 
 def budget_of(study: Study) -> Budget:
@@ -90,17 +88,30 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
         price += f", {summary.device_hours_saved:.3g} saved by pruning ({share} of epochs)"
     found = pruning.audit(summary)
     wrong = [f"pruning: {found}"] if found else []
-    pace = f"{_rounded(summary.hourly)} configurations an hour" if summary.hourly else ""
+    pace = f"{rate(summary.hourly)} configurations an hour" if summary.hourly else ""
     when = f"the best was found {_ago(summary)}" if summary.best else ""
     return [
         fact
-        for fact in (f"ended: {ended}" if ended else "", when, pace, price, *limits, *wrong)
+        for fact in (
+            f"ended: {ended}" if ended else "",
+            *_lost(summary),
+            when,
+            pace,
+            price,
+            *limits,
+            *wrong,
+        )
         if fact
     ]
 
 
-def _rounded(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+def _lost(summary: Summary) -> list[str]:
+    """Of workers that died, as long as no other has taken over what they held."""
+    return [
+        f"{worker.id} was lost {duration(worker.silent)} ago"
+        + (f"; the next worker goes on with #{worker.trial_number}" if worker.trial_id else "")
+        for worker in summary.lost
+    ]
 
 
 def _ago(summary: Summary, now: datetime | None = None) -> str:

@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from statistics import median_high
 from typing import Any
 
@@ -46,6 +46,8 @@ class Summary:
     budget: Sequence[Share] = ()
     times: Times = field(default_factory=Times)
     workers: Sequence[Worker] = ()
+    lost: Sequence[Worker] = ()
+    """Workers that are dead and that nobody has missed yet."""
     objectives: Mapping[str, bool] = field(default_factory=dict)
     """Each objective, the metric first, and whether it is maximised; see ``report.pareto``."""
 
@@ -63,7 +65,7 @@ class Summary:
     def counts(self) -> dict[str, int]:
         """Configurations by state; every state is present."""
         seen = Counter(row.state for row in self.rows)
-        return {state: seen[state] for state in STATES.values()}
+        return {state: seen[state] for state in STATES}
 
     @property
     def over(self) -> int:
@@ -91,8 +93,8 @@ class Summary:
 
     @property
     def pruned(self) -> list[Row]:
-        """Those the pruner gave up; the infeasible and diverged could not have gone on anyway."""
-        return [row for row in self.rows if row.state == "pruned" and row.reason is None]
+        """Those the pruner gave up; the infeasible could not have gone on anyway."""
+        return [row for row in self.rows if row.state == "pruned"]
 
     @property
     def full_length(self) -> int | None:
@@ -133,14 +135,14 @@ class Summary:
 
     @property
     def failures(self) -> dict[str, list[Row]]:
-        """Configurations that failed, and those pruned with a reason, by reason; largest first.
+        """Configurations that failed or were infeasible, by reason; largest first.
 
         Reasons that differ in their numbers alone (a step, a size) are one group, named by the
         first.
         """
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
-            if row.state == "failed" or (row.state == "pruned" and row.reason):
+            if row.state in {"failed", "infeasible"}:
                 groups[re.sub(r"\d[\d.]*", "0", row.reason or "unknown")].append(row)
         largest = sorted(groups.values(), key=lambda rows: -len(rows))
         return {rows[0].reason or "unknown": rows for rows in largest}
@@ -156,21 +158,29 @@ def _left(row: Row, full: int) -> int:
     return max(0, (row.length or full) - row.epoch)
 
 
-def summarise(study: Study, *, now: datetime | None = None, times: Times | None = None) -> Summary:
+def summarise(
+    study: Study,
+    *,
+    now: datetime | None = None,
+    times: Times | None = None,
+    workers: Sequence[Worker] = (),
+) -> Summary:
     """Read ``study`` once (no copies) and merge retries.
 
     ``now``, naive UTC as Optuna's own times, ends the running attempts.  Of several objectives the
     first ranks.  ``times`` are the hours worked by the study's clock, for its budget;
-    without them ``wall`` stands for both.
+    without them ``wall`` stands for both.  Of ``workers`` the dead tell when their trials ended.
     """
     now = now or datetime.now(UTC).replace(tzinfo=None)
     trials = study.get_trials(deepcopy=False)
+    dead = [worker for worker in workers if not worker.alive]
+    lost = {w.trial_id: now - timedelta(seconds=w.silent) for w in dead if w.trial_id is not None}
     attempts: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         attempts[first_number(trial)].append(trial)
     attrs = study.user_attrs
-    rows = [merged(number, tried, now) for number, tried in sorted(attempts.items())]
-    wall = _wall(trials, now)
+    rows = [merged(number, tried, now, lost) for number, tried in sorted(attempts.items())]
+    wall = _wall(spans(trials, now, lost))
     return Summary(
         name=study.study_name,
         metric=str(attrs.get("metric", "value")),
@@ -181,6 +191,8 @@ def summarise(study: Study, *, now: datetime | None = None, times: Times | None 
         attrs=attrs,
         budget=_shares(attrs, rows, times or Times(wall / 3600, wall / 3600)),
         times=times or Times(),
+        workers=[worker for worker in workers if worker.alive],
+        lost=dead,
         objectives=_objectives(study, attrs),
     )
 
@@ -224,10 +236,10 @@ def as_data(row: Row) -> dict[str, Any]:
     }
 
 
-def _wall(trials: Iterable[FrozenTrial], now: datetime) -> float:
+def _wall(worked: Iterable[tuple[datetime, datetime]]) -> float:
     """Seconds in the union of the attempts' spans: a night between two sessions does not count."""
     total, reached = 0.0, datetime.min
-    for start, stop in sorted(spans(trials, now)):
+    for start, stop in sorted(worked):
         total += max(0.0, (stop - max(start, reached)).total_seconds())
         reached = max(reached, stop)
     return total

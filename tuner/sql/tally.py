@@ -20,8 +20,8 @@ class Tally:
         self.study_id = study_id
         self.last = 0
         self.next_number = 0
-        self.waiting: dict[int, int] = {}
-        """The numbers of trials that wait, by id; none waits again once it has run."""
+        self.waiting: set[int] = set()
+        """The ids of trials that wait; none waits again once it has run."""
         self.noted: dict[str, list[object]] = {key: [] for key in keys}
         """Attribute → what it is in each of the trials that have it."""
 
@@ -36,7 +36,7 @@ class Tally:
             f"WHERE study_id = {self.study_id} AND ({either})",
         )
         since = self.last
-        self.waiting = {i: number for i, number, state in found if state == "WAITING"}
+        self.waiting = {i for i, _, state in found if state == "WAITING"}
         self.last = max([since, *(i for i, _, _ in found)])
         self.next_number = max([self.next_number, *(number + 1 for _, number, _ in found)])
         if self.last > since:

@@ -9,7 +9,7 @@ import copy
 import functools
 import json
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -224,14 +224,21 @@ def onto(trial: FrozenTrial, held: Sequence[Write]) -> FrozenTrial:
     return new
 
 
-def change_state(connection: Connection, trial_id: int, state: TrialState) -> bool:
-    """Let a waiting trial run, or end an unfinished one; False if it is in no state for it."""
+def change_state(
+    connection: Connection, trial_id: int, state: TrialState, ago: float = 0.0
+) -> bool:
+    """Let a waiting trial run, or end an unfinished one; False if it is in no state for it.
+
+    It ended ``ago`` seconds before now, but not before it began.
+    """
     now = to_utc(datetime.now())
     change: dict[str, Any] = {"state": state}
     if state == TrialState.RUNNING:
         change["datetime_start"] = now
     if state.is_finished():
-        change["datetime_complete"] = now
+        end = now - timedelta(seconds=max(0.0, ago))  # clocks are set back at times
+        began = trials.c.datetime_start
+        change["datetime_complete"] = sa.case((began > end, began), else_=end) if ago else now
     before = [TrialState.WAITING] if state == TrialState.RUNNING else UNFINISHED
     update = sa.update(trials).where(trials.c.trial_id == trial_id, trials.c.state.in_(before))
     return bool(connection.execute(update.values(change)).rowcount)
