@@ -103,7 +103,7 @@ def test_a_shipped_directory_needs_no_shared_one(run: Run, tmp_path: Path):
     tune = run.tune(*args, "launch.workers=1")
     _, err = tune.communicate(timeout=60)
     assert tune.returncode == 0, err
-    assert "COMPLETE" in (shared / "logs/worker-0.log").read_text()
+    assert "complete" in (shared / "logs/worker-0.log").read_text()
     assert not (run.project.directory / "journal.txt").exists(), "it ran in the copy"
 
 

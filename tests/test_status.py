@@ -50,7 +50,7 @@ def test_people_see_pace_and_price_in_lines_that_fit(tmp_path: Path, width: int)
     console = Console(file=io.StringIO(), width=width)
     console.print(status.as_picture(found, Budget(n_trials=40, length=10), None, width=width))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("configurations an hour", "device-hours spent", "the best was found", "ago (#"):
+    for part in ("configurations an hour", "device time: ", "the best was found", "ago (#"):
         assert part in text
     assert "saved by pruning (" in " ".join(text.split())  # wrapped where it is narrow, never cut
     assert max(map(len, text.splitlines())) <= width
@@ -92,3 +92,29 @@ def test_all_studies_are_listed_and_a_wrong_name_offers_them(project: Project) -
     assert [one["study"] for one in told] == ["first", "second"]
     project.run("status", "study.name=secnd", code=2)
     assert "it has second, first" in project.stderr
+
+
+KEYS = {
+    "study", "n_trials", "budget", "ended", "counts", "epochs", "share_saved", "pruning",
+    "device_hours", "trials_per_hour", "seconds_left", "best", "workers",
+}  # fmt: skip
+
+
+def test_programs_are_told_the_same_keys_and_no_nan(tmp_path: Path) -> None:
+    """The keys of docs/howto/dashboard.md, for a study with nothing and one with odd numbers."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    odd = new_study(tmp_path, "odd")
+    add(odd, C, [float("inf")], facts={"latency": float("nan")}, metrics={"loss": float("inf")})
+    for study in (new_study(tmp_path), odd):
+        line = status.as_json(summarise(study, now=NOW), Budget(), None)
+        told = json.loads(line, parse_constant=refuse)
+        assert told.keys() == KEYS
+        assert list(told["counts"]) == [
+            "complete", "pruned", "infeasible", "failed", "running", "queued",
+        ]  # fmt: skip
+    assert (told["best"]["value"], told["best"]["facts"]) == (None, {"latency": None})
+    page = (Path(__file__).parent.parent / "docs/howto/dashboard.md").read_text(encoding="utf-8")
+    assert all(f"`{key}`" in page for key in KEYS)

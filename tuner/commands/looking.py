@@ -1,7 +1,6 @@
 """Looking at a study, or at what would become one."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.log import log
 from tuner.report import check as checking
-from tuner.report import comparison, live, page, pareto, summary
+from tuner.report import comparison, live, page, pareto, summary, wording
 from tuner.report import export as exporting
 from tuner.report import status as state
 from tuner.report.rows import Row
@@ -97,7 +96,7 @@ def best(args: argparse.Namespace) -> int:
         raise
     if args.pareto:
         if args.json:
-            print(json.dumps(pareto.data(found)))
+            print(wording.as_json(pareto.data(found)))
         else:
             asking.console().print(pareto.table(found))
     elif args.as_overrides:
@@ -106,7 +105,7 @@ def best(args: argparse.Namespace) -> int:
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
         print(" ".join(words))
     elif args.json:
-        print(json.dumps(summary.best_of(found)))
+        print(wording.as_json(summary.best_of(found)))
     else:
         print(f"trial {row.number}: {found.metric} {row.value}")
         print(asking.train_line(args, found, row))

@@ -6,15 +6,13 @@ script element, scripts run only by their hash, and the page may not reach the n
 
 import base64
 import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
 
 from tuner.report.plots import Figure
-from tuner.report.wording import without_urls
+from tuner.report.wording import as_json, without_urls
 
 
 def document(title: str, body: Sequence[str], figures: Mapping[str, Figure]) -> str:
@@ -95,16 +93,7 @@ def _cell(html: str, *, wrap: bool) -> str:
 
 def _json(value: Any) -> str:
     """JSON that no parser of HTML can take for the end of its element; NaN becomes null."""
-    text = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return as_json(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _resource(name: str) -> str:

@@ -1,6 +1,5 @@
 """What a study is doing right now, for people, for programs, and of all studies of a database."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tuner.budget import Budget
-from tuner.report import pruning
+from tuner.report import pruning, wording
 from tuner.report.picture import closing, columns, picture, remaining, table
 from tuner.report.summary import Summary, best_of, summarise
 from tuner.report.wording import duration, metric, percent, rate
@@ -48,7 +47,7 @@ def as_json(summary: Summary, budget: Budget, ended: str | None) -> str:
             for w in summary.workers
         ],
     }
-    return json.dumps(data)
+    return wording.as_json(data)
 
 
 def _found(summary: Summary) -> str | None:
@@ -82,10 +81,10 @@ def as_picture(
 
 def _facts(summary: Summary, ended: str | None) -> list[str]:
     limits = [str(share) for share in summary.budget if share.key != "study.n_trials"]
-    price = f"{summary.device_hours:.3g} device-hours spent"
+    price = f"device time: {_hours(summary.device_hours)} spent"
     if summary.device_hours_saved:
         share = percent(summary.share_saved)
-        price += f", {summary.device_hours_saved:.3g} saved by pruning ({share} of epochs)"
+        price += f", {_hours(summary.device_hours_saved)} saved by pruning ({share} of epochs)"
     found = pruning.audit(summary)
     wrong = [f"pruning: {found}"] if found else []
     pace = f"{rate(summary.hourly)} configurations an hour" if summary.hourly else ""
@@ -103,6 +102,11 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
         )
         if fact
     ]
+
+
+def _hours(hours: float) -> str:
+    """Devices are paid by the hour; below ten hours, minutes tell more."""
+    return f"{hours:,.0f} h" if hours >= 10 else duration(3600 * hours)
 
 
 def _lost(summary: Summary) -> list[str]:

@@ -1,5 +1,6 @@
 """How values read for people, and what must not be read by them."""
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,20 @@ def interval(name: str, ends: Sequence[float]) -> str:
 def rate(number: float) -> str:
     """So many an hour."""
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def as_json(data: Any) -> str:
+    """One line of JSON, which has no NaN and no infinity: they are null."""
+    return json.dumps(strict(data), allow_nan=False)
+
+
+def strict(data: Any) -> Any:
+    """``data`` with null for the numbers that JSON has not."""
+    if isinstance(data, Mapping):
+        return {key: strict(item) for key, item in data.items()}
+    if isinstance(data, list | tuple):
+        return [strict(item) for item in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def percent(share: float | None) -> str:
