@@ -246,7 +246,7 @@ def test_long_names_of_choices_are_shortened_and_may_turn(tmp_path: Path) -> Non
     names = [f"efficientnet_{k:02d}_pretrained" for k in range(20)]
     study.optimize(lambda t: len(t.suggest_categorical("model", names)) + t.number, n_trials=20)
     axis = slices(summarise(study))["model"]["layout"]["xaxis"]
-    assert axis["tickangle"] == "auto"
+    assert "tickangle" not in axis  # plotly.js turns them where they would overlap
     assert len(axis["tickvals"]) == len(axis["ticktext"]) <= 12
     assert max(map(len, axis["ticktext"])) == 14
     assert set(axis["tickvals"]) < set(axis["categoryarray"])

@@ -172,7 +172,9 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
     values = [row.value for row in rows if row.value is not None]
     shape = figure(traces, x=name, y="", y_range=robust_range(values), height=240, showlegend=False)
     axis = shape["layout"]["xaxis"]
-    axis.update({"tickangle": 0, **_axis(kind, [row.params[name] for row in rows])})
+    axis.update(_axis(kind, [row.params[name] for row in rows]))
+    if not nominal:
+        axis["tickangle"] = 0  # names may turn, which is what plotly.js does by itself
     return shape
 
 
@@ -183,7 +185,7 @@ def _axis(kind: BaseDistribution, values: Sequence[Any]) -> dict[str, Any]:
         order = {"categoryorder": "array", "categoryarray": known}
         short = [text(shorten(word(choice), LETTERS)) for choice in kind.choices]
         stride = math.ceil(len(known) / MOST_NAMES)
-        labels = {"tickvals": known[::stride], "ticktext": short[::stride], "tickangle": "auto"}
+        labels = {"tickvals": known[::stride], "ticktext": short[::stride]}
         return {"type": "category", "tickmode": "array", **labels, **order}
     if getattr(kind, "log", False):
         ticks = log_ticks(min(values), max(values))
