@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tuner import tracking
+from tuner import trackers, tracking
 from tuner.cli import main
 from tuner.tracking import Run, Track
 
@@ -101,8 +101,12 @@ def test_one_that_hangs_is_waited_for_once(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mlflow", "tensorboard"])
 def test_an_extra_that_is_missing_is_named_before_any_work(name, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    # As if it were not installed, and whatever was imported of it before.
+    for module in [m for m in sys.modules if m.partition(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"tuner.trackers.{name}", raising=False)
+    monkeypatch.delattr(trackers, name, raising=False)
     assert main(["tune", f"tracking={name}"]) == 2
     hint = f"; hint: pip install 'tuner[{name}]'"
     assert hint in capsys.readouterr().err
