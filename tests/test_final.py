@@ -83,7 +83,7 @@ def test_mean_deviation_and_interval(toy: Path) -> None:
     assert result.interval is not None
     assert result.interval[1] - result.mean == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-6)
     assert result.line("accuracy") == (
-        "final:     accuracy 0.6 ± 0.1 over 3 seeds (95 % interval 0.35159 to 0.84841)"
+        "final:     accuracy 0.60 ± 0.10 over 3 seeds (95 % interval 0.35 to 0.85)"
     )
 
 
@@ -102,7 +102,7 @@ def test_an_accuracy_has_the_chance_in_its_images_too(toy: Path) -> None:
     result = final(toy, "objective.x=0.7")
     assert result.images_line() is None
     told = replace(result, mean=0.995, images=360).images_line() or ""
-    assert "other images of the kind: 0.98084 to 0.99871 (95 %, binomial, from 360 images)" in told
+    assert "other images of the kind: 0.9808 to 0.9987 (95 %, binomial, from 360 images)" in told
 
 
 def raced(directory: Path, *overrides: str, fates: tuple[str, str] = ("none", "none")) -> Result:

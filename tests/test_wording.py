@@ -9,6 +9,7 @@ from tuner.report.wording import (
     legend,
     measured,
     metric,
+    scattered,
     shorten,
 )
 
@@ -44,6 +45,12 @@ def test_digits_end_where_the_noise_begins(
     value: float, ends: tuple[float, float] | None, told: str
 ) -> None:
     assert measured(value, ends) == told
+
+
+def test_a_mean_and_its_deviation_have_the_digits_of_the_interval() -> None:
+    assert scattered(0.966667, 0.0055, (0.953, 0.9803)) == "0.967 ± 0.005"
+    assert scattered(0.966667, 0.00123, (0.9636, 0.9697)) == "0.9667 ± 0.0012"
+    assert scattered(12.0, 3.0, (4.5, 19.5)) == "12.0 ± 3.0"
 
 
 def test_only_states_that_occur_are_explained() -> None:

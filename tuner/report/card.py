@@ -8,7 +8,7 @@ from typing import Any
 from tuner.report.repeat import shared
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import interval, metric, without_urls, word
+from tuner.report.wording import interval, metric, scattered, span, without_urls, word
 
 Z = 1.959964
 """The normal distribution's 97.5 % quantile."""
@@ -82,8 +82,8 @@ def _score(summary: Summary, final: Mapping[str, Any], model: Mapping[str, Any])
     for name, value in _own(model).items():
         rows[f"this model: {name}"] = metric(value)
         if name == "accuracy" and model.get("scored_on"):
-            low, high = wilson(value, model["scored_on"])
-            rows["… on other images of the kind"] = f"{low:.4f} to {high:.4f} (95 %, Wilson)"
+            ends = wilson(value, model["scored_on"])
+            rows["… on other images of the kind"] = f"{span(ends)} (95 %, Wilson)"
     return (
         f"{_table(rows)}\nAll on {model.get('scored_on', 'the')} test images, which took no part in"
         " the search and were scored once a seed, when everything was decided.\n"
@@ -98,10 +98,12 @@ def _spread(name: str, final: Mapping[str, Any]) -> str:
     if not final:
         return "not known"
     sd, ends = final.get("sd"), final.get("interval")
-    shown = metric(final["mean"])
     if sd is None or ends is None:
-        return f"{shown} (one seed: its spread is not known)"
-    return f"{shown} ± {sd:.2g}, 95 % interval of the mean {interval(name, ends)} (Student)"
+        return f"{metric(final['mean'])} (one seed: its spread is not known)"
+    if sd == 0:
+        return f"{metric(final['mean'])}, the same with each seed"
+    shown = scattered(final["mean"], sd, ends)
+    return f"{shown}, 95 % interval of the mean {interval(name, ends)} (Student)"
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

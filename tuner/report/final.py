@@ -18,7 +18,7 @@ from tuner.config import Source
 from tuner.errors import Diverged, TunerError
 from tuner.report import race as races
 from tuner.report.card import wilson
-from tuner.report.wording import SHARES, duration, metric
+from tuner.report.wording import SHARES, duration, interval, metric, scattered, span
 
 MODEL = "model.safetensors"  # what an objective may leave in its run directory
 
@@ -50,19 +50,17 @@ class FinalResult:
             return f"final:     {name} {metric(self.mean)} (1 seed)"
         if self.sd == 0:  # as many right each time: says nothing of the spread
             return f"final:     {name} {metric(self.mean)}, the same over {count} seeds"
-        low, high = self.interval
         return (
-            f"final:     {name} {metric(self.mean)} ± {self.sd:.2g} over {count} seeds"
-            f" (95 % interval {metric(low)} to {metric(high)})"
+            f"final:     {name} {scattered(self.mean, self.sd, self.interval)} over {count} seeds"
+            f" (95 % interval {interval(name, self.interval)})"
         )
 
     def images_line(self) -> str | None:
         """What chance there is in the choice of test images, which are the same for all seeds."""
         if not self.images:
             return None
-        low, high = wilson(self.mean, self.images)
         return (
-            f"           on other images of the kind: {metric(low)} to {metric(high)}"
+            f"           on other images of the kind: {span(wilson(self.mean, self.images))}"
             f" (95 %, binomial, from {self.images} images)"
         )
 

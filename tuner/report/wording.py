@@ -50,6 +50,11 @@ def span(ends: Sequence[float]) -> str:
     return f"{measured(low, ends)} to {measured(high, ends)}"
 
 
+def scattered(value: float, deviation: float, ends: Sequence[float]) -> str:
+    """A mean ± the standard deviation, both to the digits that the mean's interval allows."""
+    return f"{measured(value, ends)} ± {measured(deviation, ends)}"
+
+
 MEANINGS = {
     "pruned": "stopped early, behind the others at the same point",
     "infeasible": "no score to be had: it diverged, did not fit, or broke a limit",
