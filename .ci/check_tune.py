@@ -39,6 +39,8 @@ def main() -> None:
         "the report loads nothing": not re.search(
             r"<(script|link|img)[^>]+(src|href)=\"?http", page
         ),
+        "a model to use": "tuner predict runs/digits/export" in out
+        and Path("runs/digits/export/model.safetensors").is_file(),
         "a line to paste": "tuner train " in out,
         "the dashboard's command": "tuner dashboard" in out,
         f"within {LIMIT} s": seconds <= LIMIT,

@@ -2,16 +2,18 @@
 
 import argparse
 import json
+import shlex
 import tempfile
 import time
 from pathlib import Path
 
 from tuner import binding, log, nodes, plan, trial
 from tuner.commands import asking
+from tuner.log import brief
 from tuner.log import log as logger
 from tuner.plan import Plan
+from tuner.report import export, page, race, status, summary
 from tuner.report import final as finals
-from tuner.report import page, race, status, summary
 from tuner.report.rows import Row
 
 FIRST_OF_RACE = 1000
@@ -57,17 +59,36 @@ def final(args: argparse.Namespace) -> int:
         number=best.number,
         won=won,
     )
-    written = page.write_page(study.optuna, directory / "report.html", summary=status.look(study))
     if won is not None:
         print(won.line())
     print(f"best:      {asking.train_line(args, found, best)}")
     print(result.line(asked.study.metric))
     if told := result.images_line():
         print(told)
-    print(f"model:     {directory / 'final'}")
+    written = page.write_page(study.optuna, directory / "report.html", summary=status.look(study))
     print(f"report:    {written}")
-    print(f"dashboard: {asking.same(args, 'dashboard')}")
+    print(f"dashboard: {asking.same(args, 'dashboard')}", flush=True)
+    _take_home(args, asked, found, best)
     return 0
+
+
+def _take_home(args: argparse.Namespace, asked: Plan, found: summary.Summary, row: Row) -> None:
+    """Export the winner and tell how it is used; its score is on record whatever happens here."""
+    final_dir, out_dir = (Path(asked.study.dir) / name for name in ("final", "export"))
+    network = export.network(final_dir)
+    if network is None:
+        return
+    trust = [] if network in export.OWN else ["--trust"]
+    again = " ".join([asking.same(args, "export"), *trust])
+    try:
+        export.take_home(asked.source, found, row, final_dir, out_dir)
+    except Exception as error:
+        reason = brief(f"{type(error).__name__}: {error}", 200)
+        logger.warning("the model is not exported: %s; hint: once mended, %s", reason, again)
+        return
+    print(f"model:     {out_dir}")
+    print(f"predict:   {shlex.join(['tuner', 'predict', str(out_dir), *trust])} IMAGE…")
+    print(f"export:    {again} --format pt2 --format onnx")
 
 
 def _winner(asked: Plan, found: summary.Summary, out_dir: Path) -> tuple[Row, race.Result | None]:

@@ -20,6 +20,8 @@ from tuner.report.summary import Summary
 WEIGHTS, MODEL, EXAMPLES = "model.safetensors", "model.json", "examples.safetensors"
 FORMS = {"pt2": "torch.export", "onnx": "ONNX"}
 """Further forms of the model, by the ending of their files."""
+OWN = {"tuner.train.model.cnn", "tuner.train.transfer.classifier"}
+"""Networks that are built without trust, as ``tuner.train.predictor`` has them."""
 
 
 def write(source: Source, row: Row, out_dir: Path) -> list[Path]:
@@ -50,8 +52,7 @@ def write_model(
     """
     for name in (WEIGHTS, MODEL, "README.md", *(f"model.{form}" for form in FORMS)):
         (out_dir / name).unlink(missing_ok=True)  # of an earlier winner
-    final = _read(final_dir / "final.json")
-    seed = final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
+    final, seed = _trained(final_dir)
     if not (seed / WEIGHTS).is_file():
         log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
         return []
@@ -64,11 +65,36 @@ def write_model(
         WEIGHTS: "the weights; loading them runs no code",
         MODEL: "class names, normalisation, settings and scores",
     }
-    made, differences = _convert(seed, out_dir, forms, trust=trust)
+    made, differences = _convert(seed, out_dir, forms, trust=trust) if forms else ([], {})
     said |= differences
     card = out_dir / "README.md"
     card.write_text(model_card(summary, row, final, model, said), encoding="utf-8")
     return [*copied, *made, card]
+
+
+def take_home(source: Source, summary: Summary, row: Row, final_dir: Path, out_dir: Path) -> None:
+    """Write what ``write`` and ``write_model`` write of a winner that the trainer has trained.
+
+    Forms that an earlier export left are made anew, but for those that importing a class of the
+    user's own would take.
+    """
+    own = network(final_dir) not in OWN
+    forms = [form for form in FORMS if not own and (out_dir / f"model.{form}").exists()]
+    write(source, row, out_dir)
+    write_model(summary, row, final_dir, out_dir, forms, trust=False)
+
+
+def network(final_dir: Path) -> str | None:
+    """The name of what builds the trained network; None if the built-in trainer did not run."""
+    _, seed = _trained(final_dir)
+    recipe = _read(seed / MODEL).get("recipe")
+    return str(recipe["model"]) if recipe and (seed / WEIGHTS).is_file() else None
+
+
+def _trained(final_dir: Path) -> tuple[Mapping[str, Any], Path]:
+    """What ``tuner final`` noted, and the run directory of its first seed."""
+    final = _read(final_dir / "final.json")
+    return final, final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
 
 
 def _convert(
