@@ -90,6 +90,15 @@ def test_a_sweep_means_nothing_to_train(project: Project):
     assert "a sweep has no meaning here" in project.stderr
 
 
+@pytest.mark.parametrize("x", ["nan", "inf"])
+def test_a_training_without_a_number_prints_json_all_the_same(project: Project, x):
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    out = project.run("train", f"objective.x={x}")
+    assert json.loads(out, parse_constant=refuse)["accuracy"] is None
+
+
 def test_reading_a_study_that_is_not_there(project: Project):
     project.run("best", code=1)
     assert "there is no database runs/tuner.db" in project.stderr

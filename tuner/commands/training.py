@@ -1,7 +1,6 @@
 """``tuner train`` and ``tuner final``: one configuration, once or over seeds."""
 
 import argparse
-import json
 import shlex
 import tempfile
 import time
@@ -12,7 +11,7 @@ from tuner.commands import asking
 from tuner.log import brief
 from tuner.log import log as logger
 from tuner.plan import Plan
-from tuner.report import export, page, race, status, summary
+from tuner.report import export, page, race, status, summary, wording
 from tuner.report import final as finals
 from tuner.report.rows import Row
 
@@ -31,7 +30,7 @@ def train(args: argparse.Namespace) -> int:
         logger.info("epoch %d  %s", step, shown)
 
     value = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
-    print(json.dumps({asked.study.metric: value, "run_dir": str(run_dir)}))
+    print(wording.as_json({asked.study.metric: value, "run_dir": str(run_dir)}))
     return 0
 
 

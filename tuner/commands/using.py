@@ -1,13 +1,13 @@
 """``tuner predict``: a model that was taken home, put to use."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 
 import tuner
 from tuner import log
 from tuner.errors import ConfigError, TunerError
+from tuner.report.wording import as_json
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def predict(args: argparse.Namespace) -> int:
                 "probability": found.probability,
                 "scores": found.scores,
             }
-            print(json.dumps({"image": image, **scores}))
+            print(as_json({"image": image, **scores}))
         else:
             print(f"{image:<{width}}  {_told(found.scores, args.top, numbers=not found.label)}")
     return 0 if len(read) == len(images) else 1
