@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 from tests.samples import SPACE, START, add, new_study
 from tuner.noise import REPEAT
 from tuner.report import comparison
+from tuner.report.markdown import markdown
+from tuner.report.page import page
 from tuner.report.summary import summarise
 
 C, P = TrialState.COMPLETE, TrialState.PRUNED
@@ -153,3 +155,16 @@ def test_a_final_that_was_cut_short_is_none(tmp_path: Path) -> None:
     assert comparison.read_final(tmp_path) == {}
     (tmp_path / "final" / "final.json").write_text(json.dumps(FINAL))
     assert comparison.read_final(tmp_path) == FINAL
+
+
+def test_without_a_winner_nothing_is_said_of_one(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, TrialState.FAIL, [0.5], reason="a mistake in the objective")
+    summary = summarise(study)
+    assert comparison.sentences(summary, None, {}) == []
+    for text in (page(study, summary, {}), markdown(study, summary, {})):
+        assert "Is it really better?" not in text
+        assert "validation score" not in text
+        assert "a mistake in the objective" in text
+    add(study, C, [0.5])
+    assert "Only one configuration" in comparison.sentences(summarise(study), None, {})[1]

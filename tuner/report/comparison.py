@@ -134,7 +134,9 @@ def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[s
 
 
 def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -> list[str]:
-    """What is known, and what is not, in plain words."""
+    """What is known, and what is not, in plain words; nothing where there is no winner."""
+    if not summary.ranking:
+        return []
     said = []
     if known is None:
         said.append(
@@ -147,11 +149,7 @@ def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -
             f" {known.reach:.2g} of each other, 95 times in 100 (standard deviation"
             f" {known.deviation:.2g}, by {known.source})."
         )
-    aim = "highest" if summary.maximize else "lowest"
-    said.append(
-        f"The winner was chosen for the {aim} of {len(summary.ranking)} validation scores, so its"
-        " own one flatters it; a test score does not."
-    )
+    said.append(_chosen(summary))
     if not any(row.origin == DEFAULTS for row in summary.rows):
         said.append("The default configuration was not among those searched.")
     if final.get("race"):
@@ -159,6 +157,17 @@ def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -
     if _number(final.get("mean")):
         said.append(_test_score(summary, final))
     return said
+
+
+def _chosen(summary: Summary) -> str:
+    """How its being chosen flatters the winner."""
+    if len(summary.ranking) == 1:
+        return "Only one configuration was completed: there was nothing to choose the winner from."
+    aim = "highest" if summary.maximize else "lowest"
+    return (
+        f"The winner was chosen for the {aim} of {len(summary.ranking)} validation scores, so its"
+        " own one flatters it; a test score does not."
+    )
 
 
 def _race(summary: Summary, race: Mapping[str, Any]) -> str:

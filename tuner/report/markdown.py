@@ -28,7 +28,7 @@ def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
         + f"\n{told.capitalize()}.\n"
         * bool(told),
         _section("Winner", _winner(summary)),
-        _section("Is it really better?", _comparison(summary, final)),
+        *_comparison(summary, final),
         *_front(summary),
         _section("Importance of the parameters", _importances(study, summary)),
         _section("What was searched", _space(summary)),
@@ -50,14 +50,12 @@ def _winner(summary: Summary) -> str:
     )
 
 
-def _comparison(summary: Summary, final: Mapping[str, Any]) -> str:
+def _comparison(summary: Summary, final: Mapping[str, Any]) -> list[str]:
+    """Nothing where there is no winner."""
     known = comparison.noise(summary, final)
-    said = comparison.sentences(summary, known, final)
-    return (
-        _table(*comparison.table(summary, known))
-        + "\n".join(f"- {_text(line)}" for line in said)
-        + "\n"
-    )
+    said = "".join(f"- {_text(line)}\n" for line in comparison.sentences(summary, known, final))
+    table = _table(*comparison.table(summary, known))
+    return [_section("Is it really better?", table + said)] if said else []
 
 
 def _front(summary: Summary) -> list[str]:

@@ -61,7 +61,7 @@ def page(
     body = [
         sections.head(summary),
         sections.winner(summary),
-        section("Is it really better?", sections.compared(summary, final)),
+        _compared(summary, final),
         section("Learning curves", _curves(figures, summary)),
         section("Optimisation history", _history(figures, summary)),
         _pareto(figures, summary),
@@ -78,6 +78,12 @@ def page(
         section("How to repeat it", sections.provenance(summary)),
     ]
     return document(summary.name, body, figures)
+
+
+def _compared(summary: Summary, final: Mapping[str, Any]) -> str:
+    """Nothing where there is no winner."""
+    told = sections.compared(summary, final)
+    return section("Is it really better?", told) if told else ""
 
 
 def _history(figures: dict[str, Figure], summary: Summary) -> str:
