@@ -56,7 +56,7 @@ def _values(trial: FrozenTrial) -> Callable[[Parameter], object]:
 def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
     """The complete trials of a study, best first."""
     url = plan.study.prior_url or plan.storage.url
-    rdb = storage.connect(url, create=False)
+    rdb = storage.connect(url, write=False)
     try:
         known = [s.study_name for s in rdb.get_all_studies()]
         if name not in known:

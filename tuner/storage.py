@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from tuner import extras, masking
 from tuner.errors import StorageAway, StorageError
 from tuner.schema import nearest
+from tuner.sql import viewing
 from tuner.sql.patience import is_outage
 from tuner.sql.trials import Trials
 
@@ -65,22 +66,16 @@ def masked(url: str) -> str:
         return "a malformed URL"
 
 
-def connect(url: str, *, create: bool = True) -> Trials:
+def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     """Open the database, creating what is missing; ``StorageError`` says what is wrong.
 
-    With ``create=False``, for those that only read, a SQLite file must exist.
+    With ``create=False`` a SQLite file must exist; without ``write`` too, and then one that cannot
+    be written to can be looked at.
     """
     parsed = _parse(url)
-    if not create and parsed.get_backend_name() == "sqlite":
-        path = Path(str(parsed.database))
-        if not path.exists():
-            raise StorageError(
-                f"storage.url: there is no database {path}; hint: tuner tune makes it, or run "
-                "the command where it lies"
-            )
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
+            return _sqlite(parsed, create=create and write, write=write)
         rdb = _server(url)
         single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
         return Trials(rdb, single, _reopen)
@@ -104,7 +99,7 @@ def connect(url: str, *, create: bool = True) -> Trials:
 
 def _hint(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
-        return "may you write in its directory? Who only looks writes a lock and a log there too"
+        return "may you write in its directory, and is it a database of tuner's or Optuna's?"
     return "is the server up, the user allowed?"
 
 
@@ -205,9 +200,20 @@ def _judge_file(path: Path) -> None:
         asked.close()
 
 
-def _sqlite(url: URL) -> Trials:
-    path = Path(str(url.database)).absolute()  # an objective may change the directory
+def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
+    given = Path(str(url.database))
+    path = given.absolute()  # an objective may change the directory
     url = url.set(database=str(path))
+    if not (create or path.exists()):
+        raise StorageError(
+            f"storage.url: there is no database {given}; hint: tuner tune makes it, or run "
+            "the command where it lies"
+        )
+    if refusal := viewing.refusal(path):
+        if write:
+            raise StorageError(f"storage.url: {refusal}")
+        seen = viewing.opened(url)
+        return Trials(seen, seen.engine, _reopen, writable=False)
     _judge_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide

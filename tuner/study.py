@@ -27,6 +27,7 @@ from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
 from tuner.scoreboard import Scoreboard
 from tuner.space import Space
+from tuner.sql import viewing
 from tuner.sql.patience import Patience
 from tuner.sql.trials import Trials
 from tuner.sql.writes import system_attributes, trials
@@ -160,8 +161,8 @@ def names(rdb: Trials) -> list[str]:
 
 
 def load(url: str, name: str, *, grace: float, patience: float) -> Study:
-    """An existing study; ``StudyError`` lists those that exist."""
-    rdb = storage.connect(url, create=False)
+    """An existing study, to look at; ``StudyError`` lists those that exist."""
+    rdb = storage.connect(url, write=False)
     try:
         study = Study(rdb, name, grace=grace, patience=patience)
     except KeyError as error:
@@ -175,7 +176,12 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
 
 
 def create_tables(rdb: Trials) -> None:
-    """Make our own tables if they are missing, under a lock: two at once would collide."""
+    """Make our own tables if they are missing, under a lock: two at once would collide.
+
+    In a database that cannot be written to they are as good as empty.
+    """
+    if not rdb.writable:
+        return viewing.lend(rdb.engine, (workers, clocks))
     with storage.lock(rdb.engine, storage.TABLES):
         for table in (workers, clocks):
             table.create(rdb.engine, checkfirst=True)

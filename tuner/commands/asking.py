@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -81,11 +82,13 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
 
 def probe_directories(asked: Plan) -> None:
     """Write to where files will go, without leaving any; ``TunerError`` names what refuses."""
+    probe({"study.dir": asked.study.dir, "storage.artifacts": asked.storage.artifacts})
+
+
+def probe(directories: Mapping[str, str | Path]) -> None:
+    """The same of directories by the key or option that names each."""
     found = []
-    for key, text in (
-        ("study.dir", asked.study.dir),
-        ("storage.artifacts", asked.storage.artifacts),
-    ):
+    for key, text in directories.items():
         path = Path(text).absolute()
         there = next(p for p in (path, *path.parents) if p.exists())
         try:

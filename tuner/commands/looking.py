@@ -72,7 +72,7 @@ def _overview(args: argparse.Namespace) -> int:
     asked = asking.readable(args)
     url, grace, patience = asked.storage.url, asked.worker.grace, asked.storage.patience
     found = []
-    for name in studies.names(storage.connect(url, create=False)):
+    for name in studies.names(storage.connect(url, write=False)):
         study = studies.load(url, name, grace=grace, patience=patience)
         summary_ = state.look(study)
         if args.json:
@@ -119,6 +119,7 @@ def report(args: argparse.Namespace) -> int:
     ending = args.output.suffix.lstrip(".").lower() if args.output else ""
     form = args.format or (ending if ending in FORMATS else FORMATS[0])
     output = args.output or directory / f"report.{form}"
+    asking.probe({"--output": output.parent})
     print(page.write_page(study.optuna, output, directory, form, state.look(study)))
     return 0
 
@@ -130,6 +131,7 @@ def export(args: argparse.Namespace) -> int:
     directory = Path(plan.study.dir)
     row = _champion(found, directory)
     out_dir = args.output or directory / "export"
+    asking.probe({"--output": out_dir})
     for path in exporting.write(plan.source, row, out_dir):
         print(path)
     forms = args.formats or list(exporting.FORMS)
@@ -158,7 +160,7 @@ def dashboard(args: argparse.Namespace) -> int:
         login=args.login,
         read_only=args.read_only,
     )
-    database = storage.connect(settings.url, create=False)
+    database = storage.connect(settings.url, create=False, write=not args.read_only)
     server.serve(database, Path(settings.artifacts), access)
     return 0
 

@@ -45,6 +45,7 @@ def final(args: argparse.Namespace) -> int:
     asked, study = asking.stored(args)
     found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
+    asking.probe({"study.dir": directory})
     best, won = _winner(asked, found, directory / "final" / "race")
     result = finals.run_final(
         asked.source,

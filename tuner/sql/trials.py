@@ -35,8 +35,16 @@ studies = sa.table("studies", sa.column("study_id"))
 class Trials(BaseStorage):
     """All studies of a database.  Safe for threads."""
 
-    def __init__(self, rdb: RDBStorage, single: Engine, reopen: Callable[[str], "Trials"]) -> None:
+    def __init__(
+        self,
+        rdb: RDBStorage,
+        single: Engine,
+        reopen: Callable[[str], "Trials"],
+        *,
+        writable: bool = True,
+    ) -> None:
         self.rdb = rdb
+        self.writable = writable
         self.engine = rdb.engine
         self.single = single
         """The engine without transactions, for statements that stand alone."""

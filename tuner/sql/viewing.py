@@ -1,0 +1,79 @@
+"""A SQLite file that cannot be written to, for those who only look: on a medium that is read-only,
+or in another user's directory.
+
+SQLite itself wants to write beside what it reads, in write-ahead mode: a log and an index of it.
+Where those of a running search are there it reads them; where there is no log the file is whole.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import RDBStorage
+from sqlalchemy import Engine, MetaData, Table, event
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateTable
+
+from tuner.errors import StorageError
+
+BESIDE = ("-wal", "-shm", ".lock")
+"""What is written beside a database, SQLite's and ours."""
+
+
+def obstacle(path: Path) -> Path | None:
+    """The file, or else the directory, that this user may not write to; None if there is none."""
+    files = [path, *(Path(f"{path}{ending}") for ending in BESIDE)]
+    there = [file for file in files if file.exists()]
+    missing = len(there) < len(files) and path.parent.exists()
+    wanted = [*there, path.parent] if missing else there
+    return next((each for each in wanted if not os.access(each, os.W_OK)), None)
+
+
+def refusal(path: Path) -> str | None:
+    """Why the database cannot be written to, and the cure; None if it can."""
+    if (what := obstacle(path)) is None:
+        return None
+    return (
+        f"{what} cannot be written to; hint: "
+        "tuner status, best, report and dashboard --read-only look at a study all the same"
+    )
+
+
+def opened(url: URL) -> RDBStorage:
+    """The file as it is; each statement finds what others have written to it since."""
+    path = Path(str(url.database))
+    return RDBStorage(
+        url.render_as_string(hide_password=False),
+        engine_kwargs={"creator": lambda: _connection(path), "poolclass": NullPool},
+        skip_table_creation=True,
+    )
+
+
+def lend(engine: Engine, tables: Sequence[Table]) -> None:
+    """Let connections find each of the tables empty where the database lacks it."""
+    lent = (table.to_metadata(MetaData(), schema="lent") for table in tables)
+    made = [str(CreateTable(table).compile(engine)) for table in lent]
+
+    def attach(connection: Any, _record: object) -> None:
+        connection.execute("ATTACH ':memory:' AS lent")  # names are looked up in the file first
+        for statement in made:
+            connection.execute(statement)
+
+    event.listen(engine, "connect", attach)
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    behind = log.exists() and log.stat().st_size > 0
+    if behind and not index.exists():
+        raise StorageError(
+            f"storage.url: {path} lacks what {log.name} holds, and {path.parent} cannot be written "
+            "to; hint: copy both files to a directory of your own"
+        )
+    how = "mode=ro" if behind or index.exists() else "immutable=1"
+    return sqlite3.connect(
+        f"{path.as_uri()}?{how}", uri=True, check_same_thread=False, isolation_level=None
+    )
