@@ -118,6 +118,20 @@ def test_where_there_is_no_best_trial_its_substitution_trains_nothing(project: P
     assert project.journal() == []
 
 
+def test_a_search_in_vain_fails_and_says_why(project: Project):
+    args = ["study.n_trials=2", "objective.fate=diverge"]
+    assert "2 infeasible\nreport: " in project.run("tune", *args, code=1)
+    told = project.stderr.rpartition("error: ")[2]
+    assert "2 of 2: diverged: accuracy is nan at step 1, such as #0; hint: smaller" in told
+    (again,) = lines(told, "      tuner train ")
+    assert "objective.fate=diverge" in again
+    for command in ("tune", "final", "best"):
+        assert "best:" not in project.run(command, *args, code=1)
+        assert project.stderr.rpartition("error: ")[2] == told
+    args = ["study.n_trials=4", "objective.fate=none", "study.name=toy"]
+    assert "best:" in project.run("tune", *args)
+
+
 def test_a_study_knows_where_its_configuration_lies(project: Project):
     """Nothing but the study's name: `tuner train $(tuner best … --overrides)` and what is shown."""
     project.run("tune", "study.n_trials=2", "launch.workers=1")

@@ -19,7 +19,7 @@ from tuner.launch import local
 from tuner.launch.base import Launcher
 from tuner.masking import has_password
 from tuner.plan import Plan
-from tuner.report import repeat
+from tuner.report import fruitless, repeat
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.study import Study
@@ -128,13 +128,20 @@ def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
     return asked, study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
 
 
-def best_row(found: Summary) -> Row:
-    """The best trial; ``TunerError`` if none is complete."""
+def best_row(args: argparse.Namespace, found: Summary) -> Row:
+    """The best trial; ``TunerError`` if none is complete, with the causes if none will be."""
     if found.best is None:
         raise TunerError(
-            f"study {found.name!r} has no completed trial yet; hint: tuner status shows its state"
+            in_vain(args, found)
+            or f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'}); "
+            "hint: tuner status shows its state"
         )
     return found.best
+
+
+def in_vain(args: argparse.Namespace, found: Summary) -> str | None:
+    """Why a study that has ended has no value at all; None while there is one, or may be."""
+    return fruitless.told(found, lambda row: train_line(args, found, row))
 
 
 def train_line(args: argparse.Namespace, found: Summary, row: Row) -> str:

@@ -89,7 +89,7 @@ def best(args: argparse.Namespace) -> int:
     try:
         _, study = asking.stored(args)
         found = summary.summarise(study.optuna)
-        row = asking.best_row(found)
+        row = asking.best_row(args, found)
     except TunerError:
         if args.as_overrides:
             print(NO_TRIAL)
@@ -129,7 +129,7 @@ def export(args: argparse.Namespace) -> int:
     plan, study = asking.stored(args)
     found = summary.summarise(study.optuna)
     directory = Path(plan.study.dir)
-    row = _champion(found, directory)
+    row = _champion(args, found, directory)
     out_dir = args.output or directory / "export"
     asking.probe({"--output": out_dir})
     for path in exporting.write(plan.source, row, out_dir):
@@ -141,11 +141,11 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _champion(found: summary.Summary, directory: Path) -> Row:
+def _champion(args: argparse.Namespace, found: summary.Summary, directory: Path) -> Row:
     """What ``tuner final`` has trained, which may have been another finalist; else the best."""
     number = comparison.read_final(directory).get("number")
     trained = [row for row in found.ranking if row.number == number]
-    return trained[0] if trained else asking.best_row(found)
+    return trained[0] if trained else asking.best_row(args, found)
 
 
 def dashboard(args: argparse.Namespace) -> int:

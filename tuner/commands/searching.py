@@ -18,6 +18,7 @@ from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.report import live, page, picture, pruning, status
+from tuner.report.summary import Summary
 from tuner.signals import Heard, listening
 from tuner.sql.patience import Patience
 from tuner.study import Study
@@ -38,8 +39,7 @@ def tune(args: argparse.Namespace) -> int:
     budget = search.budget(plan)
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
-        _show(study, directory, args)
-        return 0
+        return _close(study, directory, args)
     command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
     tracking.prepare(search.tracker(plan.cfg))
     _tell_of_others(study, described)
@@ -59,12 +59,11 @@ def tune(args: argparse.Namespace) -> int:
             n_trials=budget.n_trials,
             epochs=resolvers.epochs(plan.cfg),
         )
-    _show(study, directory, args)
     if stop.signal is not None:
+        _show(study, directory, args)
         log.warning("interrupted; the same command goes on with the study")
         return 128 + stop.signal
-    if job.failure:
-        raise TunerError(job.failure)
+    _close(study, directory, args, job.failure)
     if reason := study.ended(budget):
         log.info("the search has ended: %s", reason)
         if paused := study.unfinished():
@@ -182,20 +181,31 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
         view.join(10)
 
 
-def _show(study: Study, directory: Path, args: argparse.Namespace) -> None:
-    """Table, page, and how to go on."""
+def _close(
+    study: Study, directory: Path, args: argparse.Namespace, failure: str | None = None
+) -> int:
+    """Show what was found; ``TunerError`` for a failure, or a search that gave no value at all."""
+    found = _show(study, directory, args)
+    if wrong := [text for text in (failure, asking.in_vain(args, found)) if text]:
+        raise TunerError("\n".join(wrong))
+    return 0
+
+
+def _show(study: Study, directory: Path, args: argparse.Namespace) -> Summary:
+    """Table, page, and how to go on; what they show."""
     found = study.patience(lambda: status.look(study))
     output = directory / "report.html"
     written = study.patience(lambda: page.write_page(study.optuna, output, summary=found))
-    counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
     if found.best is None:
-        print(f"no configuration was completed: {counts or 'none was begun'}")
-        return
+        print(f"no configuration was completed: {found.tally or 'none was begun'}")
+        print(f"report:    {written}", flush=True)
+        return found
     asking.console().print(picture.closing(found))
-    print(f"tried:     {len(found.rows)}: {counts}")
+    print(f"tried:     {len(found.rows)}: {found.tally}")
     if told := pruning.line(found):
         print(f"pruning:   {told}")
     print(f"best:      {asking.train_line(args, found, found.best)}")
     print(f"report:    {written}")
     print(f"final:     {asking.same(args, 'final')}")
     print(f"dashboard: {asking.same(args, 'dashboard')}")
+    return found

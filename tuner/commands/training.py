@@ -46,7 +46,7 @@ def final(args: argparse.Namespace) -> int:
     found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
     asking.probe({"study.dir": directory})
-    best, won = _winner(asked, found, directory / "final" / "race")
+    best, won = _winner(args, asked, found, directory / "final" / "race")
     result = finals.run_final(
         asked.source,
         list(best.overrides),
@@ -91,9 +91,11 @@ def _take_home(args: argparse.Namespace, asked: Plan, found: summary.Summary, ro
     print(f"export:    {again} --format pt2 --format onnx")
 
 
-def _winner(asked: Plan, found: summary.Summary, out_dir: Path) -> tuple[Row, race.Result | None]:
+def _winner(
+    args: argparse.Namespace, asked: Plan, found: summary.Summary, out_dir: Path
+) -> tuple[Row, race.Result | None]:
     """The best, or whoever of the best wins the race, and the race."""
-    rows = [asking.best_row(found)]
+    rows = [asking.best_row(args, found)]
     for row in found.ranking:
         if len(rows) < asked.final.finalists and all(row.params != r.params for r in rows):
             rows.append(row)

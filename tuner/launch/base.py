@@ -77,4 +77,4 @@ def last_line(path: Path) -> str:
     """What a log ends with, or where it should be."""
     text = path.read_text(errors="replace") if path.is_file() else ""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else f"see {path}"
+    return lines[-1].removeprefix("error: ") if lines else f"see {path}"

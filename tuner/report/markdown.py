@@ -20,11 +20,10 @@ TOP = 10
 def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
     """The report's numbers and words; its plots are on the page."""
     aim = "highest" if summary.maximize else "lowest"
-    counts = ", ".join(f"{n} {state}" for state, n in summary.counts.items() if n)
     told = legend(summary.counts)
     parts = [
         f"# {_text(summary.name)}\n\nSearched for the {aim} {_text(summary.metric)}:"
-        f" {counts or 'nothing has run yet'}; {duration(summary.wall)} at work.\n"
+        f" {summary.tally or 'nothing has run yet'}; {duration(summary.wall)} at work.\n"
         + f"\n{told.capitalize()}.\n"
         * bool(told),
         _section("Winner", _winner(summary)),

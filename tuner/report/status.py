@@ -132,7 +132,7 @@ def overview(summaries: Sequence[Summary]) -> RenderableType:
     rows = [
         (
             found.name,
-            ", ".join(f"{n} {state}" for state, n in found.counts.items() if n) or "nothing yet",
+            found.tally or "nothing yet",
             found.metric,
             metric(found.best.value) if found.best else "",
             str(len(found.workers) or ""),

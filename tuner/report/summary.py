@@ -68,6 +68,11 @@ class Summary:
         return {state: seen[state] for state in STATES}
 
     @property
+    def tally(self) -> str:
+        """The counts that are not 0, for people; empty without a configuration."""
+        return ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)
+
+    @property
     def over(self) -> int:
         return sum(row.over for row in self.rows)
 
@@ -216,9 +221,9 @@ def best_of(summary: Summary) -> dict[str, Any]:
     """
     row = summary.best
     if row is None:
-        counts = ", ".join(f"{n} {state}" for state, n in summary.counts.items() if n) or "none"
         raise TunerError(
-            f"study {summary.name!r} has no completed configuration (got {counts})\n"
+            f"study {summary.name!r} has no completed configuration (got "
+            f"{summary.tally or 'none'})\n"
             "hint: let it go on with `tuner tune`, or look at the failures with `tuner report`"
         )
     return as_data(row)
