@@ -26,8 +26,10 @@ def run(
 ) -> float | None:
     """Run one composed configuration's objective and return its value.
 
-    ``run_dir`` is created.  ``Stop`` and whatever the objective raises pass through.
+    ``run_dir`` is created, and told as an absolute path: an objective may change the directory.
+    ``Stop`` and whatever the objective raises pass through.
     """
+    run_dir = run_dir.absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     with objective.running(report, run_dir):
         value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
@@ -133,6 +135,7 @@ def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
 
 
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
+    """The run directory, whose path is stored as ``study.dir`` has it, and is absolute in here."""
     frozen = context.study.storage.get_trial(trial._trial_id)
     run_dir = run_directory(context.plan, context.study.attrs["uid"], frozen, overrides)
     before = frozen.user_attrs.get("run_dir")
@@ -155,7 +158,7 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
         for key, value in attrs.items():
             if frozen.user_attrs.get(key) != value:
                 trial.set_user_attr(key, value)
-    return run_dir
+    return run_dir.absolute()
 
 
 def _note_length(study: Study, trial: Trial, epochs: int | None) -> None:
