@@ -6,6 +6,7 @@ import pytest
 
 from tuner import plan, search
 from tuner.aims import Aims, front
+from tuner.errors import TunerError
 
 
 def test_the_metric_comes_first_and_once():
@@ -20,6 +21,18 @@ def test_a_limit_holds_up_to_its_value():
     assert aims.broken({"parameters": 101.0}) == "infeasible: parameters 101, at most 100"
     assert aims.broken({"latency_ms": math.nan}).startswith("infeasible: latency_ms nan")
     assert aims.missing({"parameters": 1.0}) == ["latency_ms"]
+
+
+def test_what_is_returned_has_the_names_of_the_objectives_in_their_order():
+    aims = Aims("accuracy", "maximize", {"parameters": "minimize"})
+    assert aims.named(None) == {}
+    assert aims.named(0.5) == {"accuracy": 0.5}
+    assert aims.named((0.5, 9.0)) == {"accuracy": 0.5, "parameters": 9.0}
+    assert Aims("accuracy", "maximize").named((0.5,)) == {"accuracy": 0.5}
+    with pytest.raises(
+        TunerError, match=r"returned 3 values, and the study has 2 .*hint: study\.obj"
+    ):
+        aims.named((0.5, 9.0, 1.0))
 
 
 def test_the_front_is_what_none_is_better_than_in_all():

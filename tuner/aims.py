@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tuner.schema import Direction
+from tuner.errors import TunerError
+from tuner.schema import Direction, StudySettings
+
+Returned = float | tuple[float, ...] | None
+"""What an objective returns: the metric, every objective in its order, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,30 @@ class Aims:
     others: Mapping[str, Direction] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, asked: StudySettings) -> "Aims":
+        return cls(asked.metric, asked.direction, asked.objectives or {}, asked.constraints or {})
+
     @property
     def objectives(self) -> dict[str, Direction]:
         """All objectives with their directions, the metric first."""
         rest = {name: way for name, way in self.others.items() if name != self.metric}
         return {self.metric: self.direction, **rest}
+
+    def named(self, returned: Returned) -> dict[str, float]:
+        """What an objective returned, by name; ``TunerError`` for fewer or more than there are."""
+        if returned is None:
+            return {}
+        if not isinstance(returned, tuple):
+            return {self.metric: returned}
+        if len(returned) != len(self.objectives):
+            known = ", ".join(self.objectives)
+            raise TunerError(
+                f"the objective returned {len(returned)} values, and the study has "
+                f"{len(self.objectives)} (study.metric, then study.objectives: {known}); hint: "
+                "study.objectives={NAME: minimize, …} names all after the first"
+            )
+        return dict(zip(self.objectives, returned, strict=True))
 
     def excess(self, measured: Mapping[str, float]) -> dict[str, float]:
         """By how much each known limit is exceeded; at most 0 where it holds."""

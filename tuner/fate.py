@@ -11,6 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from tuner import artifacts, retention
+from tuner.aims import Returned
 from tuner.attempts import word
 from tuner.errors import Fenced, TunerError
 from tuner.log import brief, log
@@ -36,23 +37,25 @@ Outcome = tuple[TrialState, list[float] | None, str]
 """State, values and reason of a trial."""
 
 
-def judged(report: Report, value: float | None) -> Outcome:
-    """State, value and reason of an objective that returned."""
-    if value is None:
+def judged(report: Report, returned: Returned) -> Outcome:
+    """State, values and reason of an objective that returned."""
+    told = report.aims.named(returned)
+    if not told:
         if not report.values:
             raise TunerError(
                 "the objective returned nothing and reported nothing; hint: return the final "
                 f"{report.metric}, or report it"
             )
-        value = report.values[max(report.values)]
+        told = {report.metric: report.values[max(report.values)]}
+    value = told[report.metric]
     if not math.isfinite(value):
         return TrialState.PRUNED, None, f"diverged: the final {report.metric} is {value}"
-    return _traded(report, value)
+    return _traded(report, told)
 
 
-def _traded(report: Report, value: float) -> Outcome:
+def _traded(report: Report, told: Mapping[str, float]) -> Outcome:
     """The outcome of a finite metric: every objective must be known, and every limit hold."""
-    aims, measured = report.aims, report.measured | {report.metric: value}
+    aims, measured = report.aims, {**report.measured, **told}
     if missing := aims.missing(measured):
         raise TunerError(
             f"the objective told no {', '.join(missing)} (study.objectives, study.constraints), "

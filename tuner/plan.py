@@ -58,8 +58,7 @@ class Plan:
 
     @property
     def aims(self) -> Aims:
-        asked = self.study
-        return Aims(asked.metric, asked.direction, asked.objectives or {}, asked.constraints or {})
+        return Aims.of(self.study)
 
     @cached_property
     def budget(self) -> BudgetSettings:

@@ -10,6 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner import config, history, mirror, objective, resolvers, schedule, search, sharing, tracking
+from tuner.aims import Returned
 from tuner.attempts import first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
 from tuner.fate import Fate, classify, finish, judged
@@ -23,8 +24,8 @@ from tuner.trouble import free_memory, is_out_of_memory
 
 def run(
     cfg: DictConfig, *, run_dir: Path, report: Callable[..., None], device: str | None = None
-) -> float | None:
-    """Run one composed configuration's objective and return its value.
+) -> Returned:
+    """Run one composed configuration's objective and return its value, or values.
 
     ``run_dir`` is created, and told as an absolute path: an objective may change the directory.
     ``Stop`` and whatever the objective raises pass through.
@@ -34,11 +35,13 @@ def run(
     with objective.running(report, run_dir):
         value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
     try:
+        if isinstance(value, tuple | list) and value:
+            return tuple(map(float, value))
         return None if value is None else float(value)
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several numbers
         raise TunerError(
             f"the objective returned {str(value)[:60]!r} ({type(value).__name__}), which is no "
-            "number; hint: return the final metric, or nothing"
+            "number; hint: return the final metric, a tuple of all objectives, or nothing"
         ) from None
 
 
@@ -94,7 +97,7 @@ def _track(context: Context, report: Report, overrides: list[str]) -> Track | Si
     return tracking.begin(search.tracker(context.plan.cfg), run)
 
 
-def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> float | None:
+def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
     """Run beside other workers; what does not fit there is run once more, alone."""
     try:
         with sharing.turn(context.preempted):

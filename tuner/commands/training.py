@@ -29,8 +29,9 @@ def train(args: argparse.Namespace) -> int:
         shown = " ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         logger.info("epoch %d  %s", step, shown)
 
-    value = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
-    print(wording.as_json({asked.study.metric: value, "run_dir": str(run_dir)}))
+    returned = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
+    values = {asked.study.metric: None, **asked.aims.named(returned)}
+    print(wording.as_json({**values, "run_dir": str(run_dir)}))
     return 0
 
 
@@ -55,14 +56,14 @@ def final(args: argparse.Namespace) -> int:
         out_dir=directory / "final",
         device=asked.worker.device,
         log=logger.info,
-        name=asked.study.metric,
+        name=found.metric,
         number=best.number,
         won=won,
     )
     if won is not None:
         print(won.line())
     print(f"best:      {asking.train_line(args, found, best)}")
-    print(result.line(asked.study.metric))
+    print(result.line(found.metric))
     if told := result.images_line():
         print(told)
     written = page.write_page(study.optuna, directory / "report.html", summary=status.look(study))

@@ -13,12 +13,14 @@ from typing import Any
 
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from tuner import trial
+from tuner import nodes, trial
+from tuner.aims import Aims
 from tuner.config import Source
 from tuner.errors import Diverged, TunerError
 from tuner.report import race as races
 from tuner.report.card import wilson
 from tuner.report.wording import SHARES, duration, interval, metric, scattered, span
+from tuner.schema import StudySettings
 
 MODEL = "model.safetensors"  # what an objective may leave in its run directory
 
@@ -167,9 +169,10 @@ def _score(
         metrics.update({name: float(value) for name, value in reported.items()})
 
     began = time.monotonic()
-    value = trial.run(cfg, run_dir=run_dir, report=report, device=device)
-    if value is None:
-        value = metrics.get(str(cfg.study.metric))
+    aims = Aims.of(nodes.section(cfg, "study", StudySettings))
+    returned = trial.run(cfg, run_dir=run_dir, report=report, device=device)
+    metrics.update(aims.named(returned))
+    value = metrics.get(aims.metric)
     if value is None or not math.isfinite(value):
         log(f"no finite value, got {value}")
         return None
