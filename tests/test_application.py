@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
-from tuner import application, objective, plan, study, trial
+from tuner import application, edges, objective, plan, study, trial
 from tuner.application import ApplicationSource
 from tuner.errors import ConfigError, Pruned
 
@@ -154,6 +155,23 @@ def test_a_space_of_its_own_and_its_groups(there):
         "x": "float 0 to 1",
         "model": "one of large, small",
     }
+
+
+@pytest.mark.parametrize(
+    ("swept", "hint"),
+    [
+        ("epochs=interval(1,8)", "whole number, 4, .* hint: int\\(interval\\(1, 8\\)\\) if"),
+        ("epochs=tag(log,interval(1,8))", "hint: int\\(tag\\(log, interval\\(1, 8\\)\\)\\)"),
+        ("epochs=int(interval(1,8))", ""),
+        ("epochs=interval(1.5,8)", ""),
+        ("x=interval(0,1)", ""),
+    ],
+)
+def test_fractions_in_the_place_of_a_whole_number_are_warned_of(there, swept, hint):
+    """Nobody has said its type, so it is no mistake."""
+    found = plan.load(source(), [swept]).require()
+    warned = "\n".join(edges.fractions(found.cfg, found.space))
+    assert re.search(hint, warned) if hint else warned == ""
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import re
 
+import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,8 @@ def names(space: Space) -> list[str]:
         ("int(tag(log, interval(16, 128)))", Int(16, 128, log=True)),
         ("range(1, 9, 2)", Int(1, 7, step=2)),
         ("range(0.1, 0.5, 0.1)", Float(0.1, 0.4, step=0.1)),
+        ("range(0, 2.1, 0.7)", Float(0.0, 1.4, step=0.7)),
+        ("range(1, 0, -0.25)", Float(0.25, 1.0, step=0.25)),
         ("choice(3, 5)", Categorical((3, 5), ("3", "5"))),
         ("choice(true, false)", Categorical((True, False), ("true", "false"))),
         ("null,1", Categorical((None, 1), ("null", "1"))),
@@ -67,6 +70,8 @@ def test_a_sweep_becomes_a_distribution(text, expected):
         ("tag(linear, interval(0, 1))", "unknown tag 'linear'"),
         ("tag(log, choice(1, 2))", "only an interval"),
         ("interval(0, inf)", "not finite"),
+        ("range(0, inf)", "not finite"),
+        ("range(0, 1, 0.0)", "other than 0"),
         ("interval(0", "cannot be parsed"),
         ([1, 2], "choice(1, 2)"),
     ],
@@ -75,6 +80,26 @@ def test_an_impossible_distribution_is_refused(text, what):
     message = refused({"model.width": text})
     assert what in message
     assert "model.width" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("range(0, 1, 0.1)", [f"0.{k}" for k in range(10)]),
+        ("range(0.1, 0.75, 0.1)", [f"0.{k}" for k in range(1, 8)]),
+        ("range(-5.5, -4, step=0.5)", ["-5.5", "-5.0", "-4.5"]),
+        ("range(0, 4e-5, 1e-5)", ["0.0", "1e-05", "2e-05", "3e-05"]),
+    ],
+)
+def test_a_grid_is_told_in_the_decimals_that_it_was_written_in(text, values):
+    """What Optuna draws of it, 0.1 + 2 · 0.1, is 0.30000000000000004."""
+    (parameter,) = read({"x": text}).parameters()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    told = {
+        parameter.distribution.text(parameter.distribution.suggest(study.ask(), "x"))
+        for _ in range(100)
+    }
+    assert sorted(told, key=float) == values
 
 
 def test_all_mistakes_are_found_together():

@@ -6,11 +6,12 @@ callables themselves know, such as torch's optimisers.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuner import config
-from tuner.space import Space
+from tuner import binding, config
+from tuner.space import Float, Space
 
 BESIDE = {"space", "storage", "sampler", "pruner", "launch", "worker", "final"}
 """Sections that an objective cannot read; copying them would take half of the time."""
@@ -34,6 +35,34 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
                 OmegaConf.update(edge, override.key_or_group, override.value(), merge=False)
         found.extend(config.rehearse(edge)[0])
     return list(dict.fromkeys(found))
+
+
+def fractions(cfg: DictConfig, space: Space) -> list[str]:
+    """Searched keys that would get fractions where the configuration has a whole number.
+
+    No mistakes, for nobody has said the type: ``x: 1`` may be meant as 1.0.
+    """
+    typed = {key for key, field in binding.reachable(cfg).items() if field.annotation is not Any}
+    found = []
+    for p in space.parameters():
+        if p.key in typed or not isinstance(p.distribution, Float) or not _is_whole(p.distribution):
+            continue
+        now = OmegaConf.select(cfg, p.key, throw_on_resolution_failure=False)
+        if isinstance(now, int) and not isinstance(now, bool):
+            found.append(
+                f"{p.key}: the configuration has a whole number, {now}, and an interval is "
+                f"continuous; hint: {_whole(p.distribution)} if fractions make no sense"
+            )
+    return found
+
+
+def _is_whole(asked: Float) -> bool:
+    return asked.step is None and asked.low.is_integer() and asked.high.is_integer()
+
+
+def _whole(asked: Float) -> str:
+    ends = f"interval({asked.low:.0f}, {asked.high:.0f})"
+    return f"int(tag(log, {ends}))" if asked.log else f"int({ends})"
 
 
 def where(at: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -203,18 +204,23 @@ def _interval(sweep: IntervalSweep, log: bool) -> Distribution:
 
 
 def _range(sweep: RangeSweep) -> Distribution:
-    start, stop, step = sweep.start, sweep.stop, sweep.step
-    assert start is not None
-    assert stop is not None
+    """The grid from ``start`` by ``step``, without ``stop``, counted in decimals as it is written.
+
+    Hydra's own counts 0.7 three times and is still below 2.1.
+    """
+    parts = (sweep.start, sweep.stop, sweep.step)
+    start, stop, step = (Decimal(repr(part)) for part in parts)
+    if not all(part.is_finite() for part in (start, stop, step)):
+        raise ConfigError(f"the range from {start} to {stop} by {step} is not finite")
     if step == 0:
         raise ConfigError("a range needs a step other than 0")
-    values = list(sweep.range())
-    if not values:
+    count = math.ceil((stop - start) / step)
+    if count < 1:
         raise ConfigError(f"the range from {start} to {stop} by {step} is empty")
-    low, high = min(values), max(values)
-    if all(isinstance(v, int) for v in values):
+    low, high = sorted((start, start + (count - 1) * step))
+    if all(isinstance(part, int) for part in parts):
         return Int(int(low), int(high), step=abs(int(step)))
-    return Float(float(low), float(high), step=abs(float(step)))
+    return Float(float(low), float(high), step=float(abs(step)))
 
 
 def _resweep(p: Parameter, distribution: Distribution) -> Parameter:

@@ -5,6 +5,7 @@ the parameters below them; those are stored per branch (``optimizer.lr@sgd``), s
 never mixes two meanings of one name.  Overrides carry the bare key.
 """
 
+import decimal
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,10 @@ class Float:
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def text(self, value: Scalar) -> str:
-        return repr(value)
+        """Of a grid as it is counted, 0.3, where adding steps of 0.1 gives 0.30000000000000004."""
+        if self.step is None or not isinstance(value, int | float):
+            return repr(value)
+        return repr(round(value, max(places(self.low), places(self.step))))
 
     def samples(self) -> list[Scalar]:
         return [self.low, self.high]
@@ -90,6 +94,12 @@ class Categorical:
 
 
 Distribution = Float | Int | Categorical
+
+
+def places(value: float) -> int:
+    """Digits after the point of the shortest decimal that is this number."""
+    exponent = decimal.Decimal(repr(value)).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 from rich.console import Console
 
-from tuner import config, log, mirror, plan, search, searchpath, study
+from tuner import config, edges, log, mirror, plan, search, searchpath, study
 from tuner.application import ApplicationSource
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
@@ -75,6 +75,8 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
             search.tracker(found.cfg)
         except ConfigError as error:
             found.require([*search.mistakes(found), *error.mistakes])
+        for doubt in edges.fractions(found.cfg, found.space):
+            log.log.warning("%s", doubt)
     device = found.cfg.worker.get("device")
     elsewhere = [*local.missing(device), *mirror.mistakes(found.cfg.study.get("mirror"))]
     return found.require([*search.mistakes(found), *elsewhere])
