@@ -25,7 +25,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"admission", "prior"},
     {"clock", "pushes", "search"},
     {"samplers"},
-    {"application"},
+    {"application", "sweeper"},
     {"leases", "plan", "storage"},
     {"edges", "queue"},
     {"sql"},

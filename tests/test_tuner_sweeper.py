@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tuner import study
+from tests.pages import EXAMPLES
+from tuner import study, sweeper
+from tuner.errors import ConfigError
 from tuner.study import Study
 
 APP = """
@@ -77,3 +80,148 @@ def test_a_job_that_changes_the_directory_is_resumed(there):
         assert [json.loads(line)["step"] for line in kept] == [1, 3]
     states = Counter(t.state.name for t in searched(there).optuna.get_trials())
     assert states == {"COMPLETE": 2, "FAIL": 2}
+
+
+THEIRS = """
+defaults:
+  - override hydra/sweeper: optuna
+  - override hydra/sweeper/sampler: tpe
+  - _self_
+hydra:
+  sweeper:
+    sampler: {seed: 123, n_startup_trials: 3, consider_prior: true, multivariate: false}
+    direction: [minimize, maximize]
+    study_name: both
+    storage: null
+    n_trials: 4
+    n_jobs: 1
+    max_failure_rate: 0.0
+    params:
+      x: range(0, 1, step=0.1)
+      y: choice(-5, 0, 5)
+x: 0.3
+y: 0
+"""
+SPHERE = """
+import hydra
+
+
+@hydra.main(version_base=None, config_path="conf", config_name="main")
+def both(cfg) -> tuple[float, float]:
+    return cfg.x**2 + cfg.y**2, cfg.x
+
+
+if __name__ == "__main__":
+    both()
+"""
+
+
+@pytest.mark.slow
+def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
+    """Its keys, its sampler, its two directions for a tuple, a grid in decimals."""
+    (there / "app.py").write_text(SPHERE)
+    (there / "conf/main.yaml").write_text(
+        THEIRS.replace("hydra/sweeper: optuna", "hydra/sweeper: tuner")
+    )
+    done = subprocess.run(
+        [sys.executable, "app.py", "--multirun"], cwd=there, capture_output=True, text=True,
+        env=os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    printed = next(line for line in done.stdout.splitlines() if line.startswith("best:"))
+    assert shlex.split(printed)[1:4] == ["tuner", "train", "--app=app.py:both"]
+    trials = searched(there, "both").optuna.get_trials()
+    assert len(trials) == 4
+    for t in trials:
+        said = dict(text.split("=") for text in t.user_attrs["overrides"])
+        assert len(said["x"]) == 3, said
+        assert t.values == [float(said["x"]) ** 2 + float(said["y"]) ** 2, float(said["x"])]
+    assert [d.name for d in searched(there, "both").optuna.directions] == ["MINIMIZE", "MAXIMIZE"]
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_before_any_work(there):
+    told = swept(there, "hydra.sweeper.n_trails=3", "hydra.sweeper.study.dirction=x", code=2)
+    assert told == "error: hydra.sweeper.n_trails: unknown key; hint: did you mean 'n_trials'?\n"
+    told = swept(there, "hydra.sweeper.study.dirction=x", "x=interval(0,1)", code=2)
+    assert "hint: did you mean 'study.direction'?" in told
+    assert not (there / "runs").exists()
+
+
+@pytest.mark.slow
+def test_sections_are_said_below_the_sweeper_as_anywhere_else(there):
+    """By the command line, in one search of two trials."""
+    below = {
+        "study": "{n_trials: 2, direction: minimize, metric: accuracy}",
+        "sampler": "random", "pruner": "median", "pruner.n_warmup_steps": "2",
+        "budget.hours": "1", "launch.workers": "1", "study.name": "mine",
+    }  # fmt: skip
+    words = [f"hydra.sweeper.{key}={value}" for key, value in below.items()]
+    swept(there, *words, "x=interval(0,1)")
+    found = searched(there, "mine")
+    assert len(found.optuna.get_trials()) == 2
+    asked = found.attrs["command"]
+    for said in ("budget.hours=1", "pruner.n_warmup_steps=2", "study.direction=minimize"):
+        assert said in asked, asked
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"params": {"x": "interval(0, 1)", "y": 3, "z": [1, 2]}},
+         ["x=interval(0, 1)", "y=3", "z=[1,2]"]),
+        ({"settings": {"study": {"n_trials": 40}, "launch.workers": 2, "seed": 3}},
+         ["study.n_trials=40", "launch.workers=2", "seed=3"]),
+        ({"study": {"objectives": {"size": "minimize"}, "name": "my study"}, "pruner": "median"},
+         ["pruner=median", "study.objectives={size:minimize}", "study.name='my study'"]),
+        ({"sampler": {"n_startup_trials": 3}, "budget": {"hours": 0.5}, "study": {"dir": None}},
+         ["budget.hours=0.5", "sampler.n_startup_trials=3", "study.dir=null"]),
+        ({"n_trials": 3, "n_jobs": 2, "study_name": "a", "storage": None, "direction": "minimize"},
+         ["launch.workers=2", "study.n_trials=3", "study.name=a", "study.direction=minimize",
+          "study.metric=value"]),
+        ({"storage": "sqlite:///a b.db", "direction": ["maximize"], "study": {"metric": "loss"}},
+         ["storage.url='sqlite:///a b.db'", "study.metric=loss", "study.direction=maximize"]),
+        ({"storage": {"_target_": "optuna.storages.RDBStorage", "url": "sqlite:///a.db"},
+          "direction": "minimize"},
+         ["storage.url='sqlite:///a.db'", "study.direction=minimize", "study.metric=value"]),
+        ({"sampler": {"_target_": "optuna.samplers.NSGAIISampler", "seed": 1, "population_size": 9},
+          "direction": "maximize"},
+         ["sampler=nsga2", "seed=1", "++sampler.population_size=9", "study.direction=maximize",
+          "study.metric=value"]),
+        ({"pruner": {"_target_": "optuna.pruners.NopPruner"}, "direction": "minimize"},
+         ["pruner=none", "study.direction=minimize", "study.metric=value"]),
+    ],
+)  # fmt: skip
+def test_what_is_said_becomes_overrides(written, said):
+    assert sweeper.overrides(written) == said
+
+
+@pytest.mark.parametrize(
+    ("written", "cure"),
+    [
+        ({"n_trials": 20}, "minimises where it is not said, and tuner maximises; hint: hydra.sw"),
+        ({"sampler": {"_target_": "my.Own", "a": 1}}, "hint: a file conf/sampler/NAME.yaml with"),
+        ({"storage": {"_target_": "optuna.storages.JournalStorage"}}, "hint: storage.url=sqlite"),
+        ({"search_space": {"x": {"type": "float"}}}, "hint: hydra.sweeper.params says it"),
+        ({"custom_search_space": "a.b"}, "hint: conditions are mappings in a file"),
+        ({"params": {"model": {"small": {}}}}, "params.model: a mapping is a condition; hint:"),
+        ({"params": ["x"]}, "params: expected a mapping, got ['x']"),
+        ({"settings": {"studdy.name": "x"}}, "settings.studdy.name: no section of tuner's; hint"),
+        ({"study": {"n_trials": 3}, "settings": {"study.n_trials": 4}}, "is said twice"),
+        ({"direction": ["minimize"] * 2, "study": {"objectives": {"a": "minimize"}}},
+         "hint: direction=minimize"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_said_is_refused_with_its_cure(written, cure):
+    with pytest.raises(ConfigError) as caught:
+        sweeper.overrides(written)
+    assert cure in str(caught.value)
+    assert str(caught.value).count("params: expected") <= 1
+
+
+def test_the_options_are_there():
+    """Each class of Optuna's that we know has an option of ours that builds it, or its like."""
+    conf = EXAMPLES.parent / "conf"
+    there = {path.stem for group in ("sampler", "pruner") for path in (conf / group).iterdir()}
+    assert set(sweeper.OPTIONS.values()) <= there
+    assert {key.partition(".")[0] for key in sweeper.RENAMED.values()} <= sweeper.OPERATIONAL

@@ -4,40 +4,64 @@ Hydra imports this module whenever it starts, in any program: it must stay light
 """
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 SEARCH = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra/launcher", "hydra.launcher")
 """Overrides that say how Hydra itself would sweep."""
 
+NODE = {
+    "_target_": "hydra_plugins.tuner_sweeper.TunerSweeper",
+    "_recursive_": False,  # a sampler that is described is not built here
+    "defaults": [{"sampler": None}],  # which `override hydra/sweeper/sampler: tpe` may replace
+    "params": None,
+}
+"""``hydra.sweeper``: ``params``, and the keys that ``tuner.sweeper`` knows."""
 
-@dataclass
-class TunerSweeperConf:
-    """The node ``hydra.sweeper``."""
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "cmaes": "CmaEsSampler",
+    "nsgaii": "NSGAIISampler",
+    "motpe": "MOTPESampler",
+    "gp": "GPSampler",
+    "qmc": "QMCSampler",
+    "grid": "GridSampler",
+}
+"""Options of ``hydra/sweeper/sampler`` in hydra-optuna-sweeper, whose users keep them."""
 
-    _target_: str = "hydra_plugins.tuner_sweeper.TunerSweeper"
-    params: Any = None  # a dict would be closed: hydra.sweeper.params={…} could not fill it
-    """What may vary, as in ``lr: interval(0, 1)``; the command line's sweeps come on top."""
-    settings: Any = None
-    """Keys of tuner's own sections, as in ``study: {n_trials: 40}`` or ``study.n_trials: 40``."""
+
+def _register() -> None:
+    """Open, unlike a dataclass: any key may be said below it, and is judged before the search."""
+    store = ConfigStore.instance()
+    node = DictConfig(NODE, flags={"struct": False})
+    store.store(group="hydra/sweeper", name="tuner", node=node, provider="tuner")
+    known = store.repo.get("hydra", {}).get("sweeper", {}).get("sampler", {})
+    for name, sampler in SAMPLERS.items():
+        if f"{name}.yaml" not in known:  # theirs, where both are installed
+            target = {"_target_": f"optuna.samplers.{sampler}"}
+            store.store(group="hydra/sweeper/sampler", name=name, node=target, provider="tuner")
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="tuner", node=TunerSweeperConf, provider="tuner"
-)
+_register()
 
 
 class TunerSweeper(Sweeper):
     """``tuner tune --app`` with what Hydra was asked for; ``tuner best --app`` and so on follow."""
 
-    def __init__(self, params: Mapping[str, Any] | None, settings: Mapping[str, Any] | None):
-        self.written = {**(params or {}), **_flat(settings or {})}
+    def __init__(self, **written: Any) -> None:
+        self.written = {
+            key: OmegaConf.to_container(value, resolve=True)
+            if OmegaConf.is_config(value)
+            else value
+            for key, value in written.items()
+        }
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -48,9 +72,18 @@ class TunerSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search; leaves by ``SystemExit`` where it fails or is interrupted."""
-        from tuner.cli import main  # a second, which programs that do not search must not pay
+        from tuner import cli, sweeper  # a second, which programs that do not search must not pay
+        from tuner.errors import ConfigError
 
-        if code := main(["tune", *self.options(), *self.overrides(), *arguments]):
+        assert self.config is not None
+        typed = list(self.config.hydra.overrides.hydra)
+        try:
+            written = sweeper.overrides(self.written, typed)
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+        said = [text for text in typed if not text.startswith(SEARCH)]  # of Hydra itself
+        if code := cli.main(["tune", *self.options(), *written, *said, *arguments]):
             raise SystemExit(code)
 
     def options(self) -> list[str]:
@@ -58,25 +91,12 @@ class TunerSweeper(Sweeper):
         assert self.config is not None
         runtime = self.config.hydra.runtime
         added = [s.path for s in runtime.config_sources if s.provider == "command-line"]
-        file = inspect.getfile(self.task_function)
+        file = Path(inspect.getfile(self.task_function))
+        here = Path.cwd()
+        shown = file.relative_to(here) if file.is_relative_to(here) else file
         name = self.config.hydra.job.config_name
         return [
-            f"--app={file}:{self.task_function.__name__}",
+            f"--app={shown}:{self.task_function.__name__}",
             *(f"--config-dir={path}" for path in added),
             *([f"--config-name={name}"] if name else []),
         ]
-
-    def overrides(self) -> list[str]:
-        """The space and settings of the configuration, and what was said of Hydra itself."""
-        assert self.config is not None
-        said = [text for text in self.config.hydra.overrides.hydra if not text.startswith(SEARCH)]
-        texts = (f"{key}={'null' if v is None else v}" for key, v in self.written.items())
-        return [*texts, *said]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        below = isinstance(value, Mapping)
-        found |= _flat(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
-    return found

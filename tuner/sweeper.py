@@ -1,0 +1,199 @@
+"""What an application says below ``hydra.sweeper``, as overrides of tuner's command line.
+
+It may say it as tuner does, section by section, or as hydra-optuna-sweeper does: its keys have
+the meaning that they have there, or are refused with what takes their place.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuner.errors import ConfigError
+from tuner.plan import OPERATIONAL
+from tuner.schema import nearest
+from tuner.texts import text_of
+
+RENAMED = {
+    "n_trials": "study.n_trials",
+    "n_jobs": "launch.workers",
+    "study_name": "study.name",
+    "max_failure_rate": "worker.max_failure_rate",
+}
+"""Keys of hydra-optuna-sweeper that are keys of ours by another name."""
+
+REPLACED = {
+    "search_space": "hydra.sweeper.params says it as overrides do, x: interval(0, 1)",
+    "custom_search_space": "conditions are mappings in a file conf/space/NAME.yaml, and "
+    "hydra.sweeper.space=NAME",
+}
+"""… and those that are none, with the cure."""
+
+OPTIONS = {
+    "TPESampler": "optuna_tpe",
+    "MOTPESampler": "optuna_tpe",
+    "RandomSampler": "random",
+    "CmaEsSampler": "cmaes",
+    "NSGAIISampler": "nsga2",
+    "GPSampler": "gp",
+    "QMCSampler": "qmc",
+    "GridSampler": "grid",
+    "MedianPruner": "median",
+    "PercentilePruner": "percentile",
+    "SuccessiveHalvingPruner": "successive_halving",
+    "HyperbandPruner": "hyperband",
+    "PatientPruner": "patient",
+    "ThresholdPruner": "threshold",
+    "NopPruner": "none",
+}
+"""Optuna's classes and our options of ``sampler`` and ``pruner`` that build them."""
+
+FORMER = {
+    "consider_prior": True,
+    "prior_weight": 1.0,
+    "consider_magic_clip": True,
+    "consider_endpoints": False,
+    "warn_independent_sampling": True,
+    "inc_popsize": 2,
+}
+"""Defaults that hydra-optuna-sweeper writes out, and that Optuna has no more or warns of."""
+
+KNOWN = ("params", "settings", "direction", *RENAMED, *REPLACED, *sorted(OPERATIONAL))
+
+
+def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str]:
+    """The overrides of a node ``hydra.sweeper`` without its ``_target_``, its values plain.
+
+    ``typed`` are Hydra's own overrides as the command line has them: composed, a key below a
+    section takes the place of the option that was named before it.
+
+    Raises: ConfigError with all mistakes, named as keys of ``hydra.sweeper``.
+    """
+    reader = _Reader(written)
+    for text in typed:
+        named = re.fullmatch(r"\+*hydra\.sweeper\.(\w+)=([\w-]+)", text)
+        if named and isinstance(written.get(named[1]), Mapping):
+            reader.option(*named.groups())
+    reader.read()
+    if reader.mistakes:
+        raise ConfigError([f"hydra.sweeper.{mistake}" for mistake in reader.mistakes])
+    return [*reader.params(), *reader.found.values()]
+
+
+class _Reader:
+    def __init__(self, written: Mapping[str, Any]) -> None:
+        self.written = {str(key): value for key, value in written.items() if value is not None}
+        self.found: dict[str, str] = {}
+        """Key → override."""
+        self.mistakes: list[str] = []
+        self.theirs = False
+        """Whether anything is said in the manner of hydra-optuna-sweeper."""
+
+    def read(self) -> None:
+        for key in self.written:
+            if key in REPLACED:
+                self.mistakes.append(f"{key}: is not searched here; hint: {REPLACED[key]}")
+            elif key not in KNOWN:
+                self.mistakes.append(f"{key}: unknown key; hint: {nearest(key, KNOWN)}")
+        self.mistakes += [
+            f"params.{key}: a mapping is a condition; hint: write the space to a file "
+            "conf/space/NAME.yaml, and hydra.sweeper.space=NAME"
+            for key, value in self._below("params").items()
+            if isinstance(value, Mapping)
+        ]
+        for key, value in self._below("settings").items():
+            self._setting(f"settings.{key}", str(key), value)
+        for key in sorted(OPERATIONAL & self.written.keys()):
+            self._setting(key, key, self.written[key])
+        for key in sorted(RENAMED.keys() & self.written.keys()):
+            self.theirs = True
+            self._say(key, RENAMED[key], self.written[key])
+        self._direction(self.written.get("direction"))
+        if self.theirs:  # its applications return a value that has no name
+            self.found.setdefault("study.metric", "study.metric=value")
+
+    def option(self, section: str, name: str) -> None:
+        if section in OPERATIONAL:
+            self.found[section] = f"{section}={name}"
+
+    def params(self) -> list[str]:
+        """The space, and what is pinned beside it."""
+        return [
+            f"{key}={value if isinstance(value, str) else text_of(value)}"
+            for key, value in self._below("params").items()
+        ]
+
+    def _below(self, key: str) -> Mapping[str, Any]:
+        value = self.written.get(key, {})
+        if isinstance(value, Mapping):
+            return value
+        line = f"{key}: expected a mapping, got {value!r}; hint: {key}: {{a.b: …}}"
+        if line not in self.mistakes:
+            self.mistakes.append(line)
+        return {}
+
+    def _say(self, where: str, key: str, value: Any, *, prefix: str = "") -> None:
+        text = f"{prefix}{key}={text_of(value)}"
+        if self.found.setdefault(key, text) != text:
+            self.mistakes.append(f"{where}: {key} is said twice, as {self.found[key]} too")
+
+    def _setting(self, where: str, key: str, value: Any) -> None:
+        """A section, an option of it by name, or one key of it."""
+        top = key.partition(".")[0]
+        if top not in OPERATIONAL | {"seed"}:
+            known = sorted(OPERATIONAL)
+            self.mistakes.append(f"{where}: no section of tuner's; hint: {nearest(top, known)}")
+        elif key == "storage" and isinstance(value, str) and "://" in value:
+            self.theirs = True
+            self._say(where, "storage.url", value)
+        elif not isinstance(value, Mapping) or "." in key:
+            self._say(where, key, value)
+        elif "_target_" in value:
+            self.theirs = True
+            self._built(where, key, dict(value))
+        else:
+            for name, item in value.items():
+                self._say(f"{where}.{name}", f"{key}.{name}", item)
+
+    def _built(self, where: str, section: str, node: dict[str, Any]) -> None:
+        """An object of Optuna's, by our option that builds it and what is said of it."""
+        target = str(node.pop("_target_"))
+        name = target.rpartition(".")[2]
+        if section == "storage" and name == "RDBStorage":
+            self._setting(where, section, node)
+            return
+        if section not in ("sampler", "pruner") or name not in OPTIONS:
+            file = f"a file conf/{section}/NAME.yaml with its _target_, and hydra.sweeper.{section}"
+            cure = "storage.url=sqlite:///runs/tuner.db" if section == "storage" else f"{file}=NAME"
+            self.mistakes.append(f"{where}: {target} is none of our options; hint: {cure}")
+            return
+        self._say(where, section, OPTIONS[name])
+        if section == "sampler" and (seed := node.pop("seed", None)) is not None:
+            self._say(f"{where}.seed", "seed", seed)  # ours derives each trial's draws from it
+        if node.get("multivariate") is False:
+            node.setdefault("group", False)  # which our option has on, and which needs the other
+        for key, value in node.items():
+            if key != "_partial_" and value is not None and FORMER.get(key) != value:
+                self._say(f"{where}.{key}", f"{section}.{key}", value, prefix="++")
+
+    def _direction(self, value: Any) -> None:
+        several = value if isinstance(value, list) else [value]
+        ways = [str(getattr(way, "name", way)) for way in several]
+        if value is None:
+            if self.theirs and "study.direction" not in self.found:
+                self.mistakes.append(
+                    "direction: hydra-optuna-sweeper minimises where it is not said, and tuner "
+                    "maximises; hint: hydra.sweeper.direction=minimize, or maximize"
+                )
+            return
+        self._say("direction", "study.direction", ways[0])
+        if len(ways) == 1:
+            return
+        if "study.objectives" in self.found:
+            self.mistakes.append(
+                "direction: study.objectives names the other objectives and their directions; "
+                f"hint: direction={ways[0]}"
+            )
+            return
+        others = {f"value_{place}": way for place, way in enumerate(ways) if place}
+        self._say("direction", "study.objectives", others)
+        self.found.setdefault("study.metric", "study.metric=value_0")  # until they are given names
