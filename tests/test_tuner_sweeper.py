@@ -52,15 +52,18 @@ def there(tmp_path: Path) -> Path:
     return directory
 
 
-def swept(there: Path, *words: str, code: int = 0) -> str:
-    """What the application's own command line prints to stderr, searched by our sweeper."""
+def ran(there: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "app.py", "-m", "hydra/sweeper=tuner", *words],
-        cwd=there, capture_output=True, text=True, check=False,
+        [sys.executable, *words], cwd=there, capture_output=True, text=True, check=False,
         env=os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stderr
+    return done
+
+
+def swept(there: Path, *words: str, code: int = 0) -> str:
+    """What the application's own command line prints to stderr, searched by our sweeper."""
+    return ran(there, "app.py", "-m", "hydra/sweeper=tuner", *words, code=code).stderr
 
 
 def searched(there: Path, name: str = "app") -> Study:
@@ -120,14 +123,11 @@ if __name__ == "__main__":
 def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
     """Its keys, its sampler, its two directions for a tuple, a grid in decimals."""
     (there / "app.py").write_text(SPHERE)
-    (there / "conf/main.yaml").write_text(
-        THEIRS.replace("hydra/sweeper: optuna", "hydra/sweeper: tuner")
-    )
-    done = subprocess.run(
-        [sys.executable, "app.py", "--multirun"], cwd=there, capture_output=True, text=True,
-        env=os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    (there / "conf/main.yaml").write_text(THEIRS)
+    told = ran(there, "-m", "tuner", "check", "--app=app.py", "x=interval(0,1)", code=2).stderr
+    assert told.endswith("; hint: hydra/sweeper: tuner, in its place\n")
+    (there / "conf/main.yaml").write_text(THEIRS.replace("sweeper: optuna", "sweeper: tuner"))
+    done = ran(there, "app.py", "--multirun")
     printed = next(line for line in done.stdout.splitlines() if line.startswith("best:"))
     assert shlex.split(printed)[1:4] == ["tuner", "train", "--app=app.py:both"]
     trials = searched(there, "both").optuna.get_trials()

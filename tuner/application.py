@@ -255,7 +255,11 @@ class ApplicationSource(Source):
             with _hydra(main, self.config_dirs) as running:
                 cfg = _compose(running, main, self.config_name, overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(config.first_lines(error)) from error
+            told = config.first_lines(error)
+            cure = (
+                "; hint: hydra/sweeper: tuner, in its place" if "/sweeper/optuna'" in told else ""
+            )
+            raise ConfigError(told + cure) from error
         # A copy of the nodes, which the types of a structured configuration do not close.
         root = OmegaConf.create({k: cfg._get_node(k) for k in cfg if k != "hydra"})
         return root, dict(cfg.hydra.runtime.choices)
