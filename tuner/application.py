@@ -37,7 +37,7 @@ from packaging.version import Version
 from tuner import config
 from tuner.config import Source
 from tuner.errors import ConfigError
-from tuner.plan import OPERATIONAL
+from tuner.nodes import OPERATIONAL
 from tuner.texts import quote
 
 

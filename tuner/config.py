@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override as Override
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from tuner import resolvers, resources, searchpath
 from tuner.binding import signature
-from tuner.errors import ConfigError, Infeasible, TunerError
+from tuner.errors import ConfigError, Infeasible, TunerError, blamed
 from tuner.nodes import has_key, keys
 from tuner.schema import nearest
 from tuner.texts import quote, text_of
@@ -84,7 +84,10 @@ class Source:
         )
 
     def mistakes(self, overrides: Sequence[str]) -> dict[str, str]:
-        """Override → what keeps it from composing, with its cure; empty if all compose."""
+        """Override → what keeps it from composing, with its cure; empty if all compose.
+
+        The text is empty for a key that the unknown option of its group may have had.
+        """
         try:
             self.compose(overrides)
         except ConfigError as whole:
@@ -103,9 +106,13 @@ class Source:
         found = {text: m for text, o in selects.items() if (m := self._bad_option(text, o))}
         groups = [text for text in selects if text not in found]
         base = self.compose(groups)
+        lost = {parsed[text].key_or_group for text in found}
         for text, override in parsed.items():
             if text not in selects and (message := self._bad_value(text, override, base, groups)):
-                found[text] = message
+                # An experiment, which is no section, has its say in all of them.
+                owned = blamed([text]) <= lost or not lost <= set(map(str, base))
+                known = has_key(base, override.key_or_group)
+                found[text] = "" if owned and not known else message
         return found
 
     def _bad_option(self, text: str, override: Override) -> str:

@@ -6,8 +6,9 @@
     ├── TunerError                 a person must act; the message ends with the cure.  Raised by
     │   │                          an objective it stops the worker, and the trial is requeued
     │   ├── ConfigError            configuration, space or study settings: exit code 2
-    │   ├── StorageError           the database cannot be used, or is not ours
-    │   │   └── StorageAway        … for now: its server does not answer
+    │   ├── StorageError           the database cannot be used, or is not ours: exit code 2
+    │   │   ├── StorageAway        … for now: its server does not answer
+    │   │   └── StorageLost        … and did not in all the time that a worker waits
     │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
     │   └── TooManyFailures        the objective fails too often to go on
@@ -23,7 +24,8 @@
 swallow a prune.  Objectives may raise ``Infeasible`` (with the reason as its message) themselves.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 
 class TunerError(Exception):
@@ -44,12 +46,29 @@ class ConfigError(TunerError):
         super().__init__(head + "\n".join(self.mistakes))
 
 
+def blamed(mistakes: Iterable[str], *, whole: bool = False) -> set[str]:
+    """The sections that mistakes begin with, ``study`` of ``study.n_trials: …``.
+
+    With ``whole`` the keys, ``study.n_trials``.  Overrides may stand for mistakes.
+    """
+    end = r"[^\w.-]" if whole else r"[^\w-]"
+    return {re.split(end, line.lstrip("+~"), maxsplit=1)[0] for line in mistakes}
+
+
 class StorageError(TunerError):
     """The study's database cannot be used."""
+
+    exit_code = 2
 
 
 class StorageAway(StorageError):
     """Its server does not answer.  It may soon; or the address is wrong."""
+
+
+class StorageLost(StorageError):
+    """Its server did not answer for ``storage.patience`` seconds."""
+
+    exit_code = 1
 
 
 class LaunchError(TunerError):

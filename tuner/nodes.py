@@ -5,8 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 Section = typing.TypeVar("Section")
+
+OPERATIONAL = {
+    "study", "budget", "storage", "sampler", "pruner", "space", "launch", "worker", "final",
+    "tracking",
+}  # fmt: skip
+"""Sections that say how to search and where; a trial's own overrides leave them out."""
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:
@@ -39,6 +46,15 @@ def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
     """A section as an ordinary dict, empty if it is absent or null."""
     node = cfg.get(name)
     return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
+
+
+def text_at(cfg: DictConfig, key: str) -> str | None:
+    """The text of a leaf; None if there is none, or something else, or it cannot be resolved."""
+    try:
+        found = OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner import config, resolvers
 from tuner.binding import signature
 from tuner.budget import Budget
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, TunerError, blamed
 from tuner.plan import Plan
 from tuner.queue import Item
 from tuner.samplers import encoding, experimental
@@ -211,25 +211,43 @@ def _length(plan: Plan) -> int | None:
 
 
 def mistakes(plan: Plan) -> list[str]:
-    """What the constructors of sampler and pruner refuse."""
-    if any(m.startswith(("sampler", "pruner")) for m in plan.mistakes):
-        return []
+    """What sampler, pruner and tracker refuse, but for sections that are known to be wrong."""
+    known = blamed(plan.mistakes)
+    parts: dict[str, Callable[[], object]] = {
+        "sampler": lambda: sampler(plan.cfg, plan.space, 0),
+        "pruner": lambda: pruner(plan.cfg),
+        "tracking": lambda: tracker(plan.cfg),
+    }
+    found = refusals({name: build for name, build in parts.items() if name not in known})
+    if not known & {"study", "sampler", "budget", "space"}:
+        found.extend(_together(plan))
+    return found
+
+
+def refusals(parts: Mapping[str, Callable[[], object]]) -> list[str]:
+    """What keeps each part from being made; section → what makes it."""
+    found: list[str] = []
+    for section, make in parts.items():
+        try:
+            make()
+        except ConfigError as error:
+            found.extend(error.mistakes)
+        except TunerError as error:
+            found.append(str(error))
+        except Exception as error:
+            reason = error.__cause__ or error
+            said = str(reason).splitlines() or [""]
+            found.append(f"{section}: {type(reason).__name__}: {said[0]}")
+    return found
+
+
+def _together(plan: Plan) -> list[str]:
+    """What does not go together of the sections that say how to search."""
     found = _unaffordable(plan)
     if len(plan.aims.objectives) > 1 and str(plan.cfg.sampler._target_).endswith("CmaEsSampler"):
         found.append("sampler: cmaes knows one objective; hint: sampler=tpe or sampler=nsga2")
     if _is_grid(plan) and plan.cfg.study.enqueue:
         found.append("study.enqueue: a grid tries everything anyway; hint: leave it out")
-    for name, build in (
-        ("sampler", lambda: sampler(plan.cfg, plan.space, 0)),
-        ("pruner", lambda: pruner(plan.cfg)),
-    ):
-        try:
-            build()
-        except ConfigError as error:
-            found.extend(error.mistakes)
-        except Exception as error:
-            reason = error.__cause__ or error
-            found.append(f"{name}: {type(reason).__name__}: {str(reason).splitlines()[0]}")
     return found
 
 

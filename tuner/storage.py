@@ -108,6 +108,17 @@ def _reopen(url: str) -> Trials:
     return connect(url)
 
 
+def judge(url: str) -> None:
+    """Raise ``StorageError`` for a URL that no database can be behind, or no driver is here for."""
+    parsed = _parse(url)
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise StorageError(
+            f"storage.url: no driver for {masked(url)}{_cure(parsed, error)}"
+        ) from error
+
+
 def probe(url: str) -> None:
     """Raise ``StorageError`` if ``connect`` would fail; a SQLite file is not created."""
     parsed = _parse(url)

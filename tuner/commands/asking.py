@@ -4,18 +4,17 @@ import argparse
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from rich.console import Console
 
-from tuner import config, edges, log, mirror, plan, search, searchpath, study
+from tuner import config, edges, log, nodes, plan, search, searchpath, storage, study
 from tuner.application import ApplicationSource
+from tuner.commands import places
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
-from tuner.launch import local
 from tuner.launch.base import Launcher
 from tuner.masking import has_password
 from tuner.plan import Plan
@@ -65,62 +64,56 @@ def take_passwords(args: argparse.Namespace) -> None:
 
 def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     """What was asked for; raises ``ConfigError`` with all of its mistakes."""
-    log.to_stderr()
-    found = plan.load(source(args), args.overrides, judge=judge)
     if not judge:
-        return found.require()
-    if not found.mistakes:
-        try:
-            config.instantiate(found.cfg.launch)
-            search.tracker(found.cfg)
-        except ConfigError as error:
-            found.require([*search.mistakes(found), *error.mistakes])
-        for doubt in edges.fractions(found.cfg, found.space):
-            log.log.warning("%s", doubt)
-    device = found.cfg.worker.get("device")
-    elsewhere = [*local.missing(device), *mirror.mistakes(found.cfg.study.get("mirror"))]
-    return found.require([*search.mistakes(found), *elsewhere])
+        return readable(args)
+    log.to_stderr()
+    asked = plan.load(source(args), args.overrides)
+    makes = {
+        "launch": lambda: config.instantiate(asked.cfg.launch),
+        "storage": lambda: storage.judge(asked.storage.url),
+    }
+    return _required(asked, places.mistakes(asked, makes))
 
 
-def probe_directories(asked: Plan) -> None:
-    """Write to where files will go, without leaving any; ``TunerError`` names what refuses."""
-    probe({"study.dir": asked.study.dir, "storage.artifacts": asked.storage.artifacts})
+def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
+    """… and what starts the workers, and what it would start.
 
+    Its engine and the database have been asked.
+    """
+    log.to_stderr()
+    asked = plan.load(source(args), args.overrides)
+    found: list[tuple[Launcher, str]] = []
 
-def probe(directories: Mapping[str, str | Path]) -> None:
-    """The same of directories by the key or option that names each."""
-    found = []
-    for key, text in directories.items():
-        path = Path(text).absolute()
-        there = next(p for p in (path, *path.parents) if p.exists())
-        try:
-            with TemporaryFile(dir=there) as file:
-                file.write(b"probe")
-                file.flush()
-        except OSError as error:
-            reason = error.strerror or error
-            found.append(
-                f"{key}: {path} cannot be written to ({reason}); hint: {key}=… names another place"
-            )
-    if found:
-        raise TunerError("\n".join(found))
+    def launch() -> None:
+        launcher: Launcher = config.instantiate(asked.cfg.launch)
+        found.append((launcher, ""))
+        found.append((launcher, launcher.describe()))
 
-
-def launcher(asked: Plan) -> tuple[Launcher, str]:
-    """What starts the workers, and what it would start; the engine behind it has been asked."""
-    found: Launcher = config.instantiate(asked.cfg.launch)
-    if found.spread and asked.storage.url.startswith("sqlite"):
-        raise ConfigError(
+    makes = {"launch": launch, "storage": lambda: storage.probe(asked.storage.url)}
+    more = places.mistakes(asked, makes)
+    url = nodes.text_at(asked.cfg, "storage.url") or ""
+    if found and found[0][0].spread and url.startswith("sqlite"):
+        more.append(
             "storage.url: SQLite serves one machine, but this launcher's workers may come to lie "
             "on several; hint: storage=postgresql, or launch=local"
         )
-    return found, found.describe()
+    return _required(asked, more), *found[-1]
+
+
+def _required(asked: Plan, more: Sequence[str]) -> Plan:
+    """The plan without mistakes; what may have been meant otherwise is a warning."""
+    asked.require(more)
+    for doubt in edges.fractions(asked.cfg, asked.space):
+        log.log.warning("%s", doubt)
+    return asked
 
 
 def readable(args: argparse.Namespace) -> Plan:
     """The plan of a command that only reads: the objective need not be importable here."""
     log.to_stderr()
-    return plan.load(source(args), args.overrides, judge=False).require()
+    asked = plan.load(source(args), args.overrides, judge=False)
+    url = nodes.text_at(asked.cfg, "storage.url")
+    return asked.require(search.refusals({"storage": lambda: storage.judge(url)} if url else {}))
 
 
 def stored(args: argparse.Namespace) -> tuple[Plan, Study]:

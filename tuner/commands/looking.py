@@ -4,10 +4,10 @@ import argparse
 import time
 from pathlib import Path
 
-from tuner import config, mirror, storage
+from tuner import config, storage
 from tuner import study as studies
 from tuner.budget import Budget
-from tuner.commands import asking
+from tuner.commands import asking, places
 from tuner.errors import TunerError
 from tuner.log import log
 from tuner.report import check as checking
@@ -119,7 +119,7 @@ def report(args: argparse.Namespace) -> int:
     ending = args.output.suffix.lstrip(".").lower() if args.output else ""
     form = args.format or (ending if ending in FORMATS else FORMATS[0])
     output = args.output or directory / f"report.{form}"
-    asking.probe({"--output": output.parent})
+    places.probe({"--output": output.parent})
     print(page.write_page(study.optuna, output, directory, form, state.look(study)))
     return 0
 
@@ -131,7 +131,7 @@ def export(args: argparse.Namespace) -> int:
     directory = Path(plan.study.dir)
     row = _champion(args, found, directory)
     out_dir = args.output or directory / "export"
-    asking.probe({"--output": out_dir})
+    places.probe({"--output": out_dir})
     for path in exporting.write(plan.source, row, out_dir):
         print(path)
     forms = args.formats or list(exporting.FORMS)
@@ -167,9 +167,6 @@ def dashboard(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Show what would run, having judged all of it."""
-    plan = asking.planned(args)
-    _, launch = asking.launcher(plan)
-    storage.probe(plan.storage.url)
-    mirror.probe(plan.study.mirror)
+    plan, _, launch = asking.launched(args)
     print((checking.as_json if args.json else checking.as_text)(plan, launch))
     return 0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from tuner import mirror, provenance, resolvers, search, tracking
+from tuner import provenance, resolvers, search, tracking
 from tuner.commands import asking
 from tuner.errors import TunerError
 from tuner.launch.base import Job, Order
@@ -30,10 +30,7 @@ LEAVE_WITHIN = 60.0
 
 def tune(args: argparse.Namespace) -> int:
     """Create or resume the study, look after its workers, close with table and page."""
-    plan = asking.planned(args)
-    mirror.probe(plan.study.mirror)
-    asking.probe_directories(plan)
-    launcher, described = asking.launcher(plan)
+    plan, launcher, described = asking.launched(args)
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
     budget = search.budget(plan)
@@ -128,9 +125,6 @@ def forwarding(job: Job) -> Iterator[Stop]:
 def worker(args: argparse.Namespace) -> int:
     """One worker; a supervisor has judged the same command line, and twice costs a second."""
     plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
-    if SUPERVISOR not in os.environ:
-        mirror.probe(plan.study.mirror)
-        asking.probe_directories(plan)
     patience = Patience(plan.storage.patience)
     study = patience(lambda: provenance.open_study(plan))  # it may start beside a restarting server
     try:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tuner import binding, log, nodes, plan, trial
-from tuner.commands import asking
+from tuner.commands import asking, places
 from tuner.log import brief
 from tuner.log import log as logger
 from tuner.plan import Plan
@@ -46,7 +46,7 @@ def final(args: argparse.Namespace) -> int:
     asked, study = asking.stored(args)
     found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
-    asking.probe({"study.dir": directory})
+    places.probe({"study.dir": directory})
     best, won = _winner(args, asked, found, directory / "final" / "race")
     result = finals.run_final(
         asked.source,

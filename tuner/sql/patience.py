@@ -8,7 +8,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError
 
-from tuner.errors import StorageAway, StorageError
+from tuner.errors import StorageAway, StorageLost
 from tuner.log import log
 
 Result = TypeVar("Result")
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 class Patience:
     """Repeats a call while the database is away, with growing pauses, up to ``seconds``.
 
-    Then it raises ``StorageError``: a person must act, and no objective is to blame.
+    Then it raises ``StorageLost``: a person must act, and no objective is to blame.
 
     Every call given to it must be safe to repeat: the connection may have died after the commit.
     """
@@ -35,7 +35,7 @@ class Patience:
                 if not is_outage(error):
                     raise
                 if time.monotonic() + pause > deadline:
-                    raise StorageError(
+                    raise StorageLost(
                         f"the database has been away for {self.seconds:g} s ({_brief(error)}); "
                         "hint: the same command goes on once it is back; storage.patience waits"
                     ) from error
