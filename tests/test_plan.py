@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tests.test_grammar import Drawn
 from tuner import binding, config, plan, search
 from tuner.config import Source, conf_dir
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, blamed
 
 GROUPS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -168,3 +168,39 @@ def test_params_to_overrides_to_composed_values_is_the_identity(source, data):
 
 def test_the_built_in_directory_is_the_one_at_the_top():
     assert conf_dir() == Path(__file__).parent.parent / "conf"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.width=abc", "data=mnist", "data.root=/nope"], ["model.width", "data"]),
+        (["optimizer.lr=abc", "study.constraints={x: 1}"], ["optimizer.lr", "study.objectives"]),
+        (["data=mnist", "data.root=/nope", "study.metric=x"], ["data", "study.metric"]),
+        (["sampler=grid", "pruner.keep=2", "budget.hours=-1"], ["pruner", "budget", "sampler"]),
+        (["model.width=0", "optimizer=choice(sgd,adamm)"], ["model.width", "space"]),
+        (["study.metric=3", "tracking.uri=1"], ["study.metric", "tracking.uri"]),
+    ],
+)
+def test_a_mistake_hides_none_of_another_section(source, overrides, told):
+    found = mistakes(source, *overrides)
+    assert set(told) <= blamed(found) | blamed(found, whole=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "optimizer=sdg",
+            "optimizer.momentum=0.9",
+            "space=none",
+            "optimizer.nesterov=choice(true)",
+        ],
+        ["objective=toy", "objective.x=interval(0,1)", "objective.y=1"],
+        ["experiment=nosuch", "optimizer.momentum=0.9", "model.frozen=choice(1,2)"],
+        ["space=nosuch", "study.enqueue=[['model.name=a']]"],
+        ["study.metric=3"],
+    ],
+)
+def test_a_mistake_brings_none_that_it_may_have_caused(source, overrides):
+    (only,) = dict.fromkeys(mistakes(source, *overrides))
+    assert only.startswith(overrides[0].partition("=")[0])

@@ -102,7 +102,8 @@ def load(
         space, unreadable = read.space(source)
         mistakes.extend(unreadable)
         if judge:
-            mistakes.extend(searched.mistakes(source, plain, space, mistakes, read.lost))
+            found = searched.mistakes(source, plain, space, mistakes, read.lost)
+            mistakes.extend(_news(found, mistakes))
         items, unusable = _queue(source, read, space)
         mistakes.extend(unusable)
     else:
@@ -171,8 +172,7 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[str], Mapping[str, str
     bad = (told | read.lost) - OPERATIONAL
     if not bad:
         refused, facts = config.rehearse(read.cfg)
-        keys = blamed(read.mistakes, whole=True)
-        return [line for line in refused if not blamed([line], whole=True) & keys], facts
+        return _news(refused, read.mistakes), facts
     right = [text for text in read.plain if not blamed([text]) & bad]
     if "objective" in bad or bad >= ALONE:
         return [], {}
@@ -182,8 +182,15 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[str], Mapping[str, str
         return [], {}
     if blamed(binding.check(cfg)) - OPERATIONAL:  # in a file, that is
         return [], {}
-    refused, _ = config.rehearse(cfg)
-    return [line for line in refused if blamed([line]) <= ALONE - bad], {}
+    sure = ALONE - bad | (set() if "data" in bad else {"study"})
+    refused = _news(config.rehearse(cfg)[0], read.mistakes)
+    return [line for line in refused if blamed([line]) <= sure], {}
+
+
+def _news(lines: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The lines about other keys than those that are known to be wrong."""
+    keys = blamed(known, whole=True) - {"space"}
+    return [line for line in lines if not blamed([line], whole=True) & keys]
 
 
 def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[str]]:

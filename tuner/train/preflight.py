@@ -1,14 +1,15 @@
 """What is wrong with a run, found before any of it: nothing is decoded and nothing is trained."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from tuner.errors import ConfigError, Infeasible, TunerError
+from tuner.errors import ConfigError, Infeasible, TunerError, blamed
 from tuner.schema import nearest
 from tuner.train import costs, optim, sampling
 from tuner.train.look import Look
@@ -41,13 +42,13 @@ def check(
     seen = None
     with found.noted("data"):
         seen = _look(data)
+    kinds = (False, True) if seen is None else (not seen[0].counts,)
+    with found.noted("study.metric"):
+        _any(kinds, lambda regression: check_metric(metric, regression=regression))
+    with found.noted("study.objectives"):
+        _any(kinds, lambda regression: check_measured(measure, regression=regression))
     if seen is not None:
         look = seen[0]
-        regression = not look.counts
-        with found.noted("study.metric"):
-            check_metric(metric, regression=regression)
-        with found.noted("study.objectives"):
-            check_measured(measure, regression=regression)
         with found.noted("loss"):
             loss(look.counts)
         with found.noted("data"):
@@ -57,7 +58,7 @@ def check(
     if trainer.devices > 1 and trainer.batch_size % trainer.devices:
         found.mistakes.append(
             f"trainer.batch_size={trainer.batch_size} cannot be shared by"
-            f" trainer.devices={trainer.devices} (hint: a multiple of it)"
+            f" trainer.devices={trainer.devices}; hint: a multiple of it"
         )
     found.require()
     return {} if seen is None else {"data": _sentence(*seen)}
@@ -89,9 +90,9 @@ class _Mistakes:
         try:
             yield
         except ConfigError as error:
-            self.mistakes.extend(error.mistakes)
+            self.mistakes.extend(_placed(section, line) for line in error.mistakes)
         except TunerError as error:
-            self.mistakes.append(str(error))
+            self.mistakes.append(_placed(section, str(error)))
         except Infeasible:  # the search learns to avoid it
             pass
         except Exception as error:
@@ -101,6 +102,20 @@ class _Mistakes:
     def require(self) -> None:
         if self.mistakes:
             raise ConfigError(list(dict.fromkeys(self.mistakes)))
+
+
+def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
+    """Whether one kind of data would do, of those that there may be; the last says why not."""
+    for kind in kinds[:-1]:
+        with suppress(ConfigError):
+            return judge(kind)
+    return judge(kinds[-1])
+
+
+def _placed(section: str, line: str) -> str:
+    """The mistake as all others are written: its section first, its cure last."""
+    line = re.sub(r" \(hint: (.*)\)$", r"; hint: \1", line)
+    return line if blamed([line]) == blamed([section]) else f"{section}: {line}"
 
 
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:

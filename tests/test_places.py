@@ -1,0 +1,38 @@
+"""The places that a search needs are asked before any work, beside all other mistakes."""
+
+import pytest
+
+from tests.conftest import Project
+from tuner import cli
+
+pytestmark = pytest.mark.slow
+
+WRONG = {
+    "objective.y=1": "unknown key 'objective.y'",
+    "objective.x=interval(2,1)": "the interval is empty",
+    "sampler=tpee": "did you mean 'tpe'?",
+    "budget.hours=abc": "budget.hours: expected float | null",
+    "launch.workers=0": "launch.workers: must be at least 1, got 0",
+    "storage.url=nonsense": "storage.url: not a database URL",
+    "study.dir=/proc/nowhere": "study.dir: /proc/nowhere cannot be written to",
+    "study.mirror=what://bucket": "study.mirror: Protocol not known",
+    "worker.device=cuda:0": "no GPU is here",
+}
+
+
+@pytest.mark.parametrize("command", ["tune", "check", "worker"])
+def test_mistakes_of_all_stages_are_told_at_once(project: Project, capsys, monkeypatch, command):
+    monkeypatch.chdir(project.directory)
+    monkeypatch.setattr("tuner.launch.local.gpus", lambda: [])
+    assert cli.main([command, *project.DEFAULTS, *WRONG]) == 2
+    said = capsys.readouterr().err
+    assert [what for what in WRONG.values() if what not in said] == []
+    assert f"error: {len(WRONG)} mistakes:" in said
+    assert not (project.directory / "runs").exists()
+
+
+def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(project: Project, capsys):
+    assert cli.main(["status", "budget.hours=abc", "storage.url=mysq://h/db"]) == 2
+    said = capsys.readouterr().err
+    assert "2 mistakes" in said
+    assert "did you mean 'mysql'?" in said
