@@ -100,7 +100,7 @@ def test_a_training_without_a_number_prints_json_all_the_same(project: Project, 
 
 
 def test_reading_a_study_that_is_not_there(project: Project):
-    project.run("best", code=1)
+    project.run("best", code=2)
     assert "there is no database runs/tuner.db" in project.stderr
     assert not (project.directory / "runs").exists()
     project.run("tune", "study.n_trials=2", "study.name=other")

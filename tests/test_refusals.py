@@ -49,17 +49,17 @@ def refused(project: Project, capsys):
 @pytest.mark.parametrize(
     ("override", "code", "words"),
     [
-        ("storage.url=nonsense", 1, "not a database URL"),
-        ("storage.url='postgresql://h:port/db'", 1, "not a database URL"),
-        ("storage.url='postgrsql://h/db'", 1, "of the kind 'postgrsql' is known; hint: "),
-        ("storage.url='mysql://h/db'", 1, "and mysql+pymysql://… as the URL"),
-        ("storage.url='oracle://h/db'", 1, "no driver for oracle://h/db"),
-        ("storage.url='postgresql+psycopg://127.0.0.1:1/db'", 1, "Connection refused"),
-        ("storage.url='postgresql+psycopg://no.such.host.invalid/db'", 1, "cannot open"),
-        ("storage.url='mysql+pymysql://127.0.0.1:1/db'", 1, "cannot open"),
-        ("storage.url='sqlite:////proc/nowhere/x.db'", 1, "cannot open"),
-        ("storage.artifacts=/proc/nowhere", 1, "cannot be written to"),
-        ("study.dir=/proc/nowhere", 1, "cannot be written to"),
+        ("storage.url=nonsense", 2, "not a database URL"),
+        ("storage.url='postgresql://h:port/db'", 2, "not a database URL"),
+        ("storage.url='postgrsql://h/db'", 2, "of the kind 'postgrsql' is known; hint: "),
+        ("storage.url='mysql://h/db'", 2, "and mysql+pymysql://… as the URL"),
+        ("storage.url='oracle://h/db'", 2, "no driver for oracle://h/db"),
+        ("storage.url='postgresql+psycopg://127.0.0.1:1/db'", 2, "Connection refused"),
+        ("storage.url='postgresql+psycopg://no.such.host.invalid/db'", 2, "cannot open"),
+        ("storage.url='mysql+pymysql://127.0.0.1:1/db'", 2, "cannot open"),
+        ("storage.url='sqlite:////proc/nowhere/x.db'", 2, "cannot open"),
+        ("storage.artifacts=/proc/nowhere", 2, "cannot be written to"),
+        ("study.dir=/proc/nowhere", 2, "cannot be written to"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, override, code, words):
@@ -70,7 +70,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, overrid
 def test_a_directory_is_no_database(refused, project, command):
     (project.directory / "there").mkdir()
     assert "there is a directory; hint: name a file in it" in refused(
-        "storage.url=sqlite:///there", code=1, command=command
+        "storage.url=sqlite:///there", code=2, command=command
     )
 
 
@@ -78,7 +78,7 @@ def test_a_directory_is_no_database(refused, project, command):
 def test_a_file_that_is_no_database(refused, project, command):
     (project.directory / "notes.txt").write_text("what somebody wrote down")
     assert "notes.txt is no SQLite database" in refused(
-        "storage.url=sqlite:///notes.txt", code=1, command=command
+        "storage.url=sqlite:///notes.txt", code=2, command=command
     )
 
 
@@ -91,7 +91,7 @@ def test_a_wrong_password(refused, postgresql):
         rules.write_text("local all locked scram-sha-256\n" + rules.read_text())
         connection.execute("SELECT pg_reload_conf()")
     wrong = url.set(username="locked", password="wrong").render_as_string(hide_password=False)
-    said = refused("storage=postgresql", f"storage.url='{wrong}'", code=1)
+    said = refused("storage=postgresql", f"storage.url='{wrong}'", code=2)
     assert "password authentication failed" in said
     assert "wrong" not in said
 
@@ -105,8 +105,8 @@ def test_a_database_of_another_optuna(refused, project, revision, cure):
     with sqlite3.connect(project.directory / "runs/tuner.db") as database:
         database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     database.close()
-    assert cure in refused("study.n_trials=2", code=1)
-    assert cure in refused(code=1, command="status")
+    assert cure in refused("study.n_trials=2", code=2)
+    assert cure in refused(code=2, command="status")
 
 
 def test_a_study_of_another_metric_or_direction(refused, project):
@@ -129,7 +129,7 @@ def full_disk() -> Iterator[None]:
 
 def test_a_full_disk(project, capsys):
     with full_disk():
-        assert cli.main(["tune", *project.DEFAULTS]) == 1
+        assert cli.main(["tune", *project.DEFAULTS]) == 2
     said = capsys.readouterr().err
     assert "disk" in said
     assert "hint: " in said
@@ -149,5 +149,5 @@ def test_a_launcher_whose_engine_is_not_there(refused, postgresql, monkeypatch):
 def test_a_ray_cluster_that_is_not_there(refused, postgresql):
     pytest.importorskip("ray")
     database = ["storage=postgresql", f"storage.url='{new_database(postgresql)}'"]
-    said = refused(*database, "launch=ray", "launch.address=127.0.0.1:1", code=1)
+    said = refused(*database, "launch=ray", "launch.address=127.0.0.1:1", code=2)
     assert "no Ray cluster answers at 127.0.0.1:1" in said

@@ -73,11 +73,11 @@ def test_commands_that_write_say_that_they_cannot(sealed: Project, tmp_path: Pat
     where = [*Project.DEFAULTS, *elsewhere]
     for words in (["tune", "study.n_trials=9"], ["worker", "study.n_trials=9"], ["dashboard"]):
         found = ask(sealed.directory, *words, *where)
-        assert found.returncode == 1, found
+        assert found.returncode == 2, found
         assert re.match(r"error: storage\.url: .*/runs cannot be written to; hint: ", found.stderr)
     for command, key in (("report", "--output"), ("export", "--output"), ("final", "study.dir")):
         found = ask(sealed.directory, command, *Project.DEFAULTS)
-        assert found.returncode == 1
+        assert found.returncode == 2
         assert re.match(rf"error: {key}: .* cannot be written to \(", found.stderr), found
 
 

@@ -1,7 +1,8 @@
 """The command line: its words, options and exit codes; data to stdout, the rest to stderr.
 
-Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 / 143 interrupted.  The commands
-are imported only when they are run, so that ``tuner --help`` answers at once.
+Exit codes: 0 done, 1 failed, 2 refused before any work (usage, configuration, a database or
+directory that does not serve), 130 / 143 interrupted.  The commands are imported only when they
+are run, so that ``tuner --help`` answers at once.
 """
 
 import argparse
