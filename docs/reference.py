@@ -34,7 +34,8 @@ searched, `key='interval(a, b)'`. `tuner check` shows the whole configuration of
 """
 ENVIRONMENT = """
 `tuner COMMAND --help` lists the options of each. Exit codes: 0 done, 1 failed, 2 refused before
-any work (usage, configuration, a database or directory that does not serve), 130 and 143 interrupted.
+any work (usage, configuration, a database or directory that does not serve), 130 and 143
+interrupted.
 
 ## Environment
 

@@ -112,7 +112,7 @@ def test_reading_a_study_that_is_not_there(project: Project):
 
 def test_where_there_is_no_best_trial_its_substitution_trains_nothing(project: Project):
     """`tuner train $(tuner best --overrides)`, the shell going on with what was printed."""
-    printed = project.run("best", "--overrides", code=1).split()
+    printed = project.run("best", "--overrides", code=2).split()
     assert printed
     project.run("train", *printed, code=2)
     assert project.journal() == []

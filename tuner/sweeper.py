@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.errors import ConfigError
-from tuner.plan import OPERATIONAL
+from tuner.nodes import OPERATIONAL
 from tuner.schema import nearest
 from tuner.texts import text_of
 
