@@ -34,7 +34,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"binding", "grammar", "nodes", "resolvers", "searchpath"},
     {"aims", "budget", "pruners", "space", "trackers", "typos"},
     {"schema", "texts"},
-    {"completion", "scoreboard", "signals", "tracking"},
+    {"completion", "directories", "scoreboard", "signals", "tracking"},
     {"attempts", "bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise",
      "objective", "schedule"},
     {"masking", "resources"},

@@ -57,9 +57,12 @@ def refused(project: Project, capsys):
         ("storage.url='postgresql+psycopg://127.0.0.1:1/db'", 2, "Connection refused"),
         ("storage.url='postgresql+psycopg://no.such.host.invalid/db'", 2, "cannot open"),
         ("storage.url='mysql+pymysql://127.0.0.1:1/db'", 2, "cannot open"),
-        ("storage.url='sqlite:////proc/nowhere/x.db'", 2, "cannot open"),
+        ("storage.url='sqlite:////proc/nowhere/x.db'", 2, "cannot be written to"),
+        ("storage.url='sqlite:///toy.py/x.db'", 2, "toy.py is a file, where a directory"),
         ("storage.artifacts=/proc/nowhere", 2, "cannot be written to"),
         ("study.dir=/proc/nowhere", 2, "cannot be written to"),
+        ("study.dir=toy.py", 2, "toy.py is a file, where a directory is wanted"),
+        ("study.dir=toy.py/below", 2, "toy.py is a file, where a directory is wanted"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, override, code, words):

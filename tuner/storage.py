@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tuner import extras, masking
+from tuner import directories, extras, masking
 from tuner.errors import StorageAway, StorageError
 from tuner.schema import nearest
 from tuner.sql import viewing
@@ -126,9 +126,7 @@ def probe(url: str) -> None:
     if parsed.get_backend_name() != "sqlite" or path.exists():
         connect(url).close()
         return
-    there = next(p for p in path.parents if p.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise StorageError(f"storage.url: {there} is no directory that can be written to")
+    _judge_place(path)
 
 
 def _parse(url: str) -> URL:
@@ -189,6 +187,12 @@ def _complete(engine: sqlalchemy.Engine) -> bool:
         return connection.execute(query).first() is not None
 
 
+def _judge_place(path: Path) -> None:
+    """Refuse a place where no SQLite database can be made."""
+    if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
+        raise StorageError(f"storage.url: {reason}; hint: storage.url=… names another place")
+
+
 def _judge_file(path: Path) -> None:
     """Refuse what is no SQLite database, by SQLite's own word.
 
@@ -225,6 +229,7 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
             raise StorageError(f"storage.url: {refusal}")
         seen = viewing.opened(url)
         return Trials(seen, seen.engine, _reopen, writable=False)
+    _judge_place(path)
     _judge_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from tuner.log import log
@@ -136,6 +137,15 @@ def prepare(tracker: Tracker) -> None:
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def directories(tracker: Tracker) -> list[tuple[str, Path]]:
+    """Directories of this machine that it writes to, by the key that names each.
+
+    A tracker that has no ``directories`` keeps them to itself.
+    """
+    told = getattr(tracker, "directories", None)
+    return list(told()) if told is not None else []
 
 
 def begin(tracker: Tracker, run: Run) -> Track | Silent:

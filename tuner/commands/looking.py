@@ -4,11 +4,11 @@ import argparse
 import time
 from pathlib import Path
 
-from tuner import config, storage
+from tuner import config, directories, storage
 from tuner import study as studies
 from tuner.budget import Budget
-from tuner.commands import asking, places
-from tuner.errors import TunerError
+from tuner.commands import asking
+from tuner.errors import ConfigError, TunerError
 from tuner.log import log
 from tuner.report import check as checking
 from tuner.report import comparison, live, page, pareto, summary, wording
@@ -119,7 +119,9 @@ def report(args: argparse.Namespace) -> int:
     ending = args.output.suffix.lstrip(".").lower() if args.output else ""
     form = args.format or (ending if ending in FORMATS else FORMATS[0])
     output = args.output or directory / f"report.{form}"
-    places.probe({"--output": output.parent})
+    if output.is_dir():
+        raise ConfigError(f"--output: {output} is a directory; hint: name a file in it")
+    directories.probe([("--output", output.parent)])
     print(page.write_page(study.optuna, output, directory, form, state.look(study)))
     return 0
 
@@ -131,7 +133,7 @@ def export(args: argparse.Namespace) -> int:
     directory = Path(plan.study.dir)
     row = _champion(args, found, directory)
     out_dir = args.output or directory / "export"
-    places.probe({"--output": out_dir})
+    directories.probe(("--output", out_dir / name) for name in ("", "experiment"))
     for path in exporting.write(plan.source, row, out_dir):
         print(path)
     forms = args.formats or list(exporting.FORMS)

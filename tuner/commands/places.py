@@ -1,10 +1,10 @@
 """What is asked before any work of the places that a search needs: do they serve it?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 
-from tuner import mirror, search
+from tuner import directories, mirror, search, tracking
 from tuner.errors import ConfigError, blamed
 from tuner.launch import local
 from tuner.nodes import text_at
@@ -24,29 +24,15 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str
         makes = {**makes, "mirror": lambda: mirror.probe(url)}
     found += search.refusals({name: make for name, make in makes.items() if name not in known})
     found += local.missing(text_at(asked.cfg, "worker.device"))
-    texts = {key: text_at(asked.cfg, key) for key in ("study.dir", "storage.artifacts")}
-    return [*found, *unwritable({key: text for key, text in texts.items() if text})]
+    return [*found, *directories.refusals(_written_to(asked))]
 
 
-def probe(directories: Mapping[str, str | Path]) -> None:
-    """Write to where files will go; ``ConfigError`` has what ``unwritable`` finds."""
-    if found := unwritable(directories):
-        raise ConfigError(found)
-
-
-def unwritable(directories: Mapping[str, str | Path]) -> list[str]:
-    """The directories that refuse a file, by the key or option that names each; none is left."""
-    found = []
-    for key, text in directories.items():
-        path = Path(text).absolute()
-        there = next(p for p in (path, *path.parents) if p.exists())
-        try:
-            with TemporaryFile(dir=there) as file:
-                file.write(b"probe")
-                file.flush()
-        except OSError as error:
-            reason = error.strerror or error
-            found.append(
-                f"{key}: {path} cannot be written to ({reason}); hint: {key}=… names another place"
-            )
-    return found
+def _written_to(asked: Plan) -> Iterable[directories.Named]:
+    """The directories that a search will write to, where the keys that name them can be read."""
+    if text := text_at(asked.cfg, "study.dir"):
+        yield from (("study.dir", Path(text, name)) for name in ("", "logs", "trials"))
+    if text := text_at(asked.cfg, "storage.artifacts"):
+        yield "storage.artifacts", text
+    if "tracking" not in blamed(asked.mistakes):
+        with suppress(ConfigError):  # which search.mistakes has told
+            yield from tracking.directories(search.tracker(asked.cfg))

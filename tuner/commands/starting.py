@@ -5,7 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
-from tuner import resources
+from tuner import directories, resources
 from tuner.errors import ConfigError
 
 RENAMED = {"gitignore": ".gitignore"}
@@ -21,6 +21,8 @@ def init(args: argparse.Namespace) -> int:
         raise ConfigError(f"init takes one directory, got {' '.join(args.overrides)} as well")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(f"{directory} is there and not empty; hint: name a new directory")
+    if reason := directories.obstacle(directory):
+        raise ConfigError(f"init: {reason}; hint: name another directory")
     name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-") or "search"
     template = resources.directory("template")
     for source in sorted(template.rglob("*")):

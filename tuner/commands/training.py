@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuner import binding, log, nodes, plan, trial
-from tuner.commands import asking, places
+from tuner import binding, directories, log, nodes, plan, trial
+from tuner.commands import asking
 from tuner.log import brief
 from tuner.log import log as logger
 from tuner.plan import Plan
@@ -23,7 +23,9 @@ def train(args: argparse.Namespace) -> int:
     """Train one configuration; its value goes to stdout as JSON."""
     log.to_stderr()
     asked = plan.load(asking.source(args), args.overrides, search=False).require()
-    run_dir = args.run_dir or _fresh_directory(Path("runs/train"))
+    parent = Path("runs/train")
+    directories.probe([("--run-dir", args.run_dir or parent)])
+    run_dir = args.run_dir or _fresh_directory(parent)
 
     def report(step: int, /, **metrics: float) -> None:
         shown = " ".join(f"{name} {value:.6g}" for name, value in metrics.items())
@@ -46,7 +48,7 @@ def final(args: argparse.Namespace) -> int:
     asked, study = asking.stored(args)
     found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
-    places.probe({"study.dir": directory})
+    directories.probe([("study.dir", directory / "final")])
     best, won = _winner(args, asked, found, directory / "final" / "race")
     result = finals.run_final(
         asked.source,

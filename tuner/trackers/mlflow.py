@@ -1,9 +1,10 @@
 """A study's trials in MLflow, on a server or in files."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
+from mlflow import MlflowClient, get_tracking_uri
 
 from tuner.tracking import Run
 
@@ -14,6 +15,13 @@ class MLflow:
     def __init__(self, uri: str | None, experiment: str) -> None:
         self.uri = uri
         self.experiment = experiment
+
+    def directories(self) -> list[tuple[str, Path]]:
+        """Where files or SQLite's database lie, if they do."""
+        uri = self.uri or get_tracking_uri()
+        kind, _, path = uri.rpartition("://")
+        found = {"": Path(uri), "file": Path(path), "sqlite": Path(path[1:]).parent}
+        return [("tracking.uri", found[kind])] if kind in found else []
 
     def prepare(self) -> None:
         """Make MLflow's tables, where the URI is a new database's, and the experiment."""

@@ -19,6 +19,9 @@ class TensorBoard:
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory).absolute()  # an objective may change the directory
 
+    def directories(self) -> list[tuple[str, Path]]:
+        return [("tracking.directory", self.directory)]
+
     def prepare(self) -> None:
         """Nothing: each run has a directory of its own."""
 

@@ -1,0 +1,44 @@
+"""Directories that files will go to: whether they can, asked before any work."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from tuner.errors import ConfigError
+
+Named = tuple[str, str | Path]
+"""The key or option that names a directory, and the directory."""
+
+
+def probe(named: Iterable[Named]) -> None:
+    """Raise ``ConfigError`` with all that is wrong of the directories."""
+    if found := refusals(named):
+        raise ConfigError(found)
+
+
+def refusals(named: Iterable[Named]) -> list[str]:
+    """What is wrong, with the cure, of each key's first directory that cannot be written to."""
+    found: dict[str, str] = {}
+    for key, directory in named:
+        if key not in found and (reason := obstacle(Path(directory))):
+            found[key] = f"{key}: {reason}; hint: {key}=… names another place"
+    return list(found.values())
+
+
+def obstacle(directory: Path) -> str | None:
+    """Why no file can be written to a directory, which need not be there yet; None if one can.
+
+    One is written, without a name: what the permissions say is not the whole truth.
+    """
+    path = directory.absolute()
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        return f"{there} is a file, where a directory is wanted"
+    try:
+        with TemporaryFile(dir=there) as file:
+            file.write(b"probe")
+            file.flush()
+    except OSError as error:
+        return f"{path} cannot be written to ({error.strerror or error})"
+    return None
