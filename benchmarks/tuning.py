@@ -23,7 +23,7 @@ from optuna.distributions import (
 SPACE: dict[str, BaseDistribution] = {
     "model.depth": IntDistribution(2, 3),
     "model.convs": IntDistribution(1, 2),
-    "model.width": IntDistribution(8, 32, log=True),
+    "model.width": IntDistribution(4, 16, log=True),
     "model.dropout": FloatDistribution(0, 0.5),
     "trainer.batch_size": CategoricalDistribution((64, 128, 256)),
     "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
@@ -31,6 +31,7 @@ SPACE: dict[str, BaseDistribution] = {
     "loss.label_smoothing": FloatDistribution(0, 0.2),
     "data.augment.shift": IntDistribution(0, 3),
 }
+"""Small networks: a full training takes some ten seconds of a core, so that minutes hold dozens."""
 WORKERS = 2
 
 

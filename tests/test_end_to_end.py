@@ -95,7 +95,7 @@ def test_a_configuration_is_trained_with_a_mark_a_report(tmp_path):
     reported = []
     study = optuna.create_study()
     params = {name: tuning.suggest(study.ask(), name, d) for name, d in SPACE.items()}
-    small = {"model.depth": 2, "model.convs": 1, "model.width": 8, "optimizer.lr": 1e-3}
+    small = {"model.depth": 2, "model.convs": 1, "model.width": 4, "optimizer.lr": 1e-3}
     value = tuning.run(task, params | small, 7, lambda epoch, **metrics: reported.append(metrics))
     marks = end_to_end.read(task.marks, 0.0, math.inf)
     assert [accuracy for _, accuracy in marks] == [m["accuracy"] for m in reported]
