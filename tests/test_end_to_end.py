@@ -1,8 +1,8 @@
 """The comparison by the clock: its arithmetic, one space for all, and no process left behind."""
 
 import math
-import time
 import sys
+import time
 from pathlib import Path
 
 import optuna
