@@ -96,6 +96,26 @@ def test_a_curve_with_nan_and_one_epoch_are_drawn(tmp_path: Path) -> None:
     assert named(curves(summarise(other)), "pruned")["mode"] == "markers"
 
 
+def test_a_curve_of_one_epoch_is_a_dot_beside_lines_too(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, P, [0.3])
+    add(study, P, [0.2, 0.4])
+    lines, dots = curves(summarise(study))["data"]  # type: ignore[index]
+    assert (lines["mode"], lines["x"]) == ("lines", [1, 2, None])
+    assert (dots["mode"], dots["x"], dots["showlegend"]) == ("markers", [1, None], False)
+    assert lines["legendgroup"] == dots["legendgroup"] == "pruned"
+
+
+def test_there_is_no_tick_between_two_epochs(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, C, [0.1] * 5)
+    for shape in (curves(summarise(study)), history(summarise(study))):
+        assert isinstance(shape, dict)
+        assert shape["layout"]["xaxis"]["dtick"] == 1
+    add(study, C, [0.1] * 50)
+    assert "dtick" not in curves(summarise(study))["layout"]["xaxis"]  # type: ignore[index]
+
+
 def test_of_many_curves_the_best_are_kept(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     for number in range(5):
@@ -192,6 +212,14 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     assert "## Pareto front" in markdown(study, summary, {})
     assert "Pareto front" in page(study, summary, {})
     assert "Pareto front" not in page(new_study(tmp_path), summarise(new_study(tmp_path, "b")), {})
+
+
+def test_a_fifth_of_one_value_names_it_once(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for k in range(6):
+        add(study, C, [k / 10], params={"model.width": 16 + k})
+    names = [trace["name"] for trace in parallel(summarise(study))["data"]]  # type: ignore[index]
+    assert names == ["0 to 0.1", "0.2", "0.3", "0.4", "0.5"]
 
 
 def test_parallel_merges_branches_and_places_what_is_not_set(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def _lines(rows: Sequence[Row], axes: Sequence[Axis]) -> list[dict[str, Any]]:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": f"{ends[0]:.4g} to {ends[1]:.4g}",
+                "name": " to ".join(dict.fromkeys(f"{end:.4g}" for end in ends)),
                 "x": [*range(len(axes)), None] * len(members),
                 "y": [*chain.from_iterable(lines)],
                 "text": [*chain.from_iterable([label(rows[k])] * (len(axes) + 1) for k in members)],

@@ -7,6 +7,7 @@ and background come from the page, which knows whether it is light or dark.
 import html
 import math
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from statistics import quantiles
 from typing import Any
 
@@ -52,7 +53,8 @@ def history(summary: Summary) -> Figure | str:
     ]
     traces.append(_best_so_far(summary))
     values = [row.value for row in shown if row.value is not None]
-    return figure(traces, x="configuration", y=summary.metric, y_range=robust_range(values))
+    shape = figure(traces, x="configuration", y=summary.metric, y_range=robust_range(values))
+    return _whole(shape, [row.number for row in shown])
 
 
 def _best_so_far(summary: Summary) -> dict[str, Any]:
@@ -84,9 +86,10 @@ def curves(summary: Summary) -> Figure | str:
     fates = {fate: [row for row in rows if row.state == fate and row is not best]
              for fate in ("pruned", "infeasible", "failed", "running", "complete")}  # fmt: skip
     fates["best"] = [row for row in rows if row is best]
-    traces = [_lines(fate, members) for fate, members in fates.items() if members]
+    traces = [*chain.from_iterable(_curves(fate, members) for fate, members in fates.items())]
     values = [y for row in rows for y in row.curve.values() if finite(y)]
-    return figure(traces, x="epoch", y=summary.metric, y_range=robust_range(values))
+    shape = figure(traces, x="epoch", y=summary.metric, y_range=robust_range(values))
+    return _whole(shape, [epoch for row in rows for epoch in row.curve])
 
 
 def curves_shown(summary: Summary) -> list[Row]:
@@ -130,8 +133,19 @@ def _points(rows: Sequence[Row], fate: str, name: str) -> dict[str, Any]:
     }
 
 
-def _lines(fate: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """One trace for all curves of a fate: a gap (None) parts them."""
+def _curves(fate: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The curves of a fate, a line each; those of one epoch are dots, with one legend for both."""
+    dots = [row for row in rows if len(row.curve) == 1]
+    lines = [row for row in rows if len(row.curve) > 1]
+    traces = [_trace(fate, group, mode) for group, mode in ((lines, "lines"), (dots, "markers"))
+              if group]  # fmt: skip
+    for hidden in traces[1:]:
+        hidden["showlegend"] = False
+    return traces
+
+
+def _trace(fate: str, rows: Sequence[Row], mode: str) -> dict[str, Any]:
+    """One trace for several curves: a gap (None) parts them."""
     x: list[int | None] = []
     y: list[float | None] = []
     text: list[str] = []
@@ -140,11 +154,11 @@ def _lines(fate: str, rows: Sequence[Row]) -> dict[str, Any]:
         x += [*epochs, None]
         y += [*(row.curve[epoch] if finite(row.curve[epoch]) else None for epoch in epochs), None]
         text += [f"#{row.number} {fate}"] * (len(epochs) + 1)
-    single = max(len(row.curve) for row in rows) == 1
     return {
         "type": "scatter",
-        "mode": "markers" if single else "lines",
+        "mode": mode,
         "name": fate,
+        "legendgroup": fate,
         "x": x,
         "y": y,
         "text": text,
@@ -176,6 +190,13 @@ def figure(
             **layout,
         },
     }
+
+
+def _whole(shape: Figure, numbers: Sequence[int]) -> Figure:
+    """No half epochs: over few whole numbers plotly.js would set ticks between them."""
+    if max(numbers) - min(numbers) <= 10:
+        shape["layout"]["xaxis"]["dtick"] = 1
+    return shape
 
 
 def robust_range(values: Iterable[float]) -> tuple[float, float] | None:
