@@ -20,13 +20,14 @@ def test_it_says_what_was_found(tmp_path: Path) -> None:
     text = write_page(study, tmp_path / "report.md", form="md").read_text("utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
-        "Winner", "Is it really better?", "Importance of the parameters", "What was searched",
-        "What pruning saved", "Failures", "The best 10", "How to repeat it",
+        "Winner", "Is it really better?", "The best 10", "Importance of the parameters",
+        "What pruning saved", "What was searched", "Failures", "How to repeat it",
     ]  # fmt: skip
     assert "tuner tune experiment=digits study.n_trials=24" in text
     assert "| `optimizer.lr@sgd` |" in text
     assert "- 1: ValueError: bad shape" in text
     assert "which saved" in text
+    assert "`tuner final` trains" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) > 20
 
@@ -63,5 +64,5 @@ def test_a_study_without_anything_has_a_report(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     text = markdown(study, summarise(study), {})
     assert "nothing has run yet" in text
-    assert "No configuration is complete yet." in text
+    assert "No configuration is complete." in text
     assert "Not recorded." in text

@@ -12,11 +12,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
 from tests.samples import HOSTILE, add, full_study, new_study
+from tuner.report.markdown import markdown
 from tuner.report.page import page, write_page
 from tuner.report.summary import summarise
 
@@ -152,7 +154,8 @@ def test_odd_studies_have_a_page(tmp_path: Path, make: Any) -> None:
     study = new_study(tmp_path)
     make(study)
     page = read(study, tmp_path)
-    assert "Importances need" in page.text
+    assert ("Importances need" in page.text) == (make not in (empty, all_failed))
+    assert ("Is it really better" in page.text) == (make not in (empty, all_failed))
     assert bool(page.figures) == bool(len(page.scripts) > 1)  # plotly.js only where it draws
 
 
@@ -274,3 +277,23 @@ def test_the_states_that_occur_add_up_and_are_explained(full: Reader, tmp_path: 
     study = new_study(tmp_path)
     one_complete(study)
     assert "waits" not in read(study, tmp_path).text
+
+
+def test_several_objectives_and_limits_are_all_named(tmp_path: Path) -> None:
+    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path}/x.db")
+    study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
+    study.set_user_attr("metric", "accuracy")
+    study.set_user_attr("objectives", {"accuracy": "maximize", "parameters": "minimize"})
+    study.set_user_attr("constraints", {"latency_ms": 2.0})
+    shape = {"params": {}, "distributions": {}, "intermediate_values": {1: 0.4, 2: 0.5}}
+    study.add_trial(optuna.create_trial(state=P, **shape))
+    study.add_trial(optuna.create_trial(values=[0.9, 129600.0], **shape))
+    found = read(study, tmp_path)
+    aim = "the highest accuracy and the lowest parameters, with latency_ms at most 2"
+    assert f"Searched for {aim}" in found.text
+    assert "· parameters 129600" in found.text
+    assert "on the Pareto front below" in found.text
+    (pruned,) = [t for t in found.figures["plot-history"]["data"] if t["name"] == "pruned"]
+    assert pruned["y"] == [0.5]
+    summary = summarise(study)
+    assert f"Searched for {aim}".replace("_", "\\_") in markdown(study, summary, {})

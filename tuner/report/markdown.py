@@ -1,5 +1,6 @@
 """The report as Markdown, for an issue, a wiki or a message."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,42 +20,47 @@ TOP = 10
 
 def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
     """The report's numbers and words; its plots are on the page."""
-    aim = "highest" if summary.maximize else "lowest"
     told = legend(summary.counts)
     parts = [
-        f"# {_text(summary.name)}\n\nSearched for the {aim} {_text(summary.metric)}:"
+        f"# {_text(summary.name)}\n\nSearched for {_text(summary.aim)}:"
         f" {summary.tally or 'nothing has run yet'}; {duration(summary.wall)} at work.\n"
         + f"\n{told.capitalize()}.\n"
         * bool(told),
         _section("Winner", _winner(summary)),
-        *_comparison(summary, final),
-        *_front(summary),
-        _section("Importance of the parameters", _importances(study, summary)),
+        *(_found(study, summary, final) if summary.ranking else ()),
         _section("What was searched", _space(summary)),
-        _section("What pruning saved", _pruning(summary)),
         _section("Failures", _failures(summary)),
-        _section(f"The best {TOP}", _best(summary)),
         _section("How to repeat it", _fenced(tune_line(summary)) or "Not recorded.\n"),
     ]
     return "\n".join(parts)
 
 
+def _found(study: Study, summary: Summary, final: Mapping[str, Any]) -> list[str]:
+    return [
+        _section("Is it really better?", _comparison(summary, final)),
+        _section(f"The best {TOP}", _best(summary)),
+        *_front(summary),
+        _section("Importance of the parameters", _importances(study, summary)),
+        _section("What pruning saved", _pruning(summary)),
+    ]
+
+
 def _winner(summary: Summary) -> str:
     row = summary.best
     if row is None:
-        return "No configuration is complete yet.\n"
+        return "No configuration is complete.\n"
+    others = list(zip(summary.objectives, row.values, strict=False))[1:]
+    traded = "".join(f" {_text(name)} {metric(value)}," for name, value in others)
     return (
-        f"{_text(summary.metric)} **{metric(row.value)}**, configuration #{row.number},"
+        f"{_text(summary.metric)} **{metric(row.value)}**,{traded} configuration #{row.number},"
         f" {duration(row.seconds)}\n\n{_fenced(train_line(summary, row))}"
     )
 
 
-def _comparison(summary: Summary, final: Mapping[str, Any]) -> list[str]:
-    """Nothing where there is no winner."""
+def _comparison(summary: Summary, final: Mapping[str, Any]) -> str:
     known = comparison.noise(summary, final)
-    said = "".join(f"- {_text(line)}\n" for line in comparison.sentences(summary, known, final))
-    table = _table(*comparison.table(summary, known))
-    return [_section("Is it really better?", table + said)] if said else []
+    said = "".join(f"- {_sentence(line)}\n" for line in comparison.sentences(summary, known, final))
+    return _table(*comparison.table(summary, known)) + said
 
 
 def _front(summary: Summary) -> list[str]:
@@ -125,7 +131,17 @@ def _cell(text: str) -> str:
 
 def _text(text: str) -> str:
     """One line of which nothing is markup."""
-    return "".join(f"\\{c}" if c in "\\|`*_<>[]#&" else c for c in plain(text))
+    return _bare(plain(text))
+
+
+def _bare(text: str) -> str:
+    return "".join(f"\\{c}" if c in "\\|`*_<>[]#&" else c for c in text)
+
+
+def _sentence(line: str) -> str:
+    """The same, but for `commands` between backticks, which are code."""
+    parts = re.split("(`tuner [a-z]+`)", plain(line))
+    return "".join(part if part.startswith("`tuner ") else _bare(part) for part in parts)
 
 
 def _fenced(line: str) -> str:

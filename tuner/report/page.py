@@ -57,33 +57,48 @@ def page(
     The best ``listed`` configurations are in its table.
     """
     figures: dict[str, Figure] = {}
-    important = parameters.importances(study, summary)
+    found = _found if summary.ranking else _so_far
     body = [
         sections.head(summary),
-        sections.winner(summary),
-        _compared(summary, final),
-        section("Learning curves", _curves(figures, summary)),
-        section("Optimisation history", _history(figures, summary)),
-        _pareto(figures, summary),
-        section("Importance of the parameters", _importances(figures, important)),
-        section(
-            "Value against each parameter",
-            _slices(figures, summary, important),
-        ),
-        section("Parallel coordinates", _parallel(figures, summary)),
-        section("What was searched", sections.space(summary)),
-        section("What pruning saved", sections.pruning(summary)),
-        section("Failures", sections.failures(summary)),
+        *found(figures, study, summary, final),
         section("Configurations", sections.configurations(summary, listed)),
         section("How to repeat it", sections.provenance(summary)),
     ]
     return document(summary.name, body, figures)
 
 
-def _compared(summary: Summary, final: Mapping[str, Any]) -> str:
-    """Nothing where there is no winner."""
-    told = sections.compared(summary, final)
-    return section("Is it really better?", told) if told else ""
+def _found(
+    figures: dict[str, Figure], study: Study, summary: Summary, final: Mapping[str, Any]
+) -> list[str]:
+    """What a study has found, and what it cost."""
+    important = parameters.importances(study, summary)
+    slices = _slices(figures, summary, important)
+    return [
+        sections.winner(summary),
+        section("Is it really better?", sections.compared(summary, final)),
+        section("Learning curves", _curves(figures, summary)),
+        section("Optimisation history", _history(figures, summary)),
+        _pareto(figures, summary),
+        section("Importance of the parameters", _importances(figures, important)),
+        section("Value against each parameter", slices),
+        section("Parallel coordinates", _parallel(figures, summary)),
+        section("What was searched", sections.space(summary)),
+        section("What pruning saved", sections.pruning(summary)),
+        section("Failures", sections.failures(summary)),
+    ]
+
+
+def _so_far(
+    figures: dict[str, Figure], _study: Study, summary: Summary, _final: Mapping[str, Any]
+) -> list[str]:
+    """Before anything is complete: what went wrong comes first, and nothing is said of nothing."""
+    curves = any(row.curve for row in summary.rows)
+    return [
+        sections.winner(summary),
+        section("Failures", sections.failures(summary)) if summary.failures else "",
+        section("Learning curves", _curves(figures, summary)) if curves else "",
+        section("What was searched", sections.space(summary)),
+    ]
 
 
 def _history(figures: dict[str, Figure], summary: Summary) -> str:
@@ -141,5 +156,6 @@ def _slices(
         plot(figures, f"slice-{k}", shape, width=1) for k, shape in enumerate(shapes.values())
     )
     drawn = f'<div class="slices">{"".join(plotted)}</div>'
-    note = f'<p class="faint">{parameters.MARKS} of {summary.over} configurations are drawn.</p>'
-    return drawn + note * (summary.over > parameters.MARKS)
+    few = f" {parameters.MARKS} of {summary.over} are drawn." * (summary.over > parameters.MARKS)
+    told = f"Filled: complete. Hollow: pruned, with the {escaped(summary.metric)} of that moment."
+    return f'{drawn}<p class="faint">{told}{few}</p>'

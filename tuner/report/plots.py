@@ -113,7 +113,7 @@ def pareto(summary: Summary, front: Sequence[Row]) -> Figure | str:
     """The first two objectives against each other, and those on the ``front``."""
     done = [row for row in summary.ranking if len(row.values) > 1 and all(map(finite, row.values))]
     if not done:
-        return "No configuration is complete yet."
+        return "No configuration is complete."
     x, y = list(summary.objectives)[:2]
     rest = done[:: math.ceil(len(done) / MAX_MARKS)]
     traces = [_points(rest, "complete", "complete"), _points(front, "best", "Pareto front")]

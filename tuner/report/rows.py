@@ -90,7 +90,7 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
     return Row(
         number=number,
         state=state,
-        value=last.values[0] if last.values else None,
+        value=last.values[0] if last.values else _reached(last),
         params=last.params,
         overrides=attrs.get("overrides", []),
         curve=last.intermediate_values,
@@ -110,6 +110,12 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         condemned_at=audit.condemned_at(last),
         repeats=last.system_attrs.get(REPEAT),
     )
+
+
+def _reached(trial: FrozenTrial) -> float | None:
+    """The last value of one that was pruned, which Optuna stores for one objective alone."""
+    curve = trial.intermediate_values
+    return curve[max(curve)] if curve and trial.state == TrialState.PRUNED else None
 
 
 def _goes_on(trial: FrozenTrial, lost: Ends) -> bool:

@@ -24,7 +24,6 @@ SHORT = 60
 
 
 def head(summary: Summary) -> str:
-    aim = "highest" if summary.maximize else "lowest"
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     tiles = [(str(n), state) for state, n in summary.counts.items() if n]
     tiles += [(duration(summary.wall), "at work")]
@@ -35,7 +34,7 @@ def head(summary: Summary) -> str:
     shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
     return (
         f"<h1>{escaped(summary.name)}</h1>"
-        f'<p class="faint">Searched for the {aim} {escaped(summary.metric)} · as of {made}</p>'
+        f'<p class="faint">Searched for {escaped(summary.aim)} · as of {made}</p>'
         f'<div class="tiles">{shown}</div><p class="faint">{legend(summary.counts)}</p>'
     )
 
@@ -43,10 +42,11 @@ def head(summary: Summary) -> str:
 def winner(summary: Summary) -> str:
     row = summary.best
     if row is None:
-        return section("Winner", "<p>No configuration is complete yet.</p>")
+        return section("Winner", "<p>No configuration is complete.</p>")
+    known = {**dict(zip(summary.objectives, row.values, strict=False)), **row.metrics}
     others = "".join(
         f" · {escaped(name)} {metric(value)}"
-        for name, value in row.metrics.items()
+        for name, value in known.items()
         if name != summary.metric
     )
     again = _command("To train it again:", train_line(summary, row))
@@ -55,8 +55,17 @@ def winner(summary: Summary) -> str:
         f'<div class="card"><p><b>{escaped(summary.metric)} {metric(row.value)}</b>'
         f'<span class="faint">{others}</span> · configuration #{row.number}'
         f" · {duration(row.seconds)}</p>"
-        f"{again or f'<p>{_settings(row)}</p>'}</div>"
+        f"{again or f'<p>{_settings(row)}</p>'}</div>{_traded(summary)}"
         f"{pictures(row)}",
+    )
+
+
+def _traded(summary: Summary) -> str:
+    if len(summary.objectives) < 2:
+        return ""
+    return (
+        f'<p class="faint">It has the best {escaped(summary.metric)}; what may be had for less of'
+        " that is on the Pareto front below.</p>"
     )
 
 

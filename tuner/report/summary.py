@@ -23,6 +23,7 @@ from tuner.attempts import first_number
 from tuner.budget import Budget, Share, Spent, Times
 from tuner.errors import TunerError
 from tuner.leases import Worker
+from tuner.report import wording
 from tuner.report.rows import STATES, Row, merged, spans
 
 
@@ -60,6 +61,12 @@ class Summary:
         keys = ("name", "distribution", "condition")
         rows = [[str(item.get(key) or "") for key in keys] for item in stored]
         return ["parameter", "distribution", "only with"], rows
+
+    @property
+    def aim(self) -> str:
+        """What is sought, as people say it."""
+        objectives = self.objectives or {self.metric: self.maximize}
+        return wording.aim(objectives, self.attrs.get("constraints"))
 
     @property
     def counts(self) -> dict[str, int]:

@@ -55,6 +55,16 @@ def scattered(value: float, deviation: float, ends: Sequence[float]) -> str:
     return f"{measured(value, ends)} ± {measured(deviation, ends)}"
 
 
+def aim(objectives: Mapping[str, bool], limits: Mapping[str, float] | None = None) -> str:
+    """What is sought: objectives by name, True for the highest, and what must be kept below.
+
+    Such as ``the highest accuracy and the lowest parameters, with latency_ms at most 2``.
+    """
+    ways = (f"the {'highest' if up else 'lowest'} {name}" for name, up in objectives.items())
+    kept = " and ".join(f"{name} at most {limit:g}" for name, limit in (limits or {}).items())
+    return " and ".join(ways) + f", with {kept}" * bool(kept)
+
+
 MEANINGS = {
     "pruned": "stopped early, behind the others at the same point",
     "infeasible": "no score to be had: it diverged, did not fit, or broke a limit",
