@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 EXAMPLES = ROOT / "examples"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-"""The documentation; the examples' pages are apart, for each is typed in its own directory."""
+"""The documentation; the examples' pages are apart, for each is typed where it lies."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Block:
     kind: str
     rest: str
     text: str
+
+    def lines(self) -> list[str]:
+        """Those to type, without their comments."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [re.sub(r"\s+# .*", "", line) for line in lines]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -34,10 +39,9 @@ def name(page: Path) -> str:
 
 
 def commands(page: Path, *needs: str) -> list[str]:
-    """The lines to type, without their comments."""
-    found = [b.text for b in blocks(page) if b.kind == "bash" and b.rest in needs]
-    lines = "".join(found).replace("\\\n", " ").splitlines()
-    return [re.sub(r"\s+# .*", "", line) for line in lines]
+    """The lines to type of all blocks that need that."""
+    found = [b for b in blocks(page) if b.kind == "bash" and b.rest in needs]
+    return [line for block in found for line in block.lines()]
 
 
 def write_files(page: Path, directory: Path) -> None:

@@ -32,6 +32,8 @@ from tests.test_files import idx
 from tests.typist import NOT_RUN, follow
 
 NEEDS = ("postgresql", "s3", "slurm", "ray", "download")
+EXTRAS = ("lightning",)
+"""What a block of an example's page needs."""
 EVERY = [*PAGES, *sorted(EXAMPLES.rglob("*.md"))]
 
 
@@ -153,16 +155,23 @@ def test_what_is_not_run_is_told():
     assert re.findall(r"`(\w+)`", told) == list(NOT_RUN)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", EVERY, ids=name)
 def test_every_block_says_what_it_is_and_can_be_read(page):
     assert page.read_text().count("\n```") == 2 * len(blocks(page))
     for block in blocks(page):
         assert block.kind in ("bash", "python", "yaml", "text"), block
-        assert block.kind != "bash" or block.rest in ("", "again", *NEEDS), block
+        assert block.kind != "bash" or block.rest in ("", "again", *NEEDS, *EXTRAS), block
         if block.kind == "python":
             ast.parse(block.text)
         if block.kind == "yaml":
             yaml.safe_load(block.text)
+
+
+@pytest.mark.parametrize("page", EVERY, ids=name)
+def test_no_command_stands_where_it_is_not_typed(page):
+    """Indented, as Markdown allows as well."""
+    programs = "|".join(("tuner", "python", "cd", *NOT_RUN))
+    assert re.findall(rf"^(?: {{4}}|\t)\s*(?:{programs}) .*", page.read_text(), re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("page", EVERY, ids=name)

@@ -1,62 +1,96 @@
-"""The examples run, small, by the commands that their README tells."""
+"""The examples: every command of their pages is typed in a copy of them."""
 
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import pages, typist
+from tests.pages import EXAMPLES, Block
 from tuner import study
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 pytestmark = pytest.mark.slow
+
+TYPED = [
+    (page, block)
+    for page in sorted(EXAMPLES.rglob("*.md"))
+    for block in pages.blocks(page)
+    if block.kind == "bash"
+]
+"""Each block is whole in itself: it begins where its page lies, and needs no other."""
+
+BUDGETS = {
+    "tuner tune": "study.n_trials=2 launch.workers=1 sampler=random",
+    "tuner final": "final.seeds=1 final.finalists=1",
+}
+"""What is put before the words of a page, which come later and hold."""
+
+Shell = Callable[..., str]
 
 
 @pytest.fixture
-def example(tmp_path):
-    """Runs shell commands in a copy of an example; returns what they wrote to stdout."""
+def shell(tmp_path: Path) -> Shell:
+    """Runs lines in a directory of a copy of the examples; returns what they wrote to stdout."""
 
-    def run(name: str, *commands: str) -> str:
-        there = tmp_path / name
+    def run(where: str, *lines: str) -> str:
+        there = tmp_path / "examples"
         if not there.exists():
-            shutil.copytree(EXAMPLES / name, there)
+            shutil.copytree(EXAMPLES, there, ignore=shutil.ignore_patterns("runs", "__pycache__"))
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-ec", "\n".join(commands)], cwd=there, capture_output=True, text=True,
+            ["bash", "-ec", "\n".join(lines)], cwd=there / where, capture_output=True, text=True,
             env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     return run
 
 
-SMALL = "study.n_trials=3 launch.workers=1 sampler=random"
+def searched(tmp_path: Path, example: str) -> study.Study:
+    url = f"sqlite:///{tmp_path}/examples/{example}/runs/tuner.db"
+    return study.load(url, example, grace=60, patience=5)
 
 
-def test_a_plain_function(example):
-    out = example("function", f"tuner tune --config-dir conf experiment=function {SMALL}")
-    assert "best:" in out
+def within_seconds(line: str) -> str:
+    """A line with a smaller budget; one of a program that is not run here is only judged."""
+    first = line.split()[0]
+    if first in typist.NOT_RUN:
+        typist.external(line.split())
+        return "true"
+    if first == "python" and "-m" in line.split():
+        return f"{line} hydra.sweeper.study.n_trials=2"
+    for command, budget in BUDGETS.items():
+        line = re.sub(rf"^{command}\b", f"{command} {budget}", line)
+    return line
 
 
-def test_a_network_and_data_of_ones_own(example):
-    flags = "--config-dir conf experiment=own_model"
-    small = "trainer.epochs=2 final.seeds=1"
-    out = example(
-        "own_model",
-        f"tuner tune {flags} {SMALL} {small}",
-        f"tuner final {flags} {small}",
-    )
-    assert "best:" in out
-    assert "final:     accuracy" in out
+@pytest.mark.parametrize(
+    ("page", "block"),
+    TYPED,
+    ids=[f"{p.parent.name}: {b.text.splitlines()[0][:40]}" for p, b in TYPED],
+)
+def test_what_a_page_tells_to_type_runs(shell: Shell, tmp_path: Path, page: Path, block: Block):
+    if block.rest and importlib.util.find_spec(block.rest) is None:
+        pytest.skip(f"pip install 'tuner[{block.rest}]'")
+    where = str(page.parent.relative_to(EXAMPLES))
+    shell(where, "true")  # the copy
+    pages.write_files(page, tmp_path / "examples" / where)
+    lines = [within_seconds(line) for line in block.lines()]
+    out = shell(where, *lines)
+    searches = [line for line in lines if re.match(r"tuner (tune|final) |python .* -m\b", line)]
+    assert out.count("best: ") == len(searches), out
 
 
-def test_a_directory_of_images(example):
-    out = example(
+def test_a_directory_of_images_is_trained_on(shell: Shell):
+    out = shell(
         "images",
         "python make.py pictures 12",
         "tuner train data=image_folder data.root=pictures data.size=16 data.channels=1"
@@ -66,38 +100,27 @@ def test_a_directory_of_images(example):
     assert 0 <= json.loads(out)["accuracy"] <= 1
 
 
-def test_scikit_learns_estimators(example, tmp_path):
-    example(
+def test_scikit_learns_estimators_are_both_tried(shell: Shell, tmp_path: Path):
+    shell(
         "scikit_learn",
-        f"tuner tune --config-dir conf experiment=scikit_learn {SMALL} study.n_trials=6"
-        " objective.epochs=2 'objective=choice(sgd,forest)'",
+        "tuner tune --config-dir conf experiment=scikit_learn launch.workers=1 sampler=random"
+        " study.n_trials=6 objective.epochs=2 'objective=choice(sgd,forest)'",
     )
-    url = f"sqlite:///{tmp_path}/scikit_learn/runs/tuner.db"
-    found = study.load(url, "scikit_learn", grace=60, patience=5).optuna.get_trials()
+    found = searched(tmp_path, "scikit_learn").optuna.get_trials()
     assert {t.params["objective"] for t in found} == {"sgd", "forest"}
-
-
-def test_a_hydra_application(example):
-    out = example(
-        "hydra_app",
-        f"tuner tune --app app.py space=app epochs=2 {SMALL}",
-        "tuner best --json --app app.py",
-    )
-    assert json.loads(out.splitlines()[-1])["params"]
 
 
 @pytest.mark.skipif(
     importlib.util.find_spec("lightning") is None, reason="pip install 'tuner[lightning]'"
 )
-def test_a_lightning_module_reports_and_resumes(example, tmp_path):
+def test_a_lightning_module_reports_and_resumes(shell: Shell, tmp_path: Path):
     flags = "--config-dir conf experiment=lightning_module objective.epochs=3"
-    out = example(
+    out = shell(
         "lightning_module",
-        f"tuner tune {flags} {SMALL} study.n_trials=1",
+        f"tuner tune {flags} study.n_trials=1 launch.workers=1",
         f"tuner train {flags} --run-dir again objective.epochs=2",
         f"tuner train {flags} --run-dir again objective.epochs=3",
     )
     assert "best:" in out
-    url = f"sqlite:///{tmp_path}/lightning_module/runs/tuner.db"
-    (trial,) = study.load(url, "lightning_module", grace=60, patience=5).optuna.get_trials()
+    (trial,) = searched(tmp_path, "lightning_module").optuna.get_trials()
     assert sorted(trial.intermediate_values) == [1, 2, 3]
