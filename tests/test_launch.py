@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tuner.errors import ConfigError
 from tuner.launch import local
 from tuner.launch.base import Order
 from tuner.launch.local import Local
+from tuner.launch.logs import Log
 from tuner.launch.packing import Packer, mps
 
 DEFAULTS = {
@@ -28,7 +30,8 @@ DEFAULTS = {
 def slots(monkeypatch, visible: str, **change: int | None) -> list[dict[str, str]]:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     launcher = Local(**(DEFAULTS | change))
-    return [dict(launcher.slot(k, Path()).environment) for k in range(launcher.workers)]
+    log = Log(0, Path(), BytesIO())
+    return [dict(launcher.slot(k, log).environment) for k in range(launcher.workers)]
 
 
 def test_one_worker_a_gpu_or_two_on_a_cpu(monkeypatch):
@@ -189,3 +192,4 @@ def test_the_pause_before_a_restart_grows_to_a_bound_and_begins_anew(tmp_path, m
         die(after)
     slot.process.wait()
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 1, 2]
+    job.held.close()

@@ -14,7 +14,7 @@ class Order:
 
     command: Sequence[str]
     log_dir: Path
-    """The output of worker ``k`` goes to ``worker-<k>.log`` in it."""
+    """The output of worker ``k`` goes to ``worker-<k>.log`` in it, or to the next that is free."""
     on_end: Callable[[str], bool]
     """Called with the id of a worker whose process has ended, so that a trial that it still holds
     is requeued now; says whether the worker had failed to strike itself out.  Ids may go on after

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from tuner.launch import logs
 from tuner.launch.base import Order, at_least, last_line
+from tuner.launch.logs import Log
 from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
 from tuner.sharing import MEMORY_FRACTION, SHARED
@@ -57,15 +58,15 @@ class Local:
         at_least(0, max_restarts=max_restarts)
 
     def start(self, order: Order) -> "Processes":
-        """Start the workers; their output goes to ``order.log_dir/worker-<k>.log``."""
+        """Start the workers, each with a ``worker-<n>.log`` of its own in ``order.log_dir``."""
         order.log_dir.mkdir(parents=True, exist_ok=True)
         return Processes(order, self)
 
-    def slot(self, k: int, log_dir: Path, device: str | None = None) -> "Slot":
+    def slot(self, k: int, log: Log, device: str | None = None) -> "Slot":
         """The place of worker ``k``, on a given device or on the next in turn."""
         if device is None and self.devices:
             device = self.devices[k % len(self.devices)]
-        return Slot(k, log_dir / f"worker-{k}.log", self._environment(device), device)
+        return Slot(log, self._environment(device), device)
 
     def describe(self) -> str:
         """Such as ``2 workers on the CPU``."""
@@ -110,10 +111,9 @@ def _tunables() -> str:
 
 @dataclass
 class Slot:
-    """A place for a worker: its log, its environment, and the process there now."""
+    """A place for a worker, numbered as its log: its environment, and the process there now."""
 
-    index: int
-    log: Path
+    log: Log
     environment: Mapping[str, str]
     device: str | None = None
     worker: str = ""
@@ -123,18 +123,17 @@ class Slot:
     started: float = 0.0
 
     def start(self, command: Sequence[str], more: Mapping[str, str]) -> None:
-        self.worker = f"{socket.gethostname()}-{self.index}-{uuid.uuid4().hex[:6]}"
+        self.worker = f"{socket.gethostname()}-{self.log.number}-{uuid.uuid4().hex[:6]}"
         self.restart_at = None
         self.started = time.monotonic()
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **self.environment, **more, WORKER: self.worker},
-                start_new_session=True,  # Ctrl-C reaches the supervisor, which tells the workers
-            )
+        self.process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log.file,
+            stderr=self.log.file,
+            env={**os.environ, **self.environment, **more, WORKER: self.worker},
+            start_new_session=True,  # Ctrl-C reaches the supervisor, which tells the workers
+        )
 
 
 class Processes:
@@ -142,14 +141,14 @@ class Processes:
 
     def __init__(self, order: Order, launcher: Local) -> None:
         self.order = order
-        self.where = f"logs in {order.log_dir}"
         self.launcher = launcher
-        self.slots = [launcher.slot(k, order.log_dir) for k in range(launcher.workers)]
+        self.held = ExitStack()
+        self.slots = [launcher.slot(k, self._log()) for k in range(launcher.workers)]
+        self.where = logs.where(order.log_dir, [slot.log for slot in self.slots])
         self.packer = Packer(limit=os.cpu_count() or 1) if launcher.grows else None
         self.restarts_left = launcher.max_restarts
         self.stopping = False
         self.failure: str | None = None
-        self.held = ExitStack()
         self.environment = self.held.enter_context(mps(launcher.mps))
         for slot in self.slots:
             slot.start(order.command, self.environment)
@@ -169,11 +168,17 @@ class Processes:
             self.held.close()
         return running
 
+    def _log(self) -> Log:
+        """A log of this command's own until it has ended."""
+        log = logs.claim(self.order.log_dir)
+        self.held.callback(log.file.close)
+        return log
+
     def _pack(self, packer: Packer) -> None:
         """Add a worker wherever a device has room for one."""
         at_work = [s.device for s in self.slots if s.process is not None and s.device is not None]
         for device in packer.room(Counter(at_work), time.monotonic()):
-            slot = self.launcher.slot(len(self.slots), self.order.log_dir, device)
+            slot = self.launcher.slot(len(self.slots), self._log(), device)
             self.slots.append(slot)
             slot.start(self.order.command, self.environment)
 
@@ -201,10 +206,11 @@ class Processes:
         died = self.order.on_end(slot.worker)
         if self.stopping or (code == 0 and not died):
             return
+        number = slot.log.number
         if code in FATAL:
-            self._fail(f"worker {slot.index} gave up; {last_line(slot.log)}")
+            self._fail(f"worker {number} gave up; {last_line(slot.log.path)}")
         elif self.restarts_left == 0:
-            self._fail(f"worker {slot.index} died once more (exit {code}); see {slot.log}")
+            self._fail(f"worker {number} died once more (exit {code}); see {slot.log.path}")
         else:
             self.restarts_left -= 1
             if time.monotonic() - slot.started > LONGEST_PAUSE:
@@ -212,7 +218,7 @@ class Processes:
             pause = min(RESTART_PAUSE * 2**slot.restarts, LONGEST_PAUSE)
             slot.restarts += 1
             slot.restart_at = time.monotonic() + pause
-            log.warning("worker %d died (exit %d); new one in %.0f s", slot.index, code, pause)
+            log.warning("worker %d died (exit %d); new one in %.0f s", number, code, pause)
 
     def _fail(self, reason: str) -> None:
         self.failure = reason
