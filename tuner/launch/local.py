@@ -16,7 +16,6 @@ from typing import Literal
 
 from tuner.launch import logs
 from tuner.launch.base import Order, at_least, last_line
-from tuner.launch.logs import Log
 from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
 from tuner.sharing import MEMORY_FRACTION, SHARED
@@ -62,7 +61,7 @@ class Local:
         order.log_dir.mkdir(parents=True, exist_ok=True)
         return Processes(order, self)
 
-    def slot(self, k: int, log: Log, device: str | None = None) -> "Slot":
+    def slot(self, k: int, log: logs.Log, device: str | None = None) -> "Slot":
         """The place of worker ``k``, on a given device or on the next in turn."""
         if device is None and self.devices:
             device = self.devices[k % len(self.devices)]
@@ -113,7 +112,7 @@ def _tunables() -> str:
 class Slot:
     """A place for a worker, numbered as its log: its environment, and the process there now."""
 
-    log: Log
+    log: logs.Log
     environment: Mapping[str, str]
     device: str | None = None
     worker: str = ""
@@ -168,7 +167,7 @@ class Processes:
             self.held.close()
         return running
 
-    def _log(self) -> Log:
+    def _log(self) -> logs.Log:
         """A log of this command's own until it has ended."""
         log = logs.claim(self.order.log_dir)
         self.held.callback(log.file.close)
