@@ -1,11 +1,13 @@
 """The best of a prior study begin a new one, where their parameters are this space's too."""
 
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
 
-from tuner import plan, prior, provenance
+from tests.conftest import Project
+from tuner import cli, plan, prior, provenance, storage, study
 from tuner.config import Source
 from tuner.errors import StudyError
 from tuner.queue import Item
@@ -103,6 +105,40 @@ def test_a_prior_of_another_kind_is_refused(planned, old, new, expected):
     with pytest.raises(StudyError, match="hint:") as caught:
         provenance.open_study(asked)
     assert expected in str(caught.value)
+    with closing(storage.connect(asked.storage.url)) as rdb:
+        assert study.names(rdb) == ["old"], "nothing was made"
+
+
+def test_a_prior_in_no_database_makes_none(planned, tmp_path):
+    asked = planned("new", WIDTH, "study.prior=old")
+    with pytest.raises(StudyError, match=r"study\.prior: there is no .*; hint: study\.prior_url"):
+        provenance.open_study(asked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prior_that_was_taken_may_go(planned):
+    old = planned("old", WIDTH)
+    tried(old, {0.9: {"model.width": 60}})
+    asked = planned("new", WIDTH, "study.prior=old")
+    first = provenance.queue(asked, provenance.open_study(asked))
+    with closing(storage.connect(old.storage.url)) as rdb:
+        optuna.delete_study(study_name="old", storage=rdb.rdb)
+    assert provenance.queue(asked, provenance.open_study(asked)) == first
+
+
+@pytest.mark.parametrize("command", ["tune", "check"])
+def test_a_command_refuses_a_prior_before_it_makes_a_study(project: Project, capsys, command):
+    project.run("worker", "study.n_trials=1", "study.name=old")
+    database = f"storage.url='sqlite:///{project.directory}/runs/tuner.db'"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.directory)
+        words = [*project.DEFAULTS, database, "study.prior=odl", "study.name=new"]
+        assert cli.main([command, *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: study.prior: ")
+    assert "has no study 'odl'; hint: it has old" in said
+    with closing(storage.connect(f"sqlite:///{project.directory}/runs/tuner.db")) as rdb:
+        assert study.names(rdb) == ["old"]
 
 
 def test_a_prior_without_a_result_is_refused(planned):

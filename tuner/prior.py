@@ -10,14 +10,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner import queue, storage
 from tuner.attempts import first_number
-from tuner.errors import StudyError
+from tuner.errors import StorageAway, StorageError, StudyError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.queue import Item
 from tuner.space import Categorical, Distribution, Parameter, Scalar, Space
+from tuner.sql.trials import Trials
+from tuner.typos import closest_first
 
 ALIKE = 0.1
 """Mean distance a parameter, of at most 1, below which two configurations are nearly the same."""
+SHOWN = 20
+"""Names of studies that a hint lists, the likeliest first."""
 
 
 def best(plan: Plan) -> list[Item]:
@@ -27,11 +31,26 @@ def best(plan: Plan) -> list[Item]:
     after something else, or none of its parameters is searched here.
     """
     asked = plan.study
+    known, missing = _usable(plan)
+    chosen = diverse(known, asked.prior_best, plan.space)
+    log.info("study.prior: %d configurations of %r come first", len(chosen), asked.prior)
+    if missing:
+        log.info("study.prior: drawn anew, where %s lacks them: %s", asked.prior, missing)
+    return chosen
+
+
+def judge(plan: Plan) -> None:
+    """Raise what ``best`` would raise."""
+    _usable(plan)
+
+
+def _usable(plan: Plan) -> tuple[list[Item], list[str]]:
+    """What the prior has for this space, best first, and which parameters it lacks somewhere."""
+    asked = plan.study
     assert asked.prior is not None
-    trials = _complete(plan, asked.prior)
     known: dict[str, Item] = {}
     missing: set[str] = set()
-    for trial in trials:
+    for trial in _complete(plan, asked.prior):
         fixed, outside = queue.located(plan.space, _values(trial))
         item = Item(fixed, f"study.prior: {asked.prior} #{first_number(trial)}")
         if fixed:
@@ -42,11 +61,7 @@ def best(plan: Plan) -> list[Item]:
             f"study.prior: no parameter of {asked.prior!r} is searched here; hint: one with the "
             "same keys and ranges that overlap"
         )
-    chosen = diverse(list(known.values()), asked.prior_best, plan.space)
-    log.info("study.prior: %d configurations of %r come first", len(chosen), asked.prior)
-    if missing:
-        log.info("study.prior: drawn anew, where %s lacks them: %s", asked.prior, sorted(missing))
-    return chosen
+    return list(known.values()), sorted(missing)
 
 
 def _values(trial: FrozenTrial) -> Callable[[Parameter], object]:
@@ -56,13 +71,15 @@ def _values(trial: FrozenTrial) -> Callable[[Parameter], object]:
 def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
     """The complete trials of a study, best first."""
     url = plan.study.prior_url or plan.storage.url
-    rdb = storage.connect(url, write=False)
+    rdb = _database(url, name)
     try:
         known = [s.study_name for s in rdb.get_all_studies()]
         if name not in known:
+            likely = closest_first(name, known)
+            listed = ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])])
             raise StudyError(
                 f"study.prior: {storage.masked(url)} has no study {name!r}; hint: it has "
-                f"{', '.join(known) or 'none yet'}"
+                f"{listed or 'none yet'}"
             )
         study = optuna.load_study(study_name=name, storage=rdb)
         trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
@@ -81,6 +98,18 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
         )
     sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     return sorted(trials, key=lambda trial: sign * trial.values[0])
+
+
+def _database(url: str, name: str) -> Trials:
+    try:
+        return storage.connect(url, write=False)
+    except StorageAway:
+        raise
+    except StorageError as error:
+        reason = str(error).removeprefix("storage.url: ").partition("; hint: ")[0]
+        raise StudyError(
+            f"study.prior: {reason}; hint: study.prior_url names the database that has {name!r}"
+        ) from error
 
 
 def diverse(items: Sequence[Item], count: int, space: Space) -> list[Item]:

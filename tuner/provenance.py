@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 
 from tuner import fingerprint, nodes, prior, search, space, storage
 from tuner.budget import Budget
-from tuner.errors import StudyError
+from tuner.errors import StorageAway, StorageError, StudyError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.queue import Item
@@ -24,8 +24,10 @@ SECRET = ("storage", "study.prior_url")
 def open_study(plan: Plan) -> Study:
     """Create the study of a plan or resume it; ``StudyError`` if it is another study.
 
-    Creating under the database's lock makes it safe for many workers to come at once.
+    Creating under the database's lock makes it safe for many workers to come at once.  A prior
+    study that does not serve is refused before.
     """
+    judge_prior(plan)
     rdb = storage.connect(plan.storage.url)
     name = plan.study.name
     described = _description(plan)
@@ -46,9 +48,37 @@ def queue(plan: Plan, study: Study) -> list[Item]:
     return [*search.queue(plan), *(Item(**item) for item in (stored or {}).get("items", ()))]
 
 
+def judge_prior(plan: Plan) -> None:
+    """Raise what keeps a study from beginning with ``study.prior``, unless it already has."""
+    if plan.study.prior is not None and _noted_prior(plan) != _prior_of(plan):
+        prior.judge(plan)
+
+
+def _prior_of(plan: Plan) -> list[str]:
+    return [str(plan.study.prior), storage.masked(plan.study.prior_url or plan.storage.url)]
+
+
+def _noted_prior(plan: Plan) -> list[str] | None:
+    """What the study began with, as ``_prior_of``; None without a database, study or prior."""
+    try:
+        rdb = storage.connect(plan.storage.url, write=False)
+    except StorageAway:
+        raise
+    except StorageError:
+        return None
+    try:
+        attrs = rdb.get_study_user_attrs(rdb.get_study_id_from_name(plan.study.name))
+    except KeyError:
+        return None
+    finally:
+        rdb.close()
+    of: list[str] | None = attrs.get("prior", {}).get("of")
+    return of
+
+
 def _keep_prior(study: Study, plan: Plan) -> None:
     """Note the best of the prior study once, so that all workers begin with the same."""
-    of = [plan.study.prior, storage.masked(plan.study.prior_url or plan.storage.url)]
+    of = _prior_of(plan)
     if study.attrs.get("prior", {}).get("of") == of:
         return
     items = [asdict(item) for item in prior.best(plan)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner import config, edges, log, nodes, plan, search, searchpath, storage, study
+from tuner import config, edges, log, nodes, plan, provenance, search, searchpath, storage, study
 from tuner.application import ApplicationSource
 from tuner.commands import places
 from tuner.config import Source
@@ -97,6 +97,8 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
             "storage.url: SQLite serves one machine, but this launcher's workers may come to lie "
             "on several; hint: storage=postgresql, or launch=local"
         )
+    if not (asked.mistakes or more):
+        more = search.refusals({"study": lambda: provenance.judge_prior(asked)})
     return _required(asked, more), *found[-1]
 
 
