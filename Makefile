@@ -15,15 +15,15 @@ install: $(VENV)/.installed ## make .venv with the tuner command in it
 
 $(VENV)/.installed: pyproject.toml
 	@echo "installing into $(VENV): PyTorch is large, this takes minutes" >&2
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python .ci/install.py --editable .
 	@touch $@
 
 dev: $(VENV)/.dev ## … and with what the tests and linters need
 
 $(VENV)/.dev: $(VENV)/.installed
 	@echo "installing what the tests and linters need" >&2
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python .ci/install.py --editable '.[dev]'
 	@touch $@
 
 tune: install ## the main job: search a CNN for the digits, then train the winner and test it
