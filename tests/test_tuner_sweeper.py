@@ -157,11 +157,16 @@ def test_sections_are_said_below_the_sweeper_as_anywhere_else(there):
         "budget.hours": "1", "launch.workers": "1", "study.name": "mine",
     }  # fmt: skip
     words = [f"hydra.sweeper.{key}={value}" for key, value in below.items()]
-    swept(there, *words, "x=interval(0,1)")
+    swept(there, *words, "+worker.heartbeat=1", "x=interval(0,1)")
     found = searched(there, "mine")
     assert len(found.optuna.get_trials()) == 2
     asked = found.attrs["command"]
-    for said in ("budget.hours=1", "pruner.n_warmup_steps=2", "study.direction=minimize"):
+    for said in (
+        "worker.heartbeat=1",
+        "budget.hours=1",
+        "pruner.n_warmup_steps=2",
+        "study.direction=minimize",
+    ):
         assert said in asked, asked
 
 
@@ -170,7 +175,7 @@ def test_sections_are_said_below_the_sweeper_as_anywhere_else(there):
     [
         ({"params": {"x": "interval(0, 1)", "y": 3, "z": [1, 2]}},
          ["x=interval(0, 1)", "y=3", "z=[1,2]"]),
-        ({"settings": {"study": {"n_trials": 40}, "launch.workers": 2, "seed": 3}},
+        ({"settings": {"study": {"n_trials": 40}, "launch.workers": 2}, "seed": 3},
          ["study.n_trials=40", "launch.workers=2", "seed=3"]),
         ({"study": {"objectives": {"size": "minimize"}, "name": "my study"}, "pruner": "median"},
          ["pruner=median", "study.objectives={size:minimize}", "study.name='my study'"]),
@@ -194,6 +199,12 @@ def test_sections_are_said_below_the_sweeper_as_anywhere_else(there):
 )  # fmt: skip
 def test_what_is_said_becomes_overrides(written, said):
     assert sweeper.overrides(written) == said
+
+
+def test_hydras_plus_is_for_keys_that_are_new_to_the_application():
+    typed = ["+study.direction=minimize", "++sampler=random", "+new=1", "+studyroom=2", "x=1"]
+    said = ["study.direction=minimize", "sampler=random", "+new=1", "+studyroom=2", "x=1"]
+    assert sweeper.unadded(typed) == said
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ FORMER = {
 }
 """Defaults that hydra-optuna-sweeper writes out, and that Optuna has no more or warns of."""
 
-KNOWN = ("params", "settings", "direction", *RENAMED, *REPLACED, *sorted(OPERATIONAL))
+KNOWN = ("params", "settings", "direction", "seed", *RENAMED, *REPLACED, *sorted(OPERATIONAL))
 
 
 def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str]:
@@ -77,6 +77,15 @@ def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str
     if reader.mistakes:
         raise ConfigError([f"hydra.sweeper.{mistake}" for mistake in reader.mistakes])
     return [*reader.params(), *reader.found.values()]
+
+
+def unadded(arguments: Sequence[str]) -> list[str]:
+    """Overrides of the application, those of our sections without the + that Hydra asks for.
+
+    It knows them as no keys of the application's; to us they are there.
+    """
+    ours = rf"\++(?=(?:{'|'.join(sorted(OPERATIONAL))})[.=@/])"
+    return [re.sub(rf"^{ours}", "", text) for text in arguments]
 
 
 class _Reader:
@@ -102,7 +111,7 @@ class _Reader:
         ]
         for key, value in self._below("settings").items():
             self._setting(f"settings.{key}", str(key), value)
-        for key in sorted(OPERATIONAL & self.written.keys()):
+        for key in sorted((OPERATIONAL | {"seed"}) & self.written.keys()):
             self._setting(key, key, self.written[key])
         for key in sorted(RENAMED.keys() & self.written.keys()):
             self.theirs = True

@@ -83,7 +83,9 @@ class TunerSweeper(Sweeper):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None
         said = [text for text in typed if not text.startswith(SEARCH)]  # of Hydra itself
-        if code := cli.main(["tune", *self.options(), *written, *said, *arguments]):
+        if code := cli.main(
+            ["tune", *self.options(), *written, *said, *sweeper.unadded(arguments)]
+        ):
             raise SystemExit(code)
 
     def options(self) -> list[str]:
