@@ -65,7 +65,17 @@ def test_a_command_line_is_refused_with_the_nearest_that_exists(capsys, words, c
     ("url", "cure"),
     [
         ("postgres://u@h/db", "did you mean 'postgresql'?"),
+        ("postgres://u@h/db", "Its URLs begin with postgresql+psycopg://"),
         ("nonsense", "hint: sqlite:///runs/tuner.db"),
+        ("", "hint: export TUNER_STORAGE_URL="),
+        ("mysql+pymysql://", "hint: export TUNER_STORAGE_URL=mysql+pymysql://user"),
+        ("sqlite:/x.db", "three slashes before a path from here, sqlite:///x.db"),
+        ("sqlite://x/y.db", "hint: sqlite:///x/y.db, with three slashes"),
+        (f"sqlite:///{'x' * 300}", "File name too long"),
+        ("sqlite:////proc/1/x.db", "hint: sqlite:///runs/tuner.db"),
+        ("postgresql+psycopg://u:secret@no.such.host.invalid/db", "is the host's name right?"),
+        ("postgresql+psycopg://u:secret@127.0.0.1:1/db", "is the server up"),
+        ("mysql+pymysql://u:secret@127.0.0.1:1/db", "is the server up"),
         ("postgresql+psycopg://u:top@secret@h/db", "write %40 for it"),
         ("oracle://u@h/db", "install its driver"),
         ("mysql://u@h/db", "and mysql+pymysql://… as the URL"),
@@ -75,7 +85,16 @@ def test_a_storage_url_is_refused_with_its_cure(url, cure):
     with pytest.raises(StorageError) as caught:
         probe(url)
     assert cure in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("storage", ["mysql", "postgresql"])
+def test_a_server_without_its_url_says_what_to_set(monkeypatch, capsys, storage):
+    monkeypatch.delenv("TUNER_STORAGE_URL", raising=False)
+    assert cli.main(["status", f"storage={storage}"]) == 2
+    assert f"hint: export TUNER_STORAGE_URL={storage}+" in capsys.readouterr().err
 
 
 def test_the_likeliest_study_is_listed_first():

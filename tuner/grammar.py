@@ -193,11 +193,13 @@ def _interval(sweep: IntervalSweep, log: bool) -> Distribution:
     assert low is not None
     assert high is not None
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ConfigError(f"the interval from {low} to {high} is not finite")
+        raise ConfigError(f"the interval from {low} to {high} is not finite; hint: write numbers")
     if low >= high:
-        raise ConfigError(f"the interval is empty: {low} is not below {high}")
+        cure = f"interval({high:g}, {low:g})" if high < low else "two numbers that differ"
+        raise ConfigError(f"the interval is empty: {low:g} is not below {high:g}; hint: {cure}")
     if log and low <= 0:
-        raise ConfigError(f"a log interval must start above 0, got {low}; hint: 1e-5, say")
+        small = 1 if isinstance(low, int) else "1e-5"
+        raise ConfigError(f"a log interval must start above 0, got {low:g}; hint: {small}, say")
     if isinstance(low, int) and isinstance(high, int):
         return Int(low, high, log)
     return Float(low, high, log)
@@ -211,12 +213,15 @@ def _range(sweep: RangeSweep) -> Distribution:
     parts = (sweep.start, sweep.stop, sweep.step)
     start, stop, step = (Decimal(repr(part)) for part in parts)
     if not all(part.is_finite() for part in (start, stop, step)):
-        raise ConfigError(f"the range from {start} to {stop} by {step} is not finite")
+        raise ConfigError(
+            f"the range from {start} to {stop} by {step} is not finite; hint: numbers"
+        )
     if step == 0:
-        raise ConfigError("a range needs a step other than 0")
+        raise ConfigError("a range needs a step other than 0; hint: range(start, stop, step)")
     count = math.ceil((stop - start) / step)
     if count < 1:
-        raise ConfigError(f"the range from {start} to {stop} by {step} is empty")
+        cure = "a start below the stop, or a step below 0" if step > 0 else "a step above 0"
+        raise ConfigError(f"the range from {start} to {stop} by {step} is empty; hint: {cure}")
     low, high = sorted((start, start + (count - 1) * step))
     if all(isinstance(part, int) for part in parts):
         return Int(int(low), int(high), step=abs(int(step)))

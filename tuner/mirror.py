@@ -13,7 +13,7 @@ from typing import BinaryIO
 from tuner.errors import TunerError
 from tuner.log import log
 from tuner.pushes import Place, Pushes, digest
-from tuner.storage import masked
+from tuner.urls import masked
 
 RECORD = ".mirror.json"
 """In the run directory: the attempt and push that it was last equal to."""

@@ -101,7 +101,8 @@ def load(
     if search:
         space, unreadable = read.space(source)
         mistakes.extend(unreadable)
-        if judge:
+        # An unreadable space would have had something in it.
+        if judge and not (unreadable and not space.root.parameters):
             found = searched.mistakes(source, plain, space, mistakes, read.lost)
             mistakes.extend(_news(found, mistakes))
         items, unusable = _queue(source, read, space)

@@ -8,7 +8,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner import queue, storage
+from tuner import queue, storage, urls
 from tuner.attempts import first_number
 from tuner.errors import StorageAway, StorageError, StudyError
 from tuner.log import log
@@ -78,7 +78,7 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
             likely = closest_first(name, known)
             listed = ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])])
             raise StudyError(
-                f"study.prior: {storage.masked(url)} has no study {name!r}; hint: it has "
+                f"study.prior: {urls.masked(url)} has no study {name!r}; hint: it has "
                 f"{listed or 'none yet'}"
             )
         study = optuna.load_study(study_name=name, storage=rdb)

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from optuna.study import StudyDirection
 
-from tuner import fingerprint, nodes, prior, search, space, storage
+from tuner import fingerprint, nodes, prior, search, space, storage, urls
 from tuner.budget import Budget
 from tuner.errors import StorageAway, StorageError, StudyError
 from tuner.log import log
@@ -55,7 +55,7 @@ def judge_prior(plan: Plan) -> None:
 
 
 def _prior_of(plan: Plan) -> list[str]:
-    return [str(plan.study.prior), storage.masked(plan.study.prior_url or plan.storage.url)]
+    return [str(plan.study.prior), urls.masked(plan.study.prior_url or plan.storage.url)]
 
 
 def _noted_prior(plan: Plan) -> list[str] | None:

@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from tuner.storage import masked
+from tuner.urls import masked
 
 KEPT = 2
 """Pushes of an attempt that are kept: where the last cannot be read, the one before it is."""

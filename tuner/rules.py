@@ -34,11 +34,6 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 def mistakes(cfg: DictConfig) -> list[str]:
     """All of them, each with its cure."""
     found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
-    if OmegaConf.select(cfg, "storage.url") == "":
-        found.append(
-            "storage.url: TUNER_STORAGE_URL is not set; hint: export TUNER_STORAGE_URL="
-            "postgresql+psycopg://user:password@host/database"
-        )
     for path, holds, wanted in RANGES:
         value = OmegaConf.select(cfg, path)
         if isinstance(value, int | float) and not holds(value):

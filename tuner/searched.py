@@ -11,7 +11,7 @@ from tuner.config import Source
 from tuner.errors import ConfigError, blamed
 from tuner.nodes import OPERATIONAL
 from tuner.schema import bare, conforms, mistake, nearest
-from tuner.space import Branch, Parameter, Space
+from tuner.space import Branch, Categorical, Parameter, Space
 from tuner.typos import nearest_key
 
 
@@ -100,12 +100,7 @@ def _context_mistakes(
         if not nodes.has_key(cfg, p.key):
             found.append(_unknown(source, p, cfg, plain))
         elif p.key in fields:
-            annotation = fields[p.key].annotation
-            found.extend(
-                mistake(p.key, annotation, value, _cure(value, annotation))
-                for value in _values(p)
-                if not conforms(value, annotation)
-            )
+            found.extend(_unfit(p, fields[p.key].annotation))
     if found or not whole:
         return found
     return edges.mistakes(cfg, space, groups, every=every)
@@ -136,6 +131,13 @@ def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]
         hint = nearest_key(nodes.keys(cfg), p.key)
     where = f" (when {', '.join('='.join(c) for c in p.condition)})" if p.condition else ""
     return f"space: unknown key {p.key!r}{where}; hint: {hint}"
+
+
+def _unfit(p: Parameter, annotation: Any) -> list[str]:
+    """A line for each choice that is of no use, and one for a range, whichever end it is."""
+    bad = [value for value in _values(p) if not conforms(value, annotation)]
+    lines = [mistake(p.key, annotation, value, _cure(value, annotation)) for value in bad]
+    return lines if isinstance(p.distribution, Categorical) else lines[:1]
 
 
 def _values(p: Parameter) -> list[Any]:

@@ -18,13 +18,12 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tuner import directories, extras, masking
+from tuner import directories, urls
 from tuner.errors import StorageAway, StorageError
-from tuner.schema import nearest
 from tuner.sql import viewing
 from tuner.sql.patience import is_outage
 from tuner.sql.trials import Trials
@@ -44,27 +43,6 @@ Under the study's lock a thread needs two; others write, by one for all, or give
 LOCK_TIMEOUT = 120.0
 """Seconds to wait for MySQL's lock."""
 
-REFUSALS = (
-    "authentication failed", "Access denied", "does not exist", "Unknown database", "no password",
-    "resolve", "translate host name", "unable to open database file",
-)  # fmt: skip
-"""What a server or a driver says where waiting will not help."""
-
-DRIVERS = {
-    "postgresql": ("postgresql+psycopg", "psycopg"),
-    "mysql": ("mysql+pymysql", "pymysql"),
-    "mariadb": ("mariadb+pymysql", "pymysql"),
-}
-"""Database → how its URL begins with the driver that an extra installs, and that driver."""
-
-
-def masked(url: str) -> str:
-    """The URL without its password, for people's eyes."""
-    try:
-        return masking.masked(make_url(url).render_as_string(hide_password=True))
-    except (ArgumentError, ValueError):
-        return "a malformed URL"
-
 
 def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     """Open the database, creating what is missing; ``StorageError`` says what is wrong.
@@ -72,35 +50,29 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     With ``create=False`` a SQLite file must exist; without ``write`` too, and then one that cannot
     be written to can be looked at.
     """
-    parsed = _parse(url)
+    parsed = urls.parse(url)
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, create=create and write, write=write)
         rdb = _server(url)
         single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
         return Trials(rdb, single, _reopen)
-    except ImportError as error:
-        raise StorageError(
-            f"storage.url: no driver for {masked(url)}{_cure(parsed, error)}"
-        ) from error
+    except (ImportError, TypeError) as error:
+        if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
+            raise
+        raise StorageError(f"storage.url: {urls.unusable(parsed, error)}") from error
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        away = is_outage(error) and not any(text in reason for text in REFUSALS)
-        raise (StorageAway if away else StorageError)(
-            f"storage.url: cannot open {masked(url)}: {reason}; hint: {_hint(parsed)}"
+        final, hint = urls.cure(parsed, reason)
+        raise (StorageAway if is_outage(error) and not final else StorageError)(
+            f"storage.url: cannot open {urls.masked(url)}: {reason}; hint: {hint}"
         ) from error
     except RuntimeError as error:  # Optuna's word for another schema version
         raise StorageError(
-            f"storage.url: {masked(url)}: {error} hint: an older database is brought up to date by "
-            "optuna storage upgrade --storage URL, a newer one is read after pip install --upgrade "
-            "optuna"
+            f"storage.url: {urls.masked(url)}: {error} hint: an older database is brought up to "
+            "date by optuna storage upgrade --storage URL, a newer one is read after pip install "
+            "--upgrade optuna"
         ) from error
-
-
-def _hint(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        return "may you write in its directory, and is it a database of tuner's or Optuna's?"
-    return "is the server up, the user allowed?"
 
 
 def _reopen(url: str) -> Trials:
@@ -108,63 +80,23 @@ def _reopen(url: str) -> Trials:
     return connect(url)
 
 
-def judge(url: str) -> None:
-    """Raise ``StorageError`` for a URL that no database can be behind, or no driver is here for."""
-    parsed = _parse(url)
-    try:
-        parsed.get_dialect().import_dbapi()
-    except ImportError as error:
-        raise StorageError(
-            f"storage.url: no driver for {masked(url)}{_cure(parsed, error)}"
-        ) from error
-
-
 def probe(url: str) -> None:
     """Raise ``StorageError`` if ``connect`` would fail; a SQLite file is not created."""
-    parsed = _parse(url)
+    parsed = urls.parse(url)
     path = Path(str(parsed.database)).absolute()
-    if parsed.get_backend_name() != "sqlite" or path.exists():
+    if parsed.get_backend_name() != "sqlite" or _is_there(path):
         connect(url).close()
         return
     _judge_place(path)
 
 
-def _parse(url: str) -> URL:
+def _is_there(path: Path) -> bool:
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:  # a port that is no number
+        return path.exists()
+    except OSError as error:  # a name that is too long
         raise StorageError(
-            "storage.url: not a database URL; hint: sqlite:///runs/tuner.db or "
-            "postgresql+psycopg://user:password@host/database"
+            f"storage.url: {error.strerror}: {path.name[:40]}…; hint: name another file"
         ) from error
-    try:
-        parsed.get_dialect()
-    except NoSuchModuleError as error:
-        hint = nearest(parsed.get_backend_name(), ["sqlite", *DRIVERS])
-        raise StorageError(
-            f"storage.url: no database of the kind {parsed.drivername!r} is known; hint: {hint}"
-        ) from error
-    except ImportError:
-        return parsed  # the driver is missing, which `connect` says
-    if "@" in (parsed.host or ""):  # a driver would tell this host, which is half of a password
-        raise StorageError(
-            "storage.url: more than one @; hint: in a user or password write %40 for it"
-        )
-    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise StorageError(
-            "storage.url: a database in memory cannot be shared by workers; hint: "
-            "sqlite:///runs/tuner.db"
-        )
-    return parsed
-
-
-def _cure(url: URL, error: ImportError) -> str:
-    """What to install, and how the URL must then begin."""
-    if url.get_backend_name() not in DRIVERS:
-        return f" ({error}); hint: install its driver"
-    scheme, driver = DRIVERS[url.get_backend_name()]
-    begin = "" if url.drivername == scheme else f", and {scheme}://… as the URL"
-    return f"; hint: {extras.cure(driver)}{begin}"
 
 
 def _server(url: str) -> RDBStorage:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import admission, search, storage
+from tuner import admission, search, storage, urls
 from tuner.attempts import FIRST, ordinal
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
@@ -169,7 +169,7 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
         known = closest_first(name, names(rdb))
         listed = ", ".join([*known[:SHOWN], *(["…"] if len(known) > SHOWN else [])]) or "none yet"
         raise StudyError(
-            f"study.name: {storage.masked(url)} has no study {name!r}; hint: it has {listed}"
+            f"study.name: {urls.masked(url)} has no study {name!r}; hint: it has {listed}"
         ) from error
     create_tables(rdb)
     return study

@@ -25,10 +25,23 @@ def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> s
     return nearest(key, [k for k in known if k.startswith(section)] or [*known, *groups])
 
 
+CALLS = {
+    "interval": "interval(low, high), or tag(log, interval(low, high))",
+    "range": "range(start, stop) or range(start, stop, step)",
+    "choice": "choice(a, b)",
+    "tag": "tag(log, interval(low, high))",
+    "glob": "glob(*)",
+}
+"""Function → how it is called."""
+
+
 def unparsable(text: str, message: str) -> str:
     """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         reason = f"unknown function {unknown[1]!r}; hint: {nearest(unknown[1], FUNCTIONS)}"
+    elif called := re.search(r"while evaluating '(\w+)\(.*?': (.*)", message):
+        how = CALLS.get(called[1], "without int(), float(), str() or bool() where it does not fit")
+        reason = f"{called[1]}(): {called[2]}; hint: {how}"
     elif text == NO_TRIAL:
         reason = "there is no best trial, as tuner best has just said"
     elif "=" not in text:

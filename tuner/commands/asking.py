@@ -10,7 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner import config, edges, log, nodes, plan, provenance, search, searchpath, storage, study
+from tuner import (
+    config,
+    edges,
+    log,
+    nodes,
+    plan,
+    provenance,
+    search,
+    searchpath,
+    storage,
+    study,
+    urls,
+)
 from tuner.application import ApplicationSource
 from tuner.commands import places
 from tuner.config import Source
@@ -70,7 +82,7 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     asked = plan.load(source(args), args.overrides)
     makes = {
         "launch": lambda: config.instantiate(asked.cfg.launch),
-        "storage": lambda: storage.judge(asked.storage.url),
+        "storage": lambda: urls.judge(asked.storage.url),
     }
     return _required(asked, places.mistakes(asked, makes))
 
@@ -115,7 +127,8 @@ def readable(args: argparse.Namespace) -> Plan:
     log.to_stderr()
     asked = plan.load(source(args), args.overrides, judge=False)
     url = nodes.text_at(asked.cfg, "storage.url")
-    return asked.require(search.refusals({"storage": lambda: storage.judge(url)} if url else {}))
+    makes = {} if url is None else {"storage": lambda: urls.judge(url)}
+    return asked.require(search.refusals(makes))
 
 
 def stored(args: argparse.Namespace) -> tuple[Plan, Study]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from tuner import search, storage
+from tuner import search, urls
 from tuner.budget import Spent
 from tuner.plan import Plan
 
@@ -13,7 +13,7 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
     budget = search.budget(plan)
     return {
         "study": plan.study.name,
-        "storage": storage.masked(plan.storage.url),
+        "storage": urls.masked(plan.storage.url),
         "configurations": budget.n_trials,
         "budget": {share.key: share.limit for share in budget.shares(Spent())},
         "stop_when": budget.stop_when,

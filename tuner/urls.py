@@ -1,0 +1,126 @@
+"""The URLs of databases: what is wrong with one, as far as it tells, and what to do about it."""
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from tuner import extras, masking
+from tuner.errors import StorageError
+from tuner.schema import nearest
+
+DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "psycopg"),
+    "mysql": ("mysql+pymysql", "pymysql"),
+    "mariadb": ("mariadb+pymysql", "pymysql"),
+}
+"""Database → how its URL begins with the driver that an extra installs, and that driver."""
+
+REST = "user:password@host/database"
+"""What follows ``://``."""
+
+CURES = (
+    (("authentication failed", "Access denied", "no password"), "are user and password right?"),
+    (("resolve", "translate host name"), "is the host's name right?"),
+    (("does not exist", "Unknown database"), "create it on the server first, or name another"),
+    (("unable to open database file",), "may you write in its directory?"),
+    (("connection option",), "leave the option out of the URL"),
+)
+"""What a server or a driver says where waiting will not help → the cure."""
+
+
+def masked(url: str) -> str:
+    """The URL without its password, for people's eyes."""
+    try:
+        return masking.masked(make_url(url).render_as_string(hide_password=True))
+    except (ArgumentError, ValueError):
+        return "a malformed URL"
+
+
+def judge(url: str) -> None:
+    """Raise ``StorageError`` for a URL that no database can be behind, or no driver is here for."""
+    parsed = parse(url)
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise StorageError(f"storage.url: {unusable(parsed, error)}") from error
+
+
+def parse(url: str) -> URL:
+    """The parts of a URL.  Raises: ``StorageError`` for one that is none, or is not enough."""
+    if not url.strip():
+        raise StorageError(
+            f"storage.url: empty; hint: export TUNER_STORAGE_URL={DRIVERS['postgresql'][0]}://{REST}"
+            ", or unset it for a file"
+        )
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:  # a port that is no number
+        raise StorageError(f"storage.url: not a database URL; hint: {_meant(url)}") from error
+    try:
+        parsed.get_dialect()
+    except NoSuchModuleError as error:
+        kinds = {"sqlite": "sqlite", **{kind: begin for kind, (begin, _) in DRIVERS.items()}}
+        kind = parsed.get_backend_name()
+        hint = nearest("postgresql" if kind == "postgres" else kind, list(kinds))
+        begins = [f" Its URLs begin with {b}://" for k, b in kinds.items() if f"{k!r}?" in hint]
+        raise StorageError(
+            f"storage.url: no database of the kind {parsed.drivername!r} is known; hint: {hint}"
+            + "".join(begins)
+        ) from error
+    except ImportError:
+        return parsed  # the driver is missing, which `judge` says
+    _complete(parsed)
+    return parsed
+
+
+def _complete(url: URL) -> None:
+    if "@" in (url.host or ""):  # a driver would tell this host, which is half of a password
+        raise StorageError(
+            "storage.url: more than one @; hint: in a user or password write %40 for it"
+        )
+    if url.get_backend_name() != "sqlite":
+        if not (url.host or url.query) and url.database is None:
+            begin = f"{url.drivername}://"
+            raise StorageError(
+                f"storage.url: {begin} names no database, and TUNER_STORAGE_URL is not set; hint: "
+                f"export TUNER_STORAGE_URL={begin}{REST}"
+            )
+    elif url.host:
+        raise StorageError(
+            f"storage.url: a file of SQLite is on no host; hint: sqlite:///{url.host}/"
+            f"{url.database or ''}, with three slashes"
+        )
+    elif url.database in (None, "", ":memory:"):
+        raise StorageError(
+            "storage.url: a database in memory cannot be shared by workers; hint: "
+            "sqlite:///runs/tuner.db"
+        )
+
+
+def _meant(text: str) -> str:
+    """The URL that a text was perhaps meant to be; it may hold a password, and is not repeated."""
+    if text.startswith("sqlite:") and "@" not in text:
+        path = text.removeprefix("sqlite:").lstrip("/")
+        return f"three slashes before a path from here, sqlite:///{path}; four before one from /"
+    return f"sqlite:///runs/tuner.db or {DRIVERS['postgresql'][0]}://{REST}"
+
+
+def unusable(url: URL, error: Exception) -> str:
+    """What to install, and how the URL must then begin; or what a driver does not take."""
+    shown = masked(url.render_as_string(hide_password=False))
+    if not isinstance(error, ImportError):
+        return f"{shown}: {error}; hint: leave the option out of the URL"
+    if url.get_backend_name() not in DRIVERS:
+        return f"no driver for {shown} ({error}); hint: install its driver"
+    begin, driver = DRIVERS[url.get_backend_name()]
+    also = "" if url.drivername == begin else f", and {begin}://… as the URL"
+    return f"no driver for {shown}; hint: {extras.cure(driver)}{also}"
+
+
+def cure(url: URL, reason: str) -> tuple[bool, str]:
+    """Whether waiting will not help where a server or driver gives this reason, and what will."""
+    for said, hint in CURES:
+        if any(text in reason for text in said):
+            return True, hint
+    if url.get_backend_name() == "sqlite":
+        return False, "may you write in its directory, and is it a database of tuner's or Optuna's?"
+    return False, "is the server up, and are host and port right?"
