@@ -1,9 +1,11 @@
 """Absurd numbers are refused before any work, all at once: as values and as ends of ranges."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pytest
+import torch
 
 from tuner import plan
 from tuner.bounds import BELOW_ONE, Bounds, Count, Positive, Share
@@ -45,6 +47,10 @@ def test_an_annotation_is_judged_and_named_with_its_bounds():
     assert type_name(Annotated[float, BELOW_ONE]) == "float from 0 to below 1"
     assert type_name(list[Count] | None) == "list[int of 1 or more] | null"
     assert type_name(Positive) == "float above 0"
+    pair = tuple[float | torch.Tensor, float | torch.Tensor]
+    assert type_name(Annotated[pair, BELOW_ONE]) == "[float, float] from 0 to below 1"
+    assert type_name(tuple[Count, ...]) == type_name(Sequence[Count]) == "list[int of 1 or more]"
+    assert type_name(dict[str, Positive]) == "dict[str, float above 0]"
 
 
 def test_a_builder_refuses_all_at_once():

@@ -122,3 +122,8 @@ def test_an_optimiser_does_not_load_the_compiler():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_whole_numbers_serve_as_betas():
+    adam = functools.partial(torch.optim.AdamW, lr=1e-3, betas=[0, 0])
+    assert optim.make(adam, torch.nn.Linear(2, 2)).defaults["betas"] == (0.0, 0.0)

@@ -76,6 +76,11 @@ def test_every_pruner_builds(source, name):
         (["pruner=median", "pruner.n_startup_trials=-1"], "pruner: ValueError"),
         (["pruner.rungs=[0.3,0.1]"], "pruner: ValueError: rungs must be ascending"),
         (["pruner.keep=1.5"], "pruner.keep: expected"),
+        (["model.width=interval(4,2)"], "4 is not below 2; hint: interval(2, 4)"),
+        (["model.width=interval(1e-3)"], "'end'; hint: interval(low, high), or tag(log, "),
+        (["model.width=range(9,1)"], "is empty; hint: a start below the stop, or a step below 0"),
+        (["optimizer.betas=[0.9]"], "expected [float, float] from 0 to below 1, got [0.9]"),
+        (["optimizer.betas=[a,b]"], "expected [float, float] from 0 to below 1, got ['a', 'b']"),
         (["sampler=grid"], "is conditional"),
         (["objective._target_=nowhere.train"], "no module 'nowhere'"),
         (["objective._target_=textwrap.dedent"], "takes no 'report'"),
@@ -90,7 +95,19 @@ def test_a_mistake_is_named_with_its_cure(source, overrides, expected):
 
 @pytest.mark.parametrize(
     "overrides",
-    [["optimizer.lr=-1"], ["model.width=abc"], ["space=none", "optimizer.lr=interval(0,1"]],
+    [
+        ["optimizer.lr=-1"],
+        ["model.width=abc"],
+        ["space=none", "optimizer.lr=interval(0,1"],
+        ["space=none", "optimizer.lr=interval(1,0)"],
+        ["space=none", "optimizer.lr=interval(-2,-1)"],
+        ["space=none", "optimizer.lr=tag(log,interval(0,1))"],
+        ["space=none", "model.width=range(1,10,0)"],
+        ["space=none", "model.width=range(10,1)"],
+        ["space=none", "model.width=interval(0,64)"],
+        ["space=none", "model.width=interval(a,b)"],
+        ["space=none", "model.width=choice()"],
+    ],
 )
 def test_one_wrong_value_is_one_mistake(source, overrides):
     assert len(mistakes(source, *overrides)) == 1

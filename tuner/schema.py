@@ -159,7 +159,7 @@ def _items_conform(value: list[object], base: type, args: tuple[Any, ...]) -> bo
 
 
 def type_name(annotation: Any) -> str:
-    """The annotation as a person writes it: ``int | None``, ``'max' | 'avg'``."""
+    """The annotation as a person writes it: ``int | null``, ``'max' | 'avg'``, ``[int, int]``."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return " ".join([type_name(args[0]), *(str(m) for m in args[1:] if isinstance(m, Bounds))])
@@ -167,8 +167,13 @@ def type_name(annotation: Any) -> str:
         return " | ".join(repr(arg) for arg in args)
     if origin in (Union, types.UnionType):
         return " | ".join(type_name(arg) for arg in filter(_writable, args))
-    if origin is list:
-        return f"list[{type_name(args[0])}]"
+    if isinstance(origin, type) and issubclass(origin, list | tuple | Sequence):
+        inner = [type_name(arg) for arg in args if arg is not Ellipsis]
+        return (
+            f"[{', '.join(inner)}]" if origin is tuple and ... not in args else f"list[{inner[0]}]"
+        )
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"dict[{', '.join(map(type_name, args))}]"
     if annotation is type(None):
         return "null"
     if origin is None and isinstance(annotation, type):
@@ -185,8 +190,8 @@ def _writable(annotation: Any) -> bool:
 def mistake(path: str, annotation: Any, value: object, hint: str = "") -> str:
     """One line: where, what was expected, what was got, the cure."""
     if not hint and isinstance(value, str):
-        meant = difflib.get_close_matches(value, _words(annotation), n=1, cutoff=0.6)
-        hint = f"did you mean {meant[0]!r}?" if meant else ""
+        meant = closest(value, _words(annotation))
+        hint = f"did you mean {meant!r}?" if meant else ""
     tail = f"; hint: {hint}" if hint else ""
     return f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__}){tail}"
 
@@ -245,8 +250,12 @@ def _bounded(annotation: Any) -> bool:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """A hint that names the nearest known word, or lists a few of them."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if close := closest(word, known):
+        return f"did you mean {close!r}?"
     shown = ", ".join(known[:12])
     return f"known are {shown}{', …' if len(known) > 12 else ''}" if shown else "none is known"
+
+
+def closest(word: str, known: Sequence[str]) -> str:
+    """The known word that this may be a typo of, empty if none is near."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), "")

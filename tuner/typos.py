@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from tuner.schema import nearest
+from tuner.schema import closest, nearest
 
 FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool", "glob")
 """What may stand in a sweep; Hydra has a few more that mean nothing to a search."""
@@ -15,14 +15,45 @@ while of nothing it would train the defaults."""
 
 
 def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> str:
-    """A hint: the key of that last name, else the nearest of the same section, else of all."""
-    section = f"{key.split('.')[0]}."
+    """A hint: the keys of that last name, else the nearest of the section, else of all.
+
+    Only what follows the section that two keys share tells how near they are.
+    """
+    top, _, below = key.partition(".")
     # The space repeats the keys that it searches; nobody means those.
-    known = [k for k in known if section == "space." or not k.startswith("space.")]
-    leaf = key.rpartition(".")[2]
-    if named := sorted((k for k in known if k.rpartition(".")[2] == leaf), key=len):
-        return f"did you mean {' or '.join(map(repr, named[:3]))}?"
-    return nearest(key, [k for k in known if k.startswith(section)] or [*known, *groups])
+    known = [k for k in known if top == "space" or not k.startswith("space.")]
+    if named := sorted((k for k in known if _leaf(k) == _leaf(key)), key=len):
+        beside = [k for k in named if closest(_parent(key), [_parent(k)])]
+        return _offer((beside or named)[:3])
+    tops = list(dict.fromkeys([*(k.partition(".")[0] for k in known), *groups]))
+    if below and (meant := closest(top, tops)):
+        return _within(known, f"{meant}.{below}")
+    if meant := closest(top, tops):
+        return _offer([meant])
+    leaf = closest(_leaf(key), list(map(_leaf, known)))
+    return _offer([k for k in known if _leaf(k) == leaf][:3]) if leaf else nearest(key, tops)
+
+
+def _within(known: Sequence[str], key: str) -> str:
+    """The nearest below the longest part of the key that is known."""
+    section = _parent(key)
+    while section not in known and "." in section:
+        section = _parent(section)
+    below = [k for k in known if k.startswith(f"{section}.") and not _leaf(k).startswith("_")]
+    rest = closest(key.removeprefix(f"{section}."), [k.removeprefix(f"{section}.") for k in below])
+    return _offer([f"{section}.{rest}"]) if rest else nearest("", below or known)
+
+
+def _offer(keys: Sequence[str]) -> str:
+    return f"did you mean {' or '.join(map(repr, keys))}?"
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _parent(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 CALLS = {

@@ -51,11 +51,19 @@ def spare_compiler() -> None:
 
 def make(optimizer: Callable[..., Optimizer], network: nn.Module) -> Optimizer:
     """An optimiser of the network's parameters; each group's ``initial_lr`` has its factor in."""
-    spare_compiler()
-    made = optimizer(groups(network))
+    made = built(optimizer, groups(network))
     for group in made.param_groups:
         group["initial_lr"] = group["lr"] * group.pop("factor", 1.0)
     return made
+
+
+def built(optimizer: Callable[..., Optimizer], of: list[dict[str, Any]]) -> Optimizer:
+    """The optimiser of some groups; whole ``betas``, which torch refuses, serve as well."""
+    spare_compiler()
+    given = getattr(optimizer, "keywords", {}).get("betas")
+    if isinstance(given, list | tuple) and all(isinstance(beta, int | float) for beta in given):
+        return optimizer(of, betas=tuple(map(float, given)))
+    return optimizer(of)
 
 
 def groups(network: nn.Module) -> list[dict[str, Any]]:

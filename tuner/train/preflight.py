@@ -121,8 +121,7 @@ def _placed(section: str, line: str) -> str:
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:
     """Builds it as a run does, for torch's own to say what they refuse."""
     parts = [torch.zeros(shape, requires_grad=True) for shape in ((2, 2), (2,))]
-    optim.spare_compiler()
-    optimizer([{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}])
+    optim.built(optimizer, [{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}])
 
 
 def _follow(schedule: Callable[[float], float]) -> None:
