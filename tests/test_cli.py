@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import Project
+from tests.test_worker import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +132,30 @@ def test_a_search_in_vain_fails_and_says_why(project: Project):
         assert project.stderr.rpartition("error: ")[2] == told
     args = ["study.n_trials=4", "objective.fate=none", "study.name=toy"]
     assert "best:" in project.run("tune", *args)
+
+
+def test_final_trainings_that_were_interrupted_go_on(project: Project):
+    project.run("worker", "study.n_trials=2", "objective.seconds=0.1")
+    before = len(project.journal())
+    args = ["final.finalists=2", "final.race_seeds=2", "final.seeds=2"]
+
+    def epochs() -> int:
+        return len(project.journal()) - before
+
+    for stop in (6, 19):  # in the race's second training, and in the first of the final ones
+        process = project.start("final", *args)
+        wait_for(lambda stop=stop: epochs() >= stop)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        said, again = err.splitlines()[-1].split(": ")
+        assert said == "interrupted; this goes on where it stopped"
+        assert again.startswith("tuner final --config-dir=conf objective=toy ")
+        assert "Traceback" not in err
+    again = shlex.split(again)[2 + len(project.DEFAULTS) :]
+    assert "over 2 seeds" in project.run("final", *again)
+    # Six trainings of four epochs; each Ctrl-C may come between an epoch and its checkpoint.
+    assert 6 * 4 <= epochs() <= 6 * 4 + 2
 
 
 def test_a_study_knows_where_its_configuration_lies(project: Project):

@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Infeasible as error:
         print(f"error: {args.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

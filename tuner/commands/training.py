@@ -45,6 +45,14 @@ def _fresh_directory(parent: Path) -> Path:
 
 def final(args: argparse.Namespace) -> int:
     """Race the best, train the winner over several seeds, and only then score it on test."""
+    try:
+        return _final(args)
+    except KeyboardInterrupt:
+        again = asking.same(args, "final")
+        raise KeyboardInterrupt(f"this goes on where it stopped: {again}") from None
+
+
+def _final(args: argparse.Namespace) -> int:
     asked, study = asking.stored(args)
     found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
