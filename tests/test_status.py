@@ -30,6 +30,9 @@ def test_what_was_spent_and_what_pruning_saved(tmp_path: Path) -> None:
     shared = summarise(study, now=NOW, times=Times(hours=0.1, device_hours=0.1))
     assert shared.device_hours_saved == pytest.approx(0.05)
     assert summarise(new_study(tmp_path, "empty")).device_hours_saved is None
+    add(study, P, [0.1], seconds=300)  # most of that was the start of its worker
+    found = summarise(study, now=NOW)
+    assert found.device_hours_saved == pytest.approx((100 + 9 * 20) / 3600)
 
 
 def test_programs_are_told_everything_in_one_line(tmp_path: Path) -> None:
@@ -87,6 +90,9 @@ def test_all_studies_are_listed_and_a_wrong_name_offers_them(project: Project) -
         project.run("worker", f"study.name={name}", "study.n_trials=1")
     shown = project.run("status", "--all").splitlines()
     assert [line.split()[0] for line in shown] == ["study", "first", "second"]
+    narrow = project.run("status", "--all", COLUMNS="45")
+    assert "0.9" in narrow
+    assert "…" not in narrow
     assert all("1 complete" in line for line in shown[1:])
     told = [json.loads(line) for line in project.run("status", "--all", "--json").splitlines()]
     assert [one["study"] for one in told] == ["first", "second"]

@@ -61,7 +61,7 @@ def test_a_study_is_looked_at_where_nothing_can_be_written(sealed: Project, tmp_
     where = Project.DEFAULTS
     assert "3 complete" in ask(sealed.directory, "status", *where).stdout
     assert "3 complete" in ask(sealed.directory, "status", "--all", *where).stdout
-    assert re.match(r"trial \d: accuracy", ask(sealed.directory, "best", *where).stdout)
+    assert re.match(r"#\d: accuracy", ask(sealed.directory, "best", *where).stdout)
     page = tmp_path / "page.html"
     assert ask(sealed.directory, "report", f"--output={page}", *where).stdout == f"{page}\n"
     assert page.stat().st_size > 1e6

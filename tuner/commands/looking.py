@@ -85,7 +85,7 @@ def _overview(args: argparse.Namespace) -> int:
 
 
 def best(args: argparse.Namespace) -> int:
-    """The best trial, for people, programs or a shell."""
+    """The best configuration, for people, programs or a shell."""
     try:
         _, study = asking.stored(args)
         found = summary.summarise(study.optuna)
@@ -107,7 +107,7 @@ def best(args: argparse.Namespace) -> int:
     elif args.json:
         print(wording.as_json(summary.best_of(found)))
     else:
-        print(f"trial {row.number}: {found.metric} {row.value}")
+        print(f"#{row.number}: {found.metric} {wording.metric(row.value)}")
         print(asking.train_line(args, found, row))
     return 0
 

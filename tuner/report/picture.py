@@ -205,13 +205,13 @@ def _alike(rows: Sequence[Row]) -> set[str]:
 
 
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Plain columns, the last one cut where the line ends."""
+    """Plain columns, the last one folded where the line ends."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     for title in titles[:-1]:
         grid.add_column(title, no_wrap=True, overflow="ellipsis")
-    grid.add_column(titles[-1])  # cut in the cell: see `table`
-    for row in rows:
-        grid.add_row(*(_line(plain(cell)) for cell in row))
+    grid.add_column(titles[-1], overflow="fold")
+    for *cells, last in rows:
+        grid.add_row(*(_line(plain(cell)) for cell in cells), Text(plain(last)))
     return grid
 
 

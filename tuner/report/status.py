@@ -132,11 +132,11 @@ def overview(summaries: Sequence[Summary]) -> RenderableType:
     rows = [
         (
             found.name,
-            found.tally or "nothing yet",
             found.metric,
             metric(found.best.value) if found.best else "",
             str(len(found.workers) or ""),
+            found.tally or "nothing yet",
         )
         for found in summaries
     ]
-    return columns(("study", "configurations", "metric", "best", "workers"), rows)
+    return columns(("study", "metric", "best", "workers", "configurations"), rows)

@@ -141,8 +141,9 @@ class Summary:
         worked = sum(row.seconds for row in self.rows)
         if full is None or not worked:
             return None
-        paced = [(row, row.seconds / row.epoch) for row in self.pruned if row.epoch]
-        saved = sum(_left(row, full) * pace for row, pace in paced)
+        usual = [row.seconds / row.epoch for row in self.rows if row.epoch > 1]
+        most = median_high(usual) if usual else math.inf
+        saved = sum(_left(row, full) * _pace(row, most) for row in self.pruned if row.epoch)
         return self.device_hours * saved / worked  # those that share a device take turns
 
     @property
@@ -164,6 +165,11 @@ class Summary:
         if value is None or math.isnan(value):
             return math.inf
         return -value if self.maximize else value
+
+
+def _pace(row: Row, most: float) -> float:
+    """Seconds an epoch, at ``most`` so many where the one that was run may have been the start."""
+    return row.seconds / row.epoch if row.epoch > 1 else min(row.seconds, most)
 
 
 def _left(row: Row, full: int) -> int:
