@@ -77,8 +77,9 @@ def test_images_of_any_shape_are_shown_and_long_names_cut(shape: tuple[int, ...]
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     sheet = mistakes.sheet([Mistake(image, name, name, 1.0)] * 7)
     assert sheet.width == mistakes.GAP + mistakes.COLUMNS * (mistakes.TILE + mistakes.GAP)
-    pixels = np.asarray(sheet.convert("L"))
-    assert (pixels[:, -mistakes.GAP + 1 :] == 255).all(), "no text runs over the edge"
+    drawn = np.asarray(sheet.getchannel("A"))
+    assert (drawn[:, -mistakes.GAP + 1 :] == 0).all(), "no text runs over the edge"
+    assert drawn[0, 0] == 0, "the page shines through, whether it is light or dark"
 
 
 def test_a_search_leaves_a_sheet_and_a_final_training_does_not_show_its_test_images(

@@ -20,9 +20,10 @@ from optuna.trial import TrialState
 from tests.samples import HOSTILE, add, full_study, new_study
 from tuner.report.markdown import markdown
 from tuner.report.page import page, write_page
+from tuner.report.sections import _grid
 from tuner.report.summary import summarise
 
-VOID = {"meta", "br", "img"}
+VOID = {"meta", "br", "img", "wbr"}
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
 
@@ -279,6 +280,11 @@ def test_the_states_that_occur_add_up_and_are_explained(full: Reader, tmp_path: 
     assert "waits" not in read(study, tmp_path).text
 
 
+def test_a_table_tells_its_titles_where_its_head_has_no_room(full: Reader) -> None:
+    titles = [attrs.get("data-title") for tag, attrs in full.tags if tag == "td"]
+    assert {"state", "val_accuracy", "epochs", "time"} <= set(titles)
+
+
 def test_several_objectives_and_limits_are_all_named(tmp_path: Path) -> None:
     storage = optuna.storages.get_storage(f"sqlite:///{tmp_path}/x.db")
     study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
@@ -297,3 +303,12 @@ def test_several_objectives_and_limits_are_all_named(tmp_path: Path) -> None:
     assert pruned["y"] == [0.5]
     summary = summarise(study)
     assert f"Searched for {aim}".replace("_", "\\_") in markdown(study, summary, {})
+
+
+def test_long_names_break_after_their_parts_and_numbers_do_not(full: Reader) -> None:
+    breaks = [tag for tag, _ in full.tags if tag == "wbr"]
+    assert breaks
+    assert "optimizer.lr@sgd" in full.text
+    assert _grid(["a"], [["optimizer.lr_x@sgd 0.01"]]).count(
+        "optimizer.<wbr>lr_<wbr>x@<wbr>sgd 0.01<"
+    )

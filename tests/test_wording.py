@@ -4,6 +4,7 @@ import pytest
 
 from tuner.report.wording import (
     MEANINGS,
+    beside,
     duration,
     interval,
     legend,
@@ -45,6 +46,13 @@ def test_digits_end_where_the_noise_begins(
     value: float, ends: tuple[float, float] | None, told: str
 ) -> None:
     assert measured(value, ends) == told
+
+
+def test_a_difference_has_no_more_decimals_than_its_scores() -> None:
+    assert beside(0.0055556, 0.96944) == "0.00556"
+    assert beside(0.1, 0.8) == "0.1"
+    assert beside(3.14159, 123.4) == "3.14"
+    assert beside(0.123456, 0.0) == "0.12346"
 
 
 def test_a_mean_and_its_deviation_have_the_digits_of_the_interval() -> None:

@@ -12,7 +12,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 from tuner import noise as noises
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
-from tuner.report.wording import finite, interval, measured, metric, span
+from tuner.report.wording import beside, finite, interval, measured, metric, span
 
 DEFAULTS = "the defaults"
 """What a configuration that was queued as it stands in conf/ says of its origin."""
@@ -47,7 +47,11 @@ class Rival:
 
     @property
     def by(self) -> str:
-        told = measured(self.gain, self.interval)
+        told = (
+            measured(self.gain, self.interval)
+            if self.interval
+            else beside(self.gain, self.row.value)
+        )
         return told if told.startswith("-") else f"+{told}"
 
     @property

@@ -78,7 +78,10 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = F
     last = len(rows[0]) - 1
     body = "".join(
         "<tr>"
-        + "".join(_cell(cell, wrap=wrap and k == last) for k, cell in enumerate(row))
+        + "".join(
+            _cell(cell, wrap=wrap and k == last, title=titles[k] if wrap and k else "")
+            for k, cell in enumerate(row)
+        )
         + "</tr>"
         for row in rows
     )
@@ -87,8 +90,11 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = F
     return f'<div class="wide" tabindex="0"><table{kind}>{top}{body}</table></div>'
 
 
-def _cell(html: str, *, wrap: bool) -> str:
-    return f'<td class="settings">{html}</td>' if wrap else f"<td>{html}</td>"
+def _cell(html: str, *, wrap: bool, title: str) -> str:
+    """``title``, as HTML, stands before the cell where a narrow screen has no room for a head."""
+    if wrap:
+        return f'<td class="settings">{html}</td>'
+    return f'<td data-title="{title}">{html}</td>' if title else f"<td>{html}</td>"
 
 
 def _json(value: Any) -> str:

@@ -105,8 +105,12 @@ def space(summary: Summary) -> str:
 
 
 def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain text."""
-    return grid(list(map(escaped, titles)), [list(map(escaped, row)) for row in rows])
+    """A table of plain text, in which long names may break after their parts."""
+
+    def cell(text: str) -> str:
+        return re.sub(r"([.@=_])(?=[^\W\d])", r"\1<wbr>", escaped(text))
+
+    return grid(list(map(escaped, titles)), [list(map(cell, row)) for row in rows])
 
 
 def pruning(summary: Summary) -> str:

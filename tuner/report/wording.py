@@ -44,6 +44,13 @@ def measured(value: float, ends: Sequence[float] | None) -> str:
     return f"{value:.2e}" if decimals > 6 else f"{value:z.{max(0, decimals)}f}"
 
 
+def beside(value: float, score: float | None) -> str:
+    """A difference, to no more decimals than a ``score`` has in five significant digits."""
+    if not score or not math.isfinite(score):
+        return metric(value)
+    return metric(round(value, 4 - math.floor(math.log10(abs(score)))))
+
+
 def span(ends: Sequence[float]) -> str:
     """An interval, both ends to the digits that its width allows."""
     low, high = ends

@@ -20,6 +20,9 @@ SEARCHED = 4096
 TILE, GAP, LINE, COLUMNS = 96, 12, 15, 5
 """Pixels of an image's side, between two, of a line of text; images in a row."""
 
+INK = "#7d8590"
+"""Legible on white and on black, as the sheet's other colours are: it is transparent."""
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -73,10 +76,10 @@ def sheet(found: Sequence[Mistake]) -> Image.Image:
     """The images in rows, each above what it is and what it was taken for."""
     wide, tall = TILE + GAP, TILE + 2 * LINE + GAP
     rows = math.ceil(len(found) / COLUMNS)
-    page = Image.new("RGB", (GAP + COLUMNS * wide, 2 * GAP + LINE + rows * tall), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
+    page = Image.new("RGBA", (GAP + COLUMNS * wide, 2 * GAP + LINE + rows * tall))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
     title = "Mistakes, the most confident first: what it is, and what it was taken for"
-    pen.text((GAP, GAP), title, "#24292f", font)
+    pen.text((GAP, GAP), title, INK, ImageFont.load_default(14))
     for place, mistake in enumerate(found):
         row, column = divmod(place, COLUMNS)
         left, top = GAP + column * wide, 2 * GAP + LINE + row * tall
@@ -84,8 +87,8 @@ def sheet(found: Sequence[Mistake]) -> Image.Image:
         page.paste(picture, (left, top))
         said = f" ({mistake.probability:.0%})"
         lines = (
-            (_cut(mistake.truth, TILE, font), "#1a7f37"),
-            (_cut(mistake.predicted, TILE - int(font.getlength(said)), font) + said, "#cf222e"),
+            (_cut(mistake.truth, TILE, font), "#2da44e"),
+            (_cut(mistake.predicted, TILE - int(font.getlength(said)), font) + said, "#e5534b"),
         )
         for number, (text, colour) in enumerate(lines):
             pen.text((left, top + TILE + 2 + number * LINE), text, colour, font)
