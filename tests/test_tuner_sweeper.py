@@ -136,6 +136,12 @@ def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
         said = dict(text.split("=") for text in t.user_attrs["overrides"])
         assert len(said["x"]) == 3, said
         assert t.values == [float(said["x"]) ** 2 + float(said["y"]) ** 2, float(said["x"])]
+    words = shlex.split(printed.removeprefix("best:"))[1:]
+    again = json.loads(ran(there, "-m", "tuner", *words).stdout)
+    assert [again["value_0"], again["value_1"]] in [t.values for t in trials]
+    few = ("study.name=both", "final.seeds=1", "final.finalists=1")
+    told = ran(there, "-m", "tuner", "final", "--app=app.py", *few).stdout
+    assert f"final:     value_0 {again['value_0']:g}" in told
     assert [d.name for d in searched(there, "both").optuna.directions] == ["MINIMIZE", "MAXIMIZE"]
 
 
