@@ -74,6 +74,12 @@ def another(cfg):
 FILES = {
     "my app.py": APP,
     "typed.py": TYPED,
+    "inner/__init__.py": "",
+    "inner/double.py": "def double(x):\n    return 2 * x\n",
+    "inner/part/__init__.py": "",
+    "inner/part/app.py": TYPED.replace("float(cfg.width)", "float(double(cfg.width))").replace(
+        "import hydra\n", "import hydra\n\nfrom ..double import double\n", 1
+    ),
     "conf/main.yaml": (
         "defaults: [model: small, _self_]\n"
         "x: 0.5\nepochs: 4\nfate: none\nseed: 1\njournal: ${oc.env:PWD}/journal.txt\n"
@@ -98,8 +104,14 @@ def there(tmp_path, monkeypatch) -> Iterator[Path]:
     ApplicationSource.options.cache_clear()
     ApplicationSource._has_seed.cache_clear()
     yield tmp_path
-    for name in ("my app", "typed", "broken"):
-        sys.modules.pop(name, None)
+    forget("my app", "typed", "broken", "inner")
+
+
+def forget(*names: str) -> None:
+    """As a process that has not imported them."""
+    for known in [name for name in sys.modules if name.partition(".")[0] in names]:
+        del sys.modules[known]
+    application.load.cache_clear()
 
 
 def source(app: str = "my app.py", **more) -> ApplicationSource:
@@ -206,6 +218,16 @@ def test_an_application_that_is_none(there, app, cure):
     with pytest.raises(ConfigError) as caught:
         source(app).compose([])
     assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize("app", ["inner/part/app.py", "inner.part.app"])
+def test_a_module_of_a_package_may_import_its_neighbours(there, monkeypatch, app):
+    """However it is named, it is run by its file, in a process that knows no more."""
+    monkeypatch.syspath_prepend(there)
+    cfg = source(app).compose(["width=4"])
+    assert cfg.objective.app == "inner/part/app.py:train"
+    forget("inner")
+    assert trial.run(cfg, run_dir=there / "a", report=print) == 8.0
 
 
 def test_a_configuration_in_code_keeps_its_types(there):

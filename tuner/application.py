@@ -96,7 +96,10 @@ def _module(where: str) -> ModuleType:
             return importlib.import_module(where)
         if not path.is_file():
             raise ConfigError(f"--app {where}: no such file")
-        sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
+        root, dotted = _package(path.resolve())
+        sys.path[:0] = [str(path.resolve().parent), str(root)]  # as Python does for a script
+        if "." in dotted:
+            return importlib.import_module(dotted)
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
@@ -109,6 +112,14 @@ def _module(where: str) -> ModuleType:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(f"--app {where}: cannot be imported: {reason}") from error
     return module
+
+
+def _package(file: Path) -> tuple[Path, str]:
+    """The directory that a module is imported from, and by which name: a package's has dots."""
+    root, names = file.parent, [file.stem]
+    while (root / "__init__.py").is_file() and root.name.isidentifier():
+        root, names = root.parent, [root.name, *names]
+    return root, ".".join(names)
 
 
 def _is_hydra_main(found: object) -> bool:
