@@ -60,6 +60,16 @@ def test_many_causes_are_counted(study: Study) -> None:
     assert "  4 of 11: rarer causes" in lines
 
 
+def test_a_reason_may_bring_its_own_cure(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, P, [], reason="nothing is left of 2x2 pixels (hint: padding=same, depth=2)")
+    add(study, P, [], reason="the GPU is too small")
+    assert told(study)[1:3] == [
+        "  1 of 2: nothing is left of 2x2 pixels, such as #0; hint: padding=same, depth=2",
+        "  1 of 2: the GPU is too small, such as #1; hint: values that can be trained",
+    ]
+
+
 def test_pruning_all_is_a_cause_too(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     add(study, P, [0.1])

@@ -54,9 +54,15 @@ def _causes(summary: Summary) -> list[tuple[str, Sequence[Row]]]:
 def _lines(
     count: int, reason: str, rows: Sequence[Row], command: Callable[[Row], str]
 ) -> list[str]:
-    cures = (cure for begin, cure in CURES.items() if reason.startswith(begin))
-    failed = rows[0].state == "failed"
-    default = "the command below shows its traceback" if failed else "another space"
     said = f"  {len(rows)} of {count}: {brief(reason, LETTERS)}, such as #{rows[0].number}"
     again = [f"      {command(rows[0])}"] if rows[0].overrides else []
-    return [f"{said}; hint: {next(cures, default)}", *again]
+    return [f"{said}; hint: {_cure(reason, rows[0])}", *again]
+
+
+def _cure(reason: str, row: Row) -> str:
+    """What whoever gave the reason says helps, or what is known to."""
+    own = reason.partition(" (hint: ")[2].removesuffix(")")
+    known = (cure for begin, cure in CURES.items() if reason.startswith(begin))
+    failed = row.state == "failed"
+    default = "the command below shows its traceback" if failed else "values that can be trained"
+    return own or next(known, default)
