@@ -140,7 +140,17 @@ def test_a_race_is_taken_up_where_it_was_left(toy: Path) -> None:
 
 
 def test_a_finalist_without_a_value_loses(toy: Path) -> None:
-    assert raced(toy, fates=("bad", "none")).winner == 3
+    result = raced(toy, fates=("bad", "none"))
+    assert result.winner == 3
+    run_final(
+        Source((toy / "conf",)),
+        ["objective=toy", "study.metric=accuracy"],
+        seeds=(0,), final_overrides=[], out_dir=toy / "final", device=None,
+        log=lambda _line: None, won=result,
+    )  # fmt: skip
+    text = (toy / "final" / "final.json").read_text()
+    finalists = json.loads(text, parse_constant=pytest.fail)["race"]["finalists"]
+    assert finalists[0]["values"] == [None]
 
 
 def test_one_seed_has_no_deviation(toy: Path) -> None:

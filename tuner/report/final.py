@@ -19,7 +19,7 @@ from tuner.config import Source
 from tuner.errors import Diverged, TunerError
 from tuner.report import race as races
 from tuner.report.card import wilson
-from tuner.report.wording import SHARES, duration, interval, metric, scattered, span
+from tuner.report.wording import SHARES, duration, interval, metric, scattered, span, strict
 from tuner.schema import StudySettings
 
 MODEL = "model.safetensors"  # what an objective may leave in its run directory
@@ -236,5 +236,6 @@ def _read(path: Path) -> Any:
 def _write(path: Path, data: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(strict(data), indent=2, allow_nan=False)  # a race may hold NaN
+    draft.write_text(f"{text}\n", encoding="utf-8")
     draft.replace(path)
