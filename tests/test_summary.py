@@ -82,6 +82,15 @@ def test_best_is_plain_data_with_paths_for_names(tmp_path: Path) -> None:
     }
 
 
+def test_a_value_on_a_grid_is_told_as_it_was_run(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    grid = optuna.distributions.FloatDistribution(0.0, 0.9, step=0.1)
+    drawn = 3 * 0.1
+    study.add_trial(optuna.create_trial(params={"x": drawn}, distributions={"x": grid}, value=1))
+    assert study.trials[0].params == {"x": 0.30000000000000004}
+    assert best_of(summarise(study))["params"] == {"x": 0.3}
+
+
 def test_best_without_a_completed_configuration_says_what_there_is(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     add(study, F, [])

@@ -37,10 +37,9 @@ class Float:
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def text(self, value: Scalar) -> str:
-        """Of a grid as it is counted, 0.3, where adding steps of 0.1 gives 0.30000000000000004."""
         if self.step is None or not isinstance(value, int | float):
             return repr(value)
-        return repr(round(value, max(places(self.low), places(self.step))))
+        return repr(counted(value, self.low, self.step))
 
     def samples(self) -> list[Scalar]:
         return [self.low, self.high]
@@ -96,7 +95,12 @@ class Categorical:
 Distribution = Float | Int | Categorical
 
 
-def places(value: float) -> int:
+def counted(value: float, low: float, step: float) -> float:
+    """A value on a grid, in its decimals: steps of 0.1 add up to 0.30000000000000004."""
+    return round(value, max(_places(low), _places(step)))
+
+
+def _places(value: float) -> int:
     """Digits after the point of the shortest decimal that is this number."""
     exponent = decimal.Decimal(repr(value)).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
 from tuner.attempts import is_superseded, word
 from tuner.noise import REPEAT
 from tuner.pruners import audit
+from tuner.space import counted
 
 STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
 """In the order in which people read them; ``tuner.attempts.word`` tells what each is."""
@@ -91,7 +93,9 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         number=number,
         state=state,
         value=last.values[0] if last.values else _reached(last),
-        params=last.params,
+        params={
+            name: _told(value, last.distributions[name]) for name, value in last.params.items()
+        },
         overrides=attrs.get("overrides", []),
         curve=last.intermediate_values,
         attempts=len(attempts),
@@ -110,6 +114,13 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         condemned_at=audit.condemned_at(last),
         repeats=last.system_attrs.get(REPEAT),
     )
+
+
+def _told(value: Any, asked: BaseDistribution) -> Any:
+    """A parameter as the trial's overrides have it."""
+    if isinstance(asked, FloatDistribution) and asked.step is not None:
+        return counted(value, asked.low, asked.step)
+    return value
 
 
 def _reached(trial: FrozenTrial) -> float | None:
