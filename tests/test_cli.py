@@ -134,6 +134,20 @@ def test_a_search_in_vain_fails_and_says_why(project: Project):
     assert "best:" in project.run("tune", *args)
 
 
+def test_a_training_that_was_interrupted_goes_on_by_its_directory(project: Project):
+    process = project.start("train", "objective.seconds=0.5")
+    wait_for(lambda: len(project.journal()) >= 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    said, again = err.splitlines()[-1].split(": ")
+    assert said == "interrupted; this goes on from its checkpoint"
+    words = shlex.split(again)
+    assert words[:2] == ["tuner", "train"]
+    project.run("train", *words[2 + len(project.DEFAULTS) :])
+    assert [epoch for _, epoch, _ in project.journal()] == [1, 2, 3, 4]
+
+
 def test_final_trainings_that_were_interrupted_go_on(project: Project):
     project.run("worker", "study.n_trials=2", "objective.seconds=0.1")
     before = len(project.journal())

@@ -31,7 +31,13 @@ def train(args: argparse.Namespace) -> int:
         shown = " ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         logger.info("epoch %d  %s", step, shown)
 
-    returned = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
+    try:
+        returned = trial.run(asked.cfg, run_dir=run_dir, report=report, device=asked.worker.device)
+    except KeyboardInterrupt:
+        if not any(run_dir.glob("checkpoint*")):
+            raise
+        again = f"{asking.same(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
+        raise KeyboardInterrupt(f"this goes on from its checkpoint: {again}") from None
     values = {asked.study.metric: None, **asked.aims.named(returned)}
     print(wording.as_json({**values, "run_dir": str(run_dir)}))
     return 0
