@@ -46,6 +46,15 @@ def test_wider_terminals_show_the_curve_and_then_the_place(tmp_path: Path) -> No
     ]
 
 
+def test_one_place_for_all_is_not_repeated_in_each_line(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    add(study, R, [0.1], device="cuda:0", worker="w")
+    add(study, R, [0.1], device="cuda:0", worker="w")
+    assert "where" not in view(summarise(study, now=NOW), 120)[5]
+    add(study, C, [0.1], device="cuda:1", worker="v")
+    assert "where" in view(summarise(study, now=NOW), 120)[5]
+
+
 def test_what_is_done_and_what_is_left_differ_without_colours(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     add(study, R, [0.1] * 5)

@@ -72,6 +72,7 @@ def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> N
     assert "1 worker" in shown
     assert worker["id"] in shown
     assert "/100" in shown
+    assert "auto" not in shown, "no device was chosen, so none is named"
 
 
 def test_watching_ends_with_the_study(project: Project) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import Project
 from tuner import history, plan, provenance
 from tuner.attempts import HISTORY, REQUEUE, first_number
 from tuner.config import Source
-from tuner.worker import work
+from tuner.worker import DEVICE, _named, work
 
 pytestmark = pytest.mark.slow
 
@@ -362,3 +362,12 @@ def test_epochs_of_an_objective_that_does_not_tell_its_length_are_not_overshot(p
     reported = sum(len(t.intermediate_values) for t in project.study().attempts())
     assert 20 - 2 <= reported <= 20
     assert "budget.epochs: " in project.stderr
+
+
+def test_gpus_of_one_machine_are_told_apart(monkeypatch):
+    """To a process that is pinned its GPU is cuda:0, whichever it is."""
+    assert (_named(None), _named("cuda:1")) == ("auto", "cuda:1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert _named(None) == "auto"
+    monkeypatch.setenv(DEVICE, "cuda:0")
+    assert (_named(None), _named("cpu")) == ("GPU 3", "cpu")

@@ -34,6 +34,8 @@ class Context:
     """The reason why this process must leave, or the trial be paused, or None."""
     lost: Callable[[], bool]
     """Whether the worker's lease has run out."""
+    named: str = "auto"
+    """The device as people tell it from the others of the machine."""
 
 
 class Report:

@@ -152,7 +152,7 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
         "overrides": overrides,
         "worker": context.worker,
         "host": context.host,
-        "device": context.device or "auto",
+        "device": context.named,
         "run_dir": str(run_dir),
     }
     if context.study.differs:

@@ -127,7 +127,8 @@ def work(plan: Plan, study: Study) -> int:
 def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     """One place for trials: joined, beating, and struck out at the end."""
     device = plan.worker.device or os.environ.get(DEVICE)
-    study.join(worker, device or "auto")
+    named = _named(plan.worker.device)
+    study.join(worker, named)
     budget = search.budget(plan)
     shift = study.patience(lambda: study.clock.start(*_devices(plan, worker)))
     heart = Heart(study, worker, plan.worker.heartbeat, signals, shift)
@@ -138,6 +139,7 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
         worker=worker,
         host=socket.gethostname(),
         device=device,
+        named=named,
         budget=budget,
         preempted=lambda: signals.reason() or _time_over(budget, shift),
         lost=heart.is_lost,
@@ -162,6 +164,15 @@ def _devices(plan: Plan, worker: str) -> tuple[str, int]:
     """
     name = os.environ.get(SHARED) or worker
     return f"{socket.gethostname()} {name}"[:255], resolvers.devices(plan.cfg)
+
+
+def _named(asked: str | None) -> str:
+    """The device as people tell it from the others of the machine; ``auto`` if none was chosen.
+
+    A GPU that is pinned is cuda:0 to its own process alone.
+    """
+    pinned, gpu = os.environ.get(DEVICE), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return f"GPU {gpu}"[:64] if pinned and gpu and not asked else asked or pinned or "auto"
 
 
 def _time_over(budget: Budget, shift: Shift) -> str | None:

@@ -118,12 +118,12 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
     grid.add_column("time", justify="right", no_wrap=True)
     if width >= WIDE:
         grid.add_column("curve", no_wrap=True)
-    if width >= WIDER:
+    places = _places(rows, summary) if width >= WIDER else []
+    if places:
         grid.add_column("where", no_wrap=True, overflow="ellipsis")
     bar, curve = min(24, max(8, width // 6)), min(24, width // 6)
     scale = _scale(summary)
-    hosts = {worker.id: worker.host for worker in summary.workers}
-    for row in rows:
+    for k, row in enumerate(rows):
         epoch = Text(f"{row.epoch}")
         if epochs:
             count = f"{row.epoch}/{epochs}".rjust(2 * len(str(epochs)) + 1)
@@ -131,11 +131,21 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
         cells = [Text(f"{row.number}"), epoch, Text(metric(row.latest)), _time(row)]
         if width >= WIDE:
             cells.append(Text(sparkline(row, scale, curve, epochs), "cyan"))
-        if width >= WIDER:
-            where = f"{hosts.get(row.worker or '', '')} {row.device or ''}".strip()
-            cells.append(_line(plain(where)))
+        if places:
+            cells.append(_line(places[k]))
         grid.add_row(*cells)
     return grid
+
+
+def _places(rows: Sequence[Row], summary: Summary) -> list[str]:
+    """Machine and device of each row; nothing where the study has run in one place alone."""
+    hosts = {worker.id: worker.host for worker in summary.workers}
+
+    def place(row: Row) -> str:
+        return plain(f"{hosts.get(row.worker or '', '')} {row.device or ''}")
+
+    several = len({place(row) for row in summary.rows} - {""}) > 1
+    return [place(row) for row in rows] if several else []
 
 
 def _time(row: Row) -> Text:

@@ -107,7 +107,7 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         facts=attrs.get("facts", {}),
         values=last.values or (),
         worker=attrs.get("worker"),
-        device=attrs.get("device"),
+        device=None if attrs.get("device") == "auto" else attrs.get("device"),
         origin=attrs.get("origin"),
         run_dir=attrs.get("run_dir"),
         length=schedule.length(last),

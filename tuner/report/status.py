@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tuner.budget import Budget
+from tuner.leases import Worker
 from tuner.report import pruning, wording
 from tuner.report.picture import closing, columns, picture, remaining, table
 from tuner.report.summary import Summary, best_of, summarise
@@ -69,14 +70,23 @@ def as_picture(
         *map(Text, _facts(summary, ended)),
     ]
     if summary.workers:
-        rows_ = [
-            (w.id, w.host, w.device, "idle" if w.trial_number is None else f"#{w.trial_number}")
-            for w in summary.workers
-        ]
-        shown += [Text(), columns(("worker", "host", "device", "trial"), rows_)]
+        shown += [Text(), _at_work(summary.workers)]
     if summary.ranking:
         shown += [Text(), closing(summary) if rows is None else table(summary)]
     return Group(*shown)
+
+
+def _at_work(workers: Sequence[Worker]) -> RenderableType:
+    """A line a worker; their devices, where any was chosen."""
+    trials = ("idle" if w.trial_number is None else f"#{w.trial_number}" for w in workers)
+    table = {
+        "worker": [w.id for w in workers],
+        "host": [w.host for w in workers],
+        "device": ["" if w.device == "auto" else w.device for w in workers],
+        "trial": list(trials),
+    }
+    known = {title: cells for title, cells in table.items() if any(cells)}
+    return columns(list(known), zip(*known.values(), strict=True))
 
 
 def _facts(summary: Summary, ended: str | None) -> list[str]:
