@@ -45,6 +45,26 @@ def test_every_sampler_builds_and_refuses_a_typo(source, name):
     assert mistakes(source, f"sampler={name}", *space, "+sampler.sed=1")
 
 
+@pytest.mark.parametrize("name", ["random", "optuna_tpe", "tpe", "gp", "nsga2", "cmaes"])
+def test_a_seed_of_the_samplers_own_still_draws_each_trial_anew(source, name):
+    """A sampler is made for each trial: one seed for all would propose the same to all."""
+    asked = [f"sampler={name}", "sampler.seed=5", "space=none", "model.dropout=interval(0,0.9)"]
+    found = plan.load(source, asked).require()
+
+    def drawn(seed: int) -> object:
+        study = optuna.create_study(sampler=search.sampler(found.cfg, found.space, seed))
+        return study.ask().suggest_float("model.dropout", 0, 0.9)
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(4)}) == 4
+
+
+def test_a_sequence_that_all_trials_share_keeps_its_seed(source):
+    asked = ["sampler=qmc", "sampler.seed=5", "space=none", "model.dropout=interval(0,0.9)"]
+    found = plan.load(source, asked).require()
+    assert {search.sampler(found.cfg, found.space, seed)._seed for seed in (1, 2)} == {5}
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "pruner").glob("*.yaml")))
 def test_every_pruner_builds(source, name):
     found = plan.load(source, [f"pruner={name}"]).require()

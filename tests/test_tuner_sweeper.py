@@ -233,7 +233,6 @@ def test_what_cannot_be_said_is_refused_with_its_cure(written, cure):
     with pytest.raises(ConfigError) as caught:
         sweeper.overrides(written)
     assert cure in str(caught.value)
-    assert str(caught.value).count("params: expected") <= 1
 
 
 def test_the_options_are_there():

@@ -12,12 +12,12 @@ import optuna
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, GridSampler, RandomSampler
+from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import config, resolvers
-from tuner.binding import signature
+from tuner.binding import locate, signature
 from tuner.budget import Budget
 from tuner.errors import ConfigError, TunerError, blamed
 from tuner.plan import Plan
@@ -102,16 +102,20 @@ def seed_of(*parts: object) -> int:
 def sampler(
     cfg: DictConfig, space: Space, seed: int, scoreboard: Scoreboard | None = None
 ) -> BaseSampler:
-    """The sampler of ``cfg.sampler``; ``seed`` is used where the configuration has none.
+    """The sampler of ``cfg.sampler``; ``seed`` is the trial's, and its own one is mixed with it.
 
     A sampler is made anew for each trial: Optuna does not store the state of its generator, so
-    one that lives as long as its worker repeats itself when the study is resumed.  What ours has
+    one that lives as long as its worker repeats itself when the study is resumed.  With one seed
+    for all trials it would draw the same for each.  What ours has
     read of the study is kept in ``scoreboard``.
     """
     node = cfg.sampler
     given: dict[str, Any] = {}
-    if node.get("seed") is None:
+    own = node.get("seed")
+    if own is None:
         given["seed"] = seed
+    elif not _is_common(str(node._target_)):
+        given["seed"] = seed_of(own, seed)
     parameters = signature(str(node._target_))[0]
     if "scoreboard" in parameters:
         given |= {"space": space, "scoreboard": scoreboard}
@@ -124,6 +128,12 @@ def sampler(
     if not isinstance(built, BaseSampler):
         raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
     return built
+
+
+def _is_common(target: str) -> bool:
+    """Whether all trials must be drawn from one and the same sequence."""
+    called = locate(target)
+    return isinstance(called, type) and issubclass(called, GridSampler | QMCSampler)
 
 
 @functools.lru_cache(8)

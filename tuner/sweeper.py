@@ -135,9 +135,7 @@ class _Reader:
         value = self.written.get(key, {})
         if isinstance(value, Mapping):
             return value
-        line = f"{key}: expected a mapping, got {value!r}; hint: {key}: {{a.b: …}}"
-        if line not in self.mistakes:
-            self.mistakes.append(line)
+        self.mistakes.append(f"{key}: expected a mapping, got {value!r}; hint: {key}: {{a.b: …}}")
         return {}
 
     def _say(self, where: str, key: str, value: Any, *, prefix: str = "") -> None:
