@@ -96,6 +96,19 @@ def test_a_failed_export_costs_no_score(
 
 
 @pytest.mark.slow
+def test_a_network_of_the_users_own_takes_trust(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "network", lambda _: "mine.net")
+    said = final(capsys)
+    assert shlex.split(said["predict"])[3:] == ["--trust", "IMAGE…"]
+    assert " --trust --format " in said["export"]
+    model = Path(said["model"])
+    assert (model / "model.safetensors").exists()
+    assert not list(model.glob("model.pt2")), "nothing of it was imported"
+
+
+@pytest.mark.slow
 def test_of_another_objective_no_model_is_promised(project: Project) -> None:
     project.run("worker", "study.n_trials=1")
     out = project.run("final", "final.seeds=1", "final.finalists=1")
