@@ -32,7 +32,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"sql"},
     {"config", "rules"},
     {"binding", "grammar", "nodes", "resolvers", "searchpath"},
-    {"aims", "budget", "pruners", "space", "trackers", "typos", "urls"},
+    {"aims", "budget", "pruners", "space", "trackers", "typos", "urls", "usage"},
     {"schema", "texts"},
     {"completion", "directories", "scoreboard", "signals", "tracking"},
     {"attempts", "bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise",

@@ -8,15 +8,18 @@ are run, so that ``tuner --help`` answers at once.
 import argparse
 import importlib
 import os
+import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tuner import __version__
 from tuner.errors import Infeasible, TunerError
 from tuner.masking import has_password, masked
-from tuner.schema import nearest
+from tuner.schema import closest, nearest
+from tuner.usage import Parser, whole
 
 COMMANDS = {
     "init": ("starting", "write a small project of your own to a new directory"),
@@ -97,16 +100,28 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not words:
         parser.print_help(sys.stderr)
         sys.exit(2)
-    named = next((word for word in words if not word.startswith("-")), None)
-    if named is not None and named not in commands:
-        first = f"a command comes first, as in: tuner tune {named}"
-        hint = first if "=" in named else nearest(named, list(commands))
-        parser.error(f"no command {named!r}; hint: {hint}")
+    named = next((word for word in words if not re.match("-(?![0-9])", word)), None)
+    if named is not None and named in commands and words[0] not in ("-h", "--help", "--version"):
+        words.remove(named)
+        words.insert(0, named)
+    elif named is not None and named not in commands:
+        parser.error(f"no command {named!r}; hint: {_command_meant(named, words, list(commands))}")
     args, rest = parser.parse_known_args(words)
+    if args.command is None and not rest:
+        parser.error(f"no command; hint: {', '.join(commands)}")
     if unknown := [text for text in rest if text.startswith("-")]:
         _refuse(unknown, commands[named] if named is not None else parser)
     args.overrides = [*args.overrides, *rest]
     return args
+
+
+def _command_meant(named: str, words: Sequence[str], commands: Sequence[str]) -> str:
+    if "=" in named or words[0] != named:
+        command = next((word for word in words if word in commands), "tune")
+        first = [command, *(word for word in words if word != command)]
+        return f"a command comes first, as in: tuner {shlex.join(first)}"
+    meant = closest(named, commands)
+    return f"did you mean {meant!r}?" if meant else "tuner --help lists them"
 
 
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
@@ -115,9 +130,9 @@ def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn
     parser.error("; ".join(hints))
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
     """The whole command line, and each command's part of it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tuner",
         description="Hyperparameter optimisation for PyTorch CNNs and any callable of yours.",
         epilog=EPILOG,
@@ -166,7 +181,7 @@ def _dashboard_options(parser: argparse.ArgumentParser) -> None:
         help="the address to listen on (default: %(default)s, this machine alone); any other asks"
         " for the token, as in 0.0.0.0 for all",
     )
-    parser.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+    parser.add_argument("--port", type=whole(1, 65535), default=8080, help="default: %(default)s")
     parser.add_argument(
         "--token-file",
         type=Path,
@@ -202,7 +217,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="the directory that `tuner export` wrote")
     parser.add_argument("images", nargs="*", metavar="image", help="files of any size and mode")
     parser.add_argument(
-        "--top", type=int, default=1, help="so many classes (default: the likeliest)"
+        "--top", type=whole(1), default=1, help="so many classes (default: the likeliest)"
     )
     parser.add_argument("--json", action="store_true", help="a line of JSON an image")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")

@@ -1,0 +1,39 @@
+"""A wrong call is told as any other mistake: one line with what, got and cure, and exit code 2."""
+
+import pytest
+
+from tuner import cli
+
+ERRORS = {
+    "status --watch=abc": "--watch: takes no value, got 'abc'; hint: --watch alone",
+    "status --watch=-1": "--watch: takes no value, got '-1'; hint: --watch alone",
+    "report --format pdf": "--format: expected html or md or png, got 'pdf'; hint: html, say",
+    "export --format=pt3": "--format: expected pt2 or onnx, got 'pt3'; hint: did you mean 'pt2'?",
+    "report --format": "--format: no value; hint: --format=VALUE",
+    "dashboard --port=99999": "--port: expected a whole number from 1 to 65535, got '99999'; ",
+    "predict x y.png --top=some": "--top: expected a whole number of 1 or more, got 'some'; hint: ",
+    "init": "directory: missing; hint: tuner init --help",
+    "reprot": "no command 'reprot'; hint: did you mean 'report'?",
+    "help": "no command 'help'; hint: tuner --help lists them",
+    "-1": "no command '-1'; hint: ",
+    "--config-dir conf tune a=1": "a command comes first, as in: tuner tune --config-dir conf a=1",
+    "optimizer=sgd": "a command comes first, as in: tuner tune optimizer=sgd",
+    "status --wtach": "no option --wtach; hint: did you mean '--watch'?",
+    "status --con=x": "--con=x: more than one option begins so; hint: --config-dir, --config-name",
+}
+
+
+@pytest.mark.parametrize("line", ERRORS)
+def test_a_wrong_call_is_one_line_with_its_cure(capsys, line):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(line.split())
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert ERRORS[line] in printed.err
+
+
+def test_options_may_stand_before_the_command():
+    assert cli._parse(["--json", "best", "a=1"]).json
