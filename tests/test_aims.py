@@ -48,6 +48,17 @@ def test_the_front_is_what_none_is_better_than_in_all():
         (["study.objectives={parameters:down}"], "study.objectives: expected"),
         (["study.objectives={accuracy:minimize}"], "accuracy is the metric"),
         (["study.constraints={parameters:many}"], "study.constraints: expected"),
+        (["study.constraints={parameters:-1}"], "expected dict[str, float of 0 or more] | null"),
+        (["study.constraints={parameters:null}"], "hint: 'study.constraints={parameters: 1e6}', "),
+        (["study.constraints={parameters:nan}"], "what must not come out above"),
+        (["study.constraints=[parameters]"], "study.constraints: expected"),
+        (["study.constraints=parameters"], "study.constraints: expected"),
+        (["study.constraints=3"], "study.constraints: expected"),
+        (["study.constraints={parms:1}"], "hint: did you mean 'parameters'? It tells parameters, "),
+        (["study.constraints={x:1}"], "tells no x; hint: it tells parameters, multiply_adds, "),
+        (["study.constraints={accuracy:0.9}"], "accuracy must not come out above its limit"),
+        (["study.constraints.parameters=9"], "give it whole: 'study.constraints={parameters: …}'"),
+        (["study.constraints={parameters:interval(1,2)}"], "a sweep stands within a value"),
         (
             ["study.objectives={parameters:minimize}", "budget.stop_when=gain_below_noise"],
             "knows one objective; hint: never",
@@ -58,7 +69,8 @@ def test_the_front_is_what_none_is_better_than_in_all():
 def test_aims_that_make_no_sense_are_refused(source, overrides, expected):
     found = plan.load(source, overrides)
     lines = [*found.mistakes, *search.mistakes(found)]
-    assert any(expected in line for line in lines), lines
+    (line,) = lines
+    assert expected in line
 
 
 def test_the_trainer_is_told_what_to_measure_and_trials_repeat_it(source):

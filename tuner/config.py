@@ -13,6 +13,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as Override
+from hydra.core.override_parser.types import Sweep
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -136,10 +137,16 @@ class Source:
             if has_key(base, key) or override.is_add() or override.is_force_add():
                 return f"{text}: {error}"
             owners = self.owners(key)
-            known = nearest_key(keys(base), key, self._groups())
-            hint = f"it belongs to {owners}" if owners else known
+            hint = f"it belongs to {owners}" if owners else self._meant(base, key)
             return f"{text}: unknown key {key!r}; hint: {hint}"
         return ""
+
+    def _meant(self, base: DictConfig, key: str) -> str:
+        """A hint for a key that no option has."""
+        above, _, name = key.rpartition(".")
+        if above and has_key(base, above) and OmegaConf.select(base, above) is None:
+            return f"{above} is null, give it whole: '{above}={{{name}: …}}'"
+        return nearest_key(keys(base), key, self._groups())
 
     def owners(self, key: str) -> str:
         """The options of a group which do have the key, as ``a=b or a=c``."""
@@ -191,9 +198,21 @@ class Source:
 def parse(text: str) -> Override:
     """One override, by Hydra's own parser; ``ConfigError`` if it is malformed."""
     try:
-        return OverridesParser.create().parse_override(text)
+        parsed = OverridesParser.create().parse_override(text)
     except HydraException as error:
         raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
+    if _has_sweep(parsed._value) and not parsed.is_sweep_override():
+        raise ConfigError(
+            f"{text}: a sweep stands within a value; hint: search whole values, as in "
+            "choice([1,2],[3,4]), or the keys below, as in a.b='interval(0,1)'"
+        )
+    return parsed
+
+
+def _has_sweep(value: object) -> bool:
+    if isinstance(value, list | dict):
+        return any(map(_has_sweep, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Sweep)
 
 
 def spaceless(text: str) -> str:

@@ -189,9 +189,9 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[str], Mapping[str, str
 
 
 def _news(lines: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The lines about other keys than those that are known to be wrong."""
+    """The lines that begin with other keys than those that are known to be wrong."""
     keys = blamed(known, whole=True) - {"space"}
-    return [line for line in lines if not blamed([line], whole=True) & keys]
+    return [line for line in lines if not blamed(line.partition(":")[0].split(), whole=True) & keys]
 
 
 def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[str]]:

@@ -43,11 +43,8 @@ def _share(part: float, whole: int) -> int:
 
 def _costs(*, _root_: DictConfig) -> list[str]:
     """What the search wants to know of a configuration beside its metric."""
-    found = [
-        str(name)
-        for key in ("study.objectives", "study.constraints")
-        for name in OmegaConf.select(_root_, key) or ()
-    ]
+    asked = [OmegaConf.select(_root_, f"study.{key}") for key in ("objectives", "constraints")]
+    found = [str(name) for names in asked if isinstance(names, DictConfig) for name in names]
     metric = OmegaConf.select(_root_, "study.metric")
     return [name for name in dict.fromkeys(found) if name != metric]
 

@@ -59,7 +59,14 @@ def _metric(cfg: DictConfig) -> Iterator[str]:
 def _aims(cfg: DictConfig) -> Iterator[str]:
     """Objectives that contradict the metric, or that something asked for cannot serve."""
     metric, direction = (OmegaConf.select(cfg, f"study.{key}") for key in ("metric", "direction"))
-    others = OmegaConf.select(cfg, "study.objectives")
+    others, limits = (
+        OmegaConf.select(cfg, f"study.{key}") for key in ("objectives", "constraints")
+    )
+    if direction == "maximize" and isinstance(limits, DictConfig) and metric in limits:
+        yield (
+            f"study.constraints: {metric} must not come out above its limit, and is to be "
+            "maximised; hint: leave it out here"
+        )
     if not isinstance(others, DictConfig):
         return
     if others.get(metric, direction) != direction:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tuner.bounds import Bounds
+from tuner.bounds import Bounds, NonNegative
 from tuner.errors import ConfigError
 
 Direction = Literal["maximize", "minimize"]
@@ -30,7 +30,7 @@ class StudySettings:
     direction: Direction
     objectives: dict[str, Direction] | None
     """What is traded against the metric."""
-    constraints: dict[str, float] | None
+    constraints: dict[str, NonNegative] | None
     """What must not come out above a value."""
     n_trials: int | None
     keep_checkpoints: int | None
@@ -101,6 +101,12 @@ class FinalSettings:
     seeds: int
     overrides: list[str]
 
+
+HINTS = {
+    "study.objectives": "'study.objectives={parameters: minimize}', what to trade for the metric",
+    "study.constraints": "'study.constraints={parameters: 1e6}', what must not come out above",
+}
+"""Key → how it is written, and what it means."""
 
 SECTIONS: Mapping[str, type] = {
     "study": StudySettings,
@@ -189,6 +195,7 @@ def _writable(annotation: Any) -> bool:
 
 def mistake(path: str, annotation: Any, value: object, hint: str = "") -> str:
     """One line: where, what was expected, what was got, the cure."""
+    hint = hint or HINTS.get(path, "")
     if not hint and isinstance(value, str):
         meant = closest(value, _words(annotation))
         hint = f"did you mean {meant!r}?" if meant else ""

@@ -41,6 +41,8 @@ def _within(known: Sequence[str], key: str) -> str:
         section = _parent(section)
     below = [k for k in known if k.startswith(f"{section}.") and not _leaf(k).startswith("_")]
     rest = closest(key.removeprefix(f"{section}."), [k.removeprefix(f"{section}.") for k in below])
+    if not below and section:
+        return _within(known, f"{section}!")  # nothing is below it: what is beside it
     return _offer([f"{section}.{rest}"]) if rest else nearest("", below or known)
 
 

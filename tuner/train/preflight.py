@@ -10,7 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from tuner.errors import ConfigError, Infeasible, TunerError, blamed
-from tuner.schema import nearest
+from tuner.schema import closest
 from tuner.train import costs, optim, sampling
 from tuner.train.look import Look
 from tuner.train.scores import check_metric, reported
@@ -71,11 +71,13 @@ NOTED = "peak_memory_mb"
 def check_measured(names: Sequence[str], *, regression: bool) -> None:
     """Raises: ConfigError for objectives and constraints that this trainer does not tell."""
     known = [*costs.COSTS, NOTED, *reported(regression), "train_loss"]
-    bad = [f"{name}, {nearest(name, known)}" for name in names if name not in known]
+    bad = [name for name in names if name not in known]
     if bad:
+        meant = [word for name in bad if (word := closest(name, known))]
+        cure = f"did you mean {' or '.join(map(repr, meant))}? It tells " if meant else "it tells "
         raise ConfigError(
-            f"study.objectives, study.constraints: this trainer tells no {' or '.join(bad)} "
-            f"(hint: {', '.join(known)})"
+            f"study.objectives, study.constraints: this trainer tells no {' or '.join(bad)}"
+            f"; hint: {cure}{', '.join(known)}"
         )
 
 
