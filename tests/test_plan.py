@@ -236,8 +236,45 @@ def test_a_mistake_hides_none_of_another_section(source, overrides, told):
         ["experiment=nosuch", "optimizer.momentum=0.9", "model.frozen=choice(1,2)"],
         ["space=nosuch", "study.enqueue=[['model.name=a']]"],
         ["study.metric=3"],
+        ["worker.concurrency=null"],
+        ["study.n_trials=${nope}"],
+        ["study.dir=${nope}"],
+        ["trainer.epochs=${nope}"],
+        ["launch.workers=${nope}"],
+        ["study.constraints={parameters: ${nope}}"],
+        ["model.width=${seed}"],
+        ["space=[1,2]"],
+        ["objective._target_=null"],
+        ["study.dir=''"],
+        ["budget.hours=1e400"],
+        ["model/width=3"],
     ],
 )
 def test_a_mistake_brings_none_that_it_may_have_caused(source, overrides):
     (only,) = dict.fromkeys(mistakes(source, *overrides))
     assert only.startswith(overrides[0].partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "searched"),
+    [
+        (["optimizer.lr=0.1", "optimizer.lr=interval(0.1,0.2)"], True),
+        (["optimizer.lr=interval(0.1,0.2)", "optimizer.lr=0.1"], False),
+    ],
+)
+def test_the_last_word_on_a_key_says_whether_it_is_searched(source, overrides, searched):
+    found = plan.load(source, ["space=none", "model.width=choice(8,16)", *overrides]).require()
+    assert ("optimizer.lr" in {p.key for p in found.space.parameters()}) == searched
+    assert found.pins == (() if searched else ("optimizer.lr=0.1",))
+
+
+def test_a_constant_of_the_space_is_judged_by_its_type(source):
+    (line,) = mistakes(
+        source, "space=none", "+space={model.width: abc, model.depth: 'choice(2,3)'}"
+    )
+    assert line.startswith("space: model.width: expected int of 1 or more, got 'abc'")
+
+
+def test_what_cannot_be_read_at_all_is_no_traceback(source):
+    for text in ("~study", "study.name=${study.name}", "=3", "=interval(1,2)"):
+        assert mistakes(source, text), text

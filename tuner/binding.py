@@ -81,8 +81,11 @@ class _Checker:
     def _target(
         self, path: str, node: DictConfig, injected: set[str], declared: Any = None
     ) -> None:
+        if not (isinstance(node._target_, str) and node._target_.strip()):
+            self.mistakes.append(mistake(f"{path}._target_", str, node._target_, "module.name"))
+            return
         try:
-            parameters, open_ended = signature(str(node._target_))
+            parameters, open_ended = signature(node._target_)
         except ConfigError as error:
             self.mistakes.append(f"{path}._target_: {error}")
             return
@@ -117,17 +120,27 @@ class _Checker:
 
     def _leaf(self, parent: str, node: DictConfig, name: str, annotation: Any) -> None:
         raw = node._get_node(name)
-        path = _typed_path(raw) or f"{parent}.{name}"
+        # A section that the objective reads is told by its own name, not as a part of that; what
+        # else refers to something, by the name of what refers.
+        typed = _typed_path(raw) or f"{parent}.{name}"
+        path = typed if parent == "objective" else f"{parent}.{name}"
         value = self._get(node, name, path)
         if isinstance(value, DictConfig) and "_target_" in value:
-            self._target(path, value, set(), annotation)
+            self._target(typed, value, set(), annotation)
             return
-        if value is _BROKEN:
-            return
-        plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        self.fields[path] = Field(annotation, plain)
-        if not conforms(plain, annotation):
-            self.mistakes.append(mistake(path, annotation, plain))
+        if value is not _BROKEN and (plain := self._plain(value, path)) is not _BROKEN:
+            self.fields[typed] = Field(annotation, plain)
+            if not conforms(plain, annotation):
+                self.mistakes.append(mistake(path, annotation, plain))
+
+    def _plain(self, value: Any, path: str) -> Any:
+        try:
+            return (
+                OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            )
+        except OmegaConfBaseException as error:
+            self.mistakes.append(f"{path}: {str(error).splitlines()[0]}")
+            return _BROKEN
 
     def _get(self, node: DictConfig, name: str, path: str) -> Any:
         try:

@@ -64,13 +64,19 @@ class Source:
                 cfg = hydra.compose(
                     self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
                 )
-            # A ValueError is Hydra's of a group that is given no name: optimizer=1.
-            except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+            # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
+            except (
+                HydraException,
+                OmegaConfBaseException,
+                YAMLError,
+                ValueError,
+                TypeError,
+            ) as error:
                 raise ConfigError(first_lines(error)) from error
         choices = dict(cfg.hydra.runtime.choices)
         OmegaConf.set_struct(cfg, False)
         del cfg["hydra"]
-        if OmegaConf.select(cfg, "study.name") is None and "study" in cfg:
+        if isinstance(cfg.get("study"), DictConfig) and _is_unnamed(cfg.study):
             cfg.study.name = _study_name(choices)
         OmegaConf.set_struct(cfg, True)
         return cfg, choices
@@ -146,7 +152,7 @@ class Source:
         above, _, name = key.rpartition(".")
         if above and has_key(base, above) and OmegaConf.select(base, above) is None:
             return f"{above} is null, give it whole: '{above}={{{name}: …}}'"
-        return nearest_key(keys(base), key, self._groups())
+        return nearest_key(keys(base), key.replace("/", "."), self._groups())
 
     def owners(self, key: str) -> str:
         """The options of a group which do have the key, as ``a=b or a=c``."""
@@ -201,10 +207,12 @@ def parse(text: str) -> Override:
         parsed = OverridesParser.create().parse_override(text)
     except HydraException as error:
         raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
+    if not parsed.key_or_group:
+        raise ConfigError(f"{text}: cannot be parsed: no key before the =; hint: key=value")
     if _has_sweep(parsed._value) and not parsed.is_sweep_override():
         raise ConfigError(
-            f"{text}: a sweep stands within a value; hint: search whole values, as in "
-            "choice([1,2],[3,4]), or the keys below, as in a.b='interval(0,1)'"
+            f"{text}: cannot be parsed: a sweep stands within a value; hint: search whole values, "
+            "as in choice([1,2],[3,4]), or the keys below, as in a.b='interval(0,1)'"
         )
     return parsed
 
@@ -249,13 +257,17 @@ def rehearse(cfg: DictConfig) -> tuple[list[str], dict[str, str]]:
         return [], dict(check(**built.keywords) or {}) if check else {}
     except InstantiationException as error:
         cause = error.__cause__ or error
-    except TunerError as error:
+    except (TunerError, OmegaConfBaseException) as error:
         cause = error
     if isinstance(cause, ConfigError):
         return cause.mistakes, {}
     if isinstance(cause, TunerError):
         return [str(cause)], {}
     return [f"objective: {type(cause).__name__}: {str(cause).splitlines()[0]}"], {}
+
+
+def _is_unnamed(study: DictConfig) -> bool:
+    return OmegaConf.is_missing(study, "name") or study._get_node("name") in (None, "")
 
 
 def _study_name(choices: Mapping[str, str | None]) -> str:

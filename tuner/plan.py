@@ -92,7 +92,7 @@ def load(
     read = _read(source, overrides)
     cfg, plain, mistakes = read.cfg, read.plain, read.mistakes
     mistakes.extend(binding.check(cfg, roots=binding.ROOTS if judge else ()))
-    mistakes.extend(rules.mistakes(cfg))
+    mistakes.extend(_news(rules.mistakes(cfg), mistakes))
     facts: Mapping[str, str] = {}
     if judge:
         refused, facts = _rehearsed(source, read)
@@ -139,6 +139,7 @@ class _Read:
 
 
 def _read(source: Source, overrides: Sequence[str]) -> _Read:
+    """The last word on a key says whether it is searched."""
     mistakes: list[str] = []
     parsed: dict[str, Override] = {}
     for text in overrides:
@@ -146,6 +147,8 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
             parsed[text] = config.parse(text)
         except ConfigError as error:
             mistakes.extend(error.mistakes)
+    last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}
+    parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
     wrong = source.mistakes(plain)
     mistakes.extend(filter(None, wrong.values()))

@@ -94,6 +94,11 @@ def _context_mistakes(
         return list(wrong.values())
     fields = binding.reachable(cfg)
     found = _refused(source, [*plain, *groups, *constants], space, selections)
+    found.extend(
+        mistake(f"space: {key}", fields[key].annotation, fields[key].value)
+        for key in (text.partition("=")[0] for text in constants)
+        if key in fields and not conforms(fields[key].value, fields[key].annotation)
+    )
     for p in dict.fromkeys(p for s in selections for p in space.active(s)):
         if source.options(p.key):
             continue
