@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from tuner import cli
+from tuner import cli, plan
+from tuner.config import Source
+from tuner.errors import ConfigError
 
 FILES = {
     "mine/experiment/quick.yaml": "# @package _global_\ntrainer: {epochs: 2}\n",
@@ -76,3 +78,18 @@ def test_the_environment_names_the_database(check, tmp_path, monkeypatch):
     assert data["run"]["storage"] == url
     _, data, _ = check("storage=sqlite")
     assert data["run"]["storage"] == "sqlite:///runs/tuner.db"
+
+
+def test_a_directory_that_has_what_is_asked_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/space").mkdir(parents=True)
+    (tmp_path / "conf/space/mine.yaml").write_text("- a\n- b\n")
+    (mistake,) = plan.load(Source(), ["space=mine"]).mistakes
+    assert mistake.endswith("hint: --config-dir=conf has it")
+    with pytest.raises(ConfigError, match=r"no such directory; hint: did you mean 'conf'\?"):
+        plan.load(Source((tmp_path / "cnf",)), [])
+    mistakes = plan.load(Source((tmp_path / "conf",)), ["space=mine", "model.width=0"]).mistakes
+    assert [line.partition(":")[0] for line in mistakes] == ["model.width", "space"]
+    (tmp_path / "conf/own.yaml").write_text("defaults: [config, {override space: nosuch}]\n")
+    with pytest.raises(ConfigError, match="known are cnn, digits, mine, none, transfer"):
+        plan.load(Source((tmp_path / "conf",), "own"), [])

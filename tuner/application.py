@@ -95,7 +95,7 @@ def _module(where: str) -> ModuleType:
         if path.suffix != ".py":
             return importlib.import_module(where)
         if not path.is_file():
-            raise ConfigError(f"--app {where}: no such file")
+            raise ConfigError(f"--app {where}: no such file; hint: --app=FILE.py, from here")
         root, dotted = _package(path.resolve())
         sys.path[:0] = [str(path.resolve().parent), str(root)]  # as Python does for a script
         if "." in dotted:

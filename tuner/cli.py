@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"tuner.commands.{COMMANDS[args.command][0]}")
         return int(getattr(module, args.command)(args))
     except TunerError as error:
-        print(f"error: {masked(str(error))}", file=sys.stderr)
+        # The trainer's own words end with a cure in brackets.
+        told = re.sub(r" \(hint: (.*)\)$", r"; hint: \1", masked(str(error)), flags=re.MULTILINE)
+        print(f"error: {told}", file=sys.stderr)
         return error.exit_code
     except Infeasible as error:
         print(f"error: {args.command}: {error}", file=sys.stderr)

@@ -131,7 +131,9 @@ class Source:
         if written in options:  # Hydra reads a number, or a truth
             return f"{text}: {written} is no name to Hydra; hint: \"{group}='{written}'\""
         named = repr(value) if isinstance(value, str) else written
-        return f"{text}: group {group!r} has no option {named}; hint: {nearest(written, options)}"
+        there = searchpath.holding(f"{group}/{written}.yaml")
+        hint = f"--config-dir={there} has it" if there else nearest(written, options)
+        return f"{text}: group {group!r} has no option {named}; hint: {hint}"
 
     def _bad_value(
         self, text: str, override: Override, base: DictConfig, groups: Sequence[str]
@@ -193,7 +195,9 @@ class Source:
     def _hydra(self) -> Iterator[None]:
         for directory in self._roots():
             if not directory.is_dir():
-                raise ConfigError(f"--config-dir {directory}: no such directory")
+                meant = searchpath.beside(directory)
+                hint = f"did you mean {meant!r}?" if meant else "name one that is there"
+                raise ConfigError(f"--config-dir {directory}: no such directory; hint: {hint}")
         primary = str(self._primary().resolve())
         with HYDRA:
             GlobalHydra.instance().clear()
@@ -283,6 +287,8 @@ def first_lines(error: Exception) -> str:
     """Hydra's message without its stack of configuration internals."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
+    if len(kept) > 2 and kept[1].startswith("Available options in"):
+        kept = [f"{kept[0]}; hint: known are {', '.join(kept[2:])}"]
     cause = error.__cause__
     why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""
     return (" ".join(kept[:3]) or type(error).__name__) + why

@@ -135,6 +135,9 @@ class _Read:
         kept = {*self.plain, *self.sweeps}
         known = [o for text, o in self.parsed.items() if text in kept and not o.is_delete()]
         written = nodes.plain(self.cfg, "space")
+        if not isinstance(written, Mapping):
+            told = "model.width: int(interval(8, 64)), a line for each key"
+            return Space(), [f"space: expected keys, got {written!r}; hint: {told}"]
         return grammar.build(written, known, config.parse, source.options)
 
 
@@ -150,10 +153,10 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}
     parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
-    wrong = source.mistakes(plain)
-    mistakes.extend(filter(None, wrong.values()))
-    plain = [text for text in plain if text not in wrong]
     try:
+        wrong = source.mistakes(plain)
+        mistakes.extend(filter(None, wrong.values()))
+        plain = [text for text in plain if text not in wrong]
         cfg = source.compose(plain)
     except ConfigError as error:
         raise ConfigError([*mistakes, *error.mistakes]) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from tuner.errors import ConfigError
+from tuner.schema import closest
 
 KEY = "hydra.searchpath"
 
@@ -36,3 +37,23 @@ def _directory(entry: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"{KEY}: {entry}: no package {package!r}; hint: install it")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def holding(file: str) -> str:
+    """The directory here that has such a file and is not searched; empty if none has."""
+    try:
+        return next((str(d) for d in _directories(Path()) if (d / file).is_file()), "")
+    except OSError:
+        return ""
+
+
+def beside(directory: Path) -> str:
+    """The directory that a wrong name may be a typo of, empty if none is near."""
+    try:
+        return closest(directory.name, [d.name for d in _directories(directory.parent)])
+    except OSError:
+        return ""
+
+
+def _directories(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir())

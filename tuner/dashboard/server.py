@@ -83,13 +83,13 @@ def access(
         except (OSError, UnicodeDecodeError) as error:
             raise TunerError(
                 f"dashboard: {source}: {getattr(error, 'strerror', None) or error}"
-                "\nhint: a file that holds the token and nothing else"
+                "; hint: a file that holds the token and nothing else"
             ) from error
     plain = token is None or (token.isascii() and token.isprintable())
     if token is not None and (len(token) < SHORTEST or not plain):
         raise TunerError(
             f"dashboard: {source}: a token is {SHORTEST} or more ASCII characters in one line, got"
-            f" {len(token)}\nhint: `openssl rand -hex 24` makes one; without any, one is made"
+            f" {len(token)}; hint: `openssl rand -hex 24` makes one; without any, one is made"
         )
     generated = token is None and (login or not _is_loopback(host))
     return Access(host, port, secrets.token_hex(24) if generated else token, generated, read_only)
