@@ -214,6 +214,21 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     assert "Pareto front" not in page(new_study(tmp_path), summarise(new_study(tmp_path, "b")), {})
 
 
+def test_the_important_axes_come_first_and_the_others_may_be_left_out(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for k in range(4):
+        params = {"optimizer": ("sgd", "adamw")[k % 2], "model.width": 16 + k}
+        add(study, C, [k / 10], params=params)
+    summary = summarise(study)
+    for most, titles in ((None, ["width", "optimizer", "accuracy"]), (1, ["width", "accuracy"])):
+        shape = parallel(summary, ["model.width"], most)
+        assert isinstance(shape, dict)
+        told = [note["text"] for note in shape["layout"]["annotations"] if "<b>" in note["text"]]
+        assert [text.partition("</b>")[0].removeprefix("<b>val_") for text in told] == [
+            title if title == "accuracy" else f"<b>{title}" for title in titles
+        ]
+
+
 def test_a_fifth_of_one_value_names_it_once(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     for k in range(6):

@@ -16,8 +16,8 @@ from tuner.report.parameters import Importance
 from tuner.report.plots import Figure
 from tuner.report.summary import Summary, summarise
 
-DRAWN = 20
-"""Configurations in the table of a picture, which nobody scrolls."""
+DRAWN, AXES = 20, 10
+"""Configurations in the table of a picture, which nobody scrolls, and parameters side by side."""
 
 
 def write_page(
@@ -40,7 +40,7 @@ def write_page(
     if form == "png":
         with tempfile.TemporaryDirectory() as scratch:
             drawn = Path(scratch) / "page.html"
-            drawn.write_text(page(study, summary, final, listed=DRAWN), encoding="utf-8")
+            drawn.write_text(page(study, summary, final, still=True), encoding="utf-8")
             screenshot.capture(drawn, draft)
     else:
         write = markdown if form == "md" else page
@@ -49,26 +49,31 @@ def write_page(
     return path
 
 
-def page(
-    study: Study, summary: Summary, final: Mapping[str, Any], *, listed: int = sections.LISTED
-) -> str:
+def page(study: Study, summary: Summary, final: Mapping[str, Any], *, still: bool = False) -> str:
     """The page as text; it holds all of plotly.js, hence about 5 MB.
 
-    The best ``listed`` configurations are in its table.
+    One that stands ``still``, to become a picture, has no more than can be seen without scrolling.
     """
     figures: dict[str, Figure] = {}
     found = _found if summary.ranking else _so_far
     body = [
         sections.head(summary),
-        *found(figures, study, summary, final),
-        section("Configurations", sections.configurations(summary, listed)),
+        *found(figures, study, summary, final, still),
+        section(
+            "Configurations",
+            sections.configurations(summary, DRAWN if still else sections.LISTED),
+        ),
         section("How to repeat it", sections.provenance(summary)),
     ]
     return document(summary.name, body, figures)
 
 
 def _found(
-    figures: dict[str, Figure], study: Study, summary: Summary, final: Mapping[str, Any]
+    figures: dict[str, Figure],
+    study: Study,
+    summary: Summary,
+    final: Mapping[str, Any],
+    still: bool,
 ) -> list[str]:
     """What a study has found, and what it cost."""
     important = parameters.importances(study, summary)
@@ -81,7 +86,7 @@ def _found(
         _pareto(figures, summary),
         section("Importance of the parameters", _importances(figures, important)),
         section("Value against each parameter", slices),
-        section("Parallel coordinates", _parallel(figures, summary)),
+        section("Parallel coordinates", _parallel(figures, summary, important, still)),
         section("What was searched", sections.space(summary)),
         section("What pruning saved", sections.pruning(summary)),
         section("Failures", sections.failures(summary)),
@@ -89,7 +94,11 @@ def _found(
 
 
 def _so_far(
-    figures: dict[str, Figure], _study: Study, summary: Summary, _final: Mapping[str, Any]
+    figures: dict[str, Figure],
+    _study: Study,
+    summary: Summary,
+    _final: Mapping[str, Any],
+    _still: bool,
 ) -> list[str]:
     """Before anything is complete: what went wrong comes first, and nothing is said of nothing."""
     curves = any(row.curve for row in summary.rows)
@@ -114,11 +123,18 @@ def _curves(figures: dict[str, Figure], summary: Summary) -> str:
     return plot(figures, "curves", plots.curves(summary)) + left
 
 
-def _parallel(figures: dict[str, Figure], summary: Summary) -> str:
-    shape = parallel(summary)
+def _parallel(
+    figures: dict[str, Figure],
+    summary: Summary,
+    important: Sequence[Importance] | str,
+    still: bool,
+) -> str:
+    first = [] if isinstance(important, str) else [row.name for row in important]
+    shape = parallel(summary, first, AXES if still else None)
     width = 0 if isinstance(shape, str) else 105 * len(shape["layout"]["shapes"])
-    drawn = plot(figures, "parallel", shape, width=width)
-    return f'<div class="wide" tabindex="0">{drawn}</div>'
+    drawn = f'<div class="wide" tabindex="0">{plot(figures, "parallel", shape, width=width)}</div>'
+    cut = still and not isinstance(shape, str) and len(shape["layout"]["shapes"]) > AXES
+    return drawn + f'<p class="faint">No more than {AXES} parameters are drawn.</p>' * cut
 
 
 def _pareto(figures: dict[str, Figure], summary: Summary) -> str:

@@ -31,16 +31,17 @@ class Axis:
     ticks: dict[float, str]
 
 
-def parallel(summary: Summary) -> Figure | str:
+def parallel(summary: Summary, first: Sequence[str] = (), most: int | None = None) -> Figure | str:
     """Completed configurations as lines over the axes, coloured by the fifth of their rank.
 
-    Branches of one key (``optimizer.lr@sgd``, ``optimizer.lr@adamw``) share an axis.  A note
-    instead when fewer than two are complete or nothing varies.
+    Branches of one key (``optimizer.lr@sgd``, ``optimizer.lr@adamw``) share an axis.  At most so
+    many parameters are drawn, those named ``first`` before the others.  A note instead when fewer
+    than two are complete or nothing varies.
     """
     rows = [row for row in summary.ranking if finite(row.value)]
     rows = rows[:: math.ceil(len(rows) / MAX_CURVES) or 1]
-    keys = dict.fromkeys(name.partition("@")[0] for name in summary.space)
-    axes = [axis for key in keys if (axis := _axis(key, rows, summary))]
+    keys = dict.fromkeys(name.partition("@")[0] for name in (*first, *summary.space))
+    axes = [axis for key in keys if (axis := _axis(key, rows, summary))][:most]
     if len(rows) < 2 or not axes:
         return "Parallel coordinates need two completed configurations that differ."
     values = [row.value for row in rows if row.value is not None]
