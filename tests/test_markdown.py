@@ -46,7 +46,7 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     hostile = f"{HOSTILE} [a](http://x) | `b` \n# c\x1b[31m"
     study.set_user_attr("metric", hostile)
     study.set_user_attr("command", [hostile])
-    study.set_user_attr("space", [{"name": hostile, "distribution": hostile, "condition": ""}])
+    study.set_user_attr("space", [{"name": hostile, "distribution": hostile, "condition": "a=b"}])
     add(study, F, [], reason=hostile)
     add(study, C, [0.5], overrides=[hostile])
     text = markdown(study, summarise(study), {})

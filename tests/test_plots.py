@@ -229,6 +229,18 @@ def test_the_important_axes_come_first_and_the_others_may_be_left_out(tmp_path: 
         ]
 
 
+def test_an_axis_of_whole_numbers_has_no_fractions(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for width in (16, 17, 19):
+        add(study, C, [width / 100], params={"model.width": width})
+    shape = parallel(summarise(study))
+    assert isinstance(shape, dict)
+    notes = [note for note in shape["layout"]["annotations"] if note["x"] == 0]
+    ticks = {note["text"]: note["y"] for note in notes if "<b>" not in note["text"]}
+    assert list(ticks) == ["16", "17", "18", "19"]
+    assert ticks["17"] == pytest.approx(math.log(17 / 16) / math.log(19 / 16))
+
+
 def test_a_fifth_of_one_value_names_it_once(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     for k in range(6):

@@ -188,3 +188,10 @@ def test_several_objectives_are_summarised_by_the_first(tmp_path: Path) -> None:
     assert summary.best.value == min(trial.values[0] for trial in study.trials)
     titles = [column.header for column in table(summary).columns]
     assert titles == ["#", *summary.objectives, "epochs", "time", "settings"]
+
+
+def test_conditions_have_a_column_where_there_are_any(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    assert summarise(study).searched[0] == ["parameter", "distribution", "only with"]
+    study.set_user_attr("space", [{"name": "x", "distribution": "float 0 to 1", "condition": None}])
+    assert summarise(study).searched == (["parameter", "distribution"], [["x", "float 0 to 1"]])

@@ -174,4 +174,4 @@ def _slices(
     drawn = f'<div class="slices">{"".join(plotted)}</div>'
     few = f" {parameters.MARKS} of {summary.over} are drawn." * (summary.over > parameters.MARKS)
     told = f"Filled: complete. Hollow: pruned, with the {escaped(summary.metric)} of that moment."
-    return f'{drawn}<p class="faint">{told}{few}</p>'
+    return f'{drawn}<p class="faint">{told * bool(summary.pruned)}{few}</p>'

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from tuner.report.plots import MAX_CURVES, Figure, label, text
 from tuner.report.rows import Row
@@ -72,7 +72,8 @@ def _axis(key: str, rows: Sequence[Row], summary: Summary) -> Axis | None:
         places, ticks = _categories(present, choices)
     else:
         log = any(getattr(kind, "log", False) for kind in kinds) and min(present) > 0
-        places, ticks = _numbers(present, log=log)
+        whole = all(isinstance(kind, IntDistribution) for kind in kinds)
+        places, ticks = _numbers(present, log=log, whole=whole)
     found = iter(places)
     if len(present) < len(rows):
         ticks = {NOT_SET: "not set", **ticks}
@@ -89,14 +90,23 @@ def _categories(
     return [heights[word(value)] for value in values], {at: item for item, at in heights.items()}
 
 
-def _numbers(values: Sequence[float], *, log: bool) -> tuple[list[float], dict[float, str]]:
-    """Heights, and five ticks at equal distances on the axis's own scale."""
+def _numbers(
+    values: Sequence[float], *, log: bool, whole: bool = False
+) -> tuple[list[float], dict[float, str]]:
+    """Heights, and five ticks at equal distances on the axis's own scale, or at whole numbers."""
     scaled = [math.log10(value) if log else float(value) for value in values]
     low, high = min(scaled), max(scaled)
     if low == high:
         return [0.5] * len(scaled), {0.5: word(values[0])}
-    marks = {k / 4: low + (high - low) * k / 4 for k in range(5)}
-    ticks = {at: f"{10**mark if log else mark:.3g}" for at, mark in marks.items()}
+    marks = [low + (high - low) * k / 4 for k in range(5)]
+    shown = [10**mark if log else mark for mark in marks]
+    if whole:
+        shown = sorted({float(round(number)) for number in shown})
+        marks = [math.log10(number) if log else number for number in shown]
+    ticks = {
+        (mark - low) / (high - low): f"{number:.0f}" if whole else f"{number:.3g}"
+        for mark, number in zip(marks, shown, strict=True)
+    }
     return [(value - low) / (high - low) for value in scaled], ticks
 
 

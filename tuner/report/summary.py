@@ -54,13 +54,18 @@ class Summary:
 
     @property
     def searched(self) -> tuple[list[str], list[list[str]]]:
-        """The space, as it was stored or else as was suggested: titles, and a row a parameter."""
+        """The space, as it was stored or else as was suggested: titles, and a row a parameter.
+
+        Without the column of conditions where there are none.
+        """
         stored = self.attrs.get("space") or [
             {"name": name, "distribution": str(kind)} for name, kind in self.space.items()
         ]
-        keys = ("name", "distribution", "condition")
-        rows = [[str(item.get(key) or "") for key in keys] for item in stored]
-        return ["parameter", "distribution", "only with"], rows
+        columns = {"name": "parameter", "distribution": "distribution", "condition": "only with"}
+        if not any(item.get("condition") for item in stored):
+            del columns["condition"]
+        rows = [[str(item.get(key) or "") for key in columns] for item in stored]
+        return list(columns.values()), rows
 
     @property
     def aim(self) -> str:
