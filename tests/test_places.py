@@ -36,3 +36,8 @@ def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(projec
     said = capsys.readouterr().err
     assert "2 mistakes" in said
     assert "did you mean 'mysql'?" in said
+
+
+def test_a_report_of_an_unknown_form_is_refused(capsys):
+    assert cli.main(["report", "--output=report.pdf"]) == 2
+    assert "got 'report.pdf'; hint: or say --format=html" in capsys.readouterr().err

@@ -98,6 +98,11 @@ def test_every_pruner_builds(source, name):
         (["pruner.keep=1.5"], "pruner.keep: expected"),
         (["model.width=interval(4,2)"], "4 is not below 2; hint: interval(2, 4)"),
         (["model.width=interval(1e-3)"], "'end'; hint: interval(low, high), or tag(log, "),
+        (
+            ["model.width=interval(a,b)"],
+            "interval(): text does not fit there; hint: interval(low, ",
+        ),
+        (["model.width=choice(1,null)"], "choice(): null does not fit there; hint: choice(a, b)"),
         (["model.width=range(9,1)"], "is empty; hint: a start below the stop, or a step below 0"),
         (["optimizer.betas=[0.9]"], "expected [float, float] from 0 to below 1, got [0.9]"),
         (["optimizer.betas=[a,b]"], "expected [float, float] from 0 to below 1, got ['a', 'b']"),

@@ -93,3 +93,8 @@ def test_a_directory_that_has_what_is_asked_is_named(tmp_path, monkeypatch):
     (tmp_path / "conf/own.yaml").write_text("defaults: [config, {override space: nosuch}]\n")
     with pytest.raises(ConfigError, match="known are cnn, digits, mine, none, transfer"):
         plan.load(Source((tmp_path / "conf",), "own"), [])
+    (tmp_path / "conf/own.yaml").write_text("defaults: [config, {override space: theirs}]\n")
+    (tmp_path / "else/space").mkdir(parents=True)
+    (tmp_path / "else/space/theirs.yaml").write_text("{}")
+    with pytest.raises(ConfigError, match="hint: --config-dir=else has it"):
+        plan.load(Source((tmp_path / "conf",), "own"), [])

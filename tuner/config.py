@@ -1,6 +1,8 @@
 """The only door to Hydra: compose a configuration, instantiate what it names."""
 
 import functools
+import itertools
+import re
 import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -287,8 +289,11 @@ def first_lines(error: Exception) -> str:
     """Hydra's message without its stack of configuration internals."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
-    if len(kept) > 2 and kept[1].startswith("Available options in"):
-        kept = [f"{kept[0]}; hint: known are {', '.join(kept[2:])}"]
+    if found := re.search(r"Could not find '([^']+)'$", next(iter(kept), "")):
+        there = searchpath.holding(f"{found[1]}.yaml")
+        options = list(itertools.takewhile(lambda line: "search path" not in line, kept[2:]))
+        known = f"known are {', '.join(options)}" if options else "is it in a --config-dir?"
+        kept = [f"{kept[0]}; hint: {f'--config-dir={there} has it' if there else known}"]
     cause = error.__cause__
     why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""
     return (" ".join(kept[:3]) or type(error).__name__) + why

@@ -68,13 +68,25 @@ CALLS = {
 """Function → how it is called."""
 
 
+KINDS = {
+    "str": "text",
+    "NoneType": "null",
+    "bool": "a truth",
+    "list": "a list",
+    "dict": "a mapping",
+}
+"""Python's types in words."""
+
+
 def unparsable(text: str, message: str) -> str:
     """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         reason = f"unknown function {unknown[1]!r}; hint: {nearest(unknown[1], FUNCTIONS)}"
     elif called := re.search(r"while evaluating '(\w+)\(.*?': (.*)", message):
         how = CALLS.get(called[1], "without int(), float(), str() or bool() where it does not fit")
-        reason = f"{called[1]}(): {called[2]}; hint: {how}"
+        wrong = re.match(r"mismatch type argument \S+: (\w+) ", called[2])
+        why = f"{KINDS.get(wrong[1], wrong[1])} does not fit there" if wrong else called[2]
+        reason = f"{called[1]}(): {why}; hint: {how}"
     elif text == NO_TRIAL:
         reason = "there is no best trial, as tuner best has just said"
     elif "=" not in text:

@@ -112,12 +112,24 @@ def best(args: argparse.Namespace) -> int:
     return 0
 
 
+def _form(output: Path | None) -> str:
+    """The form that a file's name ends with."""
+    ending = output.suffix.lstrip(".").lower() if output else ""
+    if ending in ("", "htm"):
+        return FORMATS[0]
+    if ending not in FORMATS:
+        raise ConfigError(
+            f"--output: expected a name that ends with .html, .md or .png, got {str(output)!r}; "
+            "hint: or say --format=html"
+        )
+    return ending
+
+
 def report(args: argparse.Namespace) -> int:
     """Write the report; its path goes to stdout."""
+    form = args.format or _form(args.output)
     plan, study = asking.stored(args)
     directory = Path(plan.study.dir)
-    ending = args.output.suffix.lstrip(".").lower() if args.output else ""
-    form = args.format or (ending if ending in FORMATS else FORMATS[0])
     output = args.output or directory / f"report.{form}"
     if output.is_dir():
         raise ConfigError(f"--output: {output} is a directory; hint: name a file in it")
