@@ -36,7 +36,7 @@ def refused(project: Project, capsys):
         before = files()
         assert cli.main([command, *project.DEFAULTS, *overrides]) == code
         said = capsys.readouterr()
-        errors = [line for line in said.err.splitlines() if "error: " in line]
+        errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1, said.err
         assert "hint: " in said.err
         assert "Traceback" not in said.err
