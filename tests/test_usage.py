@@ -10,7 +10,7 @@ ERRORS = {
     "report --format pdf": "--format: expected html or md or png, got 'pdf'; hint: html, say",
     "export --format=pt3": "--format: expected pt2 or onnx, got 'pt3'; hint: did you mean 'pt2'?",
     "report --format": "--format: no value; hint: --format=VALUE",
-    "dashboard --port=99999": "--port: expected a whole number from 1 to 65535, got '99999'; ",
+    "dashboard --port=99999": "--port: expected a whole number from 0 to 65535, got '99999'; ",
     "predict x y.png --top=some": "--top: expected a whole number of 1 or more, got 'some'; hint: ",
     "init": "directory: missing; hint: tuner init --help",
     "reprot": "no command 'reprot'; hint: did you mean 'report'?",

@@ -183,7 +183,9 @@ def _dashboard_options(parser: argparse.ArgumentParser) -> None:
         help="the address to listen on (default: %(default)s, this machine alone); any other asks"
         " for the token, as in 0.0.0.0 for all",
     )
-    parser.add_argument("--port", type=whole(1, 65535), default=8080, help="default: %(default)s")
+    parser.add_argument(
+        "--port", type=whole(0, 65535), default=8080, help="default: %(default)s; 0: a free one"
+    )
     parser.add_argument(
         "--token-file",
         type=Path,
