@@ -3,7 +3,7 @@
 import resource
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -83,6 +83,20 @@ def test_a_file_that_is_no_database(refused, project, command):
     assert "notes.txt is no SQLite database" in refused(
         "storage.url=sqlite:///notes.txt", code=2, command=command
     )
+
+
+@pytest.mark.parametrize("command", ["status", "best", "report", "dashboard"])
+@pytest.mark.parametrize("statement", [None, "CREATE TABLE notes (id INTEGER)"])
+def test_who_only_looks_makes_no_database_of_a_file(refused, project, command, statement):
+    path = project.directory / "other.db"
+    path.touch()
+    if statement is not None:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(statement)
+    before = path.read_bytes()
+    said = refused("storage.url=sqlite:///other.db", code=2, command=command)
+    assert "other.db holds no study; hint: tuner tune makes one" in said
+    assert path.read_bytes() == before
 
 
 def test_a_wrong_password(refused, postgresql):

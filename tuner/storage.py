@@ -125,8 +125,10 @@ def _judge_place(path: Path) -> None:
         raise StorageError(f"storage.url: {reason}; hint: storage.url=… names another place")
 
 
-def _judge_file(path: Path) -> None:
-    """Refuse what is no SQLite database, by SQLite's own word.
+def _judge_file(path: Path, *, create: bool) -> None:
+    """Refuse what is no SQLite database, by SQLite's own word, and one without any study's tables.
+
+    The latter unless they may be created: who only looks makes no database of an empty file.
 
     To open and close the file ourselves would drop the locks of all connections that this process
     has to it, as POSIX wants; SQLite knows of them.
@@ -137,7 +139,12 @@ def _judge_file(path: Path) -> None:
         return
     asked = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)
     try:
-        asked.execute("PRAGMA schema_version")
+        known = asked.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
+        if known is None and not create:
+            raise StorageError(
+                f"storage.url: {path} holds no study; hint: tuner tune makes one, or name another "
+                "file"
+            )
     except sqlite3.DatabaseError as error:  # whatever else is wrong is found, and said, later
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise StorageError(
@@ -162,7 +169,7 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
         seen = viewing.opened(url)
         return Trials(seen, seen.engine, _reopen, writable=False)
     _judge_place(path)
-    _judge_file(path)
+    _judge_file(path, create=create)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide
         storage = RDBStorage(
