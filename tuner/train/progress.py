@@ -152,9 +152,9 @@ class Progress:
             return
         pending, self.pending = self.pending, None
         metrics, self.confusion = pending.read()
-        bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+        bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
-            raise Diverged(f"diverged in epoch {pending.epoch}: {bad}")
+            raise Diverged(f"diverged in epoch {pending.epoch}: {', '.join(bad)}")
         began = time.perf_counter()
         self.writer.wait()
         self.held += time.perf_counter() - began
@@ -239,4 +239,4 @@ def _check_saved(taken: Snapshot) -> None:
     learner = taken.tree["learner"]
     total = snapshot.restore(learner["total"], taken.pieces)
     if not torch.isfinite(total):
-        raise Diverged(f"diverged in epoch {learner['epoch']}: train_loss {total}")
+        raise Diverged(f"diverged in epoch {learner['epoch']}: train_loss is {float(total)}")
