@@ -127,7 +127,7 @@ def test_a_search_in_vain_fails_and_says_why(project: Project):
     assert "2 of 2: diverged: accuracy is nan at step 1, such as #0; hint: smaller" in told
     (again,) = lines(told, "      tuner train ")
     assert "objective.fate=diverge" in again
-    for command in ("tune", "final", "best"):
+    for command in ("tune", "worker", "final", "best"):
         assert "best:" not in project.run(command, *args, code=1)
         assert project.stderr.rpartition("error: ")[2] == told
     args = ["study.n_trials=4", "objective.fate=none", "study.name=toy"]

@@ -22,7 +22,7 @@ from tuner.report.summary import Summary
 from tuner.signals import Heard, listening
 from tuner.sql.patience import Patience
 from tuner.study import Study
-from tuner.worker import CRASHED, SUPERVISOR, work
+from tuner.worker import CRASHED, SUPERVISOR, WORKER, work
 
 LEAVE_WITHIN = 60.0
 """Seconds that workers have to checkpoint and leave before they are ended."""
@@ -129,12 +129,21 @@ def worker(args: argparse.Namespace) -> int:
     study = patience(lambda: provenance.open_study(plan))  # it may start beside a restarting server
     try:
         with _shown(plan, study):
-            return work(plan, study)
+            code = work(plan, study)
+        if code == 0 and WORKER not in os.environ:  # whoever launched it tells it once for all
+            _require_value(study, args)
+        return code
     except TunerError:
         raise
     except Exception:
         log.exception("the worker itself failed")
         return CRASHED
+
+
+def _require_value(study: Study, args: argparse.Namespace) -> None:
+    """``TunerError`` where a search that has ended gave no value at all."""
+    if wrong := asking.in_vain(args, study.patience(lambda: status.look(study))):
+        raise TunerError(wrong)
 
 
 def _tell_of_others(study: Study, described: str) -> None:
