@@ -78,9 +78,23 @@ def test_the_card_tells_what_was_trained_on_what_and_how_well(
         "## Intended use",
     ):
         assert part in card
+    assert "trust" not in card
     assert "/home/me" not in card
     assert "sqlite" not in card
     assert all(len(line.split("|")) == 4 for line in card.splitlines() if line.startswith("|"))
+
+
+def test_the_card_of_a_network_of_ones_own_tells_that_it_takes_trust(
+    trained: Path, tmp_path: Path
+) -> None:
+    final = Path(shutil.copytree(trained, tmp_path / "final"))
+    kept = final / "seed-0" / "model.json"
+    model = json.loads(kept.read_text())
+    model["recipe"]["model"] = "mine.net"
+    kept.write_text(json.dumps(model))
+    card = write(final, tmp_path)["README.md"].read_text()
+    for part in ('"this/directory", trust=True)', "this/directory --trust *.png", "by `mine.net`"):
+        assert part in card
 
 
 def test_the_files_of_an_earlier_winner_do_not_stay(trained: Path, tmp_path: Path) -> None:

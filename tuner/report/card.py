@@ -22,16 +22,19 @@ def model_card(
     final: Mapping[str, Any],
     model: Mapping[str, Any],
     forms: Mapping[str, str],
+    *,
+    own: bool,
 ) -> str:
     """Markdown of the winner ``row`` as it was trained in the end.
 
     ``final`` is ``final.json``, ``model`` the exported seed's ``model.json``, and ``forms`` maps
-    each file of the model to what is to be said of it.
+    each file of the model to what is to be said of it.  A network that is not tuner's ``own``
+    takes its code and trust.
     """
     parts = [
         f"---\nlibrary_name: tuner\npipeline_tag: {_task(model)}\n---\n",
         f"# {summary.name}\n\n{_about(summary, model)}",
-        _section("Use", _use(model, forms)),
+        _section("Use", _use(model, forms, own=own)),
         _section("Score", _score(summary, final, model)),
         _section("Data", _data(model)),
         _section("Input", _input(model)),
@@ -64,14 +67,22 @@ def _images(model: Mapping[str, Any]) -> str:
     return f"{'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels"
 
 
-def _use(model: Mapping[str, Any], forms: Mapping[str, str]) -> str:
+def _use(model: Mapping[str, Any], forms: Mapping[str, str], *, own: bool) -> str:
     said = "scores" if model.get("regression") else "label"
+    option, flag, needs = ("", "", "") if own else (", trust=True", " --trust", _needs(model))
     files = "\n".join(f"| `{name}` | {text} |" for name, text in forms.items())
     return (
-        f'```python\nimport tuner\nmodel = tuner.load("this/directory")\n'
+        f'```python\nimport tuner\nmodel = tuner.load("this/directory"{option})\n'
         f'print(model("an image.png").{said})\n```\n\n'
-        "    tuner predict this/directory *.png\n\n"
+        f"    tuner predict this/directory{flag} *.png\n\n{needs}"
         f"| file | what it is |\n|---|---|\n{files}\n"
+    )
+
+
+def _needs(model: Mapping[str, Any]) -> str:
+    return (
+        f"The network is built by `{model['recipe']['model']}`, code that is not in this directory:"
+        " Python must find it, and trust runs it. The forms `.pt2` and `.onnx` need none of it.\n\n"
     )
 
 

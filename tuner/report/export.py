@@ -68,7 +68,8 @@ def write_model(
     made, differences = _convert(seed, out_dir, forms, trust=trust) if forms else ([], {})
     said |= differences
     card = out_dir / "README.md"
-    card.write_text(model_card(summary, row, final, model, said), encoding="utf-8")
+    text = model_card(summary, row, final, model, said, own=network(final_dir) in OWN)
+    card.write_text(text, encoding="utf-8")
     return [*copied, *made, card]
 
 
