@@ -457,7 +457,7 @@ def test_a_missing_study_lists_those_that_exist(planned):
     [
         ("not a url", "not a database URL"),
         ("sqlite://", "in memory cannot be shared"),
-        ("sqlite:////proc/nowhere/x.db", "cannot open"),
+        ("sqlite:////proc/nowhere/x.db", "cannot be written to"),
         ("postgresql+psycopg://u:hunter2@127.0.0.1:1/db", r"cannot open .*u:\*\*\*@127"),
         ("oracle://u:p@h/db", "no driver"),
     ],
