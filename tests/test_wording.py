@@ -2,6 +2,7 @@
 
 import pytest
 
+from tuner.log import brief
 from tuner.report.wording import (
     MEANINGS,
     beside,
@@ -13,6 +14,11 @@ from tuner.report.wording import (
     scattered,
     shorten,
 )
+
+
+def test_a_reason_in_brief_is_one_line_that_moves_no_cursor() -> None:
+    assert brief("ValueError: a \n b\x1b[31m\x07 c (hint: d)", 40) == "ValueError: a b [31m c"
+    assert brief("é" * 9 + " and more", 12) == "é" * 9 + " …"
 
 
 @pytest.mark.parametrize(

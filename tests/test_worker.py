@@ -188,6 +188,7 @@ def test_an_objective_that_always_fails_stops_the_study(project):
     assert "too many configurations fail, more than worker.max_failure_rate=0.5 of them" in err
     assert "ValueError: a mistake in the objective" in err
     assert len(ended(project)) < 10
+    assert project.study().workers() == [], "it gave up, and is not lost"
 
 
 def test_a_configuration_that_kills_its_workers_is_given_up(project):

@@ -27,5 +27,9 @@ def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
 
 
 def brief(reason: str, letters: int) -> str:
-    """A reason as part of a line, without its hint: the whole of it is kept with the trial."""
-    return shorten(reason.partition(" (hint:")[0], letters, placeholder=" …")
+    """A reason as part of a line, without its hint: the whole of it is kept with the trial.
+
+    Nor has it line breaks, or what moves a terminal's cursor.
+    """
+    line = "".join(c if c.isprintable() else " " for c in reason.partition(" (hint:")[0])
+    return shorten(line, letters, placeholder=" …")

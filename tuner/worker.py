@@ -19,7 +19,7 @@ from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
 from tuner.fate import Fate
-from tuner.log import log
+from tuner.log import brief, log
 from tuner.plan import Plan
 from tuner.reporter import Context
 from tuner.sharing import SHARED
@@ -35,6 +35,9 @@ CRASHED = 70
 
 BOOKED_EVERY = 6
 """Beats between two bookings of the time worked: all workers of a study write one row."""
+
+REASON = 200
+"""Letters of the last failure's reason where a worker gives up."""
 
 DEVICE = "TUNER_DEVICE"
 SUPERVISOR = "TUNER_SUPERVISOR_PID"
@@ -146,6 +149,10 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     )
     try:
         code = _loop(context, heart, signals)
+    except TooManyFailures:
+        with suppress(SQLAlchemyError):
+            study.leases.leave(worker)  # it holds nothing by now: it gave up, and is not lost
+        raise
     except BaseException:
         with suppress(SQLAlchemyError):  # the database may be what is wrong
             study.leases.expire(worker)  # what it holds goes on elsewhere, and it is no ghost
@@ -230,7 +237,7 @@ def _judge_failures(plan: Plan, study: Study) -> None:
     failed = [t for t in finished if t.state == TrialState.FAIL]
     rate = len(failed) / len(finished)
     if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:
-        last = failed[-1].user_attrs.get("reason", "")
+        last = brief(failed[-1].user_attrs.get("reason", ""), REASON)
         raise TooManyFailures(
             "too many configurations fail, more than "
             f"worker.max_failure_rate={plan.worker.max_failure_rate:g} of them; the last: {last}; "
