@@ -35,6 +35,15 @@ def test_what_was_spent_and_what_pruning_saved(tmp_path: Path) -> None:
     assert found.device_hours_saved == pytest.approx((100 + 9 * 20) / 3600)
 
 
+def test_a_study_that_nobody_works_at_says_so_until_it_has_ended(tmp_path: Path) -> None:
+    found = summarise(full_study(tmp_path), now=NOW)
+    for ended in (None, "study.n_trials: 27 of 27"):
+        console = Console(file=io.StringIO(), width=100)
+        console.print(status.as_picture(found, Budget(n_trials=27), ended, width=100))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert (status.IDLE in shown) == (ended is None)
+
+
 def test_programs_are_told_everything_in_one_line(tmp_path: Path) -> None:
     found = summarise(full_study(tmp_path), now=NOW)
     told = json.loads(status.as_json(found, Budget(n_trials=40, length=10), None))
@@ -70,6 +79,7 @@ def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> N
     assert (told["ended"], told["n_trials"]) == (None, 3)
     shown = project.run("status", *args)
     assert "1 worker" in shown
+    assert status.IDLE not in shown
     assert worker["id"] in shown
     assert "/100" in shown
     assert "auto" not in shown, "no device was chosen, so none is named"

@@ -15,6 +15,9 @@ from tuner.report.summary import Summary, best_of, summarise
 from tuner.report.wording import duration, metric, percent, rate
 from tuner.study import Study
 
+IDLE = "nobody works at it; tuner tune goes on"
+"""Of a study that has not ended."""
+
 
 def look(study: Study) -> Summary:
     """The study with its workers."""
@@ -102,7 +105,7 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
     return [
         fact
         for fact in (
-            f"ended: {ended}" if ended else "",
+            f"ended: {ended}" if ended else "" if summary.workers else IDLE,
             *_lost(summary),
             when,
             pace,
