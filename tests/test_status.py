@@ -2,9 +2,12 @@
 
 import io
 import json
-from datetime import timedelta
+import re
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
@@ -12,9 +15,11 @@ from rich.console import Console
 from tests.conftest import Project
 from tests.samples import START, add, full_study, new_study
 from tests.test_worker import wait_for
+from tuner import storage
 from tuner.budget import Budget, Times
 from tuner.report import status
 from tuner.report.summary import summarise
+from tuner.sql import rows
 
 C, P = TrialState.COMPLETE, TrialState.PRUNED
 NOW = START + timedelta(seconds=400)
@@ -42,6 +47,31 @@ def test_a_study_that_nobody_works_at_says_so_until_it_has_ended(tmp_path: Path)
         console.print(status.as_picture(found, Budget(n_trials=27), ended, width=100))
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert (status.IDLE in shown) == (ended is None)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "UTC", "America/Los_Angeles"])
+def test_times_are_right_wherever_they_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    study = optuna.create_study(study_name="a", storage=storage.connect(url))
+    study.tell(study.ask(), 0.5)
+    study.ask()
+    try:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        rows._offset.cache_clear()
+        found = summarise(optuna.load_study(study_name="a", storage=storage.connect(url)))
+        facts = status._facts(found, None)
+        told = json.loads(status.as_json(found, Budget(), None))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        rows._offset.cache_clear()
+    assert any(re.match(r"the best was found \d+\.\d s ago", fact) for fact in facts)
+    since = datetime.now(UTC) - datetime.fromisoformat(told["best"]["found"])
+    assert timedelta() < since < timedelta(minutes=1)
+    assert 0 < found.rows[1].seconds < 60
 
 
 def test_programs_are_told_everything_in_one_line(tmp_path: Path) -> None:

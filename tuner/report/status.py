@@ -56,7 +56,7 @@ def as_json(summary: Summary, budget: Budget, ended: str | None) -> str:
 
 def _found(summary: Summary) -> str | None:
     finished = summary.best.finished if summary.best else None
-    return None if finished is None else finished.replace(tzinfo=UTC).isoformat()
+    return None if finished is None else finished.astimezone(UTC).isoformat()
 
 
 def as_picture(
@@ -136,7 +136,7 @@ def _ago(summary: Summary, now: datetime | None = None) -> str:
     best = summary.best
     if best is None or best.finished is None:
         return "at a time that is not known"
-    now = now or datetime.now(UTC).replace(tzinfo=None)
+    now = now or datetime.now()  # local, as Optuna's own times
     return f"{duration(max(0.0, (now - best.finished).total_seconds()))} ago (#{best.number})"
 
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from statistics import median_high
 from typing import Any
 
@@ -190,11 +190,11 @@ def summarise(
 ) -> Summary:
     """Read ``study`` once (no copies) and merge retries.
 
-    ``now``, naive UTC as Optuna's own times, ends the running attempts.  Of several objectives the
+    ``now``, naive local time as Optuna's own, ends the running attempts.  Of several objectives the
     first ranks.  ``times`` are the hours worked by the study's clock, for its budget;
     without them ``wall`` stands for both.  Of ``workers`` the dead tell when their trials ended.
     """
-    now = now or datetime.now(UTC).replace(tzinfo=None)
+    now = now or datetime.now()
     trials = study.get_trials(deepcopy=False)
     dead = [worker for worker in workers if not worker.alive]
     lost = {w.trial_id: now - timedelta(seconds=w.silent) for w in dead if w.trial_id is not None}
