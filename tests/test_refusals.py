@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from tests.conftest import Project
 from tests.launched import new_database
-from tuner import cli
+from tuner import cli, storage
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +83,16 @@ def test_a_file_that_is_no_database(refused, project, command):
     assert "notes.txt is no SQLite database" in refused(
         "storage.url=sqlite:///notes.txt", code=2, command=command
     )
+
+
+@pytest.mark.parametrize("command", ["tune", "status"])
+def test_a_damaged_database(refused, project, command):
+    path = project.directory / "runs" / "tuner.db"
+    path.parent.mkdir()
+    storage.connect(f"sqlite:///{path}").close()
+    path.write_bytes(path.read_bytes()[:20_000])
+    said = refused(code=2, command=command)
+    assert "disk image is malformed; hint: the file is damaged: go on with a copy" in said
 
 
 @pytest.mark.parametrize("command", ["status", "best", "report", "dashboard"])

@@ -137,6 +137,8 @@ def test_all_studies_are_listed_and_a_wrong_name_offers_them(project: Project) -
     assert all("1 complete" in line for line in shown[1:])
     told = [json.loads(line) for line in project.run("status", "--all", "--json").splitlines()]
     assert [one["study"] for one in told] == ["first", "second"]
+    bare = project.run("status", "study.name=first", PYTHONIOENCODING="ascii")
+    assert "1 complete" in bare, "what cannot be written in ASCII is replaced"
     project.run("status", "study.name=secnd", code=2)
     assert "it has second, first" in project.stderr
 

@@ -7,6 +7,7 @@ are run, so that ``tuner --help`` answers at once.
 
 import argparse
 import importlib
+import io
 import os
 import re
 import shlex
@@ -52,6 +53,8 @@ and a sweep override searches: model.width='int(interval(16, 64))', optimizer='c
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is no error
+        sys.stdout.reconfigure(errors="replace")
     args = _parse(argv)
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
     try:
@@ -87,9 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_outage(error: Exception) -> bool:
-    patience = sys.modules.get(
-        "tuner.sql.patience"
-    )  # a second to import, which not all commands need
+    # A second to import, which not all commands need.
+    patience = sys.modules.get("tuner.sql.patience")
     return patience is not None and bool(patience.is_outage(error))
 
 
