@@ -157,6 +157,22 @@ def test_a_final_that_was_cut_short_is_none(tmp_path: Path) -> None:
     assert comparison.read_final(tmp_path) == FINAL
 
 
+def test_a_final_of_a_study_that_lay_there_before_is_not_this_ones(tmp_path: Path) -> None:
+    study = three(tmp_path)
+    add(study, C, [0.5], overrides=["a=1", "seed=3"])
+    summary = summarise(study)
+    (tmp_path / "final").mkdir()
+    kept = tmp_path / "final" / "final.json"
+    for told, own in (
+        ({"number": 4, "overrides": ["a=1", "trainer.protocol=final"]}, True),
+        ({"number": 4, "overrides": ["a=2", "trainer.protocol=final"]}, False),
+        ({"number": 9, "overrides": ["a=1", "trainer.protocol=final"]}, False),
+        ({}, True),
+    ):
+        kept.write_text(json.dumps(FINAL | told))
+        assert bool(comparison.final_of(summary, tmp_path)) == own
+
+
 def test_without_a_winner_nothing_is_said_of_one(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     add(study, TrialState.FAIL, [0.5], reason="a mistake in the objective")

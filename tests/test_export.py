@@ -97,6 +97,18 @@ def test_the_card_of_a_network_of_ones_own_tells_that_it_takes_trust(
         assert part in card
 
 
+def test_a_model_of_a_study_that_lay_there_before_is_not_taken_for_this_ones(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    final = Path(shutil.copytree(trained, tmp_path / "final"))
+    told = json.loads((final / "final.json").read_text())
+    for number, written in ((0, True), (5, False)):
+        (final / "final.json").write_text(json.dumps(told | {"number": number}))
+        assert ("model.safetensors" in write(final, tmp_path)) == written
+    assert "there is no trained model yet; hint: `tuner final`" in caplog.text
+    assert not (tmp_path / "export" / "model.safetensors").exists()
+
+
 def test_the_files_of_an_earlier_winner_do_not_stay(trained: Path, tmp_path: Path) -> None:
     write(trained, tmp_path, "pt2")
     (tmp_path / "export" / "model.onnx").write_text("of an earlier winner")

@@ -200,6 +200,16 @@ def test_a_score_that_is_no_number_is_refused_and_not_recorded(toy: Path) -> Non
     assert not (toy / "final" / "seed-0" / "result.json").exists()
 
 
+def test_what_was_told_of_another_winner_goes_with_its_seeds(toy: Path) -> None:
+    final(toy, seeds=(0, 1))
+    told = (toy / "final" / "final.json").read_text()
+    final(toy, seeds=(0, 1))
+    assert (toy / "final" / "final.json").read_text() == told
+    with pytest.raises(KeyboardInterrupt):
+        final(toy, "objective.fate=stop", seeds=(0, 1))
+    assert not (toy / "final" / "final.json").exists(), "seed-0 is another configuration's by now"
+
+
 @pytest.mark.parametrize("seeds", [(), (1, 1)])
 def test_seeds_must_be_given_and_differ(toy: Path, seeds: tuple[int, ...]) -> None:
     with pytest.raises(TunerError, match="needs one seed or more, all different"):

@@ -157,8 +157,8 @@ def export(args: argparse.Namespace) -> int:
 
 def _champion(args: argparse.Namespace, found: summary.Summary, directory: Path) -> Row:
     """What ``tuner final`` has trained, which may have been another finalist; else the best."""
-    number = comparison.read_final(directory).get("number")
-    trained = [row for row in found.ranking if row.number == number]
+    final = comparison.read_final(directory)
+    trained = [row for row in found.ranking if final and comparison.is_of(final, row)]
     return trained[0] if trained else asking.best_row(args, found)
 
 

@@ -74,6 +74,21 @@ def read_final(directory: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def final_of(summary: Summary, directory: Path) -> Mapping[str, Any]:
+    """The same; empty too where it is of a study that lay in the directory before."""
+    final = read_final(directory)
+    return final if any(is_of(final, row) for row in summary.ranking) else {}
+
+
+def is_of(final: Mapping[str, Any], row: Row) -> bool:
+    """Whether ``final.json`` tells of this configuration, as far as it says of which."""
+    number, overrides = final.get("number"), final.get("overrides")
+    if number is None or overrides is None:
+        return True
+    own = [text for text in row.overrides if not text.startswith("seed=")]
+    return bool(number == row.number and overrides[: len(own)] == own)
+
+
 def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
     """The noise over seeds: as it was given, else as repeated runs measured it.
 

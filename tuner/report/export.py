@@ -13,6 +13,7 @@ from tuner import extras
 from tuner.config import Source, parse
 from tuner.errors import TunerError
 from tuner.log import log
+from tuner.report import comparison
 from tuner.report.card import model_card
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
@@ -53,7 +54,7 @@ def write_model(
     for name in (WEIGHTS, MODEL, "README.md", *(f"model.{form}" for form in FORMS)):
         (out_dir / name).unlink(missing_ok=True)  # of an earlier winner
     final, seed = _trained(final_dir)
-    if not (seed / WEIGHTS).is_file():
+    if not ((seed / WEIGHTS).is_file() and comparison.is_of(final, row)):
         log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
         return []
     copied = [Path(shutil.copy2(seed / WEIGHTS, out_dir))]

@@ -92,6 +92,8 @@ def run_final(
             "hint: final.seeds=3"
         )
     common = [*_unseeded(overrides), *final_overrides]
+    if (_read(out_dir / "final.json") or {}).get("overrides") != common:
+        (out_dir / "final.json").unlink(missing_ok=True)  # its seeds are about to be replaced
     scores = []
     for place, seed in enumerate(seeds, start=1):
         run_dir = out_dir / f"seed-{seed}"

@@ -34,7 +34,7 @@ def write_page(
     study's workers and clocks tells its times better.
     """
     summary = summary or summarise(study)
-    final = comparison.read_final(directory or path.parent)
+    final = comparison.final_of(summary, directory or path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}.{form}")
     if form == "png":
