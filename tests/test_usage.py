@@ -37,3 +37,12 @@ def test_a_wrong_call_is_one_line_with_its_cure(capsys, line):
 
 def test_options_may_stand_before_the_command():
     assert cli._parse(["--json", "best", "a=1"]).json
+
+
+def test_a_command_that_is_interrupted_as_it_begins_says_so(capsys, monkeypatch):
+    def interrupted(_argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parse", interrupted)
+    assert cli.main(["status"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is no error
         sys.stdout.reconfigure(errors="replace")
-    args = _parse(argv)
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
     try:
+        args = _parse(argv)
         if any(text.startswith("hydra.searchpath=") for text in args.overrides):
             importlib.import_module("tuner.commands.asking").take_searchpath(args)
         if any(map(has_password, args.overrides)):
