@@ -124,19 +124,27 @@ def _cell(found: Mapping[str, Sequence[Marks]], name: str, accuracy: float) -> s
 
 
 def plot(found: Mapping[str, Sequence[Marks]], path: Path) -> None:
-    """The best accuracy so far against seconds, a thin line a seed."""
+    """The least error so far against seconds, on logarithmic axes, a line a seed."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4.5))
     colours = dict(zip(SEARCHES, ("black", "tab:blue", "tab:orange"), strict=True))
     for name, runs in found.items():
         for k, marks in enumerate(runs):
-            best = [max(v for _, v in marks[: i + 1]) for i in range(len(marks))]
+            least = [1 - max(v for _, v in marks[: i + 1]) for i in range(len(marks))]
             label = name if k == 0 else None
-            axes.step([at for at, _ in marks], best, where="post", color=colours[name], label=label)
-    axes.set(xlabel="seconds since the command was given", ylabel="best validation accuracy")
+            axes.step(
+                [at for at, _ in marks], least, where="post", color=colours[name], label=label
+            )
+    axes.set(xscale="log", yscale="log", xlabel="seconds since the command was given")
+    axes.set_ylabel("least validation error")
+    axes.set_xticks([10, 20, 30, 60, 120, 180])
+    axes.xaxis.set_minor_formatter("")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend()
-    axes.grid(alpha=0.2)
+    axes.grid(which="both", alpha=0.2)
     figure.tight_layout()
     figure.savefig(path)
 
