@@ -1,6 +1,7 @@
 """The winner over seeds, by the real composition and the real trial, with a small objective."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +182,14 @@ def test_other_overrides_start_anew_without_the_old_checkpoint(toy: Path) -> Non
     assert len(journal(toy)) == 2
     assert result.values == [0.1]
     assert result.metrics[0]["resumed"] == 0.0
+
+
+def test_an_edited_file_behind_the_same_overrides_starts_anew(toy: Path) -> None:
+    final(toy, seeds=(0, 1))
+    file = toy / "conf" / "objective" / "toy.yaml"
+    file.write_text(re.sub(r"(?m)^x: .*$", "x: 0.25", file.read_text()))
+    assert final(toy, seeds=(0, 1)).values == [0.25, 0.35]
+    assert len(journal(toy)) == 4
 
 
 def test_an_interrupted_seed_goes_on_from_its_checkpoint(toy: Path) -> None:

@@ -1,11 +1,7 @@
 """The finalists raced, then the winner trained anew over several seeds and scored on test."""
 
-import json
 import math
-import os
-import shutil
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,14 +9,13 @@ from typing import Any
 
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from tuner import nodes, trial
-from tuner.aims import Aims
 from tuner.config import Source
 from tuner.errors import Diverged, TunerError
 from tuner.report import race as races
+from tuner.report import records
 from tuner.report.card import wilson
-from tuner.report.wording import SHARES, duration, interval, metric, scattered, span, strict
-from tuner.schema import StudySettings
+from tuner.report.records import Training
+from tuner.report.wording import SHARES, interval, metric, scattered, span
 
 MODEL = "model.safetensors"  # what an objective may leave in its run directory
 
@@ -82,9 +77,9 @@ def run_final(
 ) -> FinalResult:
     """Train ``overrides`` with ``final_overrides`` once per seed, in ``out_dir/seed-k``.
 
-    A seed that was finished with the same overrides is taken as it is; one that was interrupted
-    goes on from its checkpoint.  Writes ``out_dir/final.json``.  ``name`` is the metric's, which
-    tells where it can lie; ``number`` and ``won`` are kept with the result.
+    A seed that was finished with the same overrides and configuration is taken as it is; one that
+    was interrupted goes on from its checkpoint.  Writes ``out_dir/final.json``.  ``name`` is the
+    metric's, which tells where it can lie; ``number`` and ``won`` are kept with the result.
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise TunerError(
@@ -92,13 +87,15 @@ def run_final(
             "hint: final.seeds=3"
         )
     common = [*_unseeded(overrides), *final_overrides]
-    if (_read(out_dir / "final.json") or {}).get("overrides") != common:
+    asked = {seed: Training.of(source, [*common, f"seed={seed}"]) for seed in seeds}
+    told = (records.read(out_dir / "final.json") or {}).get("overrides") == common
+    if not told or any(a.differs(out_dir / f"seed-{seed}") for seed, a in asked.items()):
         (out_dir / "final.json").unlink(missing_ok=True)  # its seeds are about to be replaced
     scores = []
     for place, seed in enumerate(seeds, start=1):
         run_dir = out_dir / f"seed-{seed}"
         log(f"final training {place} of {len(seeds)}: seed {seed}")
-        score = _score(source, [*common, f"seed={seed}"], run_dir, device, log)
+        score = asked[seed].score(run_dir, device, log)
         if score is None:
             raise TunerError(
                 f"final training of {run_dir.name} gave no finite value\n"
@@ -106,7 +103,7 @@ def run_final(
             )
         scores.append(score)
     result = replace(_result(seeds, common, scores, out_dir, name), number=number, race=won)
-    _write(out_dir / "final.json", asdict(result))
+    records.write(out_dir / "final.json", asdict(result))
     return result
 
 
@@ -130,7 +127,7 @@ def hold_race(
         run_dir = out_dir / f"{finalist.number:05d}" / f"seed-{seed}"
         overrides = [*_unseeded(finalist.overrides), f"seed={seed}"]
         try:
-            score = _score(source, overrides, run_dir, device, log)
+            score = Training.of(source, overrides).score(run_dir, device, log)
         except Diverged as reason:
             log(f"#{finalist.number}: {reason}")
             return math.nan
@@ -143,45 +140,6 @@ def hold_race(
 
 def _unseeded(overrides: Sequence[str]) -> list[str]:
     return [item for item in overrides if not item.startswith("seed=")]
-
-
-def _score(
-    source: Source,
-    overrides: list[str],
-    run_dir: Path,
-    device: str | None,
-    log: Callable[[str], None],
-) -> dict[str, Any] | None:
-    """``value`` and ``metrics`` of one seed, trained unless they are on record.
-
-    None, and nothing on record, if there is no finite value.
-    """
-    plan, record = run_dir / "overrides.json", run_dir / "result.json"
-    if run_dir.exists() and _read(plan) != overrides:
-        shutil.rmtree(run_dir)  # its checkpoint is of another configuration
-    stored = _read(record)
-    if isinstance(stored, dict):
-        log(f"seed was finished before: {metric(stored['value'])}")
-        return stored
-    cfg = source.compose(overrides)
-    _write(plan, overrides)
-    metrics: dict[str, float] = {}
-
-    def report(_epoch: int, /, **reported: float) -> None:
-        metrics.update({name: float(value) for name, value in reported.items()})
-
-    began = time.monotonic()
-    aims = Aims.of(nodes.section(cfg, "study", StudySettings))
-    returned = trial.run(cfg, run_dir=run_dir, report=report, device=device)
-    metrics.update(aims.named(returned))
-    value = metrics.get(aims.metric)
-    if value is None or not math.isfinite(value):
-        log(f"no finite value, got {value}")
-        return None
-    score = {"value": value, "metrics": metrics}
-    _write(record, score)
-    log(f"{metric(value)} in {duration(time.monotonic() - began)}")
-    return score
 
 
 def _result(
@@ -209,7 +167,7 @@ def _result(
 
 
 def _images(run_dir: Path) -> int | None:
-    model = _read(run_dir / "model.json")
+    model = records.read(run_dir / "model.json")
     return model.get("scored_on") if isinstance(model, dict) else None
 
 
@@ -225,19 +183,3 @@ def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:
     half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
     mean = statistics.fmean(values)
     return mean - half, mean + half
-
-
-def _read(path: Path) -> Any:
-    """What a JSON file holds; None when it is missing or was cut short."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write(path: Path, data: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(strict(data), indent=2, allow_nan=False)  # a race may hold NaN
-    draft.write_text(f"{text}\n", encoding="utf-8")
-    draft.replace(path)
