@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tuner import storage, study
 from tuner.config import Source
 from tuner.log import log
 from tuner.sql.trials import Trials
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
 
 OBJECTIVE = '''
 """An objective of a user's: nothing of tuner's in it but `report`."""

@@ -118,7 +118,7 @@ def test_what_no_node_has_is_told(run: Run):
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (["launch.address=127.0.0.1:1"], 1, "no Ray cluster answers at 127.0.0.1:1"),
+        (["launch.address=127.0.0.1:1"], 2, "no Ray cluster answers at 127.0.0.1:1"),
         (["launch.workers=0"], 2, "launch.workers: must be at least 1, got 0"),
         (["storage=sqlite"], 2, "SQLite serves one machine"),
     ],

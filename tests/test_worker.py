@@ -172,7 +172,7 @@ def test_a_paused_worker_is_fenced_out_quietly(project):
     ],
 )
 def test_each_trouble_has_its_fate(project, fate, state, reason):
-    project.run("worker", "study.n_trials=2", f"objective.fate={fate}")
+    project.run("worker", "study.n_trials=2", f"objective.fate={fate}", code=1)
     last = ended(project)
     assert [t.state for t in last] == [state, state]
     assert all(t.user_attrs["reason"] == reason for t in last)
@@ -246,7 +246,7 @@ def test_an_objective_that_leaves_the_process_fails_like_any_other(project, leav
         "import sys\ndef train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,"
         f" report):\n    {leave}\n"
     )
-    project.run("worker", "study.n_trials=2", "worker.min_failures=9")
+    project.run("worker", "study.n_trials=2", "worker.min_failures=9", code=1)
     last = ended(project)
     assert [t.state for t in last] == [TrialState.FAIL] * 2
     assert all("Traceback" in t.user_attrs["traceback"] for t in last)
