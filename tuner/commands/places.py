@@ -19,8 +19,9 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str
     """
     known = blamed(asked.mistakes)
     url = text_at(asked.cfg, "study.mirror")
-    found = [*search.mistakes(asked), *mirror.mistakes(url)]
-    if not mirror.mistakes(url):
+    unusable = mirror.mistakes(url)
+    found = [*search.mistakes(asked), *unusable]
+    if not unusable:
         makes = {**makes, "mirror": lambda: mirror.probe(url)}
     found += search.refusals({name: make for name, make in makes.items() if name not in known})
     found += local.missing(text_at(asked.cfg, "worker.device"))

@@ -55,10 +55,13 @@ def page(study: Study, summary: Summary, final: Mapping[str, Any], *, still: boo
     One that stands ``still``, to become a picture, has no more than can be seen without scrolling.
     """
     figures: dict[str, Figure] = {}
-    found = _found if summary.ranking else _so_far
+    if summary.ranking:
+        found = _found(figures, study, summary, final, still)
+    else:
+        found = _so_far(figures, summary)
     body = [
         sections.head(summary),
-        *found(figures, study, summary, final, still),
+        *found,
         section(
             "Configurations",
             sections.configurations(summary, DRAWN if still else sections.LISTED),
@@ -93,13 +96,7 @@ def _found(
     ]
 
 
-def _so_far(
-    figures: dict[str, Figure],
-    _study: Study,
-    summary: Summary,
-    _final: Mapping[str, Any],
-    _still: bool,
-) -> list[str]:
+def _so_far(figures: dict[str, Figure], summary: Summary) -> list[str]:
     """Before anything is complete: what went wrong comes first, and nothing is said of nothing."""
     curves = any(row.curve for row in summary.rows)
     return [
