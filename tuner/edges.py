@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuner import binding, config
+from tuner import binding, config, nodes
 from tuner.space import Float, Space
 
 BESIDE = {"space", "storage", "sampler", "pruner", "launch", "worker", "final"}
@@ -47,7 +47,7 @@ def fractions(cfg: DictConfig, space: Space) -> list[str]:
     for p in space.parameters():
         if p.key in typed or not isinstance(p.distribution, Float) or not _is_whole(p.distribution):
             continue
-        now = OmegaConf.select(cfg, p.key, throw_on_resolution_failure=False)
+        now = nodes.at(cfg, p.key)
         if isinstance(now, int) and not isinstance(now, bool):
             found.append(
                 f"{p.key}: the configuration has a whole number, {now}, and an interval is "

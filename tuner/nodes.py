@@ -48,6 +48,11 @@ def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
     return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
 
 
+def at(cfg: DictConfig, key: str) -> Any:
+    """The value; None where there is none, or what it refers to is not there."""
+    return OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+
+
 def text_at(cfg: DictConfig, key: str) -> str | None:
     """The text of a leaf; None if there is none, or something else, or it cannot be resolved."""
     try:

@@ -1,8 +1,8 @@
 """What configurations compute of themselves: the resolvers that conf/ uses, and what they read."""
 
-from typing import Any
-
 from omegaconf import DictConfig, OmegaConf
+
+from tuner.nodes import at
 
 EPOCHS = ("objective.epochs", "trainer.epochs", "objective.trainer.epochs")
 """Where the length of a full training may stand, as a person types it."""
@@ -14,25 +14,20 @@ APPLICATION_EPOCHS = ("epochs", "training.epochs", "trainer.epochs", "trainer.ma
 def epochs_key(cfg: DictConfig) -> str | None:
     """Which of ``EPOCHS`` the objective reads, None if it says no length."""
     read: tuple[str, ...]
-    read = EPOCHS if _at(cfg, "objective.trainer.epochs") is not None else EPOCHS[:1]
-    read = read if _at(cfg, "objective.app") is None else APPLICATION_EPOCHS
-    return next((key for key in read if isinstance(_at(cfg, key), int)), None)
+    read = EPOCHS if at(cfg, "objective.trainer.epochs") is not None else EPOCHS[:1]
+    read = read if at(cfg, "objective.app") is None else APPLICATION_EPOCHS
+    return next((key for key in read if isinstance(at(cfg, key), int)), None)
 
 
 def epochs(cfg: DictConfig) -> int | None:
     """The length of a full training, if the objective says one."""
     key = epochs_key(cfg)
-    return None if key is None else int(_at(cfg, key))
-
-
-def _at(cfg: DictConfig, key: str) -> Any:
-    """The value; None where there is none, or what it refers to is not there."""
-    return OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+    return None if key is None else int(at(cfg, key))
 
 
 def devices(cfg: DictConfig) -> int:
     """Devices that one trial takes."""
-    found = _at(cfg, "objective.trainer.devices")
+    found = at(cfg, "objective.trainer.devices")
     return found if isinstance(found, int) else 1
 
 

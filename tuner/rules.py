@@ -3,10 +3,10 @@
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from tuner.nodes import at
 from tuner.schema import mistake
 
 FALLING = {"loss", "train_loss", "mse", "mae"}
@@ -37,39 +37,34 @@ def mistakes(cfg: DictConfig) -> list[str]:
     """All of them, each with its cure."""
     found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
     for path, holds, wanted in RANGES:
-        value = _at(cfg, path)
+        value = at(cfg, path)
         if isinstance(value, int | float) and not (holds(value) and value < math.inf):
             found.append(f"{path}: must be {wanted}, got {value}")
     return found
 
 
-def _at(cfg: DictConfig, path: str) -> Any:
-    """The value; None also where it cannot be resolved, which is told as that."""
-    return OmegaConf.select(cfg, path, throw_on_resolution_failure=False)
-
-
 def _named(cfg: DictConfig) -> Iterator[str]:
-    seed = _at(cfg, "seed")
+    seed = at(cfg, "seed")
     if not isinstance(seed, int) or isinstance(seed, bool):
         yield mistake("seed", int, seed)
-    name = _at(cfg, "study.name")
+    name = at(cfg, "study.name")
     if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
         yield f"study.name: {name!r} cannot name a directory; hint: a name without slashes"
     for key in ("study.dir", "study.metric", "study.mirror", "storage.artifacts"):
-        if _at(cfg, key) == "":
+        if at(cfg, key) == "":
             yield f"{key}: empty; hint: leave it out, or give a value"
 
 
 def _metric(cfg: DictConfig) -> Iterator[str]:
-    metric, direction = (_at(cfg, f"study.{key}") for key in ("metric", "direction"))
+    metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
     if metric in FALLING and direction == "maximize":
         yield f"study.metric: {metric} falls as it gets better; hint: study.direction=minimize"
 
 
 def _aims(cfg: DictConfig) -> Iterator[str]:
     """Objectives that contradict the metric, or that something asked for cannot serve."""
-    metric, direction = (_at(cfg, f"study.{key}") for key in ("metric", "direction"))
-    others, limits = (_at(cfg, f"study.{key}") for key in ("objectives", "constraints"))
+    metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
+    others, limits = (at(cfg, f"study.{key}") for key in ("objectives", "constraints"))
     if direction == "maximize" and isinstance(limits, DictConfig) and metric in limits:
         yield (
             f"study.constraints: {metric} must not come out above its limit, and is to be "
@@ -83,23 +78,23 @@ def _aims(cfg: DictConfig) -> Iterator[str]:
             f"{direction}; hint: leave it out here"
         )
     several = any(name != metric for name in others)
-    if several and _at(cfg, "budget.stop_when") == "gain_below_noise":
+    if several and at(cfg, "budget.stop_when") == "gain_below_noise":
         yield "budget.stop_when: gain_below_noise knows one objective; hint: never"
 
 
 def _ends(cfg: DictConfig) -> Iterator[str]:
     """A search without an end."""
     limits = ("study.n_trials", "budget.epochs", "budget.hours", "budget.device_hours")
-    if all(_at(cfg, limit) is None for limit in limits):
+    if all(at(cfg, limit) is None for limit in limits):
         yield "study.n_trials: nothing would end the search; hint: a number, or budget.hours=1"
 
 
 def _workers(cfg: DictConfig) -> Iterator[str]:
-    beat, grace = (_at(cfg, f"worker.{key}") for key in ("heartbeat", "grace"))
+    beat, grace = (at(cfg, f"worker.{key}") for key in ("heartbeat", "grace"))
     if all(isinstance(v, int | float) for v in (beat, grace)) and grace <= 2 * beat:
         yield f"worker.grace: must be over 2 heartbeats, got {grace}"
-    together = _at(cfg, "worker.concurrency")
-    if isinstance(together, int) and together > 1 and _at(cfg, "objective.trainer.fused") == 1:
+    together = at(cfg, "worker.concurrency")
+    if isinstance(together, int) and together > 1 and at(cfg, "objective.trainer.fused") == 1:
         yield (
             f"worker.concurrency: {together} trials in one process would share torch's random "
             f"generators; hint: trainer.fused={together} keeps them apart, launch.workers=… "
