@@ -36,7 +36,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"schema", "texts"},
     {"completion", "directories", "scoreboard", "signals", "tracking"},
     {"attempts", "bounds", "errors", "log", "draw", "extras", "fingerprint", "history", "noise",
-     "objective", "schedule"},
+     "objective", "schedule", "seeds"},
     {"masking", "resources"},
 ]  # fmt: skip
 ALLOWED = {("__main__", "cli"), ("config", "grammar"), ("config", "binding")}

@@ -41,5 +41,6 @@ def test_what_is_no_number_is_named(tmp_path, what, told):
 
 
 def _run(directory, what):
-    cfg = OmegaConf.create({"objective": {"_target_": "tests.test_trial.objective", "what": what}})
+    asked = {"_target_": "tests.test_trial.objective", "what": what}
+    cfg = OmegaConf.create({"objective": asked, "seed": 0})
     return trial.run(cfg, run_dir=directory / "run", report=print)

@@ -90,6 +90,8 @@ class _Checker:
             self.mistakes.append(f"{path}._target_: {error}")
             return
         required = {n for n, (_, needed) in parameters.items() if needed} - injected
+        if path == "objective" and takes_seed(node):
+            required.discard("seed")
         if node.get("_partial_"):
             required = set()
         known = {n: _narrowed(n, a, declared) for n, (a, _) in parameters.items()}
@@ -177,6 +179,14 @@ def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
         elif p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
             parameters[name] = (hints.get(name, Any), p.default is p.empty)
     return parameters, open_ended
+
+
+def takes_seed(node: DictConfig) -> bool:
+    """Whether an objective is to be handed its seed: it names ``seed``, a whole number, and its
+    configuration gives none.
+    """
+    parameters, _ = signature(str(node._target_))
+    return "seed" in parameters and "seed" not in node and conforms(0, parameters["seed"][0])
 
 
 def locate(target: str) -> typing.Callable[..., Any]:

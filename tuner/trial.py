@@ -3,13 +3,28 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuner import config, history, mirror, objective, resolvers, schedule, search, sharing, tracking
+from tuner import (
+    binding,
+    config,
+    history,
+    mirror,
+    objective,
+    resolvers,
+    schedule,
+    search,
+    seeds,
+    sharing,
+    tracking,
+)
 from tuner.aims import Returned
 from tuner.attempts import first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, TunerError
@@ -23,17 +38,26 @@ from tuner.trouble import free_memory, is_out_of_memory
 
 
 def run(
-    cfg: DictConfig, *, run_dir: Path, report: Callable[..., None], device: str | None = None
+    cfg: DictConfig,
+    *,
+    run_dir: Path,
+    report: Callable[..., None],
+    device: str | None = None,
+    seeded: bool = True,
 ) -> Returned:
     """Run one composed configuration's objective and return its value, or values.
 
     ``run_dir`` is created, and told as an absolute path: an objective may change the directory.
-    ``Stop`` and whatever the objective raises pass through.
+    The global generators are ``seeded`` with the configuration's seed before the objective's parts
+    are built.  ``Stop`` and whatever the objective raises pass through.
     """
     run_dir = run_dir.absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with objective.running(report, run_dir):
-        value = config.instantiate(cfg.objective, report=report, run_dir=run_dir, device=device)
+    given: dict[str, Any] = {"report": report, "run_dir": run_dir, "device": device}
+    if binding.takes_seed(cfg.objective):
+        given["seed"] = cfg.seed
+    with objective.running(report, run_dir), seeds.seeded(cfg.seed) if seeded else nullcontext():
+        value = config.instantiate(cfg.objective, **given)
     try:
         if isinstance(value, tuple | list) and value:
             return tuple(map(float, value))
@@ -99,9 +123,12 @@ def _track(context: Context, report: Report, overrides: list[str]) -> Track | Si
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
     """Run beside other workers; what does not fit there is run once more, alone."""
+    attempt = partial(
+        run, cfg, run_dir=run_dir, report=report, device=context.device, seeded=_seeded(context)
+    )
     try:
         with sharing.turn(context.preempted):
-            return run(cfg, run_dir=run_dir, report=report, device=context.device)
+            return attempt()
     except Exception as error:
         if not (sharing.is_shared() and is_out_of_memory(error)):
             raise
@@ -109,7 +136,12 @@ def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report
         error.__traceback__ = None  # its frames hold the tensors that did not fit
     free_memory()
     with sharing.turn(context.preempted, alone=True):
-        return run(cfg, run_dir=run_dir, report=report, device=context.device)
+        return attempt()
+
+
+def _seeded(context: Context) -> bool:
+    """Whether the global generators are one trial's alone: threads would share them."""
+    return context.plan.worker.concurrency == 1
 
 
 def _drawn(plan: Plan, study: Study, trial: Trial) -> list[str]:
@@ -154,6 +186,7 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
         "host": context.host,
         "device": context.named,
         "run_dir": str(run_dir),
+        "seeded": _seeded(context),
     }
     if context.study.differs:
         attrs["differs"] = context.study.differs[:20]

@@ -13,8 +13,9 @@ from contextlib import suppress
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner import provenance, resolvers, search
+from tuner import provenance, resolvers, search, seeds
 from tuner.attempts import REQUEUE
+from tuner.binding import signature
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
@@ -113,6 +114,8 @@ def work(plan: Plan, study: Study) -> int:
     with captured() as signals:
         if count == 1:
             return _serve(plan, study, base, signals)
+        if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
+            log.warning(seeds.SHARED, count)
         # Threads of one process share its device as several processes would.
         os.environ.setdefault(SHARED, f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{os.getpid()}")
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
