@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev tune test chaos lint format type reference tune-check docker-check clean
+.PHONY: help install dev tune test test-slow chaos lint format type reference tune-check docker-check clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +30,11 @@ tune: install ## the main job: search a CNN for the digits, then train the winne
 	$(BIN)/tuner tune
 	$(BIN)/tuner final
 
-test: dev ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: dev ## run the tests, in minutes: all but those marked slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow' --durations 30
+
+test-slow: dev ## the rest: storms, servers, clusters, browsers, the documentation typed command by command
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --durations 30
 
 chaos: dev ## workers killed, paused and cut off for minutes; SEED=… repeats it, PRUNED=1 prunes
 	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned)

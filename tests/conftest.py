@@ -4,14 +4,13 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import servers, warm
 from tuner import storage, study
 from tuner.config import Source
 from tuner.log import log
@@ -80,9 +79,9 @@ class Project:
     )
 
     def start(self, command: str, *args: str, **env: str) -> subprocess.Popen[str]:
-        """Start the real command in the directory."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", command, *self.DEFAULTS, *args],
+        """Start the real command in the directory, in a process that need not import it anew."""
+        process = warm.Popen(
+            [*warm.COMMAND, command, *self.DEFAULTS, *args],
             cwd=self.directory,
             env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120", **env},
             stdout=subprocess.PIPE,

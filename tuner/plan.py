@@ -153,11 +153,15 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}
     parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
+    wrong: dict[str, str] = {}
     try:
-        wrong = source.mistakes(plain)
-        mistakes.extend(filter(None, wrong.values()))
-        plain = [text for text in plain if text not in wrong]
-        cfg = source.compose(plain)
+        try:
+            cfg = source.compose(plain)
+        except ConfigError as error:
+            wrong = source.blame(plain, error)
+            mistakes.extend(filter(None, wrong.values()))
+            plain = [text for text in plain if text not in wrong]
+            cfg = source.compose(plain)
     except ConfigError as error:
         raise ConfigError([*mistakes, *error.mistakes]) from error
     groups = {parsed[text].key_or_group for text in wrong}

@@ -87,13 +87,13 @@ def _context_mistakes(
     with ``every`` option of the other choices: a value that is refused spoils whatever it is in.
     """
     constants = sorted({c for s in selections for c in _constants(space.root, s)})
+    texts = [*plain, *groups, *constants]
     try:
-        cfg = source.compose([*plain, *groups, *constants])
-    except ConfigError:
-        wrong = source.mistakes([*plain, *groups, *constants])
-        return list(wrong.values())
+        cfg = source.compose(texts)
+    except ConfigError as error:
+        return list(source.blame(texts, error).values())
     fields = binding.reachable(cfg)
-    found = _refused(source, [*plain, *groups, *constants], space, selections)
+    found = _refused(source, texts, space, selections)
     found.extend(
         mistake(f"space: {key}", fields[key].annotation, fields[key].value)
         for key in (text.partition("=")[0] for text in constants)

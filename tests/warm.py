@@ -1,0 +1,199 @@
+"""``python -m tuner`` forked from a process that has imported it already.
+
+A start costs about two seconds of CPU, nearly all of them imports.  Where a test needs a process
+but not its start, :class:`Popen` forks one in some 30 ms that is in all else as real: its own
+working directory, environment, signals, output and exit code, and a child of the process that asked
+for it.  A process that starts further ones (``tuner tune``) forks them from a server of its own.
+
+What the interpreter and C libraries read once as they start (``PYTHON…``, ``OMP_…``, ``LC_ALL``)
+is the server's: tests of these start a real one.
+"""
+
+import atexit
+import ctypes
+import gc
+import importlib
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "tuner"]
+PRELOADED = (
+    "plotly.graph_objects",
+    "optuna.importance",
+    "rich.live",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+    "tuner.commands.looking",
+    "tuner.commands.searching",
+    "tuner.commands.training",
+    "tuner.launch.local",
+    "tuner.samplers.tpe",
+)
+"""No torch: that an objective without it stays without it is a promise."""
+LARGEST = 1 << 17
+"""Bytes of a request: a command line and an environment."""
+CLONE_PARENT = 0x8000
+SYSCALL_CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
+
+
+class Server(NamedTuple):
+    """A process that forks others."""
+
+    pid: int
+    socket: socket.socket
+
+    def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> int:
+        """Start a process on three open files; its id.  It is this process's child."""
+        message = json.dumps(request).encode()
+        socket.send_fds(self.socket, [message], descriptors)
+        answer = self.socket.recv(32)
+        if not answer:
+            raise ConnectionError("the process that forks tuner processes has died")
+        return int(answer)
+
+
+_server: Server | None = None
+
+
+def server() -> Server:
+    """This process's server; it is started when first asked for, and ends with this process."""
+    global _server
+    if _server is None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "tests.warm", str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT)
+        theirs.close()
+        _server = Server(process.pid, ours)
+        atexit.register(process.wait)
+        atexit.register(ours.close)
+    return _server
+
+
+class Popen(subprocess.Popen[Any]):
+    """``subprocess.Popen`` that forks ``python -m tuner …`` and starts all else as usual."""
+
+    def _execute_child(self, *args: Any) -> None:
+        real = super()._execute_child  # type: ignore[misc]
+        asked = inspect.signature(real).bind(*args).arguments
+        words = asked["args"]
+        if SYSCALL_CLONE is None or not isinstance(words, list) or words[:3] != COMMAND:
+            real(*args)
+            return
+        request = {
+            "argv": words[3:],
+            "cwd": os.fspath(asked["cwd"] or os.getcwd()),
+            "env": dict(os.environ if asked["env"] is None else asked["env"]),
+            "session": asked["start_new_session"],
+        }
+        files = (asked["p2cread"], asked["c2pwrite"], asked["errwrite"])
+        descriptors = [k if given == -1 else given for k, given in enumerate(files)]
+        self.pid = server().fork(request, descriptors)
+        self._child_created = True
+        ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(asked[end] for end in ends))  # type: ignore[attr-defined]
+
+
+def serve(asked: socket.socket) -> None:
+    """Fork for each request; returns in the forked processes, each ready to run its command."""
+    while True:
+        request, descriptors = _wait_to_be_forked(asked)
+        own = _own_server() if request["argv"][:1] == ["tune"] else None
+        if own is None:
+            return _become(request, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        asked = own
+
+
+def _wait_to_be_forked(asked: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Fork for each request; in the forked process, what was requested."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(asked, LARGEST, 3)
+        if not message:
+            os._exit(0)  # nobody is left to ask
+        pid = _fork_sibling()
+        if pid == 0:
+            asked.close()
+            return json.loads(message), descriptors
+        for descriptor in descriptors:
+            os.close(descriptor)
+        asked.send(str(pid).encode())
+
+
+def _fork_sibling() -> int:
+    """``os.fork``, but the new process is a child of this one's parent, which can wait for it."""
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    clone = ctypes.PyDLL(None).syscall
+    pid = clone(SYSCALL_CLONE, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+    return int(pid)
+
+
+def _become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """Take on what the request says: all that a new process would have."""
+    if request["session"]:
+        os.setsid()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    sys.argv = ["tuner", *request["argv"]]
+    sys.path[0] = request["cwd"]
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        number = ("stdin", "stdout", "stderr").index(name)
+        stream = open(number, mode, errors=getattr(sys, name).errors, closefd=False)  # noqa: SIM115
+        if mode == "w":
+            stream.reconfigure(line_buffering=number == 2 or stream.isatty())  # type: ignore[union-attr]
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
+def _own_server() -> socket.socket | None:
+    """Make a server for what this process will start, before it has any thread.
+
+    Returns None in this process, and in the server the socket on which it is asked.
+    """
+    global _server
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        return theirs
+    theirs.close()
+    _server = Server(pid, ours)
+    subprocess.Popen = Popen  # type: ignore[misc]
+    return None
+
+
+def main() -> None:
+    from tuner import cli
+    from tuner.config import Source
+
+    for name in PRELOADED:
+        importlib.import_module(name)
+    Source().compose([])  # Hydra looks for its plugins
+    gc.freeze()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(cli.main())
+
+
+if __name__ == "__main__":
+    main()
