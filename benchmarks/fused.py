@@ -149,7 +149,7 @@ class Abreast:
     """
 
     def __init__(self, size: Size, images: int, device: str, k: int) -> None:
-        self.device = torch.device(device)
+        self.device = hardware.choose(device)
         self.data = noise(self.device, images=images, side=size.side)
         self.epochs = size.epochs
         on_cuda = self.device.type == "cuda"

@@ -52,7 +52,7 @@ class Job:
 
     @property
     def place(self) -> torch.device:
-        return torch.device(self.device)
+        return hardware.choose(self.device)
 
     @property
     def augment(self) -> Augment:

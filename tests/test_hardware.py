@@ -35,6 +35,19 @@ def test_the_device_is_the_one_that_was_pinned_or_one_that_exists():
         hardware.choose("gpu")
 
 
+@pytest.mark.parametrize("name", [None, "cuda", "cuda:0", "cuda:1"])
+def test_a_gpu_is_chosen_by_an_index_that_torch_accepts(monkeypatch, name):
+    """torch refuses to set "cuda", without an index, before it touches a driver."""
+    chosen = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append)
+    device = hardware.choose(name)
+    torch.cuda.set_device(device)
+    index = 1 if name == "cuda:1" else 0
+    assert device == torch.device("cuda", index)
+    assert chosen == [index]
+
+
 def test_a_run_uses_its_own_number_of_threads():
     before = torch.get_num_threads()
     try:

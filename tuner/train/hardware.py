@@ -23,16 +23,23 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def choose(name: str | None) -> torch.device:
-    """The device that launch pinned, else this machine's accelerator, else the CPU."""
-    if name is not None:
+    """The device that launch pinned, else this machine's accelerator, else the CPU.
+
+    A CUDA device always has an index: ``torch.cuda.set_device`` refuses one without.
+
+    Raises: ConfigError for a name that is no device.
+    """
+    if name is None:
+        # A CUDA build without a GPU names cuda unless it is asked to look.
+        found = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    else:
         try:
-            return torch.device(name)
+            found = torch.device(name)
         except RuntimeError as error:
             raise ConfigError(
                 f"worker.device: {name!r} is no device; hint: cuda:0, cpu, or null for any"
             ) from error
-    # A CUDA build without a GPU names cuda unless it is asked to look.
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    return torch.device("cuda", found.index or 0) if found.type == "cuda" else found
 
 
 def configure(device: torch.device, *, threads: int, deterministic: bool) -> None:
