@@ -1,11 +1,21 @@
+import functools
+from pathlib import Path
+
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
 
 from tests import recipes
 from tuner.errors import ConfigError
 from tuner.train import optim, staged
+from tuner.train.augment import Augment
+from tuner.train.learner import Learner
+from tuner.train.loss import CrossEntropy
 from tuner.train.staged import Staged
+
+SHIPPED = Path(__file__).parent.parent / "conf" / "optimizer"
 
 
 class Tower(Staged):
@@ -74,6 +84,50 @@ def test_an_epoch_frees_what_was_frozen():
     assert all(floor[1].training for floor in tower.floors)
     assert not staged.begin_epoch(tower, 4)
     assert staged.begin_epoch(Tower(freeze=2, unfreeze_epoch=3), 7), "as a resumed run begins"
+
+
+class Two(Staged):
+    """A dense layer that is frozen in the first epoch, and a head."""
+
+    def __init__(self, layer_decay: float) -> None:
+        super().__init__()
+        self.below, self.head = nn.Linear(64, 8), nn.Linear(8, 10)
+        stages = [[self.below], [self.head]]
+        self.set_stages(stages, freeze=1, unfreeze_epoch=2, layer_decay=layer_decay)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.below(images.flatten(1)).relu())
+
+
+def freed(optimizer: functools.partial, layer_decay: float) -> Learner:
+    torch.manual_seed(0)
+    loss = CrossEntropy([1] * 10, **recipes.LOSS)
+    settings, images = recipes.settings(), recipes.digits(Augment())
+    return Learner(Two(layer_decay), optimizer, optim.constant, loss, images, settings)
+
+
+def weights(run: Learner, *epochs: int) -> list[torch.Tensor]:
+    """The network's, after these epochs more."""
+    for epoch in epochs:
+        run.train_epoch(run.data.train, epoch, torch.Generator().manual_seed(epoch))
+    return [parameter.detach() for parameter in run.network.parameters()]
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.8])
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_stage_is_freed_under_every_shipped_optimiser(path, layer_decay):
+    """As under the optimiser's plain form, which makes its state parameter by parameter."""
+    optimizer = instantiate(OmegaConf.load(path), _convert_="all")
+    plain = {name: False for name in ("fused", "foreach") if name in optimizer.keywords}
+    found = weights(freed(optimizer, layer_decay), 1, 2)
+    expected = weights(freed(functools.partial(optimizer, **plain), layer_decay), 1, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    killed, resumed = freed(optimizer, layer_decay), freed(optimizer, layer_decay)
+    weights(killed, 1)
+    assert not torch.equal(killed.network.below.weight, found[0]), "it learned nothing once free"
+    resumed.load_state_dict(killed.state_dict())
+    assert all(map(torch.equal, weights(resumed, 2), found))
 
 
 def test_a_plain_network_has_no_stages():

@@ -80,6 +80,7 @@ class Learner:
         """
         if staged.begin_epoch(self.network, epoch):
             self.make_step = None  # another step than was recorded
+            optim.begin_momentum(self.optimizer)
         self.network.train()
         size = min(self.settings.batch_size, len(split))
         steps = self.steps = len(split) // size
@@ -125,7 +126,7 @@ class Learner:
         if rung == "compile":
             self.forward = graph.Compiled(self.network)
         if rung == "eager" or self.device.type != "cuda":
-            self.make_step = self._eager
+            self.rates, self.make_step = None, self._eager
         else:
             self.rates = graph.Rates(self.optimizer, self.device)
             self.make_step = graph.Capture(self._captured, self.device)

@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from tuner.bounds import (
     BELOW_ONE,
@@ -85,6 +86,22 @@ def groups(network: nn.Module) -> list[dict[str, Any]]:
 def _groups(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
     matrices, vectors = ([p for p in parameters if (p.ndim < 2) == v] for v in (False, True))
     return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def begin_momentum(optimizer: Optimizer) -> None:
+    """Gives fused SGD a momentum of zero for every parameter that has none yet.
+
+    torch begins the buffers of a group only where none of its parameters has one, and raises
+    TypeError where some have: those of a stage that was frozen have none when it is freed.  From
+    zero the first step is the one that torch makes, unless ``dampening`` shrinks its gradient.
+    """
+    if not isinstance(optimizer, SGD):
+        return
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"]:
+            for parameter in group["params"]:
+                state = optimizer.state[parameter]
+                state.setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def weights(network: nn.Module) -> Iterator[nn.Parameter]:
