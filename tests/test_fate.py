@@ -6,9 +6,11 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+import torch
 from optuna.trial import TrialState
 
 from tests.test_admission import Bench
+from tests.test_trouble import Gpu
 from tuner import fate
 from tuner.attempts import HISTORY, REQUEUE
 from tuner.budget import Budget
@@ -162,3 +164,25 @@ def test_an_epoch_that_was_judged_is_not_judged_twice(bench, monkeypatch):
     for step in (1, 2, 3, 3, 4):
         again.report(step, accuracy=0.9)
     assert len(asked) == 2, "the third, at which it may have died, and the fourth"
+
+
+def test_a_failure_behind_which_the_device_is_lost_is_tried_again_elsewhere(bench, monkeypatch):
+    attempt = Attempt(bench)
+    plain = RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")
+    gpu = Gpu(monkeypatch)
+    gpu.error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    found = fate.classify(attempt.context, attempt.trial, attempt.report, None, plain)
+    assert found is Fate.BROKEN_DEVICE
+    (only,) = bench.study.optuna.get_trials()
+    assert only.state == TrialState.RUNNING, "until the next claim takes it from its worker"
+
+
+def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):
+    attempt = Attempt(bench)
+    error = torch.AcceleratorError("CUDA error: out of memory")
+    found = fate.classify(attempt.context, attempt.trial, attempt.report, None, error)
+    assert found is Fate.FINISHED
+    (only,) = bench.study.optuna.get_trials()
+    assert (only.state, only.user_attrs["reason"]) == (
+        TrialState.PRUNED, "out of memory: CUDA error: out of memory",
+    )  # fmt: skip

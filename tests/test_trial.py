@@ -1,11 +1,16 @@
-"""What an objective may return."""
+"""What an objective may return, and what it leaves to those who share its device."""
+
+import fcntl
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tests.test_trouble import Gpu
 from tuner import trial
-from tuner.errors import TunerError
+from tuner.errors import Pruned, TunerError
+from tuner.sharing import MEMORY_FRACTION, SHARED
 
 RETURNED = {
     "text": "good",
@@ -44,3 +49,56 @@ def _run(directory, what):
     asked = {"_target_": "tests.test_trial.objective", "what": what}
     cfg = OmegaConf.create({"objective": asked, "seed": 0})
     return trial.run(cfg, run_dir=directory / "run", report=print)
+
+
+class Shared:
+    """A worker beside others on one GPU; ``events`` tells in which order it does what."""
+
+    def __init__(self, tmp_path, monkeypatch, *ends: BaseException | None) -> None:
+        self.events: list[str] = []
+        self.ends = list(ends)
+        self.lock = tmp_path / "gpu.device"
+        monkeypatch.setenv(SHARED, str(tmp_path / "gpu"))
+        monkeypatch.setenv(MEMORY_FRACTION, "0.475")
+        Gpu(monkeypatch)
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: self.note("returned"))
+        monkeypatch.setattr(trial, "run", lambda *_, **__: self.objective())
+
+    def objective(self) -> float:
+        self.note("ran")
+        if (error := self.ends.pop(0)) is not None:
+            raise error
+        return 0.5
+
+    def note(self, what: str) -> None:
+        """``what``, and which turn it is now: others would get a lock that is compatible."""
+        with self.lock.open("a") as other:
+            turn = "no turn"
+            for kind, name in ((fcntl.LOCK_EX, "shared"), (fcntl.LOCK_SH, "alone")):
+                try:
+                    fcntl.flock(other, kind | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    turn = name
+        self.events.append(f"{what}, {turn}")
+
+    def run(self) -> object:
+        context = SimpleNamespace(preempted=lambda: None, device=None)
+        return trial._run_shared(context, OmegaConf.create(), None, None)
+
+
+def test_once_more_alone_is_alone_with_the_memory_too(tmp_path, monkeypatch):
+    """Each turn ends only when its memory is back: a process keeps what it has once reserved."""
+    worker = Shared(tmp_path, monkeypatch, torch.OutOfMemoryError("none left"), None)
+    assert worker.run() == 0.5
+    assert worker.events == ["ran, shared", "returned, shared", "ran, alone", "returned, alone"]
+
+
+@pytest.mark.parametrize("end", [None, ValueError("a mistake"), Pruned("not worth it")])
+def test_who_shares_a_gpu_returns_its_memory_however_a_trial_ends(tmp_path, monkeypatch, end):
+    worker = Shared(tmp_path, monkeypatch, end)
+    if end is None:
+        worker.run()
+    else:
+        with pytest.raises(type(end)):
+            worker.run()
+    assert worker.events == ["ran, shared", "returned, shared"]

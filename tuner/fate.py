@@ -16,7 +16,7 @@ from tuner.attempts import word
 from tuner.errors import Fenced, TunerError
 from tuner.log import brief, log
 from tuner.reporter import Context, Report, finite
-from tuner.trouble import free_memory, infeasible, is_broken_device
+from tuner.trouble import infeasible, is_broken_device
 
 LINE = 100
 """Letters of a reason in a line of the log."""
@@ -82,8 +82,6 @@ def classify(
         return Fate.BROKEN_DEVICE
     reason = infeasible(error)
     if reason is not None:
-        error.__traceback__ = None  # its frames hold the tensors that did not fit
-        free_memory()
         return finish(context, trial, report, run_dir, TrialState.PRUNED, None, reason)
     text = "".join(traceback.format_exception(error))
     log.error("trial %d failed:\n%s", report.number, text)

@@ -34,7 +34,7 @@ from tuner.plan import Plan
 from tuner.reporter import Context, Report
 from tuner.study import Study
 from tuner.tracking import Run, Silent, Track
-from tuner.trouble import free_memory, is_out_of_memory
+from tuner.trouble import is_out_of_memory, memory_returned
 
 
 def run(
@@ -123,20 +123,23 @@ def _track(context: Context, report: Report, overrides: list[str]) -> Track | Si
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
     """Run beside other workers; what does not fit there is run once more, alone."""
-    attempt = partial(
-        run, cfg, run_dir=run_dir, report=report, device=context.device, seeded=_seeded(context)
-    )
+    seeded = _seeded(context)
+
+    def turn(*, alone: bool = False) -> Returned:
+        # Whoever needs the device alone next waits for the end of this turn, not of this process.
+        with (
+            sharing.turn(context.preempted, alone=alone),
+            memory_returned(shared=sharing.is_shared()),
+        ):
+            return run(cfg, run_dir=run_dir, report=report, device=context.device, seeded=seeded)
+
     try:
-        with sharing.turn(context.preempted):
-            return attempt()
+        return turn()
     except Exception as error:
         if not (sharing.is_shared() and is_out_of_memory(error)):
             raise
         log.info("out of memory beside other workers; once more, alone")
-        error.__traceback__ = None  # its frames hold the tensors that did not fit
-    free_memory()
-    with sharing.turn(context.preempted, alone=True):
-        return attempt()
+    return turn(alone=True)
 
 
 def _seeded(context: Context) -> bool:
