@@ -3,7 +3,10 @@
 import functools
 import multiprocessing
 import os
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +14,11 @@ from torch import distributed
 
 from tests import recipes
 from tests.recipes import Curve, network, settings, train, weights
+from tests.test_worker import wait_for
 from tuner.errors import ConfigError, Fenced, Infeasible, Pruned
 from tuner.train import checkpoint, data
 from tuner.train.augment import Augment
+from tuner.train.ddp import group, others
 from tuner.train.loss import CrossEntropy
 
 WEIGHTS = [0.1, 5.0, 0.2, 1.0, 1.0, 3.0, 0.0, 1.0, 1.0, 2.0]
@@ -104,10 +109,28 @@ def test_what_one_device_began_two_finish(tmp_path):
     check_same(before, wanted)
 
 
-def on_rank_1(device: torch.device, *, how: str, **given) -> data.Data:
+ABORTED = threading.Event()
+"""Stands for what a GPU does once its part of the group is aborted: rank 0 goes on."""
+
+
+def stuck(*_: object) -> None:
+    """Waits for other ranks as a GPU does, which learns of no lost connection."""
+    assert ABORTED.wait(60), "nobody ended it"
+    raise RuntimeError("NCCL communicator was aborted")
+
+
+def troubled(device: torch.device, *, how: str, **given) -> data.Data:
+    if distributed.get_rank() == 0 and how == "while rank 0 is stuck":
+        stuck()
+    if how == "in rank 0":
+        if distributed.get_rank() == 0:
+            raise RuntimeError("rank 0 has a mistake")
+        distributed.barrier()  # and so the other one fails too
     if distributed.get_rank() == 1:
         if how == "dies":
             os._exit(9)
+        if how == "cannot leave the group":
+            distributed.destroy_process_group = stuck
         raise Infeasible("rank 1 has no room")
     return data.digits(device, **given)
 
@@ -117,16 +140,82 @@ def on_rank_1(device: torch.device, *, how: str, **given) -> data.Data:
     [
         ("raises", Infeasible, "rank 1 has no room"),
         ("dies", RuntimeError, "rank 1 died with exit code 9"),
+        ("cannot leave the group", Infeasible, "rank 1 has no room"),
+        ("while rank 0 is stuck", Infeasible, "rank 1 has no room"),
+        ("in rank 0", RuntimeError, "^rank 0 has a mistake$"),
     ],
 )
-def test_the_failure_of_a_rank_is_the_trials(tmp_path, how, error, match):
-    broken = functools.partial(on_rank_1, how=how, augment=recipes.AUGMENT, **recipes.DATA)
+def test_the_failure_of_a_rank_is_the_trials(tmp_path, monkeypatch, how, error, match):
+    monkeypatch.setattr(others, "LAST_WORDS", 1.0)
+    ABORTED.clear()
+    monkeypatch.setattr(group, "abort", ABORTED.set)
+    broken = functools.partial(troubled, how=how, augment=recipes.AUGMENT, **recipes.DATA)
     with pytest.raises(error, match=match) as caught:
         train(tmp_path, Curve(), data=broken, trainer=settings(devices=2))
-    if how == "raises":
+    if error is Infeasible:
         assert "in rank 1:" in str(caught.value.__cause__)
         assert 'raise Infeasible("rank 1 has no room")' in str(caught.value.__cause__)
     assert no_ranks_left()
+
+
+def test_what_was_computed_beside_a_failed_rank_is_neither_reported_nor_saved(tmp_path):
+    failed = others.Others(tmp_path, ["cpu", "cpu"])
+    failed.first = 1, None
+    failed.failed.set()
+    curve = Curve()
+    told = group.telling(curve, failed.check)
+    for act in (lambda: told(1, accuracy=0.5), told.fence):
+        with pytest.raises(RuntimeError, match="rank 1 has failed"):
+            act()
+    assert curve.points == {}
+
+
+@pytest.mark.parametrize(
+    ("backends", "aborted"), [("cpu:gloo,cuda:nccl", ["cuda"]), ("cpu:gloo,cuda:gloo", [])]
+)
+def test_only_what_waits_on_a_gpu_is_aborted(monkeypatch, backends, aborted):
+    """gloo, which cannot abort, sees a lost connection; rank 0's word still goes over it."""
+    found: list[str] = []
+
+    def backend(device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(abort=lambda: found.append(device.type))
+
+    world = SimpleNamespace(_get_backend=backend)
+    monkeypatch.setattr(group.distributed, "group", SimpleNamespace(WORLD=world))
+    monkeypatch.setattr(group.distributed, "get_backend_config", lambda _: backends)
+    group.abort()
+    assert found == aborted
+
+
+def slow(device: torch.device, *, pid_file: Path, **given) -> data.Data:
+    """Rank 1 is at work on something that no lost connection ends."""
+    if distributed.get_rank() == 1:
+        pid_file.write_text(str(os.getpid()))
+        time.sleep(60)
+    return data.digits(device, **given)
+
+
+def train_slowly(run_dir: Path) -> None:
+    parts = {"augment": recipes.AUGMENT, "pid_file": run_dir / "pid", **recipes.DATA}
+    slowly = functools.partial(slow, **parts)
+    train(run_dir, Curve(), data=slowly, trainer=settings(devices=2))
+
+
+@pytest.mark.slow  # two processes one after the other import torch
+def test_no_rank_outlives_a_rank_0_that_was_killed(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    first = context.Process(target=train_slowly, args=(tmp_path,))
+    first.start()
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    first.kill()
+    first.join()
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_at_work(pid), 20)
+
+
+def is_at_work(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 class DiesOnArrival:
