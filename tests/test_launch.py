@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
@@ -11,12 +12,14 @@ from optuna.trial import TrialState
 
 from tests.conftest import Project
 from tests.test_worker import wait_for
-from tuner.errors import ConfigError
-from tuner.launch import local
+from tuner import sharing
+from tuner.errors import ConfigError, LaunchError
+from tuner.launch import gpus, local
 from tuner.launch.base import Order
 from tuner.launch.local import Local
 from tuner.launch.logs import Log
 from tuner.launch.packing import Packer, mps
+from tuner.sharing import SHARED
 
 DEFAULTS = {
     "workers": None,
@@ -44,10 +47,43 @@ def test_one_worker_a_gpu_or_two_on_a_cpu(monkeypatch):
     assert not {"TUNER_SHARED", "TUNER_MEMORY_FRACTION"} & set(slots(monkeypatch, "2,3")[0])
 
 
+def test_numbers_mean_what_they_mean_to_whoever_gave_them(tmp_path, monkeypatch):
+    """nvidia-smi counts by bus, CUDA by speed unless it is told to."""
+    machine = Machine(tmp_path, monkeypatch)
+    machine.command("nvidia-smi", "printf '0\\n1\\n'")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    asked = [slot.environment for slot in both(Local(**DEFAULTS))]
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in asked] == ["0", "1"]
+    assert {env["CUDA_DEVICE_ORDER"] for env in asked} == {"PCI_BUS_ID"}
+    assert all("CUDA_DEVICE_ORDER" not in env for env in slots(monkeypatch, "0,1"))
+
+
+def both(launcher: Local) -> list[local.Slot]:
+    return [launcher.slot(k, Log(k, Path(), BytesIO())) for k in range(2)]
+
+
+def test_the_lock_of_a_partitioned_gpu_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (env, _) = slots(monkeypatch, "MIG-GPU-0a1b/1/0", workers=2)
+    monkeypatch.setenv(SHARED, env[SHARED])
+    with sharing.turn(lambda: None):
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_nvidia_smi_that_hangs_is_named(tmp_path, monkeypatch):
+    machine = Machine(tmp_path, monkeypatch)
+    machine.command("nvidia-smi", "exec sleep 60")
+    monkeypatch.setattr(gpus, "PATIENCE", 0.2)
+    with pytest.raises(LaunchError, match=r"nvidia-smi has not told .*; hint: CUDA_"):
+        Local(**DEFAULTS)
+    assert gpus.loads() == {}, "of a search that is under way nothing ends"
+
+
 class Machine:
     """A machine with GPUs, as far as its command-line tools tell: the boundary we ask at."""
 
     def __init__(self, directory: Path, monkeypatch) -> None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         self.directory = directory
         self.command("nvidia-smi", f"cat {directory}/loads")
         monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
@@ -88,6 +124,37 @@ def test_devices_may_be_named_by_uuid_and_may_not_tell(tmp_path, monkeypatch):
     assert packer.room(workers, now=80.0) == [], "a driver that fails ends no search"
 
 
+@pytest.mark.parametrize(
+    ("named", "visible", "order", "known"),
+    [
+        ("GPU-a1", "GPU-a1", None, True),
+        ("GPU-a", "GPU-a", None, False),  # two begin so
+        ("GPU-b", "GPU-b", None, True),
+        ("MIG-GPU-a1b2/1/0", "MIG-GPU-a1b2/1/0", None, False),
+        ("1", None, None, True),
+        ("1", "1", "PCI_BUS_ID", True),
+        ("1", "1", None, False),  # CUDA's second is another one
+    ],
+)
+def test_a_device_that_nvidia_smi_does_not_know_is_said_once(
+    tmp_path, monkeypatch, caplog, named, visible, order, known
+):
+    machine = Machine(tmp_path, monkeypatch)
+    machine.loads(
+        "0, GPU-a1b2, 10, 80000, 9", "1, GPU-a3c4, 10, 80000, 9", "2, GPU-b5d6, 10, 24000, 9"
+    )
+    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("CUDA_DEVICE_ORDER", order)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    packer = Packer(limit=5)
+    room = [packer.room({named: 1}, now) for now in (10.0, 40.0, 70.0)]
+    assert room == [[], [named] if known else [], [named] if known else []]
+    said = [text for text in caplog.messages if "does not tell how full it is" in text]
+    assert len(said) == (not known)
+
+
 def test_a_peak_of_memory_counts_not_the_moment(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
     packer = Packer(limit=8)
@@ -101,12 +168,14 @@ def test_mps_serves_the_workers_and_ends_with_them(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
     machine.command(
         "nvidia-cuda-mps-control",
-        f'exec >> {tmp_path}/calls\necho "$CUDA_MPS_PIPE_DIRECTORY $@"\n[ "$1" ] || cat',
+        f'exec >> {tmp_path}/calls\necho "$CUDA_MPS_PIPE_DIRECTORY $@"\n[ "$1" ] || cat\n'
+        'echo "sees ${CUDA_VISIBLE_DEVICES-all}"',
     )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")  # which it would call 0 and 1
     with mps(True) as environment:
         pipes = environment["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(pipes).is_dir()
-    assert (tmp_path / "calls").read_text() == f"{pipes} -d\n{pipes} \nquit\n"
+    assert (tmp_path / "calls").read_text() == (f"{pipes} -d\nsees all\n{pipes} \nquit\nsees all\n")
     with mps(False) as environment:
         assert environment == {}
 
@@ -116,6 +185,13 @@ def test_mps_that_is_not_installed_is_said_and_done_without(monkeypatch, caplog)
     with mps(True) as environment:
         assert environment == {}
     assert "not installed" in caplog.text
+
+
+def test_mps_that_does_not_start_is_said_and_done_without(tmp_path, monkeypatch, caplog):
+    Machine(tmp_path, monkeypatch).command("nvidia-cuda-mps-control", "exit 1")
+    with mps(True) as environment:
+        assert environment == {}
+    assert "returned non-zero exit status 1" in caplog.text
 
 
 def test_threads_are_pinned_before_torch_is_imported(monkeypatch):
@@ -136,10 +212,12 @@ def test_a_launcher_without_workers_is_refused(monkeypatch):
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert "no GPU is here" in local.missing("cuda:0")[0]
-    assert local.missing("cpu") == local.missing(None) == []
+    with pytest.raises(ConfigError, match="no GPU is here"):
+        gpus.require("cuda:0")
+    gpus.require("cpu")
+    gpus.require(None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert local.missing("cuda:0") == []
+    gpus.require("cuda:0")
 
 
 @pytest.mark.slow

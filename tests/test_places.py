@@ -23,12 +23,21 @@ WRONG = {
 @pytest.mark.parametrize("command", ["tune", "check", "worker"])
 def test_mistakes_of_all_stages_are_told_at_once(project: Project, capsys, monkeypatch, command):
     monkeypatch.chdir(project.directory)
-    monkeypatch.setattr("tuner.launch.local.gpus", lambda: [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert cli.main([command, *project.DEFAULTS, *WRONG]) == 2
     said = capsys.readouterr().err
     assert [what for what in WRONG.values() if what not in said] == []
     assert f"error: {len(WRONG)} mistakes:" in said
     assert not (project.directory / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "worker"])
+def test_the_device_is_judged_where_it_will_be_used(project: Project, capsys, monkeypatch, command):
+    """Login nodes of clusters often have no GPU; a worker works where it is started."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    asked = ["launch=slurm", "worker.device=cuda:0"]
+    assert cli.main([command, *project.DEFAULTS, *asked, "budget.hours=abc"]) == 2
+    assert ("no GPU is here" in capsys.readouterr().err) == (command == "worker")
 
 
 def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(project: Project, capsys):

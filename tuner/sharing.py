@@ -7,6 +7,8 @@ locks are advisory file locks of this machine, released when their holder dies.
 
 import fcntl
 import os
+import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +20,15 @@ MEMORY_FRACTION = "TUNER_MEMORY_FRACTION"
 """Share of a device's memory that a worker's process may take; the trainer obeys it."""
 POLL = 0.1
 """Seconds between two looks at a lock, so that a signal can be answered while waiting."""
+
+
+def place(device: str) -> str:
+    """What ``TUNER_SHARED`` says to the user's processes on a device of this machine.
+
+    ``device`` is the name of a GPU (of ``MIG-GPU-…/1/0`` too), ``cpu``, or that of a process.
+    """
+    name = re.sub(r"[^\w.-]", "-", device)
+    return f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{name}"
 
 
 def is_shared() -> bool:

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 import uuid
@@ -13,7 +12,7 @@ from contextlib import suppress
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner import provenance, resolvers, search, seeds
+from tuner import provenance, resolvers, search, seeds, sharing
 from tuner.attempts import REQUEUE
 from tuner.binding import signature
 from tuner.budget import Budget
@@ -107,6 +106,9 @@ def work(plan: Plan, study: Study) -> int:
 
     ``worker.concurrency`` trials run at once, each in a thread and under a lease of its own.
     """
+    # cuBLAS reads it once, in the first trial, but a later one may be the first that has to be
+    # deterministic.  That is 32 MiB of a GPU, PyTorch's default on Hopper; elsewhere it takes 8.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     base = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     if place := os.environ.get(REPLACES):
         study.patience(lambda: study.leases.expire(place))  # what it held is requeued at once
@@ -117,7 +119,7 @@ def work(plan: Plan, study: Study) -> int:
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
             log.warning(seeds.SHARED, count)
         # Threads of one process share its device as several processes would.
-        os.environ.setdefault(SHARED, f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{os.getpid()}")
+        os.environ.setdefault(SHARED, sharing.place(str(os.getpid())))
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
             places = [
                 pool.submit(_serve, plan, study, f"{base}.{k}", signals) for k in range(count)

@@ -27,6 +27,7 @@ from tuner.application import ApplicationSource
 from tuner.commands import places
 from tuner.config import Source
 from tuner.errors import ConfigError, TunerError
+from tuner.launch import gpus
 from tuner.launch.base import Launcher
 from tuner.masking import has_password
 from tuner.plan import Plan
@@ -83,6 +84,7 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     makes = {
         "launch": lambda: config.instantiate(asked.cfg.launch),
         "storage": lambda: urls.judge(asked.storage.url),
+        "device": lambda: _judge_device(asked),
     }
     return _required(asked, places.mistakes(asked, makes))
 
@@ -101,7 +103,15 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
         found.append((launcher, ""))
         found.append((launcher, launcher.describe()))
 
-    makes = {"launch": launch, "storage": lambda: storage.probe(asked.storage.url)}
+    def device() -> None:
+        if found and not found[0][0].spread:  # else it is one of machines that are not this one
+            _judge_device(asked)
+
+    makes = {
+        "launch": launch,
+        "storage": lambda: storage.probe(asked.storage.url),
+        "device": device,
+    }
     more = places.mistakes(asked, makes)
     url = nodes.text_at(asked.cfg, "storage.url") or ""
     if found and found[0][0].spread and url.startswith("sqlite"):
@@ -112,6 +122,10 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
     if not (asked.mistakes or more):
         more = search.refusals({"study": lambda: provenance.judge_prior(asked)})
     return _required(asked, more), *found[-1]
+
+
+def _judge_device(asked: Plan) -> None:
+    gpus.require(nodes.text_at(asked.cfg, "worker.device"))
 
 
 def _required(asked: Plan, more: Sequence[str]) -> Plan:

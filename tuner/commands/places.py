@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tuner import directories, mirror, search, tracking
 from tuner.errors import ConfigError, blamed
-from tuner.launch import local
 from tuner.nodes import text_at
 from tuner.plan import Plan
 
@@ -24,7 +23,6 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str
     if not unusable:
         makes = {**makes, "mirror": lambda: mirror.probe(url)}
     found += search.refusals({name: make for name, make in makes.items() if name not in known})
-    found += local.missing(text_at(asked.cfg, "worker.device"))
     return [*found, *directories.refusals(_written_to(asked))]
 
 

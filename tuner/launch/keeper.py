@@ -5,12 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tuner import sharing
 from tuner.launch.base import last_line
 from tuner.sharing import MEMORY_FRACTION, SHARED
 from tuner.worker import DEVICE, REPLACES, SUPERVISOR, WORKER
@@ -119,5 +119,5 @@ class Keeper:
         if devices := os.environ.get("CUDA_VISIBLE_DEVICES"):
             found[DEVICE] = "cuda:0"
             if MEMORY_FRACTION in self.environment:  # others have the rest of the device
-                found[SHARED] = f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{devices}"
+                found[SHARED] = sharing.place(devices)
         return found

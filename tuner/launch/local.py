@@ -1,11 +1,9 @@
 """Workers as supervised processes on this machine, one per GPU, or two on a CPU."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -14,7 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tuner.launch import logs
+from tuner import sharing
+from tuner.launch import gpus, logs
 from tuner.launch.base import Order, at_least, last_line
 from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
@@ -45,7 +44,7 @@ class Local:
         threads: int,
         max_restarts: int,
     ) -> None:
-        self.devices = gpus()
+        self.devices = gpus.visible()
         self.grows = workers_per_device == "auto" and workers is None and bool(self.devices)
         each = 1 if workers_per_device == "auto" else workers_per_device
         default = len(self.devices) * each or 2
@@ -88,8 +87,9 @@ class Local:
             SUPERVISOR: str(os.getpid()),
         }
         if self.grows or self.workers > len(self.devices):
-            pinned[SHARED] = f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{device or 'cpu'}"
+            pinned[SHARED] = sharing.place(device or "cpu")
         if device is not None:
+            pinned |= gpus.order()
             pinned["CUDA_VISIBLE_DEVICES"] = device
             pinned[DEVICE] = "cuda:0"
             each = -(-self.workers // len(self.devices))
@@ -222,29 +222,3 @@ class Processes:
     def _fail(self, reason: str) -> None:
         self.failure = reason
         self.stop(signal.SIGTERM)
-
-
-def gpus() -> list[str]:
-    """The GPUs of this machine as ``CUDA_VISIBLE_DEVICES`` names them, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name.strip() and name.strip() != "-1"]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    asked = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return asked.stdout.split() if asked.returncode == 0 else []
-
-
-def missing(device: str | None) -> list[str]:
-    """A mistake if ``worker.device`` names a GPU on a machine without one."""
-    if device is None or not device.startswith("cuda") or gpus():
-        return []
-    return [
-        f"worker.device: {device} asked for, but no GPU is here; hint: null takes what there is"
-    ]

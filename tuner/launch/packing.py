@@ -1,7 +1,4 @@
-"""Several workers on one GPU: how many fit, by what is measured while they run.
-
-Only ``nvidia-smi`` and ``nvidia-cuda-mps-control`` are asked; nothing here imports torch.
-"""
+"""Several workers on one GPU: how many fit, by what is measured while they run."""
 
 import os
 import shutil
@@ -9,10 +6,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tuner.launch import gpus
+from tuner.launch.gpus import Load
 from tuner.log import log
 
 HEADROOM = 0.95
@@ -26,45 +25,6 @@ SETTLE = 20.0
 """Seconds to watch a device before a worker is added: start-up and one epoch of a small model."""
 
 
-@dataclass(frozen=True)
-class Load:
-    """What ``nvidia-smi`` says of a device now."""
-
-    used: float
-    """MiB."""
-    total: float
-    """MiB."""
-    utilisation: float
-    """Share of the last sample during which a kernel ran, 0 to 1."""
-
-
-def loads() -> dict[str, Load]:
-    """Every GPU's load by its index and by its UUID, for ``CUDA_VISIBLE_DEVICES`` may hold either.
-
-    Those that do not tell (a driver may answer ``[N/A]``, or not at all) are left out.
-    """
-    if shutil.which("nvidia-smi") is None:
-        return {}
-    query = "index,uuid,memory.used,memory.total,utilization.gpu"
-    try:
-        asked = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    found = {}
-    for line in asked.stdout.splitlines():
-        with suppress(ValueError):
-            index, uuid, *numbers = line.split(", ")
-            used, total, busy = map(float, numbers)
-            found[index] = found[uuid] = Load(used, total, busy / 100)
-    return found
-
-
 @dataclass
 class Packer:
     """Decides when a device takes one more worker: ``launch.workers_per_device=auto``."""
@@ -75,6 +35,8 @@ class Packer:
     samples: dict[str, list[float]] = field(default_factory=dict)
     looked: float = 0.0
     since: dict[str, float] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
+    """Devices that nvidia-smi does not tell of, which has been said."""
 
     def room(self, workers: Mapping[str, int], now: float) -> list[str]:
         """Devices that would take another worker, given how many each has now."""
@@ -82,15 +44,28 @@ class Packer:
             return []
         self.looked = now
         found: list[str] = []
-        for device, load in loads().items():
-            if device in workers:
-                self._note(device, load, now)
-                if sum(workers.values()) + len(found) < self.limit and self._fits(
-                    device, load, workers[device], now
-                ):
-                    found.append(device)
-                    self._forget(device, now)
+        told = gpus.loads()
+        for device, count in workers.items():
+            load = gpus.load_of(device, told)
+            if load is None:
+                self._miss(device)
+                continue
+            self._note(device, load, now)
+            room = sum(workers.values()) + len(found) < self.limit
+            if room and self._fits(device, load, count, now):
+                found.append(device)
+                self._forget(device, now)
         return found
+
+    def _miss(self, device: str) -> None:
+        if device not in self.untold:
+            self.untold.add(device)
+            log.warning(
+                "GPU %s gets no more workers while nvidia-smi does not tell how full it is; it "
+                "knows whole GPUs, by UUID or by number in the order of buses; hint: "
+                "launch.workers_per_device=2",
+                device,
+            )
 
     def _note(self, device: str, load: Load, now: float) -> None:
         self.since.setdefault(device, now)
@@ -121,7 +96,8 @@ def mps(wanted: bool) -> Iterator[dict[str, str]]:
     """NVIDIA's multi-process service for the workers, as environment; empty where there is none.
 
     Kernels of several processes then run side by side instead of in turns.  A fatal fault of one
-    process hits all of them, which is why it must be asked for.
+    process hits all of them, which is why it must be asked for.  Where it does not start, the log
+    says why, and the workers take turns.
     """
     if not wanted:
         yield {}
@@ -133,13 +109,28 @@ def mps(wanted: bool) -> Iterator[dict[str, str]]:
         return
     with tempfile.TemporaryDirectory(prefix="tuner-mps-") as directory:
         pipes = {"CUDA_MPS_PIPE_DIRECTORY": directory, "CUDA_MPS_LOG_DIRECTORY": directory}
-        environment = {**os.environ, **pipes}
-        subprocess.run([control, "-d"], env=environment, check=True, timeout=60)
+        # The daemon would number the devices of this variable anew, but the workers ask it for them
+        # by the numbers that they have without it: only one of both may have it, says the manual.
+        environment = {**os.environ, **gpus.order(), **pipes}
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        if not _control([control, "-d"], environment):
+            yield {}
+            return
         try:
             yield pipes
         finally:
-            subprocess.run([control], input=b"quit\n", env=environment, check=False, timeout=60)
+            _control([control], environment, b"quit\n")
             _wait_gone(Path(directory) / "nvidia-cuda-mps-control.pid")
+
+
+def _control(command: list[str], environment: Mapping[str, str], said: bytes = b"") -> bool:
+    """Whether the daemon did as it was told; a warning if not."""
+    try:
+        subprocess.run(command, input=said, env=environment, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("launch.mps: %s", error)
+        return False
+    return True
 
 
 def _wait_gone(pid_file: Path) -> None:

@@ -1,0 +1,104 @@
+"""The GPUs of this machine, as ``nvidia-smi`` tells of them; nothing here imports torch."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tuner.errors import ConfigError, LaunchError
+
+PATIENCE = 60.0
+"""Seconds that nvidia-smi may take; a driver that is stuck keeps it for ever."""
+
+BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Has CUDA number GPUs as nvidia-smi does.  Left alone it begins with the fastest."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What ``nvidia-smi`` says of a device now."""
+
+    used: float
+    """MiB."""
+    total: float
+    """MiB."""
+    utilisation: float
+    """Share of the last sample during which a kernel ran, 0 to 1."""
+
+
+def visible() -> list[str]:
+    """The GPUs that workers may use, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Raises: LaunchError where ``nvidia-smi``, which is asked unless that variable is set, hangs.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for text in named.split(",") if (name := text.strip()) not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        asked = _nvidia_smi("--query-gpu=index", "--format=csv,noheader")
+    except subprocess.TimeoutExpired as error:
+        raise LaunchError(
+            f"launch: nvidia-smi has not told within {PATIENCE:.0f} s which GPUs are here; hint: "
+            "CUDA_VISIBLE_DEVICES=0,1 in the environment names them, an empty one takes the CPU"
+        ) from error
+    return asked.stdout.split() if asked.returncode == 0 else []
+
+
+def order() -> Mapping[str, str]:
+    """What has to be in a worker's environment for the numbers of ``visible`` to mean the same.
+
+    Nothing where CUDA_VISIBLE_DEVICES is set: its numbers are CUDA's, in the order that is set.
+    """
+    return {} if "CUDA_VISIBLE_DEVICES" in os.environ else BY_BUS
+
+
+def loads() -> dict[str, Load]:
+    """Every GPU's load by its index and by its UUID, for ``CUDA_VISIBLE_DEVICES`` may hold either.
+
+    Those that do not tell (a driver may answer ``[N/A]``, or not at all) are left out, and indices
+    where CUDA's are others: unlike GPUs that CUDA numbers by their speed.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    query = "index,uuid,memory.used,memory.total,utilization.gpu"
+    try:
+        asked = _nvidia_smi(f"--query-gpu={query}", "--format=csv,noheader,nounits")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    indices, uuids = dict[str, Load](), dict[str, Load]()
+    for line in asked.stdout.splitlines() if asked.returncode == 0 else []:
+        with suppress(ValueError):
+            index, uuid, *numbers = line.split(", ")
+            used, total, busy = map(float, numbers)
+            indices[index] = uuids[uuid] = Load(used, total, busy / 100)
+    by_bus = BY_BUS.items() <= (os.environ | order()).items()
+    alike = len({load.total for load in uuids.values()}) <= 1
+    return uuids | indices if by_bus or alike else uuids
+
+
+def load_of(device: str, found: Mapping[str, Load]) -> Load | None:
+    """Of a device as CUDA_VISIBLE_DEVICES names it, of whose UUID the beginning is enough.
+
+    None of one that ``found`` does not have, such as an instance of a partitioned GPU (``MIG-…``).
+    """
+    if device in found or not device.startswith("GPU-"):
+        return found.get(device)
+    begun = [load for name, load in found.items() if name.startswith(device)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def require(device: str | None) -> None:
+    """ConfigError if ``worker.device`` names a GPU on a machine without one."""
+    if device is not None and device.startswith("cuda") and not visible():
+        raise ConfigError(
+            f"worker.device: {device} asked for, but no GPU is here; hint: null takes what there is"
+        )
+
+
+def _nvidia_smi(*options: str) -> subprocess.CompletedProcess[str]:
+    command = ["nvidia-smi", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
