@@ -53,7 +53,7 @@ start() { # in the background, with its own process group
 
 say "debootstrap"
 mirror=$(apt-get indextargets --format '$(SITE)' 'Codename: bookworm' 'Label: Debian' | head -n 1)
-debootstrap --variant=minbase --include=python3,python3-venv bookworm "$work/debian" \
+debootstrap --variant=minbase --include=python3-dev,python3-venv bookworm "$work/debian" \
     ${mirror:+"$mirror"} >"$work/log" 2>&1 || { tail "$work/log"; exit 1; }
 [ -z "$(mounts_below)" ] || die "debootstrap left mounts"
 base=$(buildah "${store[@]}" from scratch)
@@ -92,6 +92,10 @@ say "the worker is healthy"
 wait "$worker"
 if "${inside[@]}" health.py 2>/dev/null; then die "healthy without a worker"; fi
 "${inside[@]}" entrypoint.sh best --json "${search[@]}"
+
+say "a network that is compiled"
+compiling=$("${inside[@]}" entrypoint.sh train trainer.graph=compile trainer.epochs=1 2>&1)
+if grep "compiling failed" <<<"$compiling"; then die "the image cannot compile"; fi
 
 say "the dashboard"
 port=$(free_port)

@@ -46,6 +46,12 @@ def test_the_dockerfile_passes_its_linter():
     assert done.returncode == 0, done.stdout
 
 
+def test_the_image_can_compile_networks():
+    """Triton and Inductor call a compiler at run time, so it must be in the last stage."""
+    last = (ROOT / "docker/Dockerfile").read_text().rpartition("\nFROM ")[2]
+    assert re.search(r"apt-get install [^\n]*\bg\+\+", last)
+
+
 def test_the_compose_file_keeps_its_schema():
     read = compose_spec.PyCompose.from_yaml
     found = compose(**SECRETS)

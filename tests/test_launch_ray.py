@@ -48,6 +48,13 @@ def run(project: Project, ray: RayCluster, postgresql: str) -> Run:
     )
 
 
+def test_workers_elsewhere_have_what_was_set_for_pytorch(monkeypatch):
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    found = Ray(**KEYS | {"gpus_per_worker": 0.5})._environment()
+    assert found["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    assert found["TUNER_MEMORY_FRACTION"] == "0.475"
+
+
 @pytest.mark.slow
 def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run):
     _, err = run.tune("launch.detach=true").communicate(timeout=60)

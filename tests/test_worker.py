@@ -191,6 +191,16 @@ def test_an_objective_that_always_fails_stops_the_study(project):
     assert project.study().workers() == [], "it gave up, and is not lost"
 
 
+def test_cublas_is_set_up_for_deterministic_trials_before_any_trial(project):
+    """It looks once, in the first trial of a process; the next may be one that has to be exact."""
+    (project.directory / "toy.py").write_text(
+        "import os\ndef train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,"
+        " report): return os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'\n"
+    )
+    project.run("worker", "study.n_trials=1")
+    assert [t.value for t in ended(project)] == [1.0]
+
+
 def test_a_configuration_that_kills_its_workers_is_given_up(project):
     (project.directory / "toy.py").write_text(
         "import os\ndef train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,"

@@ -116,7 +116,8 @@ class Ray:
         variables of a ``runtime_env`` are.
         """
         threads = str(max(1, int(self.cpus)))
-        found = {k: v for k, v in os.environ.items() if k.startswith(("TUNER_", "PG"))}
+        prefixes = ("TUNER_", "PG", "PYTORCH_")
+        found = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
         found |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         found["OMP_WAIT_POLICY"] = "passive"
         if self.gpus is not None and 0 < self.gpus < 1:
