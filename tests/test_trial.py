@@ -82,7 +82,8 @@ class Shared:
         self.events.append(f"{what}, {turn}")
 
     def run(self) -> object:
-        context = SimpleNamespace(preempted=lambda: None, device=None)
+        plan = SimpleNamespace(worker=SimpleNamespace(concurrency=1))
+        context = SimpleNamespace(preempted=lambda: None, device=None, plan=plan)
         return trial._run_shared(context, OmegaConf.create(), None, None)
 
 
