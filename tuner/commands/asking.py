@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner import (
+    binding,
     config,
     edges,
     log,
@@ -103,14 +104,10 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
         found.append((launcher, ""))
         found.append((launcher, launcher.describe()))
 
-    def device() -> None:
-        if found and not found[0][0].spread:  # else it is one of machines that are not this one
-            _judge_device(asked)
-
     makes = {
         "launch": launch,
         "storage": lambda: storage.probe(asked.storage.url),
-        "device": device,
+        "device": lambda: None if _is_elsewhere(asked) else _judge_device(asked),
     }
     more = places.mistakes(asked, makes)
     url = nodes.text_at(asked.cfg, "storage.url") or ""
@@ -126,6 +123,14 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
 
 def _judge_device(asked: Plan) -> None:
     gpus.require(nodes.text_at(asked.cfg, "worker.device"))
+
+
+def _is_elsewhere(asked: Plan) -> bool:
+    """Whether the workers may come to lie on other machines, whatever is wrong with ``launch``."""
+    target = nodes.text_at(asked.cfg, "launch._target_")
+    with suppress(ConfigError):
+        return target is not None and getattr(binding.locate(target), "spread", False) is True
+    return False
 
 
 def _required(asked: Plan, more: Sequence[str]) -> Plan:
