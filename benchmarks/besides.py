@@ -132,18 +132,43 @@ def run_one(job: Job, width: int) -> float:
 
 
 def ladder(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """On a GPU: each rung's time a step, what it costs to climb, and where that is repaid."""
+    """On a GPU: what a captured step saves on an eager one, and where capturing is repaid."""
+    return climbed(job, ["eager", "graph"], arguments.rounds)
+
+
+def compiled(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """On a GPU: the same of a compiled step against a captured one; ``again``: from the cache."""
+    return climbed(job, ["graph", "compile", "compile again"], 1)
+
+
+def climbed(job: Job, rungs: list[str], rounds: int) -> dict[str, Any]:
+    """Each rung's milliseconds a step and seconds to set up, medians over rounds in turns.
+
+    ``repaid_after_steps``: those in which it makes up for its setting up, against the first rung;
+    none where it saves nothing.  On a CPU there are no rungs.
+    """
     if job.device == "cpu":
         return {}
+    contenders.ours(job, graph=rungs[0])  # loads the data, and makes what is made once a process
+    rows: dict[str, list[Row]] = {rung: [] for rung in rungs}
+    for _ in range(rounds):
+        for rung in rungs:
+            rows[rung].append(rung_cost(job, rung.split()[0]))
     found: dict[str, Any] = {}
-    steps = job.images // job.batch
-    for rung in ("eager", "graph", "compile", "compile again"):
-        began = time.perf_counter()
-        seconds = contenders.ours(job, graph=rung.split()[0])
-        setup = time.perf_counter() - began - sum(seconds) - statistics.median(seconds)
-        found[rung] = {"step_ms": statistics.median(seconds) / steps * 1e3, "setup_s": setup}
-        saved = (found["eager"]["step_ms"] - found[rung]["step_ms"]) / 1e3
-        extra = setup - found["eager"]["setup_s"]
-        found[rung]["repaid_after_steps"] = extra / saved if saved > 0 else None
+    for rung, measured in rows.items():
+        row = {key: statistics.median(each[key] for each in measured) for key in measured[0]}
+        base = found.get(rungs[0], row)
+        saved = (base["step_ms"] - row["step_ms"]) / 1e3
+        extra = max(0.0, row["setup_s"] - base["setup_s"])
+        found[rung] = row | {"repaid_after_steps": extra / saved if saved > 0 else None}
         print(f"  {rung}: {found[rung]}", flush=True)
     return found
+
+
+def rung_cost(job: Job, rung: str) -> Row:
+    """``setup_s`` is what a run takes beyond its epochs, each as long as the median one."""
+    began = time.perf_counter()
+    seconds = contenders.ours(job, graph=rung)
+    setup = time.perf_counter() - began - sum(seconds) - statistics.median(seconds)
+    steps = job.images // job.batch
+    return {"step_ms": statistics.median(seconds) / steps * 1e3, "setup_s": setup}

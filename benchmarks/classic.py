@@ -24,7 +24,7 @@ from tuner.train import data
 
 
 class Pictures(Dataset[Any]):
-    """Digits as PIL images, as torchvision's data sets give theirs."""
+    """A split as PIL images, as torchvision's data sets give theirs."""
 
     def __init__(self, split: data.Split, transform: Callable[..., Any]) -> None:
         self.images, self.labels = split.images.cpu().numpy(), split.labels.tolist()
@@ -34,7 +34,7 @@ class Pictures(Dataset[Any]):
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Any, int]:
-        return self.transform(Image.fromarray(self.images[row, :, :, 0])), self.labels[row]
+        return self.transform(Image.fromarray(self.images[row].squeeze())), self.labels[row]
 
 
 def train(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:
@@ -87,8 +87,8 @@ def _classic_epoch(job: Job, network: Any, optimizer: Any, training: Any, valida
 
 
 def _pictures(job: Job, split: data.Split, transform: Any, *, train: bool) -> Any:
-    """torchvision's own data set with the images of ``split``; for digits one like it."""
-    if job.dataset == "digits":
+    """torchvision's own data set with the images of ``split``; one like it where it has none."""
+    if job.dataset != "fashion":
         return Pictures(split, transform)
     found = FashionMNIST(_torchvision_root(job.root), train=train, transform=transform)
     found.data = split.images[..., 0].cpu()

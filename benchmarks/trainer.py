@@ -26,8 +26,8 @@ from typing import Any
 
 import contenders
 import torch
-from besides import checkpoints, gap, ladder, paired
-from job import NETWORKS, Job
+from besides import checkpoints, compiled, gap, ladder, paired
+from job import NETWORKS, NOISE, Job
 from rounds import Row, machine, rate, ratios, rotated, show
 
 from tuner.train import hardware
@@ -39,31 +39,36 @@ def main() -> None:
     if arguments.child:
         return child(arguments)
     results: dict[str, Any] = {"machine": machine(arguments.device), "options": vars(arguments)}
+    failures = 0
     for name in arguments.data:
         job = make_job(arguments, name)
-        hardware.configure(job.place, threads=1, deterministic=False)
-        print(f"\n{name}: {job.images} images an epoch, batch {job.batch}, {job.network},"
-              f" {job.device}, {job.precision}")  # fmt: skip
-        found = results[name] = {"job": asdict(job)}
-        for part in arguments.parts:
+        found = results[name] = {}
+        for part, measure in {"job": set_up, **{n: PARTS[n] for n in arguments.parts}}.items():
             began = time.perf_counter()
             try:
-                found[part] = PARTS[part](job, arguments)
+                found[part] = measure(job, arguments)
             except Exception as error:  # the other parts are worth having
                 logging.exception("%s of %s failed", part, name)
-                found[part] = {"error": str(error)}
+                found[part] = {"error": f"{type(error).__name__}: {error}"}
+                failures += 1
             print(f"  [{part}: {time.perf_counter() - began:.0f} s]", flush=True)
             arguments.json.write_text(json.dumps(results, indent=1, default=str) + "\n")
+    raise SystemExit(min(failures, 1))
+
+
+def set_up(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+    """This process for the job, which is told; loads its images."""
+    hardware.configure(job.place, threads=1, deterministic=False)
+    print(f"\n{job.dataset}: {job.images} images an epoch, batch {job.batch}, {job.network},"
+          f" {job.device}, {job.precision}")  # fmt: skip
+    return asdict(job) | {"images": job.images}
 
 
 def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     """One process of one thread each: images a second, and ours against each of the others."""
     if not has_lightning():
         print("  Lightning is not installed: left out")
-    rounds = []
-    for turn in turns(arguments):
-        rounds.append(alone_round(job, turn, arguments))
-        note(rounds)
+    rounds = [alone_round(job, turn, arguments) for turn in turns(arguments)]
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
 
@@ -78,10 +83,10 @@ def turns(arguments: argparse.Namespace) -> Iterator[int]:
         yield turn
 
 
-def note(rounds: list[Row]) -> None:
-    """The last round, at once: a long run may not come to its end."""
-    found = ", ".join(f"{name} {value:,.0f}" for name, value in rounds[-1].items())
-    print(f"  round {len(rounds)}: {found}", flush=True)
+def note(turn: int, row: Row) -> None:
+    """Images a second, at once: a long run may not come to its end."""
+    found = ", ".join(f"{name} {value:,.0f}" for name, value in row.items())
+    print(f"  round {turn + 1}: {found}", flush=True)
 
 
 def alone_round(job: Job, turn: int, arguments: argparse.Namespace) -> Row:
@@ -98,7 +103,9 @@ def alone_round(job: Job, turn: int, arguments: argparse.Namespace) -> Row:
     row: Row = {}
     for name in rotated(list(runs), turn):
         torch.set_num_threads(1)
-        row |= runs[name]()
+        found = runs[name]()
+        note(turn, found)
+        row |= found
         gc.collect()
     return row
 
@@ -135,7 +142,7 @@ def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
             for kind in ("classic", "tuned")
         }
         rounds.append({"ours": row["ours 2 x 1"]} | best | row)
-        note(rounds)
+        note(turn, rounds[-1])
     show(rounds, job)
     return {"rounds": rounds, "ratios": ratios(rounds)}
 
@@ -202,6 +209,7 @@ PARTS = {
     "gap": gap,
     "checkpoints": checkpoints,
     "pair": pair,
+    "compile": compiled,
 }
 
 
@@ -210,22 +218,25 @@ def has_lightning() -> bool:
 
 
 def make_job(arguments: argparse.Namespace, name: str) -> Job:
-    cpu = arguments.device == "cpu"
-    limit = arguments.limit or (7_112 if cpu and name == "fashion" else None)
-    quick = {"limit": 1_424 if name == "fashion" else 400} if arguments.quick else {}
+    cpu, digits = arguments.device == "cpu", name == "digits"
+    limit = 7_112 if cpu and not digits else None
+    if arguments.quick:
+        limit = 400 if digits else 1_424
     job = Job(
         dataset=name, root=arguments.root, network=arguments.network, device=arguments.device,
-        batch=arguments.batch if name == "fashion" else 32,
-        epochs=arguments.epochs or (3 if name == "fashion" else 30),
-        limit=limit, precision=arguments.precision, clock=arguments.clock,
+        batch=32 if digits else arguments.batch,
+        epochs=arguments.epochs or (30 if digits else 3),
+        limit=arguments.limit or limit, precision=arguments.precision, clock=arguments.clock,
     )  # fmt: skip
-    return replace(job, **quick, epochs=2) if arguments.quick else job
+    return replace(job, epochs=2) if arguments.quick else job
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--data", nargs="+", default=["fashion", "digits"])
+    parser.add_argument(
+        "--data", nargs="+", default=["fashion", "digits"], choices=["fashion", "digits", *NOISE]
+    )
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--root", default="/usr/share/datasets/fashion-mnist")
     parser.add_argument("--network", default="small", choices=NETWORKS)

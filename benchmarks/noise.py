@@ -1,0 +1,37 @@
+"""Random images of the shape of a data set, for machines that do not have its files."""
+
+import functools
+
+import torch
+
+from tuner.train.augment import Augment
+from tuner.train.data import Data, Split
+
+AUGMENT = Augment(shift=2, flip=True)
+
+
+@functools.cache
+def noise(
+    device: torch.device,
+    *,
+    images: int,
+    side: int,
+    channels: int = 1,
+    validation: float = 0.25,
+    augment: Augment = AUGMENT,
+) -> Data:
+    """Images of ten classes, uint8 [images, side, side, channels], to train on.
+
+    For validation there are ``validation`` times as many more.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        pixels = torch.randint(256, (count, side, side, channels), generator=generator)
+        labels = torch.randint(10, (count,), generator=generator)
+        return Split(pixels.to(torch.uint8).to(device), labels.to(device))
+
+    mean = torch.full((channels,), 127.5, device=device)
+    std = torch.full((channels,), 73.9, device=device)
+    parts = split(images), split(round(images * validation)), split(10)
+    return Data(*parts, tuple("0123456789"), mean, std, augment)
