@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev tune test test-slow chaos lint format type reference tune-check docker-check clean
+.PHONY: help install dev tune test test-slow gpu chaos lint format type reference tune-check docker-check clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: dev ## run the tests, in minutes: all but those marked slow
 
 test-slow: dev ## the rest: storms, servers, clusters, browsers, the documentation typed command by command
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --durations 30
+
+gpu: dev ## on a GPU: its tests, a search and every figure, in 8 minutes; OUT=DIR keeps them there
+	$(BIN)/python -m benchmarks.device --seconds 460 --out $(or $(OUT),runs/gpu)
 
 chaos: dev ## workers killed, paused and cut off for minutes; SEED=… repeats it, PRUNED=1 prunes
 	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned)

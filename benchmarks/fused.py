@@ -12,7 +12,6 @@ checkpoints and reports.
 
 import argparse
 import functools
-import json
 import logging
 import multiprocessing
 import platform
@@ -31,10 +30,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.device import runner
+from benchmarks.noise import noise
 from tests import recipes
 from tuner.train import engine, hardware, optim
-from tuner.train.augment import Augment
-from tuner.train.data import Data, Split
+from tuner.train.data import Split
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
 from tuner.train.settings import Every, Settings
@@ -62,23 +62,6 @@ SIZES = {
 QUICK = {"digits": 1080, "fashion": 24_000}
 # On a CPU a trial of the larger kind takes minutes.
 ON_CPU = {"digits": 1080, "fashion": 1_280}
-
-
-@functools.cache
-def noise(device: torch.device, *, images: int, side: int) -> Data:
-    """Random grey images of ten classes, a quarter as many for validation."""
-    generator = torch.Generator().manual_seed(0)
-
-    def split(count: int) -> Split:
-        pixels = torch.randint(256, (count, side, side, 1), generator=generator)
-        labels = torch.randint(10, (count,), generator=generator)
-        return Split(pixels.to(torch.uint8).to(device), labels.to(device))
-
-    mean, std = torch.tensor([127.5], device=device), torch.tensor([73.9], device=device)
-    classes = tuple("0123456789")
-    augment = Augment(shift=2, flip=True)
-    parts = split(images), split(images // 4), split(10)
-    return Data(*parts, classes, mean, std, augment)
 
 
 def settings(size: Size, fused: int) -> Settings:
@@ -277,7 +260,17 @@ def measure(name: str, arm: Callable[[], int], clock: Callable[[], float]) -> fl
         return 0.0
 
 
-def compare(args: argparse.Namespace, pack: Pack | None, name: str, end: float) -> dict[str, Any]:
+Table = dict[str, dict[str, Any]]
+
+
+def compare(
+    args: argparse.Namespace,
+    pack: Pack | None,
+    name: str,
+    end: float,
+    keep: Callable[[Table], None],
+) -> Table:
+    """Rounds of all arms until ``end``; ``keep`` is given the table so far after each arm."""
     size = replace(SIZES[name], every=args.every)
     images = ON_CPU[name] if args.device == "cpu" else QUICK[name] if args.quick else size.images
     contenders = arms(args, pack, size, images)
@@ -290,13 +283,19 @@ def compare(args: argparse.Namespace, pack: Pack | None, name: str, end: float) 
     for round_ in range(args.rounds + 1):
         for arm, contender in list(contenders.items()):
             if time.monotonic() > end:
-                break
+                return tabulated(rates)
             rate = measure(arm, contender, CLOCKS[args.clock])
             if round_:  # the first one warms up
                 rates[arm].append(rate)
                 print(f"  {arm:13} {rate:9.0f} trials an hour", flush=True)
+                keep(tabulated(rates))
             if not rate:
                 del contenders[arm]
+    return tabulated(rates)
+
+
+def tabulated(rates: dict[str, list[float]]) -> Table:
+    """The arms that have been measured in a round where trials in turn were too."""
     table = {}
     for arm, found in rates.items():
         pairs = zip(found, rates["in turn"], strict=False)
@@ -308,6 +307,16 @@ def compare(args: argparse.Namespace, pack: Pack | None, name: str, end: float) 
                 "ratios": ratios,
             }
     return table
+
+
+def show(name: str, table: Table) -> None:
+    for arm, row in table.items():
+        spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
+        print(
+            f"{name:8} {arm:13} {row['trials_an_hour']:9.0f} an hour"
+            f" {row['ratio']:6.2f} times ({spread})",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -333,18 +342,17 @@ def main() -> None:
     machine = torch.cuda.get_device_name() if on_cuda else platform.processor() or "CPU"
     print(f"{machine}, torch {torch.__version__}", flush=True)
     pack = Pack(args.device, max(args.processes)) if args.processes else None
-    tables = {}
-    for name in args.sizes:
-        tables[name] = compare(args, pack, name, end)
-        for arm, row in tables[name].items():
-            spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
-            print(
-                f"{name:8} {arm:13} {row['trials_an_hour']:9.0f} an hour"
-                f" {row['ratio']:6.2f} times ({spread})",
-                flush=True,
-            )
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine, "tables": tables}, indent=2))
+    tables: dict[str, Table] = {}
+
+    def keep(name: str, table: Table) -> None:
+        tables[name] = table
+        if args.json:
+            runner.write(args.json, {"machine": machine, "tables": tables})
+
+    for number, name in enumerate(args.sizes):
+        share = (end - time.monotonic()) / (len(args.sizes) - number)
+        until = time.monotonic() + share
+        show(name, compare(args, pack, name, until, functools.partial(keep, name)))
 
 
 if __name__ == "__main__":

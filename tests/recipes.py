@@ -66,7 +66,9 @@ def digits(augment: Augment = AUGMENT, **changes: Any) -> data.Data:
     return data.digits(CPU, augment=augment, **DATA | changes)
 
 
-def train(run_dir: Path, report: Callable[..., None], **changes: Any) -> float:
+def train(
+    run_dir: Path, report: Callable[..., None], *, device: str | None = "cpu", **changes: Any
+) -> float:
     """`engine.train` on 225 digits; ``changes`` replace whole parts of it."""
     parts: dict[str, Any] = {
         "data": functools.partial(data.digits, augment=AUGMENT, **DATA),
@@ -78,7 +80,7 @@ def train(run_dir: Path, report: Callable[..., None], **changes: Any) -> float:
         "metric": "accuracy",
         "seed": 1,
     }
-    return engine.train(**parts | changes, report=report, run_dir=run_dir, device="cpu")
+    return engine.train(**parts | changes, report=report, run_dir=run_dir, device=device)
 
 
 class Curve:

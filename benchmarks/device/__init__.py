@@ -1,0 +1,1 @@
+"""All that needs a real device, by one command: ``python -m benchmarks.device``."""

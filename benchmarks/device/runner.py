@@ -1,0 +1,182 @@
+"""Runs the parts of a benchmark: each a process of its own, under a limit of its own.
+
+A part that fails, hangs or kills its process costs its own figures alone.  What has been found is
+on the disk after every part, for the machine may be taken away at any time.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[2]
+
+FIGURES = "{figures}"
+"""In a part's command: the JSON file in which it keeps what it has found so far.
+
+Its directory is the part's own, and is removed after it.
+"""
+
+MARK = "TUNER_BENCHMARK_PART"
+"""Environment variable by which all processes of a part are found, whatever their session."""
+
+TAIL = 6_000
+"""Letters of the end of a part's output that are kept with its figures."""
+
+WORTH_STARTING = 5.0
+"""Seconds: with less left a part would not get beyond its imports."""
+
+LAST_WORDS = 3.0
+"""Seconds in which processes that hang may write where."""
+
+PATIENCE = 10.0
+"""Seconds to wait for killed processes: one that waits within a driver cannot be killed."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command that measures something, and the seconds it may take."""
+
+    name: str
+    command: Sequence[str]
+    limit: float
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """What became of a part."""
+
+    outcome: Literal["done", "failed", "stopped at its limit", "no time left"]
+    seconds: float = 0.0
+    limit: float = 0.0
+    exit_code: int | None = None
+    command: str = ""
+    figures: Any = None
+    tail: str = ""
+
+
+def run(
+    parts: Sequence[Part], seconds: float, out: Path, about: Mapping[str, Any]
+) -> Iterator[tuple[Part, Result]]:
+    """Run ``parts`` in order, for at most ``seconds`` in all; yields each when it has ended.
+
+    After each, ``out/results.json`` holds ``about`` and all results; ``out/output.log`` has
+    everything that the parts printed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + seconds
+    results: dict[str, Any] = {}
+    for part in parts:
+        limit = min(part.limit, end - time.monotonic())
+        result = Result("no time left")
+        if limit >= WORTH_STARTING:
+            result = execute(part, limit, out / "output.log")
+        results[part.name] = dataclasses.asdict(result)
+        write(out / "results.json", {**about, "parts": results})
+        yield part, result
+
+
+def write(path: Path, content: Any) -> None:
+    """Replace a JSON file at once, so that a reader or a kill never meets half of one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    draft.replace(path)
+
+
+def execute(part: Part, limit: float, log: Path) -> Result:
+    """Run one part for at most ``limit`` seconds; no process of it is left."""
+    own = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with own as directory, log.open("ab") as output:
+        figures = Path(directory) / "figures.json"
+        command = [word.replace(FIGURES, str(figures)) for word in part.command]
+        more = {k: v.replace(FIGURES, str(figures)) for k, v in part.environment.items()}
+        mark = uuid.uuid4().hex
+        before, began = os.fstat(output.fileno()).st_size, time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **_environment(), **more, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        code: int | None = None
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            _ask_where(process, mark)
+        finally:
+            seconds = time.monotonic() - began
+            process.kill()
+            end_all(MARK, mark)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+        outcome: Any = "stopped at its limit" if code is None else "failed" if code else "done"
+        return Result(
+            outcome, round(seconds, 1), round(limit, 1), code, " ".join(command),
+            read(figures), _tail(log, before),
+        )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """Of every part: our own packages, output at once, and a traceback of what hangs."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+
+
+def _ask_where(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Python's fault handler writes the stack of every thread as SIGABRT ends the process."""
+    for pid in members(MARK, mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGABRT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(LAST_WORDS)
+
+
+def end_all(name: str, value: str) -> None:
+    """SIGKILL to those ``members`` until there are none, or none that can be killed."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := list(members(name, value))) and time.monotonic() < deadline:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def members(name: str, value: str) -> Iterator[int]:
+    """The processes that were started with this variable in their environment."""
+    entry = f"{name}={value}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if entry in path.read_bytes().split(b"\0"):
+                yield int(path.parent.name)
+
+
+def read(figures: Path) -> Any:
+    """What a part has kept; None where that is nothing, or was stopped in the midst of it."""
+    with suppress(OSError, ValueError):
+        return json.loads(figures.read_text())
+    return None
+
+
+def _tail(log: Path, start: int) -> str:
+    """The end of what was written from ``start`` on, but no lists of extension modules."""
+    with log.open("rb") as file:
+        file.seek(max(start, os.fstat(file.fileno()).st_size - 10 * TAIL))
+        lines = file.read().decode(errors="replace").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Extension modules:"))[-TAIL:]
