@@ -94,8 +94,9 @@ if "${inside[@]}" health.py 2>/dev/null; then die "healthy without a worker"; fi
 "${inside[@]}" entrypoint.sh best --json "${search[@]}"
 
 say "a network that is compiled"
-compiling=$("${inside[@]}" entrypoint.sh train trainer.graph=compile trainer.epochs=1 2>&1)
-if grep "compiling failed" <<<"$compiling"; then die "the image cannot compile"; fi
+"${inside[@]}" entrypoint.sh train trainer.graph=compile trainer.epochs=1 >"$work/log" 2>&1 || {
+    tail -n 30 "$work/log"; die "no training"; }
+if grep "compiling failed" "$work/log"; then die "the image cannot compile"; fi
 
 say "the dashboard"
 port=$(free_port)
