@@ -103,7 +103,7 @@ def load(
         mistakes.extend(unreadable)
         # An unreadable space would have had something in it.
         if judge and not (unreadable and not space.root.parameters):
-            found = searched.mistakes(source, plain, space, mistakes, read.lost)
+            found = searched.mistakes(source, _pins(plain), space, mistakes, read.lost)
             mistakes.extend(_news(found, mistakes))
         items, unusable = _queue(source, read, space)
         mistakes.extend(unusable)
