@@ -110,13 +110,13 @@ def ours(
     return [end - begin for (_, begin), (end, _) in itertools.pairwise(marks)]
 
 
-def paired(job: Job) -> list[float]:
+def paired(job: Job, *, graph: bool = False) -> list[float]:
     """For each of ours' epochs but the first: the seconds of a bare one right after it, over its.
 
     Whatever else the machine does meets both alike.  The bare loop's epoch runs in the report,
     which waits for no checkpoint any more.
     """
-    loop, theirs = Bare(job), []
+    loop, theirs = Bare(job, graph=graph), []
     mine = ours(job, between=lambda: theirs.append(sum(loop.epoch())))
     return [bare / own for bare, own in zip(theirs[1:], mine, strict=True)]
 

@@ -1,5 +1,6 @@
 """The command for a real GPU keeps what it has, whatever its parts do."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from benchmarks.device import __main__ as command
 from benchmarks.device import gpu_tests, machine, runner, smoke, summary
 from benchmarks.device.runner import FIGURES, MARK, Part, run
+from tests.test_architecture import imports
 
 FINDS = "import json, sys; print('found'); json.dump({'rate': 3}, open(sys.argv[1], 'w'))"
 FAILS = FINDS + "; raise SystemExit('no kernel image')"
@@ -219,6 +221,30 @@ def test_the_files_with_tests_for_a_gpu_are_found():
     names = {path.name for path in gpu_tests.files()}
     assert {"test_graph.py", "test_learner.py", "test_feed.py", "test_fused.py"} <= names
     assert "test_plan.py" not in names
+
+
+imported = functools.cache(imports)
+
+
+def libraries(path: Path) -> set[str]:
+    """What a file imports that is not of this repository, through all that it imports of it."""
+    found, seen, waiting = set(), set(), [path]
+    while waiting:
+        for name in imported(waiting.pop()) - seen:
+            seen.add(name)
+            place = runner.ROOT / name.replace(".", "/")
+            own = [place.with_suffix(".py"), place / "__init__.py"]
+            waiting += [file for file in own if file.exists()]
+            found.add(name.split(".")[0])
+    return found
+
+
+def test_a_bare_machine_has_what_tests_for_a_gpu_import():
+    lacking = {"optuna", "hydra", "omegaconf", "sqlalchemy", "hypothesis"}
+    assert {path.name: libraries(path) & lacking for path in gpu_tests.files()} == {
+        path.name: set() for path in gpu_tests.files()
+    }
+    assert "optuna" in libraries(runner.ROOT / "tests" / "test_trial.py")
 
 
 def test_the_machine_is_described_with_what_it_lacks(monkeypatch):

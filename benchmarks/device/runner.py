@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,20 +97,9 @@ def execute(part: Part, limit: float, log: Path) -> Result:
     """Run one part for at most ``limit`` seconds; no process of it is left."""
     own = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     with own as directory, log.open("ab") as output:
-        figures = Path(directory) / "figures.json"
-        command = [word.replace(FIGURES, str(figures)) for word in part.command]
-        more = {k: v.replace(FIGURES, str(figures)) for k, v in part.environment.items()}
-        mark = uuid.uuid4().hex
+        figures, mark = Path(directory) / "figures.json", uuid.uuid4().hex
         before, began = os.fstat(output.fileno()).st_size, time.monotonic()
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **_environment(), **more, MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = _started(part, figures, mark, output)
         code: int | None = None
         try:
             code = process.wait(limit)
@@ -118,15 +107,28 @@ def execute(part: Part, limit: float, log: Path) -> Result:
             _ask_where(process, mark)
         finally:
             seconds = time.monotonic() - began
-            process.kill()
-            end_all(MARK, mark)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
+            _end(process, mark)
         outcome: Any = "stopped at its limit" if code is None else "failed" if code else "done"
         return Result(
-            outcome, round(seconds, 1), round(limit, 1), code, " ".join(command),
+            outcome, round(seconds, 1), round(limit, 1), code, " ".join(part.command),
             read(figures), _tail(log, before),
         )  # fmt: skip
+
+
+def _started(part: Part, figures: Path, mark: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    def named(text: str) -> str:
+        return text.replace(FIGURES, str(figures))
+
+    own = {name: named(value) for name, value in part.environment.items()}
+    return subprocess.Popen(
+        [named(word) for word in part.command],
+        cwd=ROOT,
+        env={**os.environ, **_environment(), **own, MARK: mark},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -146,6 +148,14 @@ def _ask_where(process: subprocess.Popen[bytes], mark: str) -> None:
             os.kill(pid, signal.SIGABRT)
     with suppress(subprocess.TimeoutExpired):
         process.wait(LAST_WORDS)
+
+
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    end_all(MARK, mark)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
 
 
 def end_all(name: str, value: str) -> None:
