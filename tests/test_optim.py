@@ -127,3 +127,18 @@ def test_an_optimiser_does_not_load_the_compiler():
 def test_whole_numbers_serve_as_betas():
     adam = functools.partial(torch.optim.AdamW, lr=1e-3, betas=[0, 0])
     assert optim.make(adam, torch.nn.Linear(2, 2)).defaults["betas"] == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["NAdam", "AdamW"])
+def test_numbers_that_an_optimiser_reads_stay_on_the_host_when_it_is_restored(name):
+    """The parameters that it is restored for are on a device, here one without data."""
+    begun, resumed = (
+        getattr(torch.optim, name)([torch.nn.Parameter(torch.zeros(2, device=place))])
+        for place in ("cpu", "meta")
+    )
+    begun.param_groups[0]["params"][0].grad = torch.ones(2)
+    begun.step()
+    optim.restore(resumed, begun.state_dict()["state"])
+    (state,) = resumed.state.values()
+    assert {value.device.type for value in state.values() if not value.dim()} == {"cpu"}
+    assert {value.device.type for value in state.values() if value.dim()} == {"meta"}

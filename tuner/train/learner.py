@@ -234,8 +234,7 @@ class Learner:
         self.network.load_state_dict(state["network"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        optim.restore(self.optimizer, state["optimizer"])
         self.epoch, self.done = state["epoch"], state["done"]
         self.total.copy_(state["total"])
         self.generators = state["generators"]

@@ -6,11 +6,11 @@ needs no schedule state, and every trial of a search sees the whole schedule.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from tuner.bounds import (
@@ -102,6 +102,24 @@ def begin_momentum(optimizer: Optimizer) -> None:
             for parameter in group["params"]:
                 state = optimizer.state[parameter]
                 state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+
+
+def restore(optimizer: Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
+    """Gives an optimiser the saved ``state`` of one like it.
+
+    torch puts every tensor of it beside its parameter, but for the counter of the steps, which an
+    optimiser that is neither fused nor captured reads on the host.  NAdam reads another number
+    there, which on a GPU it would wait for at every step and parameter.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for group, numbers in zip(optimizer.param_groups, groups, strict=True):
+        if group.get("fused") or group.get("capturable"):
+            continue
+        for parameter, number in zip(group["params"], numbers["params"], strict=True):
+            for name, value in state.get(number, {}).items():
+                if isinstance(value, Tensor) and not value.dim():
+                    optimizer.state[parameter][name] = value.cpu()
 
 
 def weights(network: nn.Module) -> Iterator[nn.Parameter]:
