@@ -1,18 +1,24 @@
 import dataclasses
+import functools
 import logging
+import types
+from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 
 from tests import recipes
 from tests.recipes import CPU, Curve, train
-from tuner.train import data, feed, hardware
+from tuner.train import data, feed, files, hardware, optim, sampling
 from tuner.train.feed import Feed
+from tuner.train.learner import Learner
+from tuner.train.loss import CrossEntropy
 
 
 def batches(images: data.Data, size=32, start=0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     generator = hardware.reseed(1, 1, images.mean.device)
-    order = torch.randperm(len(images.train), generator=generator, device=generator.device)
+    order = sampling.shuffled(len(images.train), hardware.host_generator(generator))
     draws = images.augment.draw(len(order), images.in_shape[1:], generator)
     return list(Feed(images).epoch(images.train, order, draws, size, start))
 
@@ -31,6 +37,13 @@ def test_batches_are_the_same_however_many_are_made_at_once(monkeypatch, pixels)
     monkeypatch.setitem(feed.CHUNK, "cpu", pixels)
     assert same(batches(images), expected)
     assert same(batches(images, start=3), expected[3:])
+
+
+def learner(images: data.Data) -> Learner:
+    network = recipes.network()(images.in_shape, 10)
+    adamw = functools.partial(torch.optim.AdamW, lr=0.01, fused=True)
+    loss = CrossEntropy([1] * 10, **recipes.LOSS)
+    return Learner(network, adamw, optim.constant, loss, images, recipes.settings())
 
 
 def streamed(images: data.Data) -> data.Data:
@@ -69,10 +82,62 @@ def test_what_exceeds_half_of_the_free_memory_is_streamed_and_the_log_says_so(
         monkeypatch.setattr(hardware, "free_bytes", lambda device, free=free: free)
         with caplog.at_level(logging.INFO, "tuner"):
             assert recipes.digits().train.streamed is streams
-        assert ("streamed to it from pinned memory" in caplog.text) is streams
+        assert ("streamed to it from main memory" in caplog.text) is streams
     train(tmp_path / "streamed", limited)
     data._digits.cache_clear()
     assert limited.points == resident.points
+
+
+def test_an_epoch_of_streamed_images_waits_for_nothing():
+    images = streamed(recipes.digits())
+    run = learner(images)
+    with recipes.Waits() as waits:
+        run.train_epoch(images.train, 1, torch.Generator())
+    assert waits.seen == []
+
+
+def test_the_order_is_the_same_on_every_device():
+    """A generator of a GPU gives its seed alone; it is not asked for numbers on the host."""
+    images = recipes.digits()
+    gpu = types.SimpleNamespace(device=torch.device("cuda", 0), initial_seed=lambda: 7)
+    for data_ in (images, dataclasses.replace(images, balanced=True)):
+        run = learner(data_)
+        expected = run.order(images.train, torch.Generator().manual_seed(7))
+        assert torch.equal(run.order(images.train, gpu), expected)
+
+
+@pytest.fixture
+def pinned(monkeypatch) -> list[tuple[int, ...]]:
+    """Shapes of what is pinned for a GPU that is not there: the tensors stay where they are."""
+    shapes = []
+
+    def pin(tensor):
+        shapes.append(tuple(tensor.shape))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream())
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    return shapes
+
+
+def stream():
+    return types.SimpleNamespace(wait_stream=lambda other: None)
+
+
+def test_of_streamed_images_no_more_is_pinned_than_is_on_its_way(pinned):
+    gpu = torch.device("cuda", 0)
+    black = files.Arrays(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40), ())
+    split = data._split(black, gpu, streamed=True)
+    assert len(split + split) == 80
+    assert pinned == []
+    images = dataclasses.replace(recipes.digits(), train=split)
+    fed = Feed(images)
+    fed.device, fed.stream = gpu, stream()
+    assert [len(labels) for _, labels in fed.whole(split, 16)] == [16, 16, 8]
+    assert pinned == [(16, 8, 8, 1), (16, 8, 8, 1), (8, 8, 8, 1)]
 
 
 def test_a_cpu_has_nowhere_else_to_put_them():
@@ -89,7 +154,7 @@ def test_a_gpu_is_fed_from_pinned_memory(monkeypatch):
     data._digits.cache_clear()
     pinned = data.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
     data._digits.cache_clear()
-    assert pinned.train.images.is_pinned()
+    assert not pinned.train.images.is_pinned(), "a second copy of the data set"
     assert resident.train.images.is_cuda
     monkeypatch.setitem(feed.CHUNK, "accelerator", 2 * 32 * 64)
     assert same(batches(pinned), batches(resident))

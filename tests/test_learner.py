@@ -140,7 +140,7 @@ def elaborate(device: torch.device, optimizer: str = "adamw") -> Learner:
     augment = dataclasses.replace(recipes.AUGMENT, mixup=0.2, cutmix=1.0, border="reflect")
     images = data.digits(device, augment=augment, balanced=True, **recipes.DATA)
     network = recipes.network(block="residual", drop_path=0.2, squeeze=4)(images.in_shape, 10)
-    loss = Focal([1] * 10, gamma=2.0, class_weights="balanced", l1=1e-4, l2=1e-4)
+    loss = Focal(images.counts(images.train), gamma=2.0, class_weights="balanced", l1=1e-4, l2=1e-4)
     schedule = functools.partial(optim.restarts, cycles=2, stretch=2.0, final=0.0, warmup=0.1)
     settings = recipes.settings(**EVERYTHING)
     return Learner(network, OPTIMIZERS[optimizer], schedule, loss, images, settings, metric="auroc")

@@ -31,7 +31,7 @@ class Split:
     """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], or float [n, k], on the device.
 
     Channels lie last in memory, as convolutions want them: a gathered batch needs no transpose.
-    The images of a ``streamed`` split stay in main memory, pinned for a GPU to fetch them.
+    The images of a ``streamed`` split stay in main memory.
     """
 
     images: Tensor
@@ -41,11 +41,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @functools.cached_property
+    def host_labels(self) -> Tensor:
+        """The labels in main memory; who asks first waits for the device."""
+        return self.labels.cpu()
+
     def __add__(self, other: "Split") -> "Split":
         images = torch.cat([self.images, other.images])
         labels = torch.cat([self.labels, other.labels])
-        pinned = self.streamed and labels.is_cuda
-        return Split(images.pin_memory() if pinned else images, labels, self.streamed)
+        return Split(images, labels, self.streamed)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Data:
         """How many images of each class a split holds; none where the targets are numbers."""
         if self.regression:
             return []
-        counts: list[int] = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+        counts: list[int] = torch.bincount(split.host_labels, minlength=len(self.classes)).tolist()
         return counts
 
     def check(self, learned: Split, scored: Split) -> None:
@@ -90,7 +94,7 @@ class Data:
             if not torch.stack([s.labels.isfinite().all() for s in (learned, scored)]).all():
                 raise TunerError("targets that are NaN or infinite (hint: look at the data set)")
             return
-        ends = torch.stack([torch.stack(s.labels.aminmax()) for s in (learned, scored)])
+        ends = torch.stack([torch.stack(s.host_labels.aminmax()) for s in (learned, scored)])
         low, high = int(ends.min()), int(ends.max())
         if low < 0 or high >= len(self.classes):
             raise TunerError(
@@ -213,7 +217,7 @@ def place(
     if streamed:
         logger.info(
             "%.1f MB of images are more than half of the %.1f MB free on %s:"
-            " streamed to it from pinned memory",
+            " streamed to it from main memory",
             wanted / 1e6, free / 1e6, device,
         )  # fmt: skip
     train = _split(pool[rest], device, streamed)
@@ -243,6 +247,4 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
 def _split(arrays: Arrays, device: torch.device, streamed: bool) -> Split:
     images = torch.from_numpy(np.ascontiguousarray(arrays.images))
     labels = torch.from_numpy(arrays.labels).to(device)
-    if not streamed:
-        return Split(images.to(device), labels)
-    return Split(images.pin_memory() if device.type == "cuda" else images, labels, streamed=True)
+    return Split(images if streamed else images.to(device), labels, streamed)

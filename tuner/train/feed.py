@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from tuner.train import hardware
 from tuner.train.data import Data, Split
 
 # Pixels augmented at once, in whole batches.  On an accelerator some 40 batches of 128 small
@@ -36,18 +37,19 @@ class Feed:
     def epoch(
         self, split: Split, order: Tensor, draws: Tensor, size: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole batches of ``size`` images in ``order`` (int64 [n]), from batch ``start`` on.
+        """The whole batches of ``size`` images in ``order``, from batch ``start`` on.
 
-        ``draws`` [n, …] are the augmentation's, one row for each place in the order.
+        ``order`` int64 [n] lies in main memory.  ``draws`` [n, …], on the device, are the
+        augmentation's, one row for each place in the order.
         """
         many = size * self._batches(size)
         end = len(order) // size * size
-        host = order if self._resident(split) else order.cpu()
+        index = hardware.sent(order, self.device)
         for first in range(start * size, end, many):
             rows = slice(first, min(first + many, end))
-            images, index = self._source(split, host[rows], order[rows])
-            batch = self.data.normalise(self.data.augment.take(images, index, draws[rows]))
-            labels = split.labels.index_select(0, order[rows])
+            images, places = self._source(split, order[rows], index[rows])
+            batch = self.data.normalise(self.data.augment.take(images, places, draws[rows]))
+            labels = split.labels.index_select(0, index[rows])
             yield from zip(torch.split(batch, size), torch.split(labels, size), strict=True)
 
     def whole(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -78,19 +80,19 @@ class Feed:
         """Images on the device, and the index of the wanted ones in them."""
         if self._resident(split):
             return split.images, index
-        pinned = self.device.type != "cpu"
+        pinned = self.device.type == "cuda"
         shape = (len(host), *split.images.shape[1:])
         staged = torch.empty(shape, dtype=split.images.dtype, pin_memory=pinned)
         torch.index_select(split.images, 0, host, out=staged)
         return self._carry(staged), torch.arange(len(host), device=self.device)
 
     def _carry(self, images: Tensor) -> Tensor:
-        """Copies to the device, beside what it computes; ``images`` are pinned."""
+        """Copies to the device, beside what it computes."""
         if self.stream is None:
             return images.to(self.device)
         main = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self.stream):
-            carried = images.to(self.device, non_blocking=True)
+            carried = hardware.sent(images, self.device)
         main.wait_stream(self.stream)
         carried.record_stream(main)
         return carried

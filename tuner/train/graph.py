@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from tuner.train import hardware
+
 logger = logging.getLogger("tuner")
 
 Rung = Literal["auto", "eager", "graph", "compile"]
@@ -75,8 +77,8 @@ class Rates:
 
     def factors(self, factors: Sequence[float]) -> Sequence[Tensor]:
         """An epoch's factors as scalars on the device, without waiting for it."""
-        host = torch.tensor(factors, dtype=self.now.dtype, pin_memory=True)
-        return host.to(self.now.device, non_blocking=True).unbind()
+        host = torch.tensor(factors, dtype=self.now.dtype)
+        return hardware.sent(host, self.now.device).unbind()
 
 
 class Capture:

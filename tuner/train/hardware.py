@@ -114,6 +114,18 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(stream + 1)
 
 
+def host_generator(generator: torch.Generator) -> torch.Generator:
+    """The generator itself, or for one of another device its like on the CPU, at its beginning."""
+    if generator.device.type == "cpu":
+        return generator
+    return torch.Generator().manual_seed(generator.initial_seed())
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of main memory on the device; a GPU fetches it, pinned, while the host goes on."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def generators(device: torch.device) -> dict[str, Any]:
     """The states of every random stream that ``reseed`` starts, as tensors and plain values."""
     version, words, gauss = random.getstate()

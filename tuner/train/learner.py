@@ -108,10 +108,14 @@ class Learner:
             self.total.zero_()
 
     def order(self, split: Split, generator: torch.Generator) -> Tensor:
-        """The images of an epoch, one after the other: int64 [n]."""
+        """The images of an epoch, one after the other: int64 [n] in main memory.
+
+        Drawn there, for streamed images are gathered there, and so in the same order everywhere.
+        """
+        host = hardware.host_generator(generator)
         if self.data.balanced:
-            return sampling.balanced(split.labels, len(self.data.classes), generator)
-        return sampling.shuffled(len(split), generator)
+            return sampling.balanced(split.host_labels, len(self.data.classes), host)
+        return sampling.shuffled(len(split), host)
 
     def _factors(self, steps: int) -> Sequence[float] | Sequence[Tensor]:
         """What the learning rate is multiplied by at each of the epoch's steps."""

@@ -93,10 +93,14 @@ class ShareFeed(Feed):
     def epoch(
         self, split: Split, order: Tensor, draws: Tensor, size: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        steps, own = len(order) // size, size // self.ranks
-        rows = torch.arange(steps * size, device=order.device).view(steps, self.ranks, own)
-        rows = rows[:, self.rank].flatten()
-        return super().epoch(split, order[rows], draws[rows], own, start)
+        own = size // self.ranks
+        return super().epoch(split, self._own(order, size), self._own(draws, size), own, start)
+
+    def _own(self, rows: Tensor, size: int) -> Tensor:
+        """This rank's rows of each whole batch of ``size``."""
+        steps = len(rows) // size
+        shares = rows[: steps * size].view(steps, self.ranks, size // self.ranks, *rows.shape[1:])
+        return shares[:, self.rank].flatten(0, 1)
 
     def whole(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if not self.in_shares:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from tuner.train import hardware
+
 Group = Mapping[str, Any]
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = dict[str, float | Series]
@@ -159,7 +161,7 @@ class Table:
             name: bool((values[:, row] == values[:, row, :, :1]).all())
             for name, row in self.rows.items()
         }
-        self.values = torch.from_numpy(values).float().to(columns.device)
+        self.values = hardware.sent(torch.from_numpy(values).float(), columns.device)
         self.columns = columns
 
     @property
