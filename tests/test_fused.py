@@ -2,6 +2,7 @@ import functools
 import gc
 import threading
 import time
+import types
 import weakref
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests import recipes
 from tests.recipes import Curve, network, settings, train, weights
 from tuner.errors import Pruned
 from tuner.train import checkpoint, data, engine, optim
-from tuner.train.fused import member, probe, rendezvous, stack
+from tuner.train.fused import member, probe, rendezvous, stack, updates
 from tuner.train.fused.crew import Crew
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy, MeanSquaredError
@@ -463,6 +464,24 @@ def test_an_error_of_the_work_is_raised_in_each_thread_as_its_own():
     assert [error.args for error in errors] == [(28, "no space")] * 3
     assert len({id(error) for error in errors}) == 3
     assert len({id(error.__cause__) for error in errors}) == 1, "where it came from"
+
+
+def test_an_epochs_numbers_are_sent_and_not_waited_for(monkeypatch):
+    sent = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: sent.append("pinned") or tensor)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *to, **how: sent.append((to, how)))
+    gpu = torch.device("cuda", 0)
+    updates.Table([[{"lr": 0.1}]], 3, types.SimpleNamespace(device=gpu))
+    assert sent == ["pinned", ((gpu,), {"non_blocking": True})]
+
+
+def test_a_device_that_is_lost_is_no_form_that_does_not_pay(monkeypatch):
+    def lost(crew, split):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(probe, "_check", lost)
+    with pytest.raises(torch.AcceleratorError, match="illegal memory"):
+        probe._measure([learner(recipes.digits()) for _ in range(2)])
 
 
 @pytest.mark.gpu

@@ -1,5 +1,7 @@
 import functools
 import logging
+import types
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -74,6 +76,23 @@ def test_a_compiler_that_fails_leaves_the_network_eager(monkeypatch, caplog):
     assert "no compiler here" in caplog.text
 
 
+def test_a_backward_that_fails_to_compile_leaves_the_network_eager(monkeypatch, caplog):
+    """Unless it is told, torch compiles it in ``loss.backward()``, which would fail the trial."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    def broken(graph, images):
+        raise RuntimeError("no backward kernel")
+
+    backend = aot_autograd(fw_compiler=lambda graph, images: graph, bw_compiler=broken)
+    network = nn.Linear(2, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+        compiled = graph.Compiled(network)
+    compiled(torch.ones(1, 2)).sum().backward()
+    assert network.weight.grad is not None
+    assert "no backward kernel" in caplog.text
+
+
 def learner(device=CUDA, optimizer="adamw", network=None, **changes) -> Learner:
     images = data.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
     hardware.reseed(1, 0, device)
@@ -95,6 +114,7 @@ def curve(run: Learner, device=CUDA, epochs=(1, 2, 3, 4)) -> list[float]:
 @pytest.fixture
 def exact():
     """cuDNN's choices and TF32 would hide what is compared."""
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.set_float32_matmul_precision("highest")
@@ -159,6 +179,113 @@ def test_learners_of_different_shapes_learn_abreast_as_they_do_alone(exact, plac
         found = list(pool.map(lambda run, s: [epoch_of(run, s, e) for e in (2, 3)], runs, streams))
     for mine, theirs in zip(found, expected, strict=True):
         assert mine == (theirs if place == "cpu" else pytest.approx(theirs, rel=2e-3))
+
+
+class Device:
+    """A GPU's streams and its allocator, as far as a capture that CUDA invalidates meets them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.current, self.calls = "main", []
+        stand_in = {
+            "Stream": lambda _: types.SimpleNamespace(wait_stream=lambda other: None),
+            "stream": functools.partial(Entered, self),
+            "current_stream": lambda _=None: types.SimpleNamespace(wait_stream=lambda other: None),
+            "CUDAGraph": lambda: InvalidGraph(self),
+            "graph_pool_handle": lambda: (0, 1),
+            "synchronize": lambda: None,
+            "empty_cache": lambda: self.calls.append("empty_cache"),
+            "get_sync_debug_mode": lambda: 0,
+            "set_sync_debug_mode": lambda mode: None,
+        }
+        for name, function in stand_in.items():
+            monkeypatch.setattr(torch.cuda, name, function)
+        monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+
+
+class Entered:
+    """``torch.cuda.stream``: what is current comes back where it is left, and there alone."""
+
+    def __init__(self, device: Device, stream: object) -> None:
+        self.device, self.stream = device, stream
+
+    def __enter__(self):
+        self.before, self.device.current = self.device.current, self.stream
+
+    def __exit__(self, *_):
+        self.device.current = self.before
+
+
+class InvalidGraph:
+    """Ends as the real one does after an operation that CUDA refuses to record."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        weakref.finalize(self, device.calls.append, "graph deleted")
+
+    def capture_begin(self, *_, **__):
+        self.device.calls.append("begins")
+
+    def capture_end(self):
+        self.device.calls.append("ends")
+        raise torch.AcceleratorError("CUDA error: failed due to a previous error during capture")
+
+
+class Step:
+    """A step that fails while it is captured; what it held is watched by ``alive``."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.ran, self.images = device, [], lambda: None
+
+    def __call__(self) -> None:
+        self.ran.append(self.images() is not None)
+        if self.device.calls[-1:] == ["begins"]:
+            images = torch.ones(3)
+            self.images = weakref.ref(images)
+            raise RuntimeError("not permitted while capturing")
+
+
+def test_nothing_of_a_failed_capture_is_left_in_the_eager_step_that_takes_its_place(
+    monkeypatch, caplog
+):
+    device = Device(monkeypatch)
+    step = Step(device)
+    capture = graph.Capture(step, CUDA)
+    for _ in range(graph.WARM_UP + 2):
+        capture()
+    assert device.current == "main", "torch.cuda.graph leaves its own stream current"
+    assert step.ran == [False] * (graph.WARM_UP + 3), "the warm-up, the capture, two eager ones"
+    undone = [call for call in device.calls if call != "empty_cache"]
+    assert undone == ["begins", "ends", "graph deleted"]
+    assert device.calls[-1] == "empty_cache", "which the deleted graph's memory can leave by"
+    assert "capturing failed: not permitted while capturing" in caplog.text
+
+
+def test_before_torch_2_14_the_allocator_and_the_generator_are_put_right(monkeypatch):
+    calls = Device(monkeypatch).calls
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, lambda *given, name=name: calls.append((name, *given)))
+    generator = types.SimpleNamespace(
+        clone_state=lambda: "fresh", graphsafe_set_state=lambda state: calls.append(state)
+    )
+    monkeypatch.setattr(torch.cuda, "default_generators", [None, generator])
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.11.0"))
+    graph._undo(torch.device("cuda", 1), (0, 7))
+    ended = [("_cuda_endAllocateToPool", 1, (0, 7)), ("_cuda_releasePool", 1, (0, 7))]
+    assert calls == [*ended, "fresh", "empty_cache"]
+
+
+def test_a_capture_that_cannot_be_undone_ends_the_process(monkeypatch):
+    device = Device(monkeypatch)
+
+    def refused():
+        if "ends" in device.calls:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refused)
+    capture = graph.Capture(Step(device), CUDA)
+    capture.calls = graph.WARM_UP
+    with pytest.raises(torch.AcceleratorError, match=r"underway.*hint: trainer\.graph=eager"):
+        capture()
 
 
 class Waits(nn.Module):

@@ -9,11 +9,13 @@ lie in tensors.  So the learning rates become one tensor, and a model that waits
 draws its random numbers on the host stays eager, which the log says.
 """
 
+import functools
+import gc
 import logging
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +33,8 @@ Function = Callable[..., None]
 # Real steps made eagerly on the capturing stream first: cuDNN picks its kernels, the optimiser
 # makes its state, and what cannot be captured shows.
 WARM_UP = 3
-# Capturing costs about as much time as it saves in so many steps; see benchmarks/RESULTS.md.
+# Capturing costs about as much time as it saves in so many steps; see benchmarks/RESULTS.md.  Part
+# of it is that torch.cuda.graph first waits for the device and gives all cached memory back to it.
 GRAPH_PAYS = 100
 COMPILE_PAYS = 200_000
 
@@ -84,7 +87,11 @@ class Rates:
 class Capture:
     """``function`` of tensors of fixed shapes: eager for the first calls, replayed after them.
 
-    Every call is a real step; the warm-up is no lost work.
+    Every call is a real step; the warm-up is no lost work.  Where the capture fails, all calls from
+    that one on are eager; it leaves no tensors, no other current stream, and no allocator that
+    believes a capture to be underway.
+
+    Raises: what ``function`` raises; torch.AcceleratorError where the allocator is past repair.
     """
 
     def __init__(self, function: Function, device: torch.device) -> None:
@@ -97,12 +104,12 @@ class Capture:
         self.obstacle: str | None = None
 
     def __call__(self, *inputs: Tensor) -> None:
-        if self.obstacle:
-            self.function(*inputs)
-        elif self.calls < WARM_UP:
+        if self.obstacle is None and self.calls < WARM_UP:
             self._warm_up(*inputs)
-        else:
+        elif self.obstacle is None and (self.graph is not None or self._captured(*inputs)):
             self._replay(*inputs)
+        else:
+            self.function(*inputs)
         self.calls += 1
 
     def _warm_up(self, *inputs: Tensor) -> None:
@@ -117,35 +124,74 @@ class Capture:
         elif before != _host_streams():
             self._give_up("a step draws random numbers on the host")
 
+    def _captured(self, *inputs: Tensor) -> bool:
+        """Records the step; whether that worked.  Of a failure nothing is left on returning."""
+        pool = torch.cuda.graph_pool_handle()
+        try:
+            self._capture(pool, *inputs)
+            return True
+        except Exception as error:  # whatever a model does that CUDA refuses to record
+            self.graph, self.inputs = None, ()
+            # An operation that is refused also invalidates the capture, whose end then raises.
+            self._give_up(f"capturing failed: {error.__context__ or error}")
+        _undo(self.device, pool)  # out here, for the error's frames hold the step's tensors
+        return False
+
+    def _capture(self, pool: Any, *inputs: Tensor) -> None:
+        self.inputs = tuple(tensor.clone() for tensor in inputs)
+        self.graph = torch.cuda.CUDAGraph()
+        # torch.cuda.graph leaves its stream current where ending the capture raises.  Other
+        # threads (the writer of checkpoints, the heart beat) may use CUDA meanwhile.
+        with (
+            torch.cuda.stream(self.stream),
+            torch.cuda.graph(self.graph, pool, self.stream, capture_error_mode="thread_local"),
+        ):
+            self.function(*self.inputs)
+
     def _replay(self, *inputs: Tensor) -> None:
-        if self.graph is None:
-            try:
-                self._capture(*inputs)
-            except Exception as error:  # whatever a model does that CUDA refuses to record
-                self.graph = None
-                self._give_up(f"capturing failed: {error}")
-                self.function(*inputs)
-                return
         for static, given in zip(self.inputs, inputs, strict=True):
             static.copy_(given)
         assert self.graph is not None
         self.graph.replay()
-
-    def _capture(self, *inputs: Tensor) -> None:
-        self.inputs = tuple(tensor.clone() for tensor in inputs)
-        self.graph = torch.cuda.CUDAGraph()
-        # Other threads (the writer of checkpoints, the heart beat) may use CUDA meanwhile.
-        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-            self.function(*self.inputs)
 
     def _give_up(self, obstacle: str) -> None:
         self.obstacle = obstacle
         logger.warning("eager steps: %s", obstacle)
 
 
+def _undo(device: torch.device, pool: Any) -> None:
+    """Ends what a failed capture with this pool has begun, and frees the memory it took.
+
+    ``CUDAGraph`` of torch 2.14 ends it when it is deleted.  Before, an invalidated capture stayed
+    underway for the allocator, which then frees no memory, and for the generator, which then
+    refuses to draw.
+
+    Raises: torch.AcceleratorError where the allocator is not as before; a worker's process is
+    started anew for it.
+    """
+    gc.collect()
+    if torch.__version__ < "2.14":
+        with suppress(RuntimeError):  # it has ended
+            torch._C._cuda_endAllocateToPool(device.index, pool)
+            torch._C._cuda_releasePool(device.index, pool)
+        generator = torch.cuda.default_generators[device.index]
+        generator.graphsafe_set_state(generator.clone_state())
+    try:
+        torch.cuda.empty_cache()  # which fails while a capture is underway
+    except RuntimeError as error:
+        raise torch.AcceleratorError(
+            f"a failed capture cannot be undone: {error}; hint: trainer.graph=eager"
+        ) from error
+
+
 @contextmanager
 def _waits_noted() -> Iterator[list[str]]:
-    """Collects where the host waits for the device."""
+    """Collects where the host waits for the device.
+
+    Warnings and the mode belong to the process: a wait of another thread would count as well.
+    Threads that train take turns (``fused.rendezvous``), and the writer of checkpoints waits for
+    an event, which is not warned of.
+    """
     waits: list[str] = []
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
@@ -177,17 +223,21 @@ class Compiled:
     def __init__(self, network: nn.Module) -> None:
         # The compiler takes two seconds to import, which only its users should pay.
         from torch._dynamo.exc import TorchDynamoException
+        from torch._functorch import config
 
         # After eight networks of a process it would give up, silently, for the ninth.
         torch.compiler.reset()
         self.failures = TorchDynamoException
         self.network = network
+        # Else the backward is compiled, and fails, in ``loss.backward()``, where nobody expects it.
+        self.whole = functools.partial(config.patch, force_non_lazy_backward_lowering=True)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
 
     def __call__(self, images: Tensor) -> Tensor:
         try:
-            outputs: Tensor = self.forward(images)
-        except self.failures as error:  # its backward is compiled in the first forward
+            with self.whole():
+                outputs: Tensor = self.forward(images)
+        except self.failures as error:
             logger.warning("eager network: compiling failed: %s", error)
             self.forward = self.network
             outputs = self.forward(images)

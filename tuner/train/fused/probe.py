@@ -91,9 +91,11 @@ def _measure(learners: Sequence[Learner]) -> Form | None:
         gains: dict[Form, float] = {}
         for form in FORMS.get(first.device.type, FORMS_ON_DEVICE):
             try:
-                together = _together(learners, form, split)
-                gains[form] = _gain(first, alone, together, len(learners))
+                gains[form] = _gain(first, alone, _together(learners, form, split), len(learners))
             except (Unstackable, RuntimeError) as error:  # of memory, or what does not stack
+                lost = isinstance(error, torch.AcceleratorError)
+                if lost and "out of memory" not in str(error):  # the device, whatever the form
+                    raise
                 logger.info("not fused as %s: %s", form, error)
     if not gains:
         return None
