@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import gc
 import time
+import types
 import weakref
 from contextlib import nullcontext
 
@@ -283,6 +284,19 @@ def test_what_a_run_took_is_told_however_it_ends(tmp_path, leave_in):
     assert curve.facts["peak_memory_mb"] > 100
     network = recipes.network()(in_shape=(1, 8, 8), num_classes=10)
     assert curve.facts["parameters"] == sum(p.numel() for p in network.parameters())
+
+
+def test_all_epochs_of_a_run_are_read_in_one_stream(monkeypatch):
+    """torch has 32 of a device, which come round: another one an epoch would get into others."""
+    seen, recorded = [], types.SimpleNamespace(record=lambda stream: None)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: recorded)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(seen.append(stream)))
+    stream = types.SimpleNamespace(wait_event=lambda event: seen.append(event))
+    for epoch in (1, 2):
+        evaluated = progress.Evaluated(epoch, None, torch.tensor(0.5), stream)
+        assert evaluated.read() == ({"train_loss": 0.5}, None)
+    assert seen == [recorded, stream] * 2
 
 
 def test_what_a_diverged_run_took_is_told_and_the_divergence_once(tmp_path, caplog):

@@ -1,4 +1,7 @@
+import types
+
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tuner.train import snapshot
 
@@ -33,6 +36,17 @@ def test_nothing_changes_a_snapshot():
     taken = snapshot.take(before)
     before["network"]["bias"] += 1
     assert snapshot.restore(taken.tree, taken.pieces)["network"]["bias"].tolist() == [0, 1, 2]
+
+
+def test_who_waits_for_a_gpu_leaves_the_core_to_others(monkeypatch):
+    events, empty_like = [], torch.empty_like
+    event = types.SimpleNamespace(record=lambda stream: None)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **options: events.append(options) or event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch, "empty_like", lambda t, device, **_: empty_like(t, device=device))
+    with FakeTensorMode():
+        snapshot.take({"weight": torch.empty(3, device="cuda")})
+    assert events == [{"blocking": True}], "not a thread that spins"
 
 
 def test_it_is_one_piece_a_kind():

@@ -35,13 +35,16 @@ WORTH_SAVING = 1.0
 
 
 class Evaluated:
-    """An epoch's scores and losses on their way from the device."""
+    """An epoch's scores and losses on their way from the device, by ``stream`` if it is a GPU."""
 
-    def __init__(self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
-        self.epoch, self.tally, self.train_loss = epoch, tally, train_loss
+    def __init__(
+        self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor,
+        stream: torch.cuda.Stream | None = None,
+    ) -> None:  # fmt: skip
+        self.epoch, self.tally, self.train_loss, self.stream = epoch, tally, train_loss, stream
         self.steps = 0
         self.event: torch.cuda.Event | None = None
-        if train_loss.is_cuda:
+        if stream is not None:
             self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.event.record(torch.cuda.current_stream(train_loss.device))
 
@@ -50,11 +53,10 @@ class Evaluated:
 
     def read(self) -> tuple[dict[str, float], list[list[int]] | None]:
         """The metrics and the confusion matrix; on a GPU beside the steps queued meanwhile."""
-        if self.event is None:
+        if self.stream is None or self.event is None:
             return self._read()
-        stream = torch.cuda.Stream(self.train_loss.device)  # type: ignore[no-untyped-call]
-        stream.wait_event(self.event)
-        with torch.cuda.stream(stream):
+        self.stream.wait_event(self.event)
+        with torch.cuda.stream(self.stream):
             return self._read()
 
     def _read(self) -> tuple[dict[str, float], list[list[int]] | None]:
@@ -79,6 +81,10 @@ class Progress:
         self.held = 0.0
         """Seconds that the training stood still for the last checkpoint."""
         self.pending: Evaluated | None = None
+        self.stream: torch.cuda.Stream | None = None
+        """For reading scores: one a run, for torch has but 32, and others are in use."""
+        if learner.device.type == "cuda":
+            self.stream = torch.cuda.Stream(learner.device)  # type: ignore[no-untyped-call]
         self.metrics: dict[str, float] = {}
         self.confusion: list[list[int]] | None = None
 
@@ -139,7 +145,7 @@ class Progress:
 
         Where others wait for this run it is reported at once.
         """
-        self.pending = Evaluated(self.learner.epoch, tally, train_loss)
+        self.pending = Evaluated(self.learner.epoch, tally, train_loss, self.stream)
         if self.learner.settings.fused > 1 or self.learner.settings.devices > 1:
             self.settle()
 

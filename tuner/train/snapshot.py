@@ -40,7 +40,8 @@ def take(state: Mapping[str, Any]) -> Snapshot:
         if piece.is_cuda:
             host = torch.empty_like(piece, device="cpu", pin_memory=True)
             pieces[number] = host.copy_(piece, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            # Otherwise the thread that waits for it keeps a core of the CPU busy.
+            event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(piece.device))
             events.append(event)
     return Snapshot(tree, pieces, events)
