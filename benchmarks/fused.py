@@ -137,7 +137,7 @@ class Abreast:
         self.epochs = size.epochs
         on_cuda = self.device.type == "cuda"
         self.streams = [torch.cuda.Stream(self.device) if on_cuda else None for _ in range(k)]
-        hardware.configure(self.device, threads=1, deterministic=False)
+        hardware.configure(self.device, threads=1, deterministic=False, precision="auto")
         self.learners = [self._warm(size, images, number) for number in range(k)]
 
     def _warm(self, size: Size, images: int, number: int) -> Learner:

@@ -58,7 +58,7 @@ def main() -> None:
 
 def set_up(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
     """This process for the job, which is told; loads its images."""
-    hardware.configure(job.place, threads=1, deterministic=False)
+    hardware.configure(job.place, threads=1, deterministic=False, precision=job.precision)
     print(f"\n{job.dataset}: {job.images} images an epoch, batch {job.batch}, {job.network},"
           f" {job.device}, {job.precision}")  # fmt: skip
     return asdict(job) | {"images": job.images}

@@ -15,23 +15,24 @@ from tuner.train.augment import Augment
 from tuner.train.model import cnn
 
 RECIPE = {"model.depth": 2, "seed": 1}
+HERE = checkpoint.fingerprint(CPU, "auto")
 
 
 def state(**extra):
-    return {"recipe": RECIPE, "fingerprint": checkpoint.fingerprint(CPU), **extra}
+    return {"recipe": RECIPE, "fingerprint": HERE, **extra}
 
 
 def test_what_was_saved_is_loaded_also_from_an_ugly_path(tmp_path):
     path = tmp_path / "a 'b' é" / "checkpoint.pt"
     checkpoint.save(path, state(x=torch.arange(3), epoch=2))
-    loaded = checkpoint.load(path, RECIPE, CPU)
+    loaded = checkpoint.load(path, RECIPE, HERE)
     assert loaded["epoch"] == 2
     assert loaded["x"].tolist() == [0, 1, 2]
     assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
 
 
 def test_there_may_be_none(tmp_path):
-    assert checkpoint.load(tmp_path / "checkpoint.pt", RECIPE, CPU) is None
+    assert checkpoint.load(tmp_path / "checkpoint.pt", RECIPE, HERE) is None
 
 
 def test_a_save_that_dies_halfway_leaves_the_old_one_whole(tmp_path):
@@ -43,30 +44,30 @@ def test_a_save_that_dies_halfway_leaves_the_old_one_whole(tmp_path):
     checkpoint.save(path, state(epoch=1))
     with pytest.raises(SystemExit):
         checkpoint.save(path, state(epoch=2, x=torch.zeros(100_000), y=Dies()))
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, state(x=functools.partial(print, "run")))
     with pytest.raises(pickle.UnpicklingError):
-        checkpoint.load(path, RECIPE, CPU)
+        checkpoint.load(path, RECIPE, HERE)
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, state())
     with pytest.raises(ConfigError, match=r"model.depth: 2 then, 3 now.*hint: another run_dir"):
-        checkpoint.load(path, RECIPE | {"model.depth": 3}, CPU)
+        checkpoint.load(path, RECIPE | {"model.depth": 3}, HERE)
     with pytest.raises(ConfigError, match="new: None then, 1 now"):
-        checkpoint.load(path, RECIPE | {"new": 1}, CPU)
+        checkpoint.load(path, RECIPE | {"new": 1}, HERE)
 
 
 def test_another_machine_is_told_that_the_bits_may_differ(tmp_path, caplog):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, state() | {"fingerprint": {"threads": 64, "torch": "1", "device": "x"}})
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.load(path, RECIPE, CPU) is not None
+        assert checkpoint.load(path, RECIPE, HERE) is not None
     assert "not to the bit" in caplog.text
 
 
@@ -116,14 +117,14 @@ def test_of_a_damaged_file_the_one_before_takes_the_place(tmp_path, harm, caplog
     for epoch in (1, 2, 3):
         checkpoint.save(path, state(epoch=epoch, weights=torch.ones(1000)))
     path.write_bytes(HARM[harm](path.read_bytes()))
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 2
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 2
     assert "is damaged" in caplog.text
     assert path.with_suffix(".damaged").exists(), "set aside, for a person to look at"
 
     checkpoint.save(path, state(epoch=4))
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 4
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 4
     path.unlink()
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 2, "the damaged one replaced no good one"
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 2, "the damaged one replaced no good one"
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -133,7 +134,7 @@ def test_where_none_is_whole_the_training_starts_anew_and_says_so(tmp_path, harm
         checkpoint.save(path, state(epoch=epoch))
     for file in (path, sealed.previous(path)):
         file.write_bytes(HARM[harm](file.read_bytes()))
-    assert checkpoint.load(path, RECIPE, CPU) is None
+    assert checkpoint.load(path, RECIPE, HERE) is None
     assert "the training starts anew" in caplog.text
     assert caplog.records[-1].levelno == logging.ERROR
 
@@ -142,7 +143,7 @@ def test_a_death_between_the_two_renames_costs_one_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, state(epoch=1))
     path.replace(sealed.previous(path))
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 
 
 def test_a_file_that_cannot_be_read_is_left_where_it_is(tmp_path, monkeypatch, caplog):
@@ -157,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_left_where_it_is(tmp_path, monkeypatch, c
         verify(file)
 
     monkeypatch.setattr(sealed, "verify", fails)
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
     assert "cannot be read" in caplog.text
     assert path.exists()
 
@@ -180,7 +181,7 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_all_as_it_was(tmp_path
     with small_disk(room), pytest.raises(OSError, match="File too large"):
         checkpoint.save(path, state(epoch=2, weights=torch.ones(100_000)))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
-    assert checkpoint.load(path, RECIPE, CPU)["epoch"] == 1
+    assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 
 
 def test_a_writer_goes_on_when_the_disk_is_full_and_when_it_no_longer_is(tmp_path, caplog):

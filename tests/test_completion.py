@@ -35,7 +35,10 @@ def offers(line: str, *more: Path) -> list[str]:
         ("data.augment.sh", ["data.augment.shift="]),
         ("experiment=fashion_mnist data.n", ["data.name="]),
         ("experiment=fashion_mnist data=digits data.n", []),
-        ("trainer.precision=", [f"trainer.precision={p}" for p in ("auto", "bf16", "fp32")]),
+        (
+            "trainer.precision=",
+            [f"trainer.precision={p}" for p in ("auto", "bf16", "tf32", "fp32")],
+        ),
         ("model.batch_norm=", ["model.batch_norm=true", "model.batch_norm=false"]),
         ("model.width=", []),
         ("+mod", ["+model=", "+model."]),

@@ -1,3 +1,4 @@
+import os
 import random
 import resource
 from contextlib import nullcontext
@@ -9,7 +10,7 @@ import torch
 
 from tests.recipes import CPU
 from tuner.errors import ConfigError
-from tuner.train import hardware
+from tuner.train import checkpoint, hardware
 
 
 def streams(seed: int, epoch: int) -> tuple[float, ...]:
@@ -35,6 +36,30 @@ def test_the_device_is_the_one_that_was_pinned_or_one_that_exists():
         hardware.choose("gpu")
 
 
+@pytest.fixture
+def gpu(monkeypatch) -> torch.device:
+    """A GPU that is set up by torch's own functions, down to those that touch the driver."""
+    before = (
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+    )
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction: None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    hardware._ampere.cache_clear()
+    yield hardware.choose(None)
+    hardware._ampere.cache_clear()
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before[1:]
+
+
+def set_up(device: torch.device, precision: str, *, deterministic: bool = False) -> None:
+    hardware.configure(device, threads=1, deterministic=deterministic, precision=precision)
+
+
 @pytest.mark.parametrize("name", [None, "cuda", "cuda:0", "cuda:1"])
 def test_a_gpu_is_chosen_by_an_index_that_torch_accepts(monkeypatch, name):
     """torch refuses to set "cuda", without an index, before it touches a driver."""
@@ -51,10 +76,46 @@ def test_a_gpu_is_chosen_by_an_index_that_torch_accepts(monkeypatch, name):
 def test_a_run_uses_its_own_number_of_threads():
     before = torch.get_num_threads()
     try:
-        hardware.configure(CPU, threads=2, deterministic=False)
+        hardware.configure(CPU, threads=2, deterministic=False, precision="auto")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_products_are_rounded_to_tf32_only_where_that_is_asked_for(gpu):
+    for precision in ("fp32", "tf32", "bf16", "tf32", "auto", "tf32", "fp32"):
+        set_up(gpu, precision)
+        rounded = precision == "tf32"
+        assert torch.get_float32_matmul_precision() == ("high" if rounded else "highest")
+        assert torch.backends.cudnn.allow_tf32 == rounded
+
+
+def test_a_later_run_of_the_process_may_be_deterministic(gpu, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", chosen.append)
+    set_up(gpu, "auto")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8", "cuBLAS reads it once"
+    assert chosen == [], "which would load the compiler"
+    set_up(gpu, "auto", deterministic=True)
+    assert chosen == [True]
+
+
+@pytest.mark.parametrize(
+    ("precision", "new", "old", "cpu"),
+    [
+        ("auto", "bf16", "fp32", "fp32"),
+        ("tf32", "tf32", "fp32", "fp32"),
+        ("bf16", "bf16", "bf16", "bf16"),
+        ("fp32", "fp32", "fp32", "fp32"),
+    ],
+)
+def test_a_fingerprint_tells_what_was_computed_in(gpu, monkeypatch, precision, new, old, cpu):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+    assert checkpoint.fingerprint(gpu, precision)["precision"] == new
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    hardware._ampere.cache_clear()
+    assert checkpoint.fingerprint(gpu, precision)["precision"] == old
+    assert checkpoint.fingerprint(CPU, precision)["precision"] == cpu
 
 
 @pytest.mark.parametrize(
@@ -73,12 +134,12 @@ def test_a_gpu_computes_in_bf16_where_it_need_not_emulate_it(monkeypatch, native
         torch.cuda, "is_bf16_supported", lambda **options: asked.append(options) or native
     )
     monkeypatch.setattr(torch, "autocast", lambda kind, dtype: nullcontext(dtype))
-    hardware._native_bf16.cache_clear()
+    hardware._ampere.cache_clear()
     with hardware.autocast(torch.device("cuda"), "auto") as dtype:
         assert dtype == (torch.bfloat16 if native else None)
     with hardware.autocast(torch.device("cuda"), "bf16") as dtype:
         assert dtype == torch.bfloat16
-    hardware._native_bf16.cache_clear()
+    hardware._ampere.cache_clear()
     assert asked == [{"including_emulation": False}]
 
 
@@ -98,13 +159,21 @@ def test_free_memory_is_what_the_process_may_take(monkeypatch, share, free, expe
     assert hardware.free_bytes(CPU) == float("inf")
 
 
+def test_memory_that_is_kept_counts_as_taken_from_others(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 5_000_000)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 9_000_000)
+    taken = hardware.memory_taken(torch.device("cuda", 0))
+    assert taken == {"peak_memory_mb": 5, "reserved_memory_mb": 9}
+    assert list(hardware.memory_taken(CPU)) == ["peak_memory_mb"]
+
+
 def resident() -> int:
     """Bytes of this process in memory now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_what_tensors_give_back_is_kept_for_the_next_ones_until_the_run_is_over():
-    hardware.configure(CPU, threads=1, deterministic=False)
+    set_up(CPU, "auto")
     hardware.release_memory(CPU)
     before = resident()
     torch.ones(128 << 20, dtype=torch.uint8)

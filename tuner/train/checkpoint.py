@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 from tuner.errors import ConfigError
-from tuner.train import sealed, snapshot
+from tuner.train import hardware, sealed, snapshot
+from tuner.train.hardware import Precision
 from tuner.train.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
 Recipe = dict[str, Any]
+Fingerprint = dict[str, str | int]
 
 ELSEWHERE = {
     "data.root",
@@ -104,10 +106,11 @@ class Writer:
         self.seconds = time.thread_time()
 
 
-def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
+def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None:
     """What was saved, its tensors on the CPU; None where there is no checkpoint that is whole.
 
-    Of one that is damaged the one before takes the place.
+    Of one that is damaged the one before takes the place.  Another fingerprint than ``here`` is
+    warned of.
 
     Raises: ConfigError where the checkpoint was made by another recipe.
     """
@@ -125,10 +128,10 @@ def load(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | N
             f"{path} belongs to another configuration: {differences}"
             " (hint: another run_dir, or delete the checkpoint)"
         )
-    if state["fingerprint"] != fingerprint(device):
+    if state["fingerprint"] != here:
         logger.warning(
-            "resuming on %s what began on %s: equal to about six digits, not to the bit",
-            fingerprint(device),
+            "resuming on %s what began on %s: the result is much the same, but not to the bit",
+            here,
             state["fingerprint"],
         )
     return state
@@ -158,10 +161,14 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
-def fingerprint(device: torch.device) -> dict[str, str | int]:
+def fingerprint(device: torch.device, precision: Precision) -> Fingerprint:
     """What the bits of a result depend on beside the recipe."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": name}
+    return {
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": hardware.actual(device, precision),  # which the recipe may leave to the device
+    }
 
 
 def describe(**parts: Any) -> Recipe:

@@ -93,7 +93,12 @@ train.__dict__["check"] = preflight.check
 def _place(device: str | None, trainer: Settings) -> torch.device:
     """Where the run is trained, set up for it."""
     place = hardware.choose(device)
-    hardware.configure(place, threads=trainer.threads, deterministic=trainer.deterministic)
+    hardware.configure(
+        place,
+        threads=trainer.threads,
+        deterministic=trainer.deterministic,
+        precision=trainer.precision,
+    )
     hardware.watch_memory(place)
     return place
 

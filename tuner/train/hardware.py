@@ -17,7 +17,7 @@ import torch
 
 from tuner.errors import ConfigError
 
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "bf16", "tf32", "fp32"]
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
@@ -42,8 +42,10 @@ def choose(name: str | None) -> torch.device:
     return torch.device("cuda", found.index or 0) if found.type == "cuda" else found
 
 
-def configure(device: torch.device, *, threads: int, deterministic: bool) -> None:
-    """Sets this process up: ``threads`` CPU threads, and TF32 and cuDNN's choice of kernels.
+def configure(
+    device: torch.device, *, threads: int, deterministic: bool, precision: Precision
+) -> None:
+    """Sets this process up: ``threads`` CPU threads, TF32 or not, and cuDNN's choice of kernels.
 
     On the CPU a given number of threads always gives the same bits.  On CUDA ``deterministic``
     buys the same with slower kernels.
@@ -52,13 +54,16 @@ def configure(device: torch.device, *, threads: int, deterministic: bool) -> Non
     if device.type != "cuda":
         _keep_memory()
         return
+    # What deterministic products want, of this run or a later one: cuBLAS reads it once a process.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.cuda.set_device(device)
     torch.cuda.set_per_process_memory_fraction(_memory_share())
-    torch.set_float32_matmul_precision("high")  # TF32 matrix products
+    rounded = actual(device, precision) == "tf32"
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+    torch.backends.cudnn.allow_tf32 = rounded
     torch.backends.cudnn.benchmark = not deterministic
-    torch.use_deterministic_algorithms(deterministic)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # it loads the compiler
+        torch.use_deterministic_algorithms(deterministic)
 
 
 @functools.cache
@@ -84,18 +89,28 @@ def release_memory(device: torch.device) -> None:
         trim(0)
 
 
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """bf16 where ``precision`` asks for it; ``auto`` does on a GPU that computes in it.
+def actual(device: torch.device, precision: Precision) -> Precision:
+    """What a device computes in when it is told ``precision``: bf16, tf32 or fp32.
 
-    A CPU without native bf16 trains six times slower with it, and older GPUs emulate it too.
+    ``auto`` is bf16 where that is native: emulated it is slow, on a CPU six times as slow.
     """
-    halved = precision == "bf16" or (precision == "auto" and _native_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16) if halved else nullcontext()
+    if precision == "bf16":
+        return "bf16"
+    if precision == "fp32" or not _ampere(device):
+        return "fp32"
+    return "bf16" if precision == "auto" else "tf32"
 
 
 @functools.cache
-def _native_bf16(device: torch.device) -> bool:
+def _ampere(device: torch.device) -> bool:
+    """Whether the device has bf16 and TF32, which came to GPUs together."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """In which convolutions and products of matrices are computed in bf16, if that is meant."""
+    halved = actual(device, precision) == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16) if halved else nullcontext()
 
 
 def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
@@ -183,6 +198,18 @@ def peak_bytes(device: torch.device) -> int:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def memory_taken(device: torch.device) -> dict[str, int]:
+    """The run's ``peak_memory_mb``, and of a GPU the ``reserved_memory_mb`` of the process.
+
+    The latter is what other processes cannot have meanwhile: tensors, recorded steps, and what
+    torch keeps for later ones, also from runs before.
+    """
+    taken = {"peak_memory_mb": peak_bytes(device)}
+    if device.type == "cuda":
+        taken["reserved_memory_mb"] = torch.cuda.max_memory_reserved(device)
+    return {name: round(count / 1e6) for name, count in taken.items()}
 
 
 def name(device: torch.device) -> str:

@@ -76,6 +76,7 @@ class Progress:
         self.poll: Callable[[], None] | None = getattr(report, "poll", None)
         self.fence: Callable[[], None] | None = getattr(report, "fence", None)
         self.every = learner.settings.checkpoint_every
+        self.fingerprint = checkpoint.fingerprint(learner.device, learner.settings.precision)
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
         self.saved_at = time.monotonic()
         self.held = 0.0
@@ -94,7 +95,7 @@ class Progress:
         The scores of an epoch are not in it: they are found again, and reported again, for the
         process may have died between the checkpoint and the report.
         """
-        state = checkpoint.load(self.writer.path, self.recipe, self.learner.device)
+        state = checkpoint.load(self.writer.path, self.recipe, self.fingerprint)
         if state is not None:
             self.learner.load_state_dict(state["learner"])
             self.writer.place = self.learner.epoch, self.learner.done
@@ -180,8 +181,7 @@ class Progress:
             return
         if self.fence is not None:
             self.fence()
-        fingerprint = checkpoint.fingerprint(self.learner.device)
-        state = {"recipe": self.recipe, "fingerprint": fingerprint}
+        state = {"recipe": self.recipe, "fingerprint": self.fingerprint}
         began = time.perf_counter()
         self.writer.submit(state | {"learner": self.learner.state_dict()}, place)
         self.held = time.perf_counter() - began
@@ -235,8 +235,8 @@ class Progress:
         if note is not None:
             note(
                 device=hardware.name(self.learner.device),
-                peak_memory_mb=round(hardware.peak_bytes(self.learner.device) / 1e6),
                 parameters=sum(p.numel() for p in self.learner.network.parameters()),
+                **hardware.memory_taken(self.learner.device),
             )
 
 
