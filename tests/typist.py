@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import warm
 from tests.pages import ROOT
 from tuner import cli, storage
 from tuner.sql.trials import Trials
@@ -83,7 +84,8 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> str:
         subprocess.run([sys.executable, "-m", "tuner", *words, "worker.device=cpu"], check=True)
         return ""
     capsys.readouterr()
-    with connections_closed(monkeypatch):
+    with connections_closed(monkeypatch), monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", warm.TrainerPopen)  # for its workers
         assert cli.main(words) == 0, (line, capsys.readouterr())
     return capsys.readouterr().out
 
@@ -108,9 +110,8 @@ def connections_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def serve(words: list[str]) -> str:
     """Start the dashboard on a free port, ask whether it lives, and end it as Ctrl-C does."""
     Path("token").write_text("a token that nobody guesses")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tuner", *words, "--port=0"], stderr=subprocess.PIPE, text=True
-    )
+    command = [*warm.COMMAND, *words, "--port=0"]
+    process = warm.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         said = next(line for line in process.stderr or () if "dashboard at" in line)
         port = re.findall(r":(\d+)/", said)[0]

@@ -38,9 +38,21 @@ PRELOADED = (
     "tuner.launch.local",
     "tuner.samplers.tpe",
 )
-"""No torch: that an objective without it stays without it is a promise."""
+"""No torch: that an objective without it stays without it is a promise …"""
+TRAINER = (
+    "sklearn.datasets",
+    "torch._dynamo",
+    "torchvision",
+    "tuner.train.augment",
+    "tuner.train.engine",
+    "tuner.train.files",
+    "tuner.train.model",
+    "tuner.train.optim",
+)
+"""… and what the built-in trainer imports beside that, in four more seconds."""
 LARGEST = 1 << 17
 """Bytes of a request: a command line and an environment."""
+START = subprocess.Popen
 CLONE_PARENT = 0x8000
 SYSCALL_CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
 
@@ -61,25 +73,27 @@ class Server(NamedTuple):
         return int(answer)
 
 
-_server: Server | None = None
+_servers: dict[Sequence[str], Server] = {}
 
 
-def server() -> Server:
+def server(more: Sequence[str]) -> Server:
     """This process's server; it is started when first asked for, and ends with this process."""
-    global _server
-    if _server is None:
+    if more not in _servers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "tests.warm", str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT)
+        command = [sys.executable, "-m", "tests.warm", str(theirs.fileno()), *more]
+        process = START(command, pass_fds=[theirs.fileno()], cwd=ROOT)
         theirs.close()
-        _server = Server(process.pid, ours)
+        _servers[more] = Server(process.pid, ours)
         atexit.register(process.wait)
         atexit.register(ours.close)
-    return _server
+    return _servers[more]
 
 
 class Popen(subprocess.Popen[Any]):
     """``subprocess.Popen`` that forks ``python -m tuner …`` and starts all else as usual."""
+
+    more: Sequence[str] = ()
+    """Modules that are imported before, beside ``PRELOADED``."""
 
     def _execute_child(self, *args: Any) -> None:
         real = super()._execute_child  # type: ignore[misc]
@@ -96,10 +110,16 @@ class Popen(subprocess.Popen[Any]):
         }
         files = (asked["p2cread"], asked["c2pwrite"], asked["errwrite"])
         descriptors = [k if given == -1 else given for k, given in enumerate(files)]
-        self.pid = server().fork(request, descriptors)
+        self.pid = server(self.more).fork(request, descriptors)
         self._child_created = True
         ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(asked[end] for end in ends))  # type: ignore[attr-defined]
+
+
+class TrainerPopen(Popen):
+    """… from a process that has the built-in trainer, and so torch, imported too."""
+
+    more = TRAINER
 
 
 def serve(asked: socket.socket) -> None:
@@ -171,14 +191,13 @@ def _own_server() -> socket.socket | None:
 
     Returns None in this process, and in the server the socket on which it is asked.
     """
-    global _server
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
         ours.close()
         return theirs
     theirs.close()
-    _server = Server(pid, ours)
+    _servers[Popen.more] = Server(pid, ours)
     subprocess.Popen = Popen  # type: ignore[misc]
     return None
 
@@ -187,7 +206,7 @@ def main() -> None:
     from tuner import cli
     from tuner.config import Source
 
-    for name in PRELOADED:
+    for name in (*PRELOADED, *sys.argv[2:]):
         importlib.import_module(name)
     Source().compose([])  # Hydra looks for its plugins
     gc.freeze()
