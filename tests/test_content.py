@@ -190,6 +190,7 @@ def points(driver: Any) -> int:
     return sum(driver.execute_script(script))
 
 
+@pytest.mark.slow
 @needed
 def test_a_browser_logs_in_sees_curves_move_opens_an_artifact_and_deletes_nothing(
     shown: tuple[Served, Trial, Path],

@@ -56,6 +56,7 @@ def test_a_search_that_ends_by_itself_is_an_error(monkeypatch, task):
         end_to_end.search("ends", task, 60.0)
 
 
+@pytest.mark.slow
 def test_a_search_that_reports_nothing_is_an_error(monkeypatch, task):
     waits = [sys.executable, "-c", "print('waiting', flush=True); import time; time.sleep(600)"]
     monkeypatch.setitem(end_to_end.SEARCHES, "waits", lambda task: waits)
@@ -63,6 +64,7 @@ def test_a_search_that_reports_nothing_is_an_error(monkeypatch, task):
         end_to_end.search("waits", task, 4.0)
 
 
+@pytest.mark.slow
 def test_a_search_is_stopped_with_all_that_it_started(monkeypatch, task):
     code = (
         "import os, subprocess, sys, time; "

@@ -230,6 +230,7 @@ def test_a_url_that_cannot_work_is_refused_before_the_first_trial(asked, expecte
     assert (expected in found[0]) if expected else found == []
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_goes_on_on_another_machine(project, s3, tmp_path):
     """Two machines that share a database and a bucket, and no directory."""
     other = Project(tmp_path / "another machine", project.processes)

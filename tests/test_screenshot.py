@@ -30,6 +30,7 @@ def test_a_browser_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         screenshot.capture(tmp_path / "page.html", tmp_path / "page.png")
 
 
+@pytest.mark.slow
 @browser.needed
 def test_a_picture_shows_the_page_and_its_plots(tmp_path: Path) -> None:
     study = full_study(tmp_path)
