@@ -204,7 +204,7 @@ class ApplicationSource(Source):
         ours = [text for text in overrides if self._is_ours(text) or text.startswith("seed=")]
         main = load(self.app)
         stem = quote(main.file.stem)
-        service = self._service().compose([f"study.name={stem}", "space=none", *ours])
+        service = self._service.compose([f"study.name={stem}", "space=none", *ours])
         if service.worker.concurrency != 1:
             raise ConfigError(
                 f"worker.concurrency={service.worker.concurrency}: Hydra runs one application a "
@@ -231,7 +231,7 @@ class ApplicationSource(Source):
         if "." in group:
             return []
         if self._is_ours(f"{group}=x"):
-            return self._service().options(group)
+            return self._service.options(group)
         return self._list(group, ObjectType.CONFIG)
 
     def argv(self) -> list[str]:
@@ -246,6 +246,7 @@ class ApplicationSource(Source):
         with _hydra(load(self.app), self.config_dirs) as running:
             return sorted(running.config_loader.get_group_options(group, kind))
 
+    @functools.cached_property
     def _service(self) -> Source:
         """Ours, and the application's directory for a `space` of its own."""
         own = load(self.app).config_dir

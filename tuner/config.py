@@ -1,18 +1,20 @@
 """The only door to Hydra: compose a configuration, instantiate what it names."""
 
-import copy
 import functools
 import itertools
+import os
+import pickle
 import re
 import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as Override
@@ -51,6 +53,8 @@ class Source:
 
     config_dirs: tuple[Path, ...] = ()
     config_name: str = "config"
+    reading: object = field(init=False, default_factory=object, compare=False, repr=False)
+    """Files of the user's, who may edit them, are read once for each of these: by a command."""
     open_ended: typing.ClassVar[bool] = False
     """Whether the objective may read any key, so that no signature tells which it does."""
 
@@ -62,33 +66,37 @@ class Source:
         self, overrides: Sequence[str]
     ) -> tuple[DictConfig, Mapping[str, str | None]]:
         """… and which option of each group was chosen."""
-        if not self._own_directories():
-            cfg, choices = _composed(self, tuple(overrides))
-            return copy.deepcopy(cfg), choices
-        return self._compose(overrides)
-
-    def _compose(self, overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
-        with self._hydra():
-            try:
-                cfg = hydra.compose(
-                    self.config_name, [*self._searchpath(), *overrides], return_hydra_config=True
-                )
-            # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
-            except (
-                HydraException,
-                OmegaConfBaseException,
-                YAMLError,
-                ValueError,
-                TypeError,
-            ) as error:
-                raise ConfigError(first_lines(error)) from error
-        choices = dict(cfg.hydra.runtime.choices)
-        OmegaConf.set_struct(cfg, False)
-        del cfg["hydra"]
+        try:
+            rest, values = self._parted([parse(text) for text in overrides])
+            reading = None if self._roots() == (conf_dir(),) else self.reading
+            composed, choices = _composed(self, rest, reading)
+            cfg = pickle.loads(composed)
+            ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+        # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
+            raise ConfigError(first_lines(error)) from error
         if isinstance(cfg.get("study"), DictConfig) and _is_unnamed(cfg.study):
+            OmegaConf.set_struct(cfg, False)
             cfg.study.name = _study_name(choices)
-        OmegaConf.set_struct(cfg, True)
+            OmegaConf.set_struct(cfg, True)
         return cfg, choices
+
+    def _parted(self, overrides: Sequence[Override]) -> tuple[tuple[str, ...], list[Override]]:
+        """Those that say what Hydra reads, and those that it sets in what it has read."""
+        rest, values = [], []
+        for override in overrides:
+            key = override.key_or_group
+            chooses = any(os.path.isdir(root / key) for root in self._roots())
+            if (
+                (chooses and not isinstance(override.value(), dict))
+                or key.startswith("hydra")
+                or override.package is not None
+                or override.is_sweep_override()
+            ):
+                rest.append(str(override.input_line))
+            else:
+                values.append(override)
+        return tuple(rest), values
 
     @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
     def options(self, group: str) -> list[str]:
@@ -179,10 +187,6 @@ class Source:
     def _groups(self) -> list[str]:
         return sorted({d.name for root in self._roots() for d in root.iterdir() if d.is_dir()})
 
-    def _own_directories(self) -> bool:
-        """Whether files may be read that are the user's, who may edit them as this process runs."""
-        return type(self) is not Source or self._roots() != (conf_dir(),)
-
     @functools.cache  # noqa: B019
     def _roots(self) -> tuple[Path, ...]:
         declared = searchpath.declared(self._primary() / f"{self.config_name}.yaml")
@@ -224,10 +228,22 @@ class Source:
 
 @functools.lru_cache(maxsize=64)
 def _composed(
-    source: Source, overrides: tuple[str, ...]
-) -> tuple[DictConfig, Mapping[str, str | None]]:
-    """What the built-in files alone say: Hydra takes 0.1 s, and a command asks several times."""
-    return source._compose(overrides)
+    source: Source, overrides: tuple[str, ...], _reading: object
+) -> tuple[bytes, Mapping[str, str | None]]:
+    """What Hydra reads, pickled, and the choices: it takes 0.1 s, and each trial asks again.
+
+    A copy by ``copy.deepcopy`` takes 6 ms for 1, and detaches nodes from their parents meanwhile,
+    which another thread may see.
+    """
+    with source._hydra():
+        cfg = hydra.compose(
+            source.config_name, [*source._searchpath(), *overrides], return_hydra_config=True
+        )
+    choices = dict(cfg.hydra.runtime.choices)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    OmegaConf.set_struct(cfg, True)
+    return pickle.dumps(cfg), choices
 
 
 @functools.lru_cache(maxsize=4096)
