@@ -131,6 +131,16 @@ command.main()
     assert "| first | done |" in (tmp_path / "out" / "summary.md").read_text()
 
 
+def test_without_a_gpu_nothing_is_begun(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["device", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code == 2
+    assert "hint: --device cpu" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_part_writes_figures_and_the_dear_ones_come_last(device):
     parts = command.plan(device)
@@ -249,10 +259,9 @@ def test_a_bare_machine_has_what_tests_for_a_gpu_import():
 
 def test_the_machine_is_described_with_what_it_lacks(monkeypatch):
     monkeypatch.setattr(machine, "_version", lambda name: None if name == "optuna" else "1")
-    found = machine.describe("cpu")
+    found = machine.describe()
     assert found["missing"] == ["optuna"]
     assert found["cores"] == len(os.sched_getaffinity(0))
-    assert found["gpu"] is None
     json.dumps(found)
 
 
@@ -308,6 +317,5 @@ def test_a_run_of_which_nothing_came_is_a_table_of_parts():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_described():
-    found = machine.describe("cuda")
-    assert found["gpu"]["name"] == torch.cuda.get_device_name()
-    assert found["nvidia-smi"][0]["driver_version"]
+    assert machine.gpu("cuda")["name"] == torch.cuda.get_device_name()
+    assert machine.describe()["nvidia-smi"][0]["driver_version"]

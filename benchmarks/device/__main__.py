@@ -12,6 +12,7 @@ is a process of its own with a limit of its own; one that fails is told, and the
 import argparse
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def main() -> None:
     parser.add_argument("--commit", default=None, help="where the checkout has no .git")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
+    if asked.device != "cpu" and shutil.which("nvidia-smi") is None:
+        parser.error("no NVIDIA GPU is here (no nvidia-smi); hint: --device cpu for tiny parts")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the part that is running
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     parts = [part for part in plan(asked.device) if part.name in asked.parts]

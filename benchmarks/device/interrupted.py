@@ -35,7 +35,7 @@ class Search:
     """One study in a directory of its own, and the commands that work on it."""
 
     def __init__(self, directory: Path, device: str, options: list[str]) -> None:
-        self.directory = directory
+        self.directory, self.device = directory, device
         self.url = f"sqlite:///{directory}/study.db"
         self.options = [f"study.name={STUDY}", f"storage.url={self.url}", *options]
         self.mark = uuid.uuid4().hex
@@ -101,6 +101,8 @@ def measure(search: Search, n_trials: int, keep: Callable[[dict[str, Any]], None
     assert code == 0, f"the second tuner tune ended with {code}"
     assert found["complete"] == n_trials, f"{found['complete']} of {n_trials} configurations"
     assert found["resumed_trials"] > 0, "no configuration went on after the kill"
+    wanted = search.device.partition(":")[0]
+    assert all(name.startswith(wanted) for name in found["devices"]), f"asked for {wanted}"
 
 
 def judged(trials: list[optuna.trial.FrozenTrial]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ QUERY = "name,driver_version,memory.total,power.limit,clocks.max.sm,utilization.
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "optuna", "hydra-core", "sqlalchemy")
 
 
-def describe(device: str) -> dict[str, Any]:
-    """Strings and numbers, as far as the machine tells."""
+def describe() -> dict[str, Any]:
+    """Strings and numbers, as far as the machine tells without a look at its device."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
@@ -31,12 +31,12 @@ def describe(device: str) -> dict[str, Any]:
         "compiler": shutil.which("cc") or shutil.which("gcc"),  # Triton builds its launchers by it
         "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "missing": missing(),
-        "gpu": _gpu(device) if device.startswith("cuda") else None,
         "nvidia-smi": _nvidia_smi(),
     }
 
 
-def _gpu(device: str) -> dict[str, Any]:
+def gpu(device: str) -> dict[str, Any]:
+    """What PyTorch tells of a CUDA device.  Raises: RuntimeError where it finds none."""
     found = torch.cuda.get_device_properties(torch.device(device))
     return {
         "name": found.name,
@@ -87,8 +87,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
-    found = describe(asked.device)
+    found = describe()
     runner.write(asked.json, found)
+    if asked.device.startswith("cuda"):
+        found["gpu"] = gpu(asked.device)
+        runner.write(asked.json, found)
     print(found)
 
 
