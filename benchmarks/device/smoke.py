@@ -31,10 +31,11 @@ def cases(device: str) -> dict[str, Case]:
         "deterministic": (first, {"deterministic": True}),
         "final": (first, {"protocol": "final"}),
         "fp32": (first, {"precision": "fp32"}),
+        "tf32": (first, {"precision": "tf32"}),
         "captured": (first, {"graph": "graph"}),
     }
     if device == "cpu":
-        del found["captured"]
+        del found["captured"], found["tf32"]
     return found
 
 
