@@ -26,8 +26,9 @@ from benchmarks.curves import LCBENCH_SPACE, LCBench
 from benchmarks.search import TASKS, WORKERS
 from benchmarks.simulator import OptunaStrategy, simulate
 from tuner import prior
+from tuner.distributions import Float, Int
 from tuner.queue import Item
-from tuner.space import Branch, Float, Int, Parameter, Space
+from tuner.space import Branch, Parameter, Space
 
 BUDGETS = (2, 5, 10, 20, 40)
 COUNT = int(strategies.settings("study/default")["prior_best"])

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
-from tuner import application, edges, objective, plan, study, trial
+from tuner import edges, mandatory, objective, plan, program, study, trial
 from tuner.application import ApplicationSource
+from tuner.config import Source
 from tuner.errors import ConfigError, Pruned
+from tuner.space import Space
 
 APP = """
 import os
@@ -100,18 +103,19 @@ def there(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
-    application.load.cache_clear()
+    forget()
     ApplicationSource.options.cache_clear()
     ApplicationSource._has_seed.cache_clear()
     yield tmp_path
-    forget("my app", "typed", "broken", "inner")
+    forget("my app", "typed", "broken", "inner", "lacking")
 
 
 def forget(*names: str) -> None:
     """As a process that has not imported them."""
     for known in [name for name in sys.modules if name.partition(".")[0] in names]:
         del sys.modules[known]
-    application.load.cache_clear()
+    program.load.cache_clear()
+    program._imported.cache_clear()
 
 
 def source(app: str = "my app.py", **more) -> ApplicationSource:
@@ -228,6 +232,71 @@ def test_a_module_of_a_package_may_import_its_neighbours(there, monkeypatch, app
     assert cfg.objective.app == "inner/part/app.py:train"
     forget("inner")
     assert trial.run(cfg, run_dir=there / "a", report=print) == 8.0
+
+
+def test_what_an_application_stores_in_code_is_not_ours(there, monkeypatch):
+    """A configuration named ``config`` as ours is, and an option of one of our groups."""
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", {**store.repo})
+    store.store(name="config", node={"lr": 0.1})
+    store.store(group="optimizer", name="adamw", node={"lr": 0.1, "_target_": 1})
+    anew = ["optimizer=adamw", "hydra.job.name=anew"]  # whatever other tests have composed
+    assert Source().compose(anew).optimizer._target_ == "torch.optim.AdamW"
+    text = TYPED.replace("typed_config", "config").replace("width: int", "lr: int")
+    (there / "typed.py").write_text(text.replace("cfg.width", "cfg.lr"))
+    cfg = source("typed.py").compose(["lr=4", "study.n_trials=7"])
+    assert (cfg.lr, cfg.study.n_trials) == (4, 7)
+
+
+LACKING = {
+    "yaml": "x: ???\n",
+    "code": TYPED.replace("width: int = 3", "x: float = MISSING").replace("cfg.width", "cfg.x"),
+}
+
+
+@pytest.mark.parametrize("kind", LACKING)
+def test_a_key_without_a_value_can_be_searched(there, kind):
+    (there / "conf/main.yaml").write_text(LACKING["yaml"])
+    text = (
+        APP.replace("cfg.model.scale", "1")
+        if kind == "yaml"
+        else f"from omegaconf import MISSING\n{LACKING['code']}"
+    )
+    (there / "lacking.py").write_text(text)
+    asked = plan.load(source("lacking.py"), ["x=interval(0.5,1)"]).require()
+    assert [p.key for p in asked.space.parameters()] == ["x"]
+    assert [dict(item.params) for item in asked.queue] == []
+    assert source("lacking.py").compose(["x=0.5"]).x == 0.5
+    assert "???" in asked.base_text()
+    assert mandatory.doubts(asked.source, asked.cfg, asked.space) == []
+    with pytest.raises(ConfigError, match=r"^x: is \?\?\?, and nothing gives it; hint: x=VALUE"):
+        trial.run(source("lacking.py").compose([]), run_dir=there / "a", report=print)
+    (doubt,) = mandatory.doubts(asked.source, asked.cfg, Space())
+    assert doubt.startswith("x: is ???, and nothing gives it; hint: x=VALUE, or search it, unless")
+
+
+def test_a_group_of_which_an_option_must_be_given_can_be_searched(there):
+    text = (there / "conf/main.yaml").read_text().replace("model: small", "model: '???'")
+    (there / "conf/main.yaml").write_text(text)
+    found = plan.load(source(), ["space=both"]).require()
+    assert found.pins == ()
+    with pytest.raises(ConfigError) as caught:
+        plan.load(source(), ["x=interval(0,1)", "y=1"]).require()
+    told = str(caught.value)
+    assert "model: is ???, and nothing gives it; hint: model=large or small, or search it" in told
+    assert "unknown key 'y'" in told
+
+
+def test_a_key_of_the_command_lines_own_can_be_searched(there):
+    """As Hydra's multirun adds it; the study knows it by its name, without the plus."""
+    asked = plan.load(source(), ["+new=interval(0.25,0.5)", "++x=choice(0.5)"]).require()
+    assert [p.name for p in asked.space.parameters()] == ["new", "x"]
+    overrides = asked.space.overrides({"new": 0.25, "x": 0.5})
+    assert overrides == ["+new=0.25", "++x=0.5"]
+    assert source().compose(overrides).new == 0.25
+    assert "new" in next(iter(asked.space.rows())).values()
+    with pytest.raises(ConfigError, match=r"\+x: is there already; hint: x=…, without the \+"):
+        plan.load(source(), ["+x=interval(0,1)"]).require()
 
 
 def test_a_configuration_in_code_keeps_its_types(there):

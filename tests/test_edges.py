@@ -3,7 +3,8 @@
 import pytest
 
 from tuner import edges, plan
-from tuner.space import Branch, Categorical, Int, Parameter, Space
+from tuner.distributions import Categorical, Int
+from tuner.space import Branch, Parameter, Space
 
 
 def test_edges_take_every_option_and_every_end():

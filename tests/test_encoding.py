@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from tuner.distributions import Categorical, Float, Int
 from tuner.samplers.encoding import is_known, of_distributions, of_space
-from tuner.space import Branch, Categorical, Float, Int, Parameter, Space
+from tuner.space import Branch, Parameter, Space
 
 
 def texts(*options: str) -> Categorical:

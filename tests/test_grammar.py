@@ -6,10 +6,12 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from tuner import config, grammar
-from tuner.space import Categorical, Float, Int, Space
-from tuner.texts import quote
+from tuner.distributions import Categorical, Float, Int
+from tuner.space import Space
+from tuner.texts import quote, text_of
 
 OPTIMIZER = {
     "sgd": {"optimizer.lr": "tag(log, interval(1e-3, 1))", "optimizer.momentum": "interval(0,1)"},
@@ -142,6 +144,26 @@ def test_a_sweep_override_replaces_adds_and_narrows():
     assert names(read({}, "model.width=int(interval(1,4))")) == ["model.width"]
 
 
+def test_options_that_look_alike_keep_their_types():
+    space = read({"a": {"1": {"b": "interval(0,1)"}, 1: {}, "true": {}, "null": {}, "x,y": {}}})
+    (a, b) = space.parameters()
+    assert a.distribution == Categorical(
+        ("1", 1, "true", None, "x,y"), ("'1'", "1", "'true'", "null", "'x,y'")
+    )
+    assert space.overrides({"a": "1", b.name: 0.5}) == ["a='1'", "b=0.5"]
+
+
+def test_hydras_plus_is_kept_for_overrides_and_is_no_part_of_a_name():
+    space = read({"+a": "choice(1, 2)", "b": "choice(1, 2)"}, "+c=interval(0,1)", "++b=choice(3)")
+    assert names(space) == ["a", "b", "c"]
+    assert space.overrides({"a": 1, "b": 3, "c": 0.5}) == ["+a=1", "++b=3", "+c=0.5"]
+    assert names(read({"+a": "choice(1, 2)", "b": "choice(1, 2)"}, "+a=1")) == ["b"]
+    branches = read({"+a": {"x": {"+b": "choice(1, 2)", "+c": 3}, "y": {}}})
+    assert names(branches) == ["a", "b@x"]
+    assert branches.overrides({"a": "x", "b@x": 1}) == ["+a=x", "+c=3", "+b=1"]
+    assert [p.name for p in branches.active(["+a=x"])] == ["a", "b@x"]
+
+
 def test_constants_hold_in_their_branch_only():
     space = read({"optimizer": {"sgd": {"optimizer.nesterov": True}, "adam": {}}})
     assert space.overrides({"optimizer": "sgd"}) == ["optimizer=sgd", "optimizer.nesterov=true"]
@@ -167,12 +189,46 @@ scalars = st.one_of(
 )
 
 
+keys = st.one_of(st.booleans(), st.integers(0, 9), st.text("ab()[]{}:=, \t\\./-").map("k{}".format))
+
+
 def yaml_text(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     return quote(value) if isinstance(value, str) else str(value).replace(" ", "")
+
+
+def option_name(value: object) -> object:
+    """How a mapping's key is written to mean the value."""
+    if isinstance(value, str):
+        other = re.fullmatch(r"\s*(null|[\[{'\"].*)\s*", value, re.IGNORECASE | re.DOTALL)
+        return quote(value) if other else value
+    return text_of(value) if value is None or isinstance(value, list) else value
+
+
+@given(st.lists(scalars, min_size=1, max_size=4, unique_by=lambda value: (str(value), repr(value))))
+@settings(max_examples=150, deadline=None)
+def test_an_option_of_a_mapping_means_what_yaml_says(options):
+    """Through YAML, OmegaConf and Hydra, whatever the option is."""
+    written = OmegaConf.create({"a": {option_name(value): {} for value in options}})
+    written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(written)))
+    space, mistakes = grammar.build(written, [], config.parse)
+    if mistakes:
+        assert "twice" in mistakes[0], "1 and 1.0 and true are equal"
+        return
+    (parameter,) = space.parameters()
+    received = [config.parse(f"a={text}").value() for text in parameter.distribution.texts]
+    assert list(map(repr, received)) == list(map(repr, options))
+    assert [config.parse(f"a={text}").value() for text in parameter.branches] == received
+
+
+@given(st.recursive(scalars, lambda inner: st.dictionaries(keys, inner, max_size=3)))
+@settings(max_examples=150, deadline=None)
+def test_a_value_survives_the_text_of_an_override(value):
+    read_back = config.parse(f"a={text_of(value)}").value()
+    assert (read_back, repr(read_back)) == (value, repr(value))
 
 
 class Drawn:

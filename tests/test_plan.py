@@ -138,6 +138,90 @@ def test_one_wrong_value_is_one_mistake(source, overrides):
     assert len(mistakes(source, *overrides)) == 1
 
 
+def lacking(x: float, y: float = 0.0, *, report) -> float:
+    return x + y
+
+
+@pytest.fixture
+def mine(tmp_path) -> Source:
+    """An objective whose ``x`` has no value, and two that refer to a key without one."""
+    path = tmp_path / "conf/objective/mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("_target_: tests.test_plan.lacking\nx: ???\ny: 0.0\n")
+    text = "_target_: tests.test_plan.lacking\nx: ${rate}\ny: ${rate}\n"
+    (path.parent / "referring.yaml").write_text(text)
+    (tmp_path / "conf/experiment").mkdir()
+    (tmp_path / "conf/experiment/rate.yaml").write_text("# @package _global_\nrate: ???\n")
+    return Source((tmp_path / "conf",))
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [("objective.x", ["objective=mine"]), ("rate", ["objective=referring", "experiment=rate"])],
+)
+def test_a_value_that_nothing_gives_is_one_mistake_and_none_if_it_is_searched(mine, key, more):
+    (line,) = mistakes(mine, *more, "space=none", "study.n_trials=0")[:1]
+    assert line == f"{key}: is ???, and nothing gives it; hint: {key}=VALUE, or search it"
+    asked = plan.load(mine, [*more, "space=none", f"{key}=interval(0,1)"]).require()
+    assert asked.space.overrides({key: 0.5}) == [f"{key}=0.5"]
+    assert asked.queue == (), "there are no defaults to try"
+    assert "???" in asked.base_text(), "no sample of the space in its place"
+    (line,) = mistakes(mine, *more, "space=none", f"{key}=choice(a)")
+    assert "expected float, got 'a'" in line
+
+
+def test_null_is_an_option_in_quotes(mine, tmp_path):
+    path = tmp_path / "conf/space/mine.yaml"
+    path.parent.mkdir()
+    path.write_text("objective.y: {null: {objective.x: 'interval(0,1)'}, 1: {objective.x: 2}}\n")
+    with pytest.raises(ConfigError, match='hint: in a YAML file, the key null is written "null"'):
+        plan.load(mine, ["objective=mine", "space=mine"])
+    path.write_text(path.read_text().replace("null", '"null"'))
+    asked = plan.load(mine, ["objective=mine", "space=mine"])
+    assert asked.space.overrides({"objective.y": None, "objective.x@null": 0.5}) == [
+        "objective.y=null",
+        "objective.x=0.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("range(0,1,0.25)", [0.0, 0.25, 0.5, 0.75]),
+        ("range(0,0.4,0.1)", [0.0, 0.1, 0.2, 0.3]),
+        ("float(range(0,4))", [0.0, 1.0, 2.0, 3.0]),
+        ("int(tag(log,interval(2,5)))", [2, 3, 4, 5]),
+        ("range(1,8,3)", [1, 4, 7]),
+        ("null,a", [None, "a"]),
+    ],
+)
+def test_a_grid_visits_every_value_of_a_range(mine, text, values):
+    asked = plan.load(mine, ["objective=mine", "space=none", f"objective.x={text}"])
+    (parameter,) = asked.space.parameters()
+    assert search.grid(asked.space) == {"objective.x": values}
+    study = optuna.create_study(
+        sampler=search.Grid(search.grid(asked.space), 0), storage=optuna.storages.InMemoryStorage()
+    )
+    trials = [study.ask() for _ in values]
+    for each in trials:
+        parameter.distribution.suggest(each, "objective.x")
+        study.tell(each, 0.0)
+    found = [t.params["objective.x"] for t in study.trials]
+    assert sorted(map(str, found)) == sorted(map(str, values))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("interval(0,1)", "has no end of values; hint: objective.x=choice(…), or range(start, "),
+        ("range(0,1,1e-9)", "has 1000000000 values; hint: a step"),
+    ],
+)
+def test_a_grid_that_cannot_be_listed_is_refused(mine, text, told):
+    asked = ["objective=mine", "space=none", "sampler=grid", f"objective.x={text}"]
+    assert any(told in line for line in mistakes(mine, *asked))
+
+
 def test_all_mistakes_come_together(source):
     asked = plan.load(
         source,

@@ -9,9 +9,10 @@ import pytest
 from tests.conftest import Project
 from tuner import cli, plan, prior, provenance, storage, study
 from tuner.config import Source
+from tuner.distributions import Categorical, Float
 from tuner.errors import StudyError
 from tuner.queue import Item
-from tuner.space import Branch, Categorical, Float, Parameter, Space
+from tuner.space import Branch, Parameter, Space
 
 WIDTH = "model.width=int(interval(8,64))"
 RATE = "optimizer.lr=tag(log,interval(1e-4,0.1))"

@@ -3,9 +3,9 @@
 import pytest
 
 from tuner import plan, search
+from tuner.distributions import Categorical, Float, Int
 from tuner.plan import Plan
 from tuner.queue import locate
-from tuner.space import Categorical, Float, Int
 
 
 def planned(source, *overrides: str) -> Plan:

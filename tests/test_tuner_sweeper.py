@@ -20,8 +20,11 @@ import os
 from pathlib import Path
 
 import hydra
+from omegaconf import OmegaConf
 
 from tuner import objective
+
+OmegaConf.register_new_resolver("twice", lambda x: 2 * x)  # a second time it raises
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="main")
@@ -163,7 +166,8 @@ def test_sections_are_said_below_the_sweeper_as_anywhere_else(there):
         "budget.hours": "1", "launch.workers": "1", "study.name": "mine",
     }  # fmt: skip
     words = [f"hydra.sweeper.{key}={value}" for key, value in below.items()]
-    swept(there, *words, "+worker.heartbeat=1", "x=interval(0,1)")
+    unused = "hydra.sweep.subdir=run_${hydra.job.num}"
+    swept(there, *words, unused, "+worker.heartbeat=1", "x=interval(0,1)")
     found = searched(there, "mine")
     assert len(found.optuna.get_trials()) == 2
     asked = found.attrs["command"]

@@ -7,19 +7,13 @@ application's.
 """
 
 import functools
-import importlib
-import importlib.util
-import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
-import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
@@ -35,96 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
 from tuner import config
+from tuner.binding import lacking
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.nodes import OPERATIONAL
+from tuner.program import Main, load
 from tuner.texts import quote
-
-
-@dataclass(frozen=True)
-class Main:
-    """A function under ``@hydra.main``, and what its decorator says."""
-
-    function: Callable[[DictConfig], Any]
-    file: Path
-    config_path: str | None
-    config_name: str | None
-    base: Version
-    """Whose version's behaviour the application asks of Hydra."""
-
-    @property
-    def name(self) -> str:
-        """``FILE:FUNCTION``, the same however it was named; relative where it lies below here."""
-        here = Path.cwd().resolve()
-        below = self.file.is_relative_to(here)
-        file = self.file.relative_to(here) if below else self.file
-        return f"{file}:{self.function.__name__}"
-
-    @property
-    def config_dir(self) -> Path | None:
-        """Where the application's configuration lies, unless it is in a package or in code."""
-        if self.config_path is None or self.config_path.startswith("pkg://"):
-            return None
-        return self.file.parent / self.config_path
-
-
-@functools.cache
-def load(app: str) -> Main:
-    """Import the application; ``ConfigError`` where it is none."""
-    where, _, name = app.partition(":")
-    module = _module(where)
-    decorated = {n: f for n, f in vars(module).items() if _is_hydra_main(f)}
-    if (name and name not in decorated) or (len(decorated) != 1 and not name):
-        known = ", ".join(decorated) or "none"
-        raise ConfigError(
-            f"--app {app}: {name or 'one function'} under @hydra.main is wanted, and {where} has "
-            f"{known}; hint: --app {where}:FUNCTION"
-        )
-    function = decorated[name or next(iter(decorated))]
-    said = inspect.getclosurevars(function).nonlocals
-    file = Path(inspect.getfile(said["task_function"])).resolve()
-    base = VersionBase.instance().getbase()
-    assert base is not None
-    return Main(said["task_function"], file, said["config_path"], said["config_name"], base)
-
-
-def _module(where: str) -> ModuleType:
-    """The module of a file or a dotted name, imported as if it were run: not as ``__main__``."""
-    path = Path(where)
-    try:
-        if path.suffix != ".py":
-            return importlib.import_module(where)
-        if not path.is_file():
-            raise ConfigError(f"--app {where}: no such file; hint: --app=FILE.py, from here")
-        root, dotted = _package(path.resolve())
-        sys.path[:0] = [str(path.resolve().parent), str(root)]  # as Python does for a script
-        if "." in dotted:
-            return importlib.import_module(dotted)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)
-        spec.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"--app {where}: cannot be imported: {reason}") from error
-    return module
-
-
-def _package(file: Path) -> tuple[Path, str]:
-    """The directory that a module is imported from, and by which name: a package's has dots."""
-    root, names = file.parent, [file.stem]
-    while (root / "__init__.py").is_file() and root.name.isidentifier():
-        root, names = root.parent, [root.name, *names]
-    return root, ".".join(names)
-
-
-def _is_hydra_main(found: object) -> bool:
-    code = getattr(found, "__code__", None)
-    return code is not None and code.co_filename == hydra.main.__code__.co_filename
 
 
 @contextmanager
@@ -182,8 +92,13 @@ def run(
         cfg = _compose(running, main, config_name, placed)
         context = HydraContext(config_loader=running.config_loader, callbacks=Callbacks(cfg))
     cfg.hydra.mode = RunMode.RUN
-    with _behaving(main.base):
-        return run_job(main.function, cfg, "hydra.run.dir", None, context).return_value
+    try:
+        with _behaving(main.base):
+            return run_job(main.function, cfg, "hydra.run.dir", None, context).return_value
+    except OmegaConfBaseException as error:
+        if mistake := lacking(error):
+            raise ConfigError(mistake) from error
+        raise
 
 
 @dataclass(frozen=True)

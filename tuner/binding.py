@@ -6,6 +6,7 @@ value types are compared with the parameters, all mistakes at once, before any w
 
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -35,12 +36,14 @@ class Field:
     value: object
 
 
+LACKING = "is ???, and nothing gives it"
+
 ROOTS = ("objective", "sampler", "pruner", "launch", "tracking")
 
 
 def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[str]:
     """All mistakes of a composed configuration: types, unknown and missing keys, bad targets."""
-    return _Checker(cfg, roots).run().mistakes
+    return list(dict.fromkeys(_Checker(cfg, roots).run().mistakes))
 
 
 def reachable(cfg: DictConfig) -> dict[str, Field]:
@@ -141,18 +144,28 @@ class _Checker:
                 OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             )
         except OmegaConfBaseException as error:
-            self.mistakes.append(f"{path}: {str(error).splitlines()[0]}")
+            self.mistakes.append(_unresolved(path, error))
             return _BROKEN
 
     def _get(self, node: DictConfig, name: str, path: str) -> Any:
         try:
             return node[name] if name in node or OmegaConf.is_missing(node, name) else None
         except OmegaConfBaseException as error:
-            self.mistakes.append(f"{path}: {str(error).splitlines()[0]}")
+            self.mistakes.append(_unresolved(path, error))
             return _BROKEN
 
 
 _BROKEN = object()
+
+
+def lacking(error: Exception) -> str | None:
+    """The mistake that a key read as ``???``, or what refers to it, has no value; else None."""
+    found = re.search(r"Missing mandatory value: (\S+)$", str(error).partition("\n")[0])
+    return f"{found[1]}: {LACKING}; hint: {found[1]}=VALUE, or search it" if found else None
+
+
+def _unresolved(path: str, error: OmegaConfBaseException) -> str:
+    return lacking(error) or f"{path}: {str(error).splitlines()[0]}"
 
 
 def _narrowed(name: str, annotation: Any, declared: Any) -> Any:

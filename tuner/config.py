@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as Override
@@ -220,7 +221,7 @@ class Source:
                 hint = f"did you mean {meant!r}?" if meant else "name one that is there"
                 raise ConfigError(f"--config-dir {directory}: no such directory; hint: {hint}")
         primary = str(self._primary().resolve())
-        with HYDRA:
+        with HYDRA, _own_store():
             GlobalHydra.instance().clear()
             with hydra.initialize_config_dir(primary, job_name="tuner", version_base="1.3"):
                 yield
@@ -244,6 +245,18 @@ def _composed(
     del cfg["hydra"]
     OmegaConf.set_struct(cfg, True)
     return pickle.dumps(cfg), choices
+
+
+@contextmanager
+def _own_store() -> Iterator[None]:
+    """Hide what applications have stored in code: Hydra would match it with ours of one name."""
+    store = ConfigStore.instance()
+    theirs = store.repo
+    store.repo = {"hydra": theirs.get("hydra", {})}
+    try:
+        yield
+    finally:
+        store.repo = {**store.repo, **theirs}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -339,4 +352,7 @@ def first_lines(error: Exception) -> str:
         kept = [f"{kept[0]}; hint: {f'--config-dir={there} has it' if there else known}"]
     cause = error.__cause__
     why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""
-    return (" ".join(kept[:3]) or type(error).__name__) + why
+    told = (" ".join(kept[:3]) or type(error).__name__) + why
+    if "Incompatible key type 'NoneType'" in told:  # OmegaConf names neither key nor file
+        told += '; hint: in a YAML file, the key null is written "null", in quotes'
+    return told

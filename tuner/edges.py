@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuner import binding, config, nodes
-from tuner.space import Float, Space
+from tuner.distributions import Float
+from tuner.space import Space
 
 BESIDE = {"space", "storage", "sampler", "pruner", "launch", "worker", "final"}
 """Sections that an objective cannot read; copying them would take half of the time."""
@@ -24,7 +25,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
     ``Space.edges`` for ``every``.  A configuration that is merely impossible to train is no
     mistake: the search learns to avoid it.
     """
-    chosen = dict(text.split("=", 1) for text in groups)
+    chosen = dict(text.lstrip("+").split("=", 1) for text in groups)
     parse = functools.cache(config.parse)
     read = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in BESIDE])
     found: list[str] = []
@@ -32,7 +33,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
         edge = read.copy()
         for override in map(parse, overrides):
             if override.key_or_group not in chosen:
-                OmegaConf.update(edge, override.key_or_group, override.value(), merge=False)
+                nodes.put(edge, override.key_or_group, override.value())
         found.extend(config.rehearse(edge)[0])
     return list(dict.fromkeys(found))
 

@@ -1,21 +1,22 @@
 """Reads a search space written in Hydra's own sweep grammar, in YAML and on the command line."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 
 from hydra.core.override_parser.types import (
     ChoiceSweep,
     Glob,
     IntervalSweep,
     Override,
+    QuotedString,
     RangeSweep,
     Transformer,
 )
 
+from tuner.distributions import Categorical, Distribution, Scalar
 from tuner.errors import ConfigError
-from tuner.space import Branch, Categorical, Distribution, Float, Int, Parameter, Scalar, Space
+from tuner.space import Branch, Parameter, Space
+from tuner.sweeps import categorical, interval, steps
 from tuner.texts import text_of
 
 
@@ -39,8 +40,7 @@ def build(
     for override in overrides:
         if override.is_sweep_override():
             try:
-                distribution = reader.distribution(override)
-                root = reader.swept(root, override.key_or_group, distribution)
+                root = reader.swept(root, reader.parameter(override))
             except ConfigError as error:
                 reader.mistakes.append(f"{override.input_line}: {error}")
     reader.check_unique(root)
@@ -85,7 +85,7 @@ class _Reader:
             )
         override = self.parse(f"{key}={_plain(value)}")
         if override.is_sweep_override():
-            parameters.append(Parameter(key, self.distribution(override), condition))
+            parameters.append(self.parameter(override, condition))
         else:
             constants.append(f"{key}={self.element(override)}")
 
@@ -98,9 +98,11 @@ class _Reader:
     ) -> Parameter:
         if not options:
             raise ConfigError("a mapping without options; hint: list them, as in sgd: {…}")
-        parsed = [self.parse(f"{key}={_plain(option)}") for option in options]
-        texts = tuple(self.element(o) for o in parsed)
+        values = list(map(self.option, options))
+        texts = tuple(map(text_of, values))
+        override = self.parse(f"{key}={texts[0]}")
         branches: dict[str, Branch] = {}
+        bare = override.key_or_group
         for text, (option, below) in zip(texts, options.items(), strict=True):
             if below is not None and not isinstance(below, Mapping):
                 raise ConfigError(
@@ -108,10 +110,35 @@ class _Reader:
                     "nothing depends on it"
                 )
             branches[text] = self.branch(
-                below or {}, (*condition, (key, text)), f"{where}.{option}"
+                below or {}, (*condition, (bare, text)), f"{where}.{option}"
             )
-        stored = tuple(map(_stored, (o.value() for o in parsed), texts))
-        return Parameter(key, categorical(stored, texts), condition, branches)
+        distribution = categorical(tuple(map(_stored, values, texts)), texts)
+        return Parameter(bare, distribution, condition, branches, _sign(override))
+
+    def option(self, name: object) -> object:
+        """The value that a key of a mapping names, ``text_of`` which is the option's text.
+
+        It is what YAML says it is.  But null, lists and mappings, which are no keys to OmegaConf,
+        are read from their text (``"null":``), and so is a string in quotes of its own.
+        """
+        if not isinstance(name, str):
+            return name
+        try:
+            override = self.parse(f"x={name}")
+        except ConfigError:
+            return name
+        if override.is_sweep_override():
+            return name
+        value = override.value()
+        own = value is None or isinstance(value, list | dict)
+        return value if own or isinstance(override._value, QuotedString) else name
+
+    def parameter(
+        self, override: Override, condition: tuple[tuple[str, str], ...] = ()
+    ) -> Parameter:
+        """The parameter that a sweep override describes; ``ConfigError`` if it is impossible."""
+        distribution = self.distribution(override)
+        return Parameter(override.key_or_group, distribution, condition, sign=_sign(override))
 
     def element(self, override: Override) -> str:
         """The value's text as Hydra writes it."""
@@ -127,11 +154,11 @@ class _Reader:
             raise ConfigError(f"unknown tag {sorted(unknown)[0]!r}; hint: the only tag is log")
         log = "log" in tags
         if isinstance(sweep, IntervalSweep):
-            return _interval(sweep, log)
+            return interval(sweep, log)
         if log:
             raise ConfigError("only an interval can be log; hint: tag(log, interval(a, b))")
         if isinstance(sweep, RangeSweep):
-            return _range(sweep)
+            return steps(sweep)
         if isinstance(sweep, Glob):
             found = sweep.filter(list(self.options(override.key_or_group)))
             return categorical(tuple(found), tuple(found))
@@ -141,15 +168,15 @@ class _Reader:
         texts = tuple(map(text_of, values))
         return categorical(tuple(map(_stored, values, texts)), texts)
 
-    def swept(self, root: Branch, key: str, distribution: Distribution) -> Branch:
-        if not any(p.key == key for p in Space(root).parameters()):
-            return replace(root, parameters=(*root.parameters, Parameter(key, distribution)))
-        return _mapped(root, lambda p: _resweep(p, distribution) if p.key == key else p)
+    def swept(self, root: Branch, new: Parameter) -> Branch:
+        if not any(p.key == new.key for p in Space(root).parameters()):
+            return replace(root, parameters=(*root.parameters, new))
+        return _mapped(root, lambda p: _resweep(p, new) if p.key == new.key else p)
 
     def pinned(self, root: Branch, key: str, text: str) -> Branch:
         """``root`` without the parameter; a mapping's chosen branch moves up in its place."""
         parameters: list[Parameter] = []
-        constants = [c for c in root.constants if not c.startswith(f"{key}=")]
+        constants = [c for c in root.constants if c.partition("=")[0].lstrip("+") != key]
         for p in root.parameters:
             if p.key != key:
                 below = {t: self.pinned(b, key, text) for t, b in p.branches.items()}
@@ -178,60 +205,10 @@ class _Reader:
         )
 
 
-def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
-    """A checked categorical; ``ConfigError`` on an empty or repeated choice."""
-    if not choices:
-        raise ConfigError("a choice without options")
-    for i, choice in enumerate(choices):
-        if choice in choices[:i]:
-            raise ConfigError(f"the choice {texts[i]} stands twice; hint: list each option once")
-    return Categorical(choices, texts)
-
-
-def _interval(sweep: IntervalSweep, log: bool) -> Distribution:
-    low, high = sweep.start, sweep.end
-    assert low is not None
-    assert high is not None
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ConfigError(f"the interval from {low} to {high} is not finite; hint: write numbers")
-    if low >= high:
-        cure = f"interval({high:g}, {low:g})" if high < low else "two numbers that differ"
-        raise ConfigError(f"the interval is empty: {low:g} is not below {high:g}; hint: {cure}")
-    if log and low <= 0:
-        small = 1 if isinstance(low, int) else "1e-5"
-        raise ConfigError(f"a log interval must start above 0, got {low:g}; hint: {small}, say")
-    if isinstance(low, int) and isinstance(high, int):
-        return Int(low, high, log)
-    return Float(low, high, log)
-
-
-def _range(sweep: RangeSweep) -> Distribution:
-    """The grid from ``start`` by ``step``, without ``stop``, counted in decimals as it is written.
-
-    Hydra's own counts 0.7 three times and is still below 2.1.
-    """
-    parts = (sweep.start, sweep.stop, sweep.step)
-    start, stop, step = (Decimal(repr(part)) for part in parts)
-    if not all(part.is_finite() for part in (start, stop, step)):
-        raise ConfigError(
-            f"the range from {start} to {stop} by {step} is not finite; hint: numbers"
-        )
-    if step == 0:
-        raise ConfigError("a range needs a step other than 0; hint: range(start, stop, step)")
-    count = math.ceil((stop - start) / step)
-    if count < 1:
-        cure = "a start below the stop, or a step below 0" if step > 0 else "a step above 0"
-        raise ConfigError(f"the range from {start} to {stop} by {step} is empty; hint: {cure}")
-    low, high = sorted((start, start + (count - 1) * step))
-    if all(isinstance(part, int) for part in parts):
-        return Int(int(low), int(high), step=abs(int(step)))
-    return Float(float(low), float(high), step=float(abs(step)))
-
-
-def _resweep(p: Parameter, distribution: Distribution) -> Parameter:
-    texts = distribution.texts if isinstance(distribution, Categorical) else ()
+def _resweep(p: Parameter, new: Parameter) -> Parameter:
+    texts = new.distribution.texts if isinstance(new.distribution, Categorical) else ()
     kept = {text: branch for text, branch in p.branches.items() if text in texts}
-    return replace(p, distribution=distribution, branches=kept)
+    return replace(p, distribution=new.distribution, branches=kept, sign=new.sign)
 
 
 def _mapped(branch: Branch, change: Callable[[Parameter], Parameter]) -> Branch:
@@ -244,6 +221,11 @@ def _mapped(branch: Branch, change: Callable[[Parameter], Parameter]) -> Branch:
 
 def _stored(value: object, text: str) -> Scalar:
     return value if value is None or isinstance(value, bool | int | float | str) else text
+
+
+def _sign(override: Override) -> str:
+    """``+`` of a key that is added to the configuration, ``++`` of one that may be there."""
+    return "+" if override.is_add() else "++" if override.is_force_add() else ""
 
 
 def _plain(value: object) -> str:

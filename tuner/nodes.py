@@ -17,10 +17,22 @@ OPERATIONAL = {
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:
-    """Whether ``key`` (``a.b.c``) exists, whatever its value."""
+    """Whether ``key`` (``a.b.c``) exists, whatever its value, ``???`` included."""
+    node, last = _holder(cfg, key)
+    return node is not None and (last in node or OmegaConf.is_missing(node, last))
+
+
+def is_missing(cfg: DictConfig, key: str) -> bool:
+    """Whether ``key`` exists and has to be given a value: it is ``???``."""
+    node, last = _holder(cfg, key)
+    return node is not None and OmegaConf.is_missing(node, last)
+
+
+def _holder(cfg: DictConfig, key: str) -> tuple[DictConfig | None, str]:
+    """The node that a key lies in, None if there is none, and the last part of its name."""
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    return isinstance(node, DictConfig) and last in node
+    return node if isinstance(node, DictConfig) else None, last
 
 
 def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
@@ -35,6 +47,14 @@ def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
         ):
             found.extend(keys(child, f"{path}."))
     return found
+
+
+def put(cfg: DictConfig, key: str, value: object) -> None:
+    """Give ``key`` a value in the place of what it has, if it has any.
+
+    Raises: OmegaConf's own errors for a value that the node's type does not take.
+    """
+    OmegaConf.update(cfg, key, value, merge=False, force_add=True)
 
 
 def section(cfg: DictConfig, name: str, kind: type[Section]) -> Section:

@@ -1,12 +1,12 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from omegaconf import DictConfig
 
-from tuner import binding, config, grammar, nodes, queue, rules, searched
+from tuner import binding, config, grammar, mandatory, nodes, queue, rules, searched
 from tuner.aims import Aims
 from tuner.config import Override, Source
 from tuner.errors import ConfigError, blamed
@@ -91,15 +91,17 @@ def load(
     """
     read = _read(source, overrides)
     cfg, plain, mistakes = read.cfg, read.plain, read.mistakes
-    mistakes.extend(binding.check(cfg, roots=binding.ROOTS if judge else ()))
-    mistakes.extend(_news(rules.mistakes(cfg), mistakes))
+    space, unreadable = read.space(source) if search else (Space(), [])
+    mistakes.extend(mandatory.unspecified(source, read.stand_ins, space))
+    whole = mandatory.filled(cfg, space.parameters())
+    mistakes.extend(binding.check(whole, roots=binding.ROOTS if judge else ()))
+    mistakes.extend(_news(rules.mistakes(whole), mistakes))
     facts: Mapping[str, str] = {}
     if judge:
-        refused, facts = _rehearsed(source, read)
+        refused, facts = _rehearsed(source, replace(read, cfg=whole))
         mistakes.extend(refused)
-    space, items = Space(), list[Item]()
+    items = list[Item]()
     if search:
-        space, unreadable = read.space(source)
         mistakes.extend(unreadable)
         # An unreadable space would have had something in it.
         if judge and not (unreadable and not space.root.parameters):
@@ -113,7 +115,8 @@ def load(
             for text in read.sweeps
         )
     said, first = tuple(mistakes), tuple(items)
-    return Plan(source, tuple(overrides), cfg, space, _pins(plain), said, first, facts)
+    pins = _pins([text for text in plain if text not in read.stand_ins])
+    return Plan(source, tuple(overrides), cfg, space, pins, said, first, facts)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class _Read:
     mistakes: list[str]
     lost: set[str]
     """Sections of which nothing is known, their option being unknown."""
+    stand_ins: list[str]
+    """Those of ``plain`` that nobody has given."""
 
     @property
     def sweeps(self) -> list[str]:
@@ -154,20 +159,21 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
     wrong: dict[str, str] = {}
-    try:
+    stand_ins, cfg = mandatory.compose(source, plain)
+    plain = [*stand_ins, *plain]
+    if isinstance(cfg, ConfigError):
         try:
-            cfg = source.compose(plain)
-        except ConfigError as error:
-            wrong = source.blame(plain, error)
+            wrong = source.blame(plain, cfg)
             mistakes.extend(filter(None, wrong.values()))
             plain = [text for text in plain if text not in wrong]
             cfg = source.compose(plain)
-    except ConfigError as error:
-        raise ConfigError([*mistakes, *error.mistakes]) from error
-    groups = {parsed[text].key_or_group for text in wrong}
+        except ConfigError as error:
+            raise ConfigError([*mistakes, *error.mistakes]) from error
+    groups = {parsed[text].key_or_group for text in wrong if text in parsed}
     lost = {group.split("/")[0] for group in groups if source.options(group)}
     whole = lost <= set(map(str, cfg))  # an experiment has its say in every section
-    return _Read(cfg, parsed, plain, mistakes, lost if whole else {*lost, *map(str, cfg)})
+    lost = lost if whole else {*lost, *map(str, cfg)}
+    return _Read(cfg, parsed, plain, mistakes, lost, stand_ins)
 
 
 ALONE = {"data", "optimizer", "schedule"}

@@ -10,11 +10,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner import queue, storage, urls
 from tuner.attempts import first_number
+from tuner.distributions import Categorical, Distribution, Scalar
 from tuner.errors import StorageAway, StorageError, StudyError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.queue import Item
-from tuner.space import Categorical, Distribution, Parameter, Scalar, Space
+from tuner.space import Parameter, Space
 from tuner.sql.trials import Trials
 from tuner.typos import closest_first
 

@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from tuner import config, nodes
 from tuner.config import Source
+from tuner.distributions import Categorical, Distribution, Float, Scalar
 from tuner.errors import ConfigError
-from tuner.space import Categorical, Distribution, Float, Parameter, Scalar, Space
+from tuner.space import Parameter, Space
 from tuner.texts import text_of
 from tuner.typos import nearest_key
 
@@ -182,6 +183,8 @@ class _Reader:
         cfg, choices = self._compose(groups)
         if self.source.options(key):
             return choices.get(key)
+        if nodes.is_missing(cfg, key):
+            return "???"
         value = OmegaConf.select(cfg, key)
         return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 

@@ -19,12 +19,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner import config, resolvers
 from tuner.binding import locate, signature
 from tuner.budget import Budget
+from tuner.distributions import Scalar
 from tuner.errors import ConfigError, TunerError, blamed
 from tuner.plan import Plan
 from tuner.queue import Item
 from tuner.samplers import encoding, experimental
 from tuner.scoreboard import Scoreboard
-from tuner.space import Categorical, Int, Scalar, Space
+from tuner.space import Space
 from tuner.tracking import Nothing, Tracker
 
 LARGEST_GRID = 100_000
@@ -175,17 +176,13 @@ def grid(space: Space) -> dict[str, list[Scalar]]:
     for p in space.parameters():
         if p.condition:
             mistakes.append(f"sampler=grid: {p.name} is conditional; hint: pin {p.condition[0][0]}")
-        elif isinstance(p.distribution, Categorical):
-            found[p.name] = list(p.distribution.choices)
-        elif isinstance(p.distribution, Int) and not p.distribution.log:
-            d = p.distribution
-            values = range(d.low, d.high + 1, d.step)
-            if len(values) > LARGEST_GRID:
-                mistakes.append(f"sampler=grid: {p.name} has {len(values)} values; hint: a step")
-            else:
-                found[p.name] = list(values)
+        elif (count := p.distribution.size()) == math.inf:
+            cure = f"{p.key}=choice(…), or range(start, stop, step)"
+            mistakes.append(f"sampler=grid: {p.name} has no end of values; hint: {cure}")
+        elif count > LARGEST_GRID:
+            mistakes.append(f"sampler=grid: {p.name} has {count} values; hint: a step")
         else:
-            mistakes.append(f"sampler=grid: {p.name} has no end of values; hint: {p.key}=choice(…)")
+            found[p.name] = p.distribution.every()
     size = math.prod(map(len, found.values()))
     if not mistakes and size > LARGEST_GRID:
         mistakes.append(f"sampler=grid: {size} combinations; hint: fewer choices, or sampler=qmc")

@@ -6,12 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import binding, config, edges, nodes
+from tuner import binding, config, edges, mandatory, nodes
 from tuner.config import Source
+from tuner.distributions import Categorical
 from tuner.errors import ConfigError, blamed
 from tuner.nodes import OPERATIONAL
 from tuner.schema import bare, conforms, mistake, nearest
-from tuner.space import Branch, Categorical, Parameter, Space
+from tuner.space import Branch, Parameter, Space
 from tuner.typos import nearest_key
 
 
@@ -50,14 +51,14 @@ def _mistakes(
         elif options := source.options(p.key):
             texts = getattr(p.distribution, "texts", [str(p.distribution)])
             bad = [text for text in texts if text not in options]
-            missing.update(f"{p.key}={text}" for text in bad)
+            missing.update(map(p.override, bad))
             found.extend(
                 f"space: {p.key} has no option {t!r}; hint: {nearest(t, options)}" for t in bad
             )
     contexts: dict[tuple[str, ...], list[Sequence[str]]] = {}
     for selection in space.contexts():
-        if missing.isdisjoint(part for text in selection for part in (text, text.split("=")[0])):
-            groups = tuple(text for text in selection if source.options(text.split("=")[0]))
+        if missing.isdisjoint(part for text in selection for part in (text, _key(text))):
+            groups = tuple(text for text in selection if source.options(_key(text)))
             contexts.setdefault(groups, []).append(selection)
     sound = blamed(known) <= OPERATIONAL - {"space"}
     places: dict[str, list[tuple[str, ...]]] = {}
@@ -92,17 +93,21 @@ def _context_mistakes(
         cfg = source.compose(texts)
     except ConfigError as error:
         return list(source.blame(texts, error).values())
+    active = dict.fromkeys(p for s in selections for p in space.active(s))
+    searched = [p for p in active if not source.options(p.key)]
+    there = cfg
+    cfg = mandatory.filled(cfg, searched)
     fields = binding.reachable(cfg)
-    found = _refused(source, texts, space, selections)
+    found = _refused(source, texts, searched)
     found.extend(
         mistake(f"space: {key}", fields[key].annotation, fields[key].value)
-        for key in (text.partition("=")[0] for text in constants)
+        for key in map(_key, constants)
         if key in fields and not conforms(fields[key].value, fields[key].annotation)
     )
-    for p in dict.fromkeys(p for s in selections for p in space.active(s)):
-        if source.options(p.key):
-            continue
-        if not nodes.has_key(cfg, p.key):
+    for p in searched:
+        if p.sign == "+" and nodes.at(there, p.key) is not None:
+            found.append(f"space: +{p.key}: is there already; hint: {p.key}=…, without the +")
+        elif not nodes.has_key(cfg, p.key):
             found.append(_unknown(source, p, cfg, plain))
         elif p.key in fields:
             found.extend(_unfit(p, fields[p.key].annotation))
@@ -111,18 +116,18 @@ def _context_mistakes(
     return edges.mistakes(cfg, space, groups, every=every)
 
 
-def _refused(
-    source: Source, context: Sequence[str], space: Space, selections: Sequence[Sequence[str]]
-) -> list[str]:
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
+
+
+def _refused(source: Source, context: Sequence[str], searched: Sequence[Parameter]) -> list[str]:
     """Bounds that a configuration with types of its own, an application's, does not take."""
     if not source.open_ended:
         return []
-    active = dict.fromkeys(p for s in selections for p in space.active(s))
-    searched = [p for p in active if not source.options(p.key)]
     found: list[str] = []
     for end in (0, -1):
-        texts = [f"{p.key}={p.distribution.text(p.distribution.samples()[end])}" for p in searched]
-        found.extend(source.mistakes([*context, *texts]).values())
+        ends = [p.override(p.distribution.text(p.distribution.samples()[end])) for p in searched]
+        found.extend(source.mistakes([*context, *ends]).values())
     return [f"space: {message}" for message in found if "unknown key" not in message]
 
 
@@ -165,6 +170,6 @@ def _constants(branch: Branch, selection: Sequence[str]) -> list[str]:
     found = list(branch.constants)
     for p in branch.parameters:
         for text, below in p.branches.items():
-            if f"{p.key}={text}" in selection:
+            if p.override(text) in selection:
                 found.extend(_constants(below, selection))
     return found

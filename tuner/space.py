@@ -5,105 +5,11 @@ the parameters below them; those are stored per branch (``optimizer.lr@sgd``), s
 never mixes two meanings of one name.  Overrides carry the bare key.
 """
 
-import decimal
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-Scalar = None | bool | int | float | str
-
-
-class Suggester(Protocol):
-    """What the space needs of a trial; Optuna's trials have it."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None, log: bool
-    ) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int: ...
-    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar: ...
-
-
-@dataclass(frozen=True)
-class Float:
-    """A real number in [low, high], on a grid of ``step`` if given."""
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    def suggest(self, trial: Suggester, name: str) -> Scalar:
-        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
-
-    def text(self, value: Scalar) -> str:
-        if self.step is None or not isinstance(value, int | float):
-            return repr(value)
-        return repr(counted(value, self.low, self.step))
-
-    def samples(self) -> list[Scalar]:
-        return [self.low, self.high]
-
-    def __str__(self) -> str:
-        step = f", step {self.step:g}" if self.step else ""
-        return f"float {self.low:g} to {self.high:g}{', log' if self.log else ''}{step}"
-
-
-@dataclass(frozen=True)
-class Int:
-    """An integer in {low, low + step, …, high}."""
-
-    low: int
-    high: int
-    log: bool = False
-    step: int = 1
-
-    def suggest(self, trial: Suggester, name: str) -> Scalar:
-        return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
-
-    def text(self, value: Scalar) -> str:
-        return str(value)
-
-    def samples(self) -> list[Scalar]:
-        return [self.low, self.high]
-
-    def __str__(self) -> str:
-        step = f", step {self.step}" if self.step != 1 else ""
-        return f"int {self.low} to {self.high}{', log' if self.log else ''}{step}"
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """One of ``choices``; a list or mapping among them is stored as its override text."""
-
-    choices: tuple[Scalar, ...]
-    texts: tuple[str, ...]
-
-    def suggest(self, trial: Suggester, name: str) -> Scalar:
-        return trial.suggest_categorical(name, self.choices)
-
-    def text(self, value: Scalar) -> str:
-        return self.texts[self.choices.index(value)]
-
-    def samples(self) -> list[Scalar]:
-        return list(self.choices)
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(self.texts)}"
-
-
-Distribution = Float | Int | Categorical
-
-
-def counted(value: float, low: float, step: float) -> float:
-    """A value on a grid, in its decimals: steps of 0.1 add up to 0.30000000000000004."""
-    return round(value, max(_places(low), _places(step)))
-
-
-def _places(value: float) -> int:
-    """Digits after the point of the shortest decimal that is this number."""
-    exponent = decimal.Decimal(repr(value)).as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+from tuner.distributions import Categorical, Distribution, Scalar, Suggester
 
 
 @dataclass(frozen=True)
@@ -123,6 +29,12 @@ class Parameter:
     condition: tuple[tuple[str, str], ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
     """Override text of an option → what is searched only when it is chosen."""
+    sign: str = ""
+    """``+`` or ``++`` before the key in overrides, where Hydra asks for it."""
+
+    def override(self, text: str) -> str:
+        """The override that gives the parameter a value's text."""
+        return f"{self.sign}{self.key}={text}"
 
     @property
     def name(self) -> str:
@@ -204,7 +116,7 @@ class Space:
         while todo:
             for p in todo.pop(0).parameters:
                 found.append(p)
-                todo.extend(b for text, b in p.branches.items() if f"{p.key}={text}" in selection)
+                todo.extend(b for text, b in p.branches.items() if p.override(text) in selection)
         return found
 
     def _selection(self, wanted: Mapping[str, str]) -> list[str]:
@@ -224,7 +136,7 @@ class Space:
             texts.extend(branch.constants)
             for p in branch.parameters:
                 text = p.distribution.text(choose(p))
-                texts.append(f"{p.key}={text}")
+                texts.append(p.override(text))
                 if text in p.branches:
                     todo.append(p.branches[text])
         return texts

@@ -22,8 +22,13 @@ def text_of(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(text_of, value))}]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{k}:{text_of(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{_key(k)}:{text_of(v)}" for k, v in value.items()) + "}"
     if isinstance(value, str):
         bare = re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII)
         return value if bare and value.lower() not in RESERVED else quote(value)
     return repr(value)
+
+
+def _key(key: object) -> str:
+    """A mapping's key, which Hydra takes without quotes only: it has none for the string '1'."""
+    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", key) if isinstance(key, str) else text_of(key)

@@ -76,7 +76,9 @@ class TunerSweeper(Sweeper):
         from tuner.errors import ConfigError
 
         assert self.config is not None
-        typed = list(self.config.hydra.overrides.hydra)
+        # Unresolved: hydra.sweep.subdir=${hydra.job.num} is of a job, which there is none of here.
+        typed = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        assert isinstance(typed, list)
         try:
             written = sweeper.overrides(self.written, typed)
         except ConfigError as error:
@@ -93,7 +95,7 @@ class TunerSweeper(Sweeper):
         assert self.config is not None
         runtime = self.config.hydra.runtime
         added = [s.path for s in runtime.config_sources if s.provider == "command-line"]
-        file = Path(inspect.getfile(self.task_function))
+        file = Path(inspect.getfile(inspect.unwrap(self.task_function)))
         here = Path.cwd()
         shown = file.relative_to(here) if file.is_relative_to(here) else file
         name = self.config.hydra.job.config_name

@@ -15,6 +15,7 @@ from tuner import (
     config,
     edges,
     log,
+    mandatory,
     nodes,
     plan,
     provenance,
@@ -87,7 +88,7 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
         "storage": lambda: urls.judge(asked.storage.url),
         "device": lambda: _judge_device(asked),
     }
-    return _required(asked, places.mistakes(asked, makes))
+    return required(asked, places.mistakes(asked, makes))
 
 
 def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
@@ -118,7 +119,7 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
         )
     if not (asked.mistakes or more):
         more = search.refusals({"study": lambda: provenance.judge_prior(asked)})
-    return _required(asked, more), *found[-1]
+    return required(asked, more), *found[-1]
 
 
 def _judge_device(asked: Plan) -> None:
@@ -133,10 +134,11 @@ def _is_elsewhere(asked: Plan) -> bool:
     return False
 
 
-def _required(asked: Plan, more: Sequence[str]) -> Plan:
+def required(asked: Plan, more: Sequence[str] = ()) -> Plan:
     """The plan without mistakes; what may have been meant otherwise is a warning."""
     asked.require(more)
-    for doubt in edges.fractions(asked.cfg, asked.space):
+    unset = mandatory.doubts(asked.source, asked.cfg, asked.space)
+    for doubt in [*edges.fractions(asked.cfg, asked.space), *unset]:
         log.log.warning("%s", doubt)
     return asked
 

@@ -22,7 +22,7 @@ FIRST_OF_RACE = 1000
 def train(args: argparse.Namespace) -> int:
     """Train one configuration; its value goes to stdout as JSON."""
     log.to_stderr()
-    asked = plan.load(asking.source(args), args.overrides, search=False).require()
+    asked = asking.required(plan.load(asking.source(args), args.overrides, search=False))
     parent = Path("runs/train")
     directories.probe([("--run-dir", args.run_dir or parent)])
     run_dir = args.run_dir or _fresh_directory(parent)

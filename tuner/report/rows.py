@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
 from tuner.attempts import is_superseded, word
+from tuner.distributions import counted
 from tuner.noise import REPEAT
 from tuner.pruners import audit
-from tuner.space import counted
 
 STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
 """In the order in which people read them; ``tuner.attempts.word`` tells what each is."""

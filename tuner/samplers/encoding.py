@@ -15,8 +15,9 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
+from tuner.distributions import Categorical, Distribution, Float
 from tuner.scoreboard import Floats
-from tuner.space import Categorical, Distribution, Float, Parameter, Space
+from tuner.space import Parameter, Space
 
 LARGEST_GRID = 10_000
 """Configurations of a space that are listed, to find those that are left."""
