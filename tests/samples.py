@@ -22,6 +22,11 @@ SPACE = {
 }
 
 
+def final_record(**told: Any) -> dict[str, Any]:
+    """``final.json`` as `tuner final` writes it."""
+    return {"seeds": [0], "metrics": [], "models": [], "overrides": [], **told}
+
+
 def new_study(directory: Path, name: str = "digits", direction: str = "maximize") -> Study:
     """An empty study on SQLite, with the attributes that `tuner tune` stores."""
     storage = optuna.storages.get_storage(f"sqlite:///{directory}/a b.db")

@@ -1,7 +1,8 @@
 import functools
+import io
 import logging
-import pickle
 import resource
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import torch
 
 from tests.recipes import CPU, MODEL, settings
 from tuner.errors import ConfigError
-from tuner.train import checkpoint, sealed
+from tuner.train import checkpoint, sealed, snapshot
 from tuner.train.augment import Augment
 from tuner.train.model import cnn
 
@@ -47,11 +48,12 @@ def test_a_save_that_dies_halfway_leaves_the_old_one_whole(tmp_path):
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 
 
-def test_a_checkpoint_runs_no_code(tmp_path):
+def test_a_checkpoint_runs_no_code(tmp_path, capsys, caplog):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, state(x=functools.partial(print, "run")))
-    with pytest.raises(pickle.UnpicklingError):
-        checkpoint.load(path, RECIPE, HERE)
+    assert checkpoint.load(path, RECIPE, HERE) is None
+    assert capsys.readouterr().out == ""
+    assert "it is no checkpoint (UnpicklingError: Weights only load failed" in caplog.text
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
@@ -99,7 +101,35 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
 
 
+def whole(saved: object) -> bytes:
+    """Another file than a checkpoint, with a seal that is right."""
+    content = io.BytesIO()
+    torch.save(saved, content)
+    return seal(content.getvalue())
+
+
+def seal(content: bytes) -> bytes:
+    return content + sealed.SEAL.pack(sealed.MAGIC, len(content), zlib.crc32(content))
+
+
+TREE = {"recipe": RECIPE, "fingerprint": {}}
+PIECE = [torch.zeros(3)]
+OTHERS = {
+    "text": seal(b"a text"),
+    "a list": whole([1, 2]),
+    "a state_dict": whole({"weight": torch.zeros(3)}),
+    "no recipe": whole({"tree": {"epoch": 1}, "pieces": []}),
+    "a recipe of another type": whole({"tree": TREE | {"recipe": 3}, "pieces": []}),
+    "a tree that is none": whole({"tree": 5, "pieces": []}),
+    "no such piece": whole({"tree": TREE | {"x": (snapshot.MARK, 7, 0, (3,), (1,))}, "pieces": []}),
+    "beyond a piece": whole(
+        {"tree": TREE | {"x": (snapshot.MARK, 0, 1, (9,), (9,))}, "pieces": PIECE}
+    ),
+}
+"""Files of other kinds, sealed."""
+
 HARM = {
+    **{name: lambda content, other=other: other for name, other in OTHERS.items()},
     "empty": lambda content: b"",
     "one byte": lambda content: content[:1],
     "half": lambda content: content[: len(content) // 2],

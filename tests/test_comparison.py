@@ -7,7 +7,7 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
-from tests.samples import SPACE, START, add, new_study
+from tests.samples import SPACE, START, add, final_record, new_study
 from tuner.noise import REPEAT
 from tuner.report import comparison
 from tuner.report.markdown import markdown
@@ -15,7 +15,7 @@ from tuner.report.page import page
 from tuner.report.summary import summarise
 
 C, P = TrialState.COMPLETE, TrialState.PRUNED
-FINAL = {"values": [0.90, 0.92, 0.94], "mean": 0.92, "sd": 0.02, "interval": [0.87, 1.02]}
+FINAL = final_record(values=[0.90, 0.92, 0.94], mean=0.92, sd=0.02, interval=[0.87, 1.02])
 
 
 def three(directory: Path, direction: str = "maximize") -> Study:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests import recipes
 from tests.recipes import Curve, settings, train
-from tests.samples import add, new_study
+from tests.samples import add, final_record, new_study
 from tuner.cli import main
 from tuner.errors import TunerError
 from tuner.report import export
@@ -29,10 +29,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory as `tuner final` leaves it."""
     directory = tmp_path_factory.mktemp("final")
     train(directory / "seed-0", Curve(), trainer=settings(protocol="final", epochs=1))
-    final = {
-        "seeds": [0, 1], "values": [0.5, 0.75], "mean": 0.625, "sd": 0.177,
-        "interval": [-0.96, 2.2], "overrides": OVERRIDES[:3],
-    }  # fmt: skip
+    final = final_record(
+        seeds=[0, 1], values=[0.5, 0.75], mean=0.625, sd=0.177, interval=[-0.96, 2.2],
+        overrides=OVERRIDES[:3],
+    )  # fmt: skip
     (directory / "final.json").write_text(json.dumps(final))
     return directory
 

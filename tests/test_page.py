@@ -17,7 +17,7 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
-from tests.samples import HOSTILE, add, full_study, new_study
+from tests.samples import HOSTILE, add, final_record, full_study, new_study
 from tuner.report.markdown import markdown
 from tuner.report.page import page, write_page
 from tuner.report.sections import _grid
@@ -197,9 +197,10 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
 def test_the_winner_is_held_against_the_others(tmp_path: Path) -> None:
     study = full_study(tmp_path)
     (tmp_path / "out" / "final").mkdir(parents=True)
-    final = {"values": [0.9, 0.92], "mean": 0.91, "sd": 0.014, "interval": [0.78, 1.04]}
+    final = final_record(values=[0.9, 0.92], mean=0.91, sd=0.014, interval=[0.78, 1.04])
     (tmp_path / "out" / "final" / "final.json").write_text(json.dumps(final))
-    final["race"] = {"finalists": [{}, {}], "winner": 0, "lead": None}
+    finalists = [{"number": number, "overrides": [], "values": [0.9]} for number in (0, 1)]
+    final["race"] = {"finalists": finalists, "winner": 0, "lead": None}
     (tmp_path / "out" / "final" / "final.json").write_text(json.dumps(final))
     page = read(study, tmp_path)
     text = page.text

@@ -7,6 +7,7 @@ the arguments of a builder that is ``schema.judged``.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -31,10 +32,12 @@ class Bounds:
             return True
         over = value > self.low if self.above else value >= self.low
         under = value < self.high if self.below else value <= self.high
-        return over and under and math.isfinite(value)
+        return over and under and abs(value) <= sys.float_info.max
 
     def __str__(self) -> str:
         low, high = f"{self.low:g}", f"{self.high:g}"
+        if math.isinf(self.low):
+            return "finite"
         if math.isinf(self.high):
             return f"above {low}" if self.above else f"of {low} or more"
         start = f"above {low}" if self.above else f"from {low}"

@@ -7,6 +7,7 @@ signatures of the callables that ``_target_`` names, everything else in the conf
 import difflib
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,8 @@ def _conforms_to_class(value: object, base: type, args: tuple[Any, ...]) -> bool
     if isinstance(value, bool):
         return base is bool
     if base is float:
-        return isinstance(value, int | float)
+        whole = isinstance(value, int) and abs(value) <= sys.float_info.max
+        return whole or isinstance(value, float)
     if isinstance(value, str):
         return issubclass(str, base) or issubclass(base, PathLike)
     if isinstance(value, list | tuple):

@@ -92,7 +92,7 @@ def _score(summary: Summary, final: Mapping[str, Any], model: Mapping[str, Any])
     rows = {title: _spread(summary.metric, final)}
     for name, value in _own(model).items():
         rows[f"this model: {name}"] = metric(value)
-        if name == "accuracy" and model.get("scored_on"):
+        if name == "accuracy" and model.get("scored_on") and 0 <= value <= 1:
             ends = wilson(value, model["scored_on"])
             rows["… on other images of the kind"] = f"{span(ends)} (95 %, Wilson)"
     return (

@@ -1,6 +1,5 @@
 """By how much the winner is really better, as far as anything is known of that."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,10 @@ from typing import Any
 
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
+from tuner import exported
 from tuner import noise as noises
+from tuner.log import log
+from tuner.report.final import FinalResult
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import beside, finite, interval, measured, metric, span
@@ -67,11 +69,24 @@ class Rival:
 
 def read_final(directory: Path) -> Mapping[str, Any]:
     """``final.json`` of a study's directory; empty before `tuner final`."""
+    return final_record(directory / "final")
+
+
+def final_record(final_dir: Path) -> Mapping[str, Any]:
+    """``final.json``; empty, and a warning, where it is not what `tuner final` writes."""
+    path = final_dir / "final.json"
     try:
-        found = json.loads((directory / "final" / "final.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = exported.read(path)
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except (OSError, ValueError) as error:
+        wrong = [str(error)]
+    else:
+        wrong = exported.mistakes(found, FinalResult)
+        if not wrong:
+            return found
+    log.warning("%s is passed over: %s; hint: tuner final", path, "; ".join(wrong))
+    return {}
 
 
 def final_of(summary: Summary, directory: Path) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """The best configuration as an experiment that anyone can name, beside its trained model."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import tuner
-from tuner import extras
+from tuner import exported, extras
 from tuner.config import Source, parse
 from tuner.errors import TunerError
 from tuner.log import log
@@ -58,8 +57,8 @@ def write_model(
         log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
         return []
     copied = [Path(shutil.copy2(seed / WEIGHTS, out_dir))]
-    model = _read(seed / MODEL)
-    if "recipe" not in model:  # an objective of the user's left weights of its own kind
+    model = _model(seed)
+    if not model:  # an objective of the user's left weights of its own kind
         return copied
     copied.append(Path(shutil.copy2(seed / MODEL, out_dir)))
     said = {
@@ -89,13 +88,13 @@ def take_home(source: Source, summary: Summary, row: Row, final_dir: Path, out_d
 def network(final_dir: Path) -> str | None:
     """The name of what builds the trained network; None if the built-in trainer did not run."""
     _, seed = _trained(final_dir)
-    recipe = _read(seed / MODEL).get("recipe")
-    return str(recipe["model"]) if recipe and (seed / WEIGHTS).is_file() else None
+    model = _model(seed)
+    return str(model["recipe"]["model"]) if model and (seed / WEIGHTS).is_file() else None
 
 
 def _trained(final_dir: Path) -> tuple[Mapping[str, Any], Path]:
     """What ``tuner final`` noted, and the run directory of its first seed."""
-    final = _read(final_dir / "final.json")
+    final = comparison.final_record(final_dir)
     return final, final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
 
 
@@ -124,12 +123,16 @@ def _convert(
     return made, said
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _model(seed: Path) -> Mapping[str, Any]:
+    """``model.json`` of a training; empty where the built-in trainer wrote none.
+
+    Raises: TunerError where somebody has altered it.
+    """
+    path = seed / MODEL
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return exported.model(path) if "recipe" in exported.read(path) else {}
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def overlay(source: Source, overrides: Sequence[str]) -> str:

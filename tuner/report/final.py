@@ -11,6 +11,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from tuner.config import Source
 from tuner.errors import Diverged, TunerError
+from tuner.exported import Finite
 from tuner.report import race as races
 from tuner.report import records
 from tuner.report.card import wilson
@@ -26,9 +27,9 @@ class FinalResult:
 
     seeds: Sequence[int]
     values: Sequence[float]
-    mean: float
-    sd: float | None
-    interval: tuple[float, float] | None
+    mean: Finite
+    sd: Finite | None
+    interval: tuple[Finite, Finite] | None
     """The 95 % confidence interval of the mean over seeds; see ``interval_of``."""
     metrics: Sequence[dict[str, float]]
     models: Sequence[str]
@@ -88,7 +89,7 @@ def run_final(
         )
     common = [*_unseeded(overrides), *final_overrides]
     asked = {seed: Training.of(source, [*common, f"seed={seed}"]) for seed in seeds}
-    told = (records.read(out_dir / "final.json") or {}).get("overrides") == common
+    told = records.read(out_dir / "final.json").get("overrides") == common
     if not told or any(a.differs(out_dir / f"seed-{seed}") for seed, a in asked.items()):
         (out_dir / "final.json").unlink(missing_ok=True)  # its seeds are about to be replaced
     scores = []
@@ -167,8 +168,8 @@ def _result(
 
 
 def _images(run_dir: Path) -> int | None:
-    model = records.read(run_dir / "model.json")
-    return model.get("scored_on") if isinstance(model, dict) else None
+    count = records.read(run_dir / "model.json").get("scored_on")
+    return count if isinstance(count, int) and count > 0 else None
 
 
 def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:

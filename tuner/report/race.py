@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
 from tuner.errors import TunerError
+from tuner.exported import Finite
 from tuner.report.wording import measured, span
 
 
@@ -47,7 +48,7 @@ class Lead:
     rival: int
     gain: float
     """Positive if the winner is better."""
-    interval: tuple[float, float] | None
+    interval: tuple[Finite, Finite] | None
     """95 %, by Student's t over paired seeds; None where no spread shows one."""
     count: int
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import nodes, trial
+from tuner import exported, nodes, trial
 from tuner.aims import Aims
 from tuner.config import Source
 from tuner.nodes import OPERATIONAL
@@ -20,6 +20,14 @@ from tuner.report.wording import duration, metric, strict
 from tuner.schema import StudySettings
 
 PLAN = "plan.json"  # in a run directory: whose training it holds
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a training's ``result.json`` holds."""
+
+    value: exported.Finite
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Training:
         if self.differs(run_dir):
             shutil.rmtree(run_dir)  # its checkpoint is of another configuration
         stored = read(record)
-        if isinstance(stored, dict):
+        if stored and not exported.mistakes(stored, Score):
             log(f"seed was finished before: {metric(stored['value'])}")
             return stored
         write(run_dir / PLAN, self.plan)
@@ -77,12 +85,12 @@ class Training:
         return score
 
 
-def read(path: Path) -> Any:
-    """What a JSON file holds; None when it is missing or was cut short."""
+def read(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where it is missing, was cut short or holds no object."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return exported.read(path)
     except (OSError, ValueError):
-        return None
+        return {}
 
 
 def write(path: Path, data: object) -> None:

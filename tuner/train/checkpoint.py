@@ -153,11 +153,19 @@ def _whole(path: Path) -> dict[str, Any] | None:
 def read(path: Path) -> dict[str, Any]:
     """What was saved, whatever its recipe; no code in it is run.
 
-    Raises: sealed.Damaged; OSError; UnpicklingError for one that is whole, but has code in it.
+    Raises: sealed.Damaged, also for one that is whole but no checkpoint; OSError.
     """
     sealed.verify(path)
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
+        if not (isinstance(state["recipe"], dict) and isinstance(state["fingerprint"], dict)):
+            raise TypeError("it says of no recipe and machine")
+    except Exception as error:  # whatever a file of another kind makes of either
+        if isinstance(error, OSError | MemoryError) or "can't allocate memory" in str(error):
+            raise
+        said = str(error).partition("\n")[0].partition("\x1b")[0]
+        raise sealed.Damaged(f"it is no checkpoint ({type(error).__name__}: {said})") from error
     return state
 
 

@@ -1,6 +1,5 @@
 """A model that ``tuner export`` wrote, put to use: ``tuner.load("export")("cat.png").label``."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tuner.errors import TunerError
+from tuner.exported import model as read_card
 from tuner.train import formats, pretrained
 from tuner.train.deployed import Deployed, views
 from tuner.train.fitting import fitted
@@ -66,9 +66,17 @@ class Predictor:
             yield from map(self._prediction, self.run(np.stack([self.read(one) for one in some])))
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """The module's own view: uint8 [b, H, W, C], of its size, → float32 [b, k]."""
+        """The module's own view: uint8 [b, H, W, C], of its size, → float32 [b, k].
+
+        Raises: TunerError for a network of one's own that tells of other classes.
+        """
         with torch.inference_mode():
             found: Tensor = self.module(torch.from_numpy(images).to(self.module.mean.device))
+        if found.shape != (len(images), len(self.classes)):
+            raise TunerError(
+                f"the network tells {list(found.shape[1:])} numbers of an image, and model.json"
+                f" {len(self.classes)} classes (hint: export it anew)"
+            )
         return found.cpu().numpy()
 
     def read(self, image: Picture) -> np.ndarray:
@@ -109,34 +117,84 @@ def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = F
     The files are data: only networks of tuner's own are built from them.  One of your own is
     imported by its name with ``trust=True``, from where Python finds it.
 
-    Raises: TunerError for a directory without a model, and for a network that is not trusted.
+    Raises: TunerError for a directory without a model or with one that was altered, for a network
+    that is not trusted, and for a device that cannot be used.
     """
     path = Path(directory)
+    _check_device(device)
     try:
-        card = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        card = read_card(path / "model.json")
         tensors = load_file(path / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise TunerError(
             f"{path} holds no model: {error} (hint: the directory that `tuner export` wrote, once"
             " `tuner final` had trained the winner)"
         ) from error
-    network = _network(card, trust=trust)
-    network.load_state_dict(tensors)
-    mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
-    regression = bool(card.get("regression", False))
-    module = Deployed(network, mean, std, views=views(card["recipe"]), regression=regression)
-    return Predictor(module.to(device), card)
-
-
-def _network(card: Mapping[str, Any], *, trust: bool) -> nn.Module:
-    """The network of an export, without its weights."""
-    recipe, target = card["recipe"], str(card["recipe"]["model"])
+    target = str(card["recipe"]["model"])
     if target not in OWN and not trust:
         raise TunerError(
             f"the model is built by {target}, which is not tuner's own code"
             " (hint: trust=True or --trust imports it; model.onnx needs none of it)"
         )
-    module, _, name = target.rpartition(".")
+    try:
+        module = _deployed(card, tensors)
+    except Exception as error:  # of whatever builds it, with whatever settings
+        raise TunerError(
+            f"{path}: model.json does not describe the network whose weights lie beside it:"
+            f" {_brief(error)} (hint: export it anew)"
+        ) from error
+    return Predictor(module.to(device), card)
+
+
+def _check_device(device: str) -> None:
+    """Raises: TunerError for one that cannot compute here."""
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise TunerError(
+            f"device {device!r} cannot be used: {_brief(error)} (hint: cpu, or cuda:0 on a GPU)"
+        ) from error
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deployed:
+    """The whole model.  Raises: what its builder raises of settings that are not the weights'."""
+    recipe = card["recipe"]
+    if recipe["model"] in OWN:  # sizes that no memory holds take none on this device
+        _check_layers(recipe, tensors)
+        with torch.device("meta"):
+            _check_shapes(_network(card), tensors)
+    network = _network(card)
+    network.load_state_dict(tensors)
+    mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
+    regression = bool(card.get("regression", False))
+    return Deployed(network, mean, std, views=views(recipe), regression=regression)
+
+
+def _check_layers(recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raises: ValueError for more layers than there are weights for."""
+    for key in ("model.depth", "model.convs"):
+        value = recipe.get(key, 0)
+        if isinstance(value, int) and value > len(tensors):
+            raise ValueError(f"{key}={value}, but {len(tensors)} tensors")
+
+
+def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raises: ValueError for weights of other shapes."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} is {found.get(name)} and should be {wanted.get(name)}")
+
+
+def _network(card: Mapping[str, Any]) -> nn.Module:
+    """The network of an export, without its weights."""
+    recipe = card["recipe"]
+    module, _, name = recipe["model"].rpartition(".")
     settings = {
         key.removeprefix("model."): value
         for key, value in recipe.items()
