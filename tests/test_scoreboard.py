@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import optuna
 import pytest
@@ -177,3 +179,27 @@ def test_another_study_or_space_is_read_from_the_beginning(study):
     add(other, 0.8, [1.0], length=3)
     assert board.look(other, wider).points[:, 0] == pytest.approx([0.45, 0.4])
     assert len(board.look(optuna.create_study(), wider).points) == 0
+
+
+def test_studies_of_one_name_in_two_databases_are_two():
+    board = Scoreboard()
+    for x in (0.25, 0.75):
+        same = optuna.create_study(study_name="s", direction="maximize")
+        for _ in range(2):
+            add(same, x, [1.0], length=3)
+        assert board.look(same, ENCODE).points[:, 0].tolist() == [x, x]
+
+
+def test_trials_that_are_no_more_are_forgotten(study):
+    """As where a study is deleted and made anew, or a standby lacks the last commits."""
+    board = Scoreboard()
+    for x in (0.1, 0.2, 0.3):
+        add(study, x, [], TrialState.RUNNING, length=3)
+    board.look(study, ENCODE)
+    trials = study.get_trials(deepcopy=False)
+    study.get_trials = lambda **_: trials[:2]
+    assert board.look(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.2])
+    other = copy.copy(trials[0])
+    other._trial_id, other.params = 99, {"x": 0.9}
+    study.get_trials = lambda **_: [trials[0], other, trials[2]]
+    assert board.look(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.9, 0.3])

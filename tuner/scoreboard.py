@@ -56,30 +56,55 @@ class Table:
         return None
 
 
+class LastRead:
+    """Which study was read last, and up to which trial, for whoever reads on from there."""
+
+    def __init__(self) -> None:
+        self._study: tuple[object, int] | None = None
+        self._count = 0
+        self._last = -1
+
+    def goes_on(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether these are the trials of the same study, and maybe more; remembers them.
+
+        Studies of several databases may have one name, and one that was deleted and made anew, or
+        was taken over by a standby without its last trials, has other ones in their places.
+        """
+        before, count, last = self._study, self._count, self._last
+        self._study = study._storage, study._study_id
+        self._count, self._last = len(trials), trials[-1]._trial_id if trials else -1
+        same = before is not None and before[0] is self._study[0] and before[1] == self._study[1]
+        return same and count <= len(trials) and (not count or trials[count - 1]._trial_id == last)
+
+
 class Scoreboard:
     """Keeps a ``Table`` up to date: a trial that is over is read once, the others each time."""
 
     def __init__(self, fractions: Sequence[float] = FRACTIONS) -> None:
         self.fractions = tuple(fractions)
         self._lock = threading.Lock()
-        self._start("", lambda trials: np.empty((len(trials), 0)))
+        self._read_of = LastRead()
+        self._start(lambda trials: np.empty((len(trials), 0)))
+
+    def __reduce__(self) -> tuple[type["Scoreboard"], tuple[tuple[float, ...]]]:
+        """Whoever it is sent to reads the study anew."""
+        return Scoreboard, (self.fractions,)
 
     def look(self, study: Study, encode: Encode) -> Table:
         """The study now.  Safe to call from several threads."""
-        trials = study.get_trials(deepcopy=False)
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         with self._lock:
-            if (study.study_name, encode) != (self._study, self._encode):
-                self._start(study.study_name, encode)
+            trials = study.get_trials(deepcopy=False)
+            if not self._read_of.goes_on(study, trials) or encode != self._encode:
+                self._start(encode)
             longest, guessed = self._longest, self._guessed
             self._read(trials, sign)
             if self._longest != longest and guessed:  # lengths were taken for known
-                self._start(study.study_name, encode, self._longest)
+                self._start(encode, self._longest)
                 self._read(trials, sign)
             return Table(*(column[: self._count].copy() for column in self._columns))
 
-    def _start(self, study: str, encode: Encode, longest: int = 0) -> None:
-        self._study = study
+    def _start(self, encode: Encode, longest: int = 0) -> None:
         self._encode = encode
         self._count = 0
         self._open: list[int] = []

@@ -12,6 +12,7 @@ from tuner import schedule
 from tuner.attempts import first_number
 from tuner.noise import REPEAT
 from tuner.pruners import audit
+from tuner.scoreboard import LastRead
 
 Values = tuple[float | None, ...]
 """What a trial had reached at each rung, None where it has not been."""
@@ -27,12 +28,16 @@ class Standings:
     def __init__(self, rungs: Sequence[float]) -> None:
         self.rungs = rungs
         self._lock = threading.Lock()
-        self._begin("")
+        self._read_of = LastRead()
+        self._begin()
 
-    def _begin(self, name: str) -> None:
+    def __reduce__(self) -> tuple[type["Standings"], tuple[Sequence[float]]]:
+        """Whoever they are sent to reads the study anew."""
+        return Standings, (self.rungs,)
+
+    def _begin(self) -> None:
         self.longest = 0
         """Steps of the longest completed trial, which stands in for a length that is unknown."""
-        self._name = name
         self._count = 0
         self._open: list[int] = []
         self._over: dict[int, Values] = {}
@@ -42,13 +47,13 @@ class Standings:
 
     def look(self, study: Study) -> "Standings":
         """The standings as they are now."""
-        trials = study.get_trials(deepcopy=False)
         with self._lock:
-            if study.study_name != self._name or len(trials) < self._count:
-                self._begin(study.study_name)
+            trials = study.get_trials(deepcopy=False)
+            if not self._read_of.goes_on(study, trials):
+                self._begin()
             longest = self._read(trials)
             if longest > self.longest:
-                self._begin(study.study_name)
+                self._begin()
                 self.longest = longest
                 self._read(trials)
         return self

@@ -76,7 +76,7 @@ class Tpe(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         if len(study.directions) > 1:
             return self.several.infer_relative_search_space(study, trial)
-        return self.encoding.distributions
+        return dict(self.encoding.distributions)  # PartialFixedSampler takes out what it fixes
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -86,7 +86,8 @@ class Tpe(BaseSampler):
         rng = np.random.default_rng([self.seed, trial.number])
         table = self.scoreboard.look(study, self.encoding)
         given = self.encoding.row({**trial.system_attrs.get(FIXED, {}), **trial.params})
-        return self.encoding.params(self.propose(table, rng, given))
+        drawn = self.encoding.params(self.propose(table, rng, given))
+        return {name: value for name, value in drawn.items() if name in search_space}
 
     def sample_independent(
         self,
