@@ -370,3 +370,36 @@ def test_json_of_an_attribute_is_optunas(storage, url):
     with storage.engine.connect() as connection:
         text = connection.scalar(sa.text("SELECT value_json FROM trial_user_attributes"))
     assert json.loads(text) == ATTRIBUTES
+
+
+def test_a_study_that_another_process_deleted_and_made_anew_is_the_new_one(url, storage):
+    """SQLite gives the ids of the old one's rows to the new one's."""
+    ours = optuna.create_study(storage=storage, study_name="s", direction="minimize")
+    ours.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    assert len(storage.get_all_trials(ours._study_id)) == 3
+    with stock(url) as rdb:
+        optuna.delete_study(study_name="s", storage=rdb)
+        with pytest.raises(KeyError):
+            storage.get_all_trials(ours._study_id)
+        theirs = optuna.create_study(storage=rdb, study_name="s", direction="maximize")
+        theirs.optimize(lambda trial: trial.suggest_int("x", 1, 9), n_trials=4)
+        again = optuna.load_study(study_name="s", storage=storage)
+        assert again.direction == StudyDirection.MAXIMIZE
+        assert shown(again.trials) == shown(theirs.trials)
+        again.optimize(lambda trial: trial.suggest_int("x", 1, 9), n_trials=1)
+        assert len(theirs.trials) == 5
+
+
+def test_what_a_process_knows_of_a_replaced_study_is_read_anew_without_being_told(url, storage):
+    ours = optuna.create_study(storage=storage, study_name="s")
+    ours.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    ours.get_trials()
+    with stock(url) as rdb:
+        optuna.delete_study(study_name="s", storage=rdb)
+        theirs = optuna.create_study(storage=rdb, study_name="s")
+        theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+        if theirs._study_id == ours._study_id:  # in SQLite alone
+            assert shown(ours.trials) == shown(theirs.trials)
+        else:
+            with pytest.raises(KeyError):
+                ours.get_trials()

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.attempts import FIRST, first_number, last
 from tuner.noise import REPEAT
-from tuner.search import Traded
 
 JUDGING = threading.Lock()
 """Pruners are not made for threads: Hyperband builds its brackets as it is first asked."""
@@ -47,12 +46,11 @@ class Judge:
     """Asks a trial's pruner."""
 
     def __init__(self, trial: Trial) -> None:
-        study = trial.study
-        storage: Any = study._storage
-        if not getattr(study.pruner, "merges_attempts", False):
-            storage = _Configurations(storage)
         self.trial_id = trial._trial_id
-        self.study = Traded(study.study_name, storage, study.sampler, study.pruner)
+        self.study = copy.copy(trial.study)  # to make one anew asks the database for what is known
+        if not getattr(self.study.pruner, "merges_attempts", False):
+            storage: Any = _Configurations(self.study._storage)
+            self.study._storage = storage
 
     def should_prune(self) -> bool:
         """As ``Trial.should_prune``."""

@@ -10,8 +10,9 @@ import gc
 import itertools
 import threading
 import time
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from operator import attrgetter
 
 from optuna.trial import FrozenTrial, TrialState
@@ -41,9 +42,19 @@ class Known:
     is seen whole once it has ended.
     """
 
-    def __init__(self, study_id: int) -> None:
+    def __init__(self, study_id: int, replaced: Callable[[], object] = lambda: None) -> None:
         self.study_id = study_id
-        self.last = 0
+        self.replaced = replaced
+        """Called where the study turns out to be another than the one that was read."""
+        self.lock = threading.Lock()
+        self.looks = 0
+        self.covered: frozenset[TrialState] = frozenset()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.latest: Head | None = None
+        """The latest trial.  It stays, unless the study is deleted, or a standby took over without
+        its last commits; SQLite then gives the same ids again."""
         self.open: dict[int, Head] = {}
         self.stale: set[int] = set()
         """Trials whose own row has changed since their facts were read."""
@@ -51,9 +62,6 @@ class Known:
         self.over: dict[TrialState, list[FrozenTrial]] = {s: [] for s in TrialState}
         """Finished trials by state, in order of their numbers."""
         self.looked = -ATTRIBUTES_EVERY
-        self.lock = threading.Lock()
-        self.looks = 0
-        self.covered: frozenset[TrialState] = frozenset()
 
     def select(self, states: Container[TrialState]) -> list[FrozenTrial]:
         """Trials in order of their numbers."""
@@ -65,11 +73,12 @@ class Known:
 
     def refresh(self, connection: Connection, states: Container[TrialState]) -> None:
         """Read what is new about trials in these states."""
-        for head in rows.heads(connection, self._changed()):
+        for head in self._news(connection):
             self.open[head.id] = head
             self.stale.add(head.id)
             self.trials.pop(head.id, None)
-            self.last = max(self.last, head.id)
+            if self.latest is None or head.id >= self.latest.id:
+                self.latest = head
         due = sorted(i for i in self.stale if self.open[i].state in states)
         with _uncollected() if len(due) > MANY else nullcontext():
             for start in range(0, len(due), AT_ONCE):
@@ -77,9 +86,25 @@ class Known:
         if TrialState.RUNNING in states:
             self._follow(connection, set(due))
 
+    def _news(self, connection: Connection) -> list[Head]:
+        """New trials, and known ones in another state than before; all, of another study."""
+        found = rows.heads(connection, self._changed())
+        if (latest := self.latest) is None:
+            return found
+        again = next((head for head in found if head.id == latest.id), None)
+        if again is None or not again.continues(latest):
+            rows.require_study(connection, self.study_id)
+            self._begin()
+            self.replaced()
+            return rows.heads(connection, self._changed())
+        known = self.open.get(latest.id)
+        if known is None or known.state == again.state:
+            found.remove(again)
+        return found
+
     def _changed(self) -> str:
-        """New trials, and known ones in another state than before."""
-        cases = [f"trial_id > {self.last}"]
+        """The condition of new trials, of known ones in another state, and of the latest."""
+        cases = [f"trial_id >= {self.latest.id if self.latest else 0}"]
         for state in UNFINISHED:
             if ids := [i for i, head in self.open.items() if head.state == state]:
                 cases.append(f"trial_id IN ({rows.listed(ids)}) AND state <> '{state.name}'")
@@ -130,8 +155,9 @@ class Known:
 class Reader:
     """What this process knows of each study; threads that look at the same time share a look."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, replaced: Callable[[int], object]) -> None:
         self.engine = engine
+        self.replaced = replaced
         self.studies: dict[int, Known] = {}
         self.guard = threading.Lock()
 
@@ -171,7 +197,7 @@ class Reader:
             if study_id not in self.studies:
                 with self.engine.connect() as connection:
                     rows.require_study(connection, study_id)
-                self.studies[study_id] = Known(study_id)
+                self.studies[study_id] = Known(study_id, partial(self.replaced, study_id))
             return self.studies[study_id]
 
 

@@ -37,6 +37,11 @@ class Head(NamedTuple):
     start: datetime | None
     complete: datetime | None
 
+    def continues(self, before: "Head") -> bool:
+        """Whether it is the row that was read before, or another that was given its id."""
+        moved = self.start != before.start and None not in (self.start, before.start)
+        return self.number == before.number and not moved
+
 
 @dataclass(slots=True)
 class Facts:
@@ -67,6 +72,18 @@ def require_study(connection: Connection, study_id: int) -> None:
     """Raise ``KeyError`` if there is no such study."""
     if not fetch(connection, f"SELECT 1 FROM studies WHERE study_id = {int(study_id)}"):
         raise KeyError(f"no study has the id {study_id}")
+
+
+def uid(connection: Connection, study_id: int) -> str | None:
+    """The study's own ``uid``, None if tuner did not make it; ``KeyError`` without a study."""
+    found = fetch(
+        connection,
+        "SELECT a.value_json FROM studies s LEFT JOIN study_user_attributes a "
+        f"ON a.study_id = s.study_id AND a.key = 'uid' WHERE s.study_id = {int(study_id)}",
+    )
+    if not found:
+        raise KeyError(f"no study has the id {study_id}")
+    return None if found[0][0] is None else str(json.loads(found[0][0]))
 
 
 def everything(ids: Collection[int]) -> Question:
@@ -207,7 +224,10 @@ def fetch(connection: Connection, statement: str) -> list[Any]:
     """The driver's own tuples: SQLAlchemy's rows would double the time of a large answer."""
     result = connection.exec_driver_sql(statement)
     assert result.cursor is not None
-    rows: list[Any] = result.cursor.fetchall()  # type: ignore[assignment]
+    try:
+        rows: list[Any] = result.cursor.fetchall()  # type: ignore[assignment]
+    except Exception as error:  # SQLite's file is read here; raised as any other statement's
+        connection._handle_dbapi_exception(error, statement, None, result.cursor, result.context)
     result.close()
     return rows
 

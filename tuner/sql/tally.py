@@ -18,29 +18,46 @@ class Tally:
 
     def __init__(self, study_id: int, keys: Iterable[str]) -> None:
         self.study_id = study_id
+        self.keys = tuple(keys)
+        self._begin()
+
+    def _begin(self) -> None:
         self.last = 0
+        self.last_number = -1
         self.next_number = 0
         self.waiting: set[int] = set()
         """The ids of trials that wait; none waits again once it has run."""
-        self.noted: dict[str, list[object]] = {key: [] for key in keys}
+        self.noted: dict[str, list[object]] = {key: [] for key in self.keys}
         """Attribute → what it is in each of the trials that have it."""
 
     def refresh(self, connection: Connection) -> None:
-        """Read what has come since the last time."""
-        either = f"trial_id > {self.last}"
+        """Read what has come since the last time; all, where the latest trial is no more.
+
+        So it is where a standby has taken over without the last commits.
+        """
+        found = self._fetch(connection)
+        if self.last and (self.last, self.last_number) not in {(i, n) for i, n, _ in found}:
+            self._begin()
+            found = self._fetch(connection)
+        since = self.last
+        self.waiting = {i for i, _, state in found if state == "WAITING"}
+        self.last, self.last_number = max(
+            [(since, self.last_number), *((i, number) for i, number, _ in found)]
+        )
+        self.next_number = max([self.next_number, *(number + 1 for _, number, _ in found)])
+        if self.last > since:
+            self._note(connection, since)
+
+    def _fetch(self, connection: Connection) -> list[tuple[int, int, str]]:
+        """Id, number and state of the latest trial, of later ones, and of those that waited."""
+        either = f"trial_id >= {self.last}"
         if self.waiting:
             either += f" OR trial_id IN ({rows.listed(self.waiting)})"
-        found = rows.fetch(
+        return rows.fetch(
             connection,
             "SELECT trial_id, number, state FROM trials "
             f"WHERE study_id = {self.study_id} AND ({either})",
         )
-        since = self.last
-        self.waiting = {i for i, _, state in found if state == "WAITING"}
-        self.last = max([since, *(i for i, _, _ in found)])
-        self.next_number = max([self.next_number, *(number + 1 for _, number, _ in found)])
-        if self.last > since:
-            self._note(connection, since)
 
     def _note(self, connection: Connection, since: int) -> None:
         keys = ",".join(f"'{key}'" for key in self.noted)

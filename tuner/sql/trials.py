@@ -49,17 +49,15 @@ class Trials(BaseStorage):
         self.single = single
         """The engine without transactions, for statements that stand alone."""
         self.reopen = reopen
-        self.reader = Reader(single)
+        self.distributions = Distributions(single)
+        self.reader = Reader(single, self.distributions.forget)
         self.commits = Commits(self.engine, single)
         self.turn = threading.Lock()
         # What is read under the lock must be what was committed before it, on MySQL too.
         mysql = self.engine.dialect.name == "mysql"
         committed = {"isolation_level": "READ COMMITTED"} if mysql else {}
         self.exclusive = self.engine.execution_options(**committed)
-        self.ids: dict[str, int] = {}
         self.local = threading.local()
-        self.directions: dict[int, list[StudyDirection]] = {}
-        self.distributions = Distributions(single)
 
     def __reduce__(self) -> tuple[Callable[[str], "Trials"], tuple[str]]:
         return self.reopen, (self.engine.url.render_as_string(hide_password=False),)
@@ -186,8 +184,6 @@ class Trials(BaseStorage):
     def delete_study(self, study_id: int) -> None:
         self.rdb.delete_study(study_id)
         self.reader.forget(study_id)
-        self.directions.pop(study_id, None)
-        self.ids = {name: i for name, i in self.ids.items() if i != study_id}
         self.distributions.forget(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
@@ -197,17 +193,13 @@ class Trials(BaseStorage):
         self.rdb.set_study_system_attr(study_id, key, value)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        if study_name not in self.ids:
-            self.ids[study_name] = self.rdb.get_study_id_from_name(study_name)
-        return self.ids[study_name]
+        return self.rdb.get_study_id_from_name(study_name)
 
     def get_study_name_from_id(self, study_id: int) -> str:
         return self.rdb.get_study_name_from_id(study_id)
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        if study_id not in self.directions:
-            self.directions[study_id] = self.rdb.get_study_directions(study_id)
-        return self.directions[study_id]
+        return self.rdb.get_study_directions(study_id)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         return self.rdb.get_study_user_attrs(study_id)
