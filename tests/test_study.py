@@ -23,7 +23,6 @@ from tuner.errors import StorageError, StudyError
 from tuner.leases import workers
 from tuner.report import status
 from tuner.sql import writes
-from tuner.sql.patience import Patience
 from tuner.study import Study
 from tuner.trial import overrides_of
 
@@ -374,6 +373,37 @@ def test_while_nobody_works_no_time_passes(planned):
     assert later.times().hours > worked.hours, "known without asking the database"
 
 
+def test_a_copied_study_knows_what_it_cost_and_goes_on(planned):
+    """Two workers took turns on one device: the times of their trials add up to twice as much."""
+    asked = planned()
+    opened = provenance.open_study(asked)
+    for worker in ("a", "b"):
+        opened.join(worker, "cpu")
+    first, second = (claim(opened, worker) for worker in ("a", "b"))
+    shift = opened.start("host cpu", 1)
+    shift.since, shift.booked_at = shift.since - 300, shift.booked_at - 300
+    shift.book()
+    done = draw(opened, asked, first)
+    done.study.tell(done, 0.5)
+    copy = f"a copy of {opened.name}"
+    optuna.copy_study(
+        from_study_name=opened.name,
+        from_storage=opened.storage,
+        to_storage=opened.storage,
+        to_study_name=copy,
+    )
+    copied = study.load(asked.storage.url, copy, grace=60, patience=5)
+    hours = opened.times().device_hours
+    assert hours == pytest.approx(300 / 3600, abs=5 / 3600)
+    assert copied.times() == opened.times()
+    assert status.look(copied).device_hours == hours
+    again = copied.start("another cpu", 1)
+    assert again.times().device_hours == pytest.approx(hours, abs=5 / 3600)
+    copied.join("c", "cpu")
+    taken = copied.storage.get_trial(claim(copied, "c"))
+    assert taken.system_attrs[FIRST] == opened.storage.get_trial(second).number
+
+
 def test_resuming_is_the_same_command_and_another_space_is_refused(planned, caplog):
     provenance.open_study(planned())
     assert provenance.open_study(planned()).attrs["metric"] == "accuracy"
@@ -507,30 +537,6 @@ def test_sqlite_takes_the_write_lock_when_a_transaction_begins(tmp_path: Path):
             other.execute("BEGIN IMMEDIATE")
     other.execute("BEGIN IMMEDIATE")
     other.close()
-
-
-def test_patience_waits_for_a_database_that_comes_back():
-    away = [sa.exc.OperationalError("select", {}, Exception("gone"))] * 2
-
-    def call() -> str:
-        if away:
-            raise away.pop()
-        return "back"
-
-    assert Patience(5)(call) == "back"
-    with pytest.raises(sa.exc.ProgrammingError):
-        Patience(5)(_raise(sa.exc.ProgrammingError("select", {}, Exception("wrong"))))
-    started = time.monotonic()
-    with pytest.raises(StorageError, match=r"away for 0\.5 s"):
-        Patience(0.5)(_raise(sa.exc.OperationalError("select", {}, Exception("gone"))))
-    assert time.monotonic() - started < 2
-
-
-def _raise(error: Exception):
-    def call():
-        raise error
-
-    return call
 
 
 FLAT = ["space=none", "model.dropout=interval(0,0.5)", "model.activation=choice(relu,elu,gelu)"]

@@ -83,6 +83,17 @@ class Claims:
         with self.storage.locked(self.study_id) as connection:
             self._requeue(connection, trial_id, reason)
 
+    def adopt(self) -> None:
+        """Requeue what runs and nobody holds: of a copied study, whose workers are elsewhere."""
+        with self.storage.locked(self.study_id) as connection:
+            if not self.clock.is_copied(connection):
+                return
+            held = {worker.trial_id for worker in self.leases.rows(connection)}
+            running = rows.heads(connection, f"study_id = {self.study_id} AND state = 'RUNNING'")
+            for head in running:
+                if head.id not in held:
+                    self._requeue(connection, head.id, "the study was copied")
+
     def ended(self, budget: Budget) -> str | None:
         """Why nothing runs and nothing may be started; None while there is work."""
         with self.storage.locked(self.study_id) as connection:
@@ -164,8 +175,8 @@ class Claims:
 
         With ``max_crashes`` it counts as a crash, and the trial is given up when there are more.
         """
-        (before,) = rows.heads(connection, f"trial_id = {trial_id}")
-        if before.state != TrialState.RUNNING:
+        before = rows.heads(connection, f"trial_id = {trial_id}")
+        if not before or before[0].state != TrialState.RUNNING:
             return
         if not writes.change_state(connection, trial_id, TrialState.FAIL, ago):
             return  # its worker finished it in the meantime

@@ -3,8 +3,12 @@
 A row for the study and one for each device add up the union of the intervals that their workers
 book, by the database's own clock; while nobody works no time passes.  Workers book every few beats
 and as they leave, so that one which is killed loses the seconds since.
+
+The sums are noted with the study, too, for ``optuna.copy_study`` copies no tables but Optuna's.
 """
 
+import json
+import math
 import time
 from contextlib import suppress
 
@@ -14,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tuner.budget import Times
 from tuner.leases import NOW
+from tuner.sql.writes import study_attributes as attributes
 
 clocks = Table(
     "tuner_clocks",
@@ -26,6 +31,9 @@ clocks = Table(
 STUDY = ""
 """Name of the row that is the study's own, not a device's."""
 
+NOTED = "clock"
+"""User attribute of a study: the seconds by name."""
+
 
 class Clock:
     """The clocks of one study."""
@@ -36,23 +44,47 @@ class Clock:
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
     def read(self, connection: sa.Connection) -> Times:
-        """The sums as they are booked."""
-        query = sa.select(clocks.c.name, clocks.c.seconds).where(clocks.c.study_id == self.study_id)
-        seconds = {name: value / 3600 for name, value in connection.execute(query).all()}
-        return Times(seconds.pop(STUDY, 0.0), sum(seconds.values()))
+        """The sums as they are booked; of a study that was copied, as they were noted."""
+        seconds = self._booked(connection) or self._noted(connection)
+        hours = {name: value / 3600 for name, value in seconds.items()}
+        return Times(hours.pop(STUDY, 0.0), sum(hours.values()))
+
+    def is_copied(self, connection: sa.Connection) -> bool:
+        """Whether the study was worked on, but never in this database."""
+        return not self._booked(connection) and bool(self._noted(connection))
 
     def start(self, device: str, count: int = 1) -> "Shift":
         """Start to work on ``count`` devices of one name."""
-        for name in (STUDY, device):
-            self._enter(name)
+        with self.engine.connect() as connection:
+            before = {} if self._booked(connection) else self._noted(connection)
+        for name, seconds in ({STUDY: 0.0, device: 0.0} | before).items():
+            self._enter(clocks, {"name": name}, seconds=seconds, touched=0.0)
+        self._enter(attributes, {"key": NOTED}, value_json="{}")
         return Shift(self, {STUDY: 1, device: count})
 
-    def _enter(self, name: str) -> None:
+    def _booked(self, connection: sa.Connection) -> dict[str, float]:
+        query = sa.select(clocks.c.name, clocks.c.seconds).where(clocks.c.study_id == self.study_id)
+        return {name: seconds for name, seconds in connection.execute(query).all()}
+
+    def _noted(self, connection: sa.Connection) -> dict[str, float]:
+        """As anybody may have written it, so that what is no time is left out."""
+        query = sa.select(attributes.c.value_json).filter_by(study_id=self.study_id, key=NOTED)
+        try:
+            found = json.loads(connection.scalar(query) or "{}")
+        except ValueError:
+            return {}
+        return {
+            name: float(seconds)
+            for name, seconds in (found.items() if isinstance(found, dict) else ())
+            if isinstance(seconds, int | float) and 0 <= seconds < math.inf and len(name) <= 255
+        }
+
+    def _enter(self, table: sa.Table, key: dict[str, str], **values: object) -> None:
         """Make a row if it is missing; another worker may make it at the same moment."""
-        row = {"study_id": self.study_id, "name": name}
+        row = {"study_id": self.study_id, **key}
         with suppress(IntegrityError), self.engine.begin() as connection:
-            if connection.execute(sa.select(clocks.c.name).filter_by(**row)).first() is None:
-                connection.execute(sa.insert(clocks).values(**row, seconds=0.0, touched=0.0))
+            if connection.execute(sa.select(table.c.study_id).filter_by(**row)).first() is None:
+                connection.execute(sa.insert(table).values(**row, **values))
 
     def book(
         self, rates: dict[str, int], since: float | None, at_most: float
@@ -78,6 +110,10 @@ class Clock:
                         (clocks.c.seconds, clocks.c.seconds + more), (clocks.c.touched, latest)
                     )
                 )
+            if since is not None:
+                noted = sa.update(attributes).filter_by(study_id=self.study_id, key=NOTED)
+                text = json.dumps(self._booked(connection))
+                connection.execute(noted.values(value_json=text))
             return now, self.read(connection)
 
 

@@ -6,8 +6,8 @@ A *configuration* is a trial and all its retries; ``study.n_trials`` counts conf
 import itertools
 import os
 import socket
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,13 +21,13 @@ from tuner import admission, search, storage, urls
 from tuner.attempts import FIRST, ordinal
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
-from tuner.clock import Clock, clocks
-from tuner.errors import StudyError
+from tuner.clock import Clock, Shift, clocks
+from tuner.errors import StorageLost, StudyError
 from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
 from tuner.scoreboard import Scoreboard
 from tuner.space import Space
-from tuner.sql import viewing
+from tuner.sql import rows, viewing
 from tuner.sql.patience import Patience
 from tuner.sql.trials import Trials
 from tuner.sql.writes import system_attributes, trials
@@ -45,6 +45,8 @@ class Study:
         self.rdb = storage.rdb
         self.storage = storage
         self.id = self.storage.get_study_id_from_name(name)
+        self.uid = self._uid()
+        """What tells it from all others, whatever their names; None if tuner did not make it."""
         self.leases = Leases(storage.engine, storage.single, self.id, grace)
         self.clock = Clock(storage.engine, self.id)
         self.claims = Claims(storage, self.id, self.leases, self.clock)
@@ -65,6 +67,34 @@ class Study:
         """What was stored with the study when it was created."""
         return self.storage.get_study_user_attrs(self.id)
 
+    def verify(self) -> None:
+        """Raise ``StorageLost`` unless the database still holds this very study."""
+        try:
+            known = self._uid()
+        except KeyError:
+            what = "was deleted from the database"
+        else:
+            if known == self.uid:
+                return
+            what = "is no longer in the database, which holds another one in its place"
+        raise StorageLost(
+            f"study {self.name!r} {what}; hint: bring the database back as it was, and the same "
+            "command goes on"
+        )
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """A study that is not found is told of as one that was deleted."""
+        try:
+            yield
+        except KeyError:
+            self.verify()
+            raise
+
+    def _uid(self) -> str | None:
+        with self.storage.single.connect() as connection:
+            return rows.uid(connection, self.id)
+
     def workers(self) -> list[Worker]:
         """All workers that have not left, dead ones included until they are missed."""
         return self.leases.all()
@@ -77,6 +107,15 @@ class Study:
         """Enter this process as a worker."""
         self.patience(lambda: self.leases.join(worker, socket.gethostname(), os.getpid(), device))
 
+    def start(self, device: str, count: int) -> Shift:
+        """Begin to count this process's work on ``count`` devices of one name."""
+
+        def begin() -> Shift:
+            self.claims.adopt()
+            return self.clock.start(device, count)
+
+        return self.patience(begin)
+
     def claim(
         self, worker: str, *, budget: Budget, max_retries: int, queue: Sequence[Item] = ()
     ) -> int | None:
@@ -85,9 +124,10 @@ class Study:
         Retries go first.
         """
         tries = itertools.count()
-        return self.patience(
-            lambda: self.claims.take(worker, budget, max_retries, queue, again=next(tries) > 0)
-        )
+        with self._there():
+            return self.patience(
+                lambda: self.claims.take(worker, budget, max_retries, queue, again=next(tries) > 0)
+            )
 
     def trial(self, trial_id: int, cfg: DictConfig, space: Space, seed: int) -> Trial:
         """The claimed trial with its sampler and pruner, its joint parameters already drawn.
@@ -117,7 +157,8 @@ class Study:
 
     def requeue(self, trial_id: int, reason: str) -> None:
         """Give up a trial that this process holds; another worker goes on with it."""
-        self.patience(lambda: self.claims.requeue(trial_id, reason))
+        with self._there():
+            self.patience(lambda: self.claims.requeue(trial_id, reason))
 
     def configurations(self) -> int:
         """Configurations ever given out: trials that are not retries."""
@@ -135,11 +176,13 @@ class Study:
 
     def ended(self, budget: Budget) -> str | None:
         """Why nothing runs and nothing may be started; None while there is work."""
-        return self.claims.ended(budget)
+        with self._there():
+            return self.claims.ended(budget)
 
     def may_go_on(self, budget: Budget) -> bool:
         """Whether a running trial of unknown length may begin another epoch."""
-        return self.patience(lambda: self.claims.may_go_on(budget))
+        with self._there():
+            return self.patience(lambda: self.claims.may_go_on(budget))
 
     def spent(self) -> Spent:
         """What the search has cost so far."""
@@ -185,3 +228,10 @@ def create_tables(rdb: Trials) -> None:
     with storage.lock(rdb.engine, storage.TABLES):
         for table in (workers, clocks):
             table.create(rdb.engine, checkfirst=True)
+
+
+def clear_tables(rdb: Trials, study_id: int) -> None:
+    """Take out what a study that was deleted has left: SQLite gives its id to the next."""
+    with rdb.engine.begin() as connection:
+        for table in (workers, clocks):
+            connection.execute(sa.delete(table).where(table.c.study_id == study_id))

@@ -28,6 +28,7 @@ values: sa.Table = models.TrialValueModel.__table__
 curves: sa.Table = models.TrialIntermediateValueModel.__table__
 user_attributes: sa.Table = models.TrialUserAttributeModel.__table__
 system_attributes: sa.Table = models.TrialSystemAttributeModel.__table__
+study_attributes: sa.Table = models.StudyUserAttributeModel.__table__
 
 KEYS = {
     params: "param_name",

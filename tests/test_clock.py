@@ -1,0 +1,20 @@
+"""The hours of a study as they are noted with it."""
+
+import pytest
+import sqlalchemy as sa
+
+from tests.test_admission import Bench
+from tuner.budget import Budget
+from tuner.clock import NOTED
+from tuner.sql.writes import study_attributes
+
+
+@pytest.mark.parametrize("text", ["x", "[1]", '{"": "long", "a": -1, "b": NaN}', "{"])
+def test_a_note_of_times_that_is_none_is_passed_over(tmp_path, text):
+    study = Bench(tmp_path, Budget(n_trials=1)).study
+    study.storage.set_study_user_attr(study.id, NOTED, {})
+    with study.storage.engine.begin() as connection:
+        noted = sa.update(study_attributes).where(study_attributes.c.key == NOTED)
+        connection.execute(noted.values(value_json=text))
+    assert study.times().hours == 0
+    study.start("cpu", 1).book()
