@@ -28,6 +28,7 @@ def undisturbed():
         pytest.param("sqlite", SIZE, id="sqlite"),
         pytest.param("postgresql", SIZE, id="postgresql"),
         pytest.param("postgresql", PRUNED, id="postgresql, pruned, two trials at once"),
+        pytest.param("failover", SIZE, id="failover"),
     ],
 )
 def test_whatever_is_killed_the_study_ends_as_if_nothing_had_happened(

