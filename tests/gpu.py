@@ -71,16 +71,14 @@ def curve(run: Learner, epochs: range = range(1, 5)) -> list[float]:
 @contextmanager
 def exact() -> Iterator[None]:
     """Without cuDNN's choices and TF32, which would hide what is compared."""
-    precision, rounded = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    precision = torch.get_float32_matmul_precision()
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.backends.cudnn.deterministic = False
-        torch.backends.cudnn.allow_tf32 = rounded
         torch.set_float32_matmul_precision(precision)
 
 

@@ -19,7 +19,7 @@ FLOORS = [  # a module may import its own floor only where ALLOWED says so, and 
     {"trial"},
     {"fate"},
     {"reporter"},
-    {"artifacts", "judge", "provenance", "retention", "sharing", "trouble"},
+    {"artifacts", "heart", "judge", "provenance", "retention", "sharing", "trouble"},
     {"study", "mirror"},
     {"claims"},
     {"admission", "prior"},

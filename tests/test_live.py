@@ -122,8 +122,13 @@ def test_a_database_that_is_away_is_said_once(tmp_path: Path) -> None:
     def away() -> Summary:
         raise StorageInternalError("lost postgresql://me:secret@host/db\nTraceback")
 
-    shown = lines([lambda: summary, away, away, lambda: summary, away])
-    assert shown == ["the study cannot be read for now: lost (storage URL)"] * 2
+    def other() -> Summary:
+        raise StorageInternalError("starting up")
+
+    shown = lines([lambda: summary, away, away, other, away, lambda: summary, away])
+    lost = "the study cannot be read for now: lost (storage URL)"
+    starting = "the study cannot be read for now: starting up"
+    assert shown == [lost, starting, "the study can be read again", lost]
 
 
 def test_force_color_does_not_make_a_file_a_terminal(

@@ -14,7 +14,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tuner import __version__
 from tuner.errors import Infeasible, TunerError
@@ -78,21 +78,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if not _is_outage(error):
+        lost = _lost(error)
+        if lost is None:
             raise
-        reason = str(error.__cause__ or error).partition("\n")[0]
-        print(
-            f"error: the database went away: {reason}; hint: the same command goes on once it is "
-            "back",
-            file=sys.stderr,
-        )
-        return 1
+        print(f"error: {masked(str(lost))}", file=sys.stderr)
+        return lost.exit_code
 
 
-def _is_outage(error: Exception) -> bool:
+def _lost(error: Exception) -> TunerError | None:
+    """What to say of a study's database that has failed; None for any other error."""
     # A second to import, which not all commands need.
-    patience = sys.modules.get("tuner.sql.patience")
-    return patience is not None and bool(patience.is_outage(error))
+    outages: Any = sys.modules.get("tuner.sql.outages")
+    return outages.lost(error) if outages is not None and outages.is_ours(error) else None
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -160,6 +157,9 @@ def _parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
     )
     options["best"].add_argument(
         "--pareto", action="store_true", help="all that none is better than in every objective"
+    )
+    options["worker"].add_argument(
+        "--join", metavar="UID", help="only the study of this uid, which tuner tune has made"
     )
     options["train"].add_argument(
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"

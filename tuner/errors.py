@@ -8,7 +8,7 @@
     │   ├── ConfigError            configuration, space or study settings: exit code 2
     │   ├── StorageError           the database cannot be used, or is not ours: exit code 2
     │   │   ├── StorageAway        … for now: its server does not answer
-    │   │   └── StorageLost        … and did not in all the time that a worker waits
+    │   │   └── StorageLost        … any more: it is away for too long, refuses, or is damaged
     │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
     │   └── TooManyFailures        the objective fails too often to go on
@@ -66,7 +66,7 @@ class StorageAway(StorageError):
 
 
 class StorageLost(StorageError):
-    """Its server did not answer for ``storage.patience`` seconds."""
+    """It served, and no longer does: away for ``storage.patience`` seconds, or for good."""
 
     exit_code = 1
 

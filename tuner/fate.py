@@ -137,7 +137,11 @@ def _tell(
 ) -> None:
     """Safe to repeat: the attributes are stored before the state, or with it."""
     storage = context.study.storage
-    now = storage.get_trial(trial._trial_id).state
+    try:
+        now = storage.get_trial(trial._trial_id).state
+    except KeyError:
+        context.study.verify()
+        raise Fenced("it is no longer in the database") from None
     if now == state:
         return  # stored just before the connection was lost
     if now != TrialState.RUNNING:

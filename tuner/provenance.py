@@ -10,12 +10,12 @@ from optuna.study import StudyDirection
 
 from tuner import fingerprint, nodes, prior, search, space, storage, urls
 from tuner.budget import Budget
-from tuner.errors import StorageAway, StorageError, StudyError
+from tuner.errors import StorageAway, StorageError, StorageLost, StudyError
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.queue import Item
 from tuner.sql.trials import Trials
-from tuner.study import Study, create_tables
+from tuner.study import Study, clear_tables, create_tables
 
 SECRET = ("storage", "study.prior_url")
 """Keys whose values may hold a password."""
@@ -39,6 +39,28 @@ def open_study(plan: Plan) -> Study:
         _keep_budget(study, search.budget(plan))
     if plan.study.prior is not None:
         _keep_prior(study, plan)
+    return study
+
+
+def join_study(plan: Plan, uid: str) -> Study:
+    """The study of a plan that a supervisor has created; a worker of its makes none.
+
+    Raises: ``StorageLost`` if the database does not hold it any more.
+    """
+    try:
+        rdb = storage.connect(plan.storage.url, create=False)
+        study = Study(rdb, plan.study.name, grace=plan.worker.grace, patience=plan.storage.patience)
+    except StorageAway:
+        raise
+    except (StorageError, KeyError) as error:
+        reason = error.args[0]
+        raise StorageLost(f"study {plan.study.name!r} is no longer there: {reason}") from error
+    if study.uid != uid:
+        raise StorageLost(
+            f"study {plan.study.name!r} is another one than this worker was started for; hint: "
+            "bring the database back as it was, or run tuner tune again"
+        )
+    _match(study, plan, _description(plan))
     return study
 
 
@@ -103,6 +125,7 @@ def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
     study_id = known.get(plan.study.name)
     if study_id is None:
         study_id = rdb.create_new_study(directions, plan.study.name)
+        clear_tables(rdb, study_id)
     elif "space" in rdb.get_study_user_attrs(study_id) or rdb.get_n_trials(study_id):
         return
     rdb.set_study_system_attr(study_id, "study:metric_names", list(objectives))

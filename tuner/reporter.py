@@ -1,7 +1,8 @@
 """The ``report`` that an objective is handed: what it says becomes the trial's curve and facts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from optuna.trial import Trial
 from tuner import history, tracking
 from tuner.attempts import first_number
 from tuner.budget import Budget
-from tuner.errors import Fenced, Preempted, Pruned, TunerError
+from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.judge import Judge
 from tuner.log import log
 from tuner.mirror import Mirror
@@ -60,6 +61,8 @@ class Report:
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.unjudged = stored.last_step
         self.judge = Judge(trial)
+        self.refusal: StorageError | None = None
+        """Why the database took no report, or none any more; the objective may have gone on."""
         self.metrics: dict[str, float] = {}
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None
@@ -73,6 +76,20 @@ class Report:
         self.track: tracking.Track | tracking.Silent = tracking.Silent()
 
     def __call__(self, step: int, /, **metrics: float) -> None:
+        with self._refusal_kept():
+            self._report(step, metrics)
+
+    @contextmanager
+    def _refusal_kept(self) -> Iterator[None]:
+        """An objective may swallow what is raised here, or wrap it, and is not to blame for it."""
+        self.refusal = None
+        try:
+            yield
+        except StorageError as error:
+            self.refusal = error
+            raise
+
+    def _report(self, step: int, metrics: dict[str, float]) -> None:
         if step != int(step) or step < 0:
             raise TunerError(
                 f"report({step}, …): a step is a whole number; hint: the epoch, from 1"
@@ -101,7 +118,8 @@ class Report:
 
         An objective with long epochs may call it where it can be resumed from.
         """
-        self.fence()
+        with self._refusal_kept():
+            self.fence()
         if reason := self.context.preempted():
             raise Preempted(reason)
 
@@ -142,6 +160,9 @@ class Report:
             self.context.study.patience(lambda: self._keep(step, value))
         except UpdateFinishedTrialError as error:
             raise Fenced("the trial was given to another worker") from error
+        except KeyError as error:
+            self.context.study.verify()
+            raise Fenced("the trial is no longer in the database") from error
         self.values[step] = value
         self.epochs += 1
         self._judge(step)

@@ -1,35 +1,23 @@
-"""A SQL URL becomes a storage that many workers may share, and a lock among them.
-
-SQLite as Optuna opens it runs queued trials twice and loses trials when many workers write
-(optuna/optuna#1883 and relatives; 40 queued trials were popped 64 to 80 times by 8 workers).  The
-cure is to take the write lock when a transaction begins, not when it first writes.
-"""
+"""A SQL URL becomes a storage that many workers may share, and a lock among them."""
 
 import fcntl
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tuner import directories, urls
 from tuner.errors import StorageAway, StorageError
-from tuner.sql import viewing
-from tuner.sql.patience import is_outage
+from tuner.sql import outages, sqlite, viewing
 from tuner.sql.trials import Trials
-
-SQLITE_TIMEOUT = 60.0
-"""Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
 
 TABLES = "tables"
 """Name of the lock under which tables are made."""
@@ -55,6 +43,7 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, create=create and write, write=write)
         rdb = _server(url)
+        outages.watch(rdb.engine)
         single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
         return Trials(rdb, single, _reopen)
     except (ImportError, TypeError) as error:
@@ -64,7 +53,7 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         final, hint = urls.cure(parsed, reason)
-        raise (StorageAway if is_outage(error) and not final else StorageError)(
+        raise (StorageAway if outages.is_outage(error) and not final else StorageError)(
             f"storage.url: cannot open {urls.masked(url)}: {reason}; hint: {hint}"
         ) from error
     except RuntimeError as error:  # Optuna's word for another schema version
@@ -125,35 +114,6 @@ def _judge_place(path: Path) -> None:
         raise StorageError(f"storage.url: {reason}; hint: storage.url=… names another place")
 
 
-def _judge_file(path: Path, *, create: bool) -> None:
-    """Refuse what is no SQLite database, by SQLite's own word, and one without any study's tables.
-
-    The latter unless they may be created: who only looks makes no database of an empty file.
-
-    To open and close the file ourselves would drop the locks of all connections that this process
-    has to it, as POSIX wants; SQLite knows of them.
-    """
-    if path.is_dir():
-        raise StorageError(f"storage.url: {path} is a directory; hint: name a file in it")
-    if not path.is_file():
-        return
-    asked = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)
-    try:
-        known = asked.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
-        if known is None and not create:
-            raise StorageError(
-                f"storage.url: {path} holds no study; hint: tuner tune makes one, or name another "
-                "file"
-            )
-    except sqlite3.DatabaseError as error:  # whatever else is wrong is found, and said, later
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise StorageError(
-                f"storage.url: {path} is no SQLite database; hint: name another file"
-            ) from None
-    finally:
-        asked.close()
-
-
 def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
     given = Path(str(url.database))
     path = given.absolute()  # an objective may change the directory
@@ -169,30 +129,12 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
         seen = viewing.opened(url)
         return Trials(seen, seen.engine, _reopen, writable=False)
     _judge_place(path)
-    _judge_file(path, create=create)
+    sqlite.judge_file(path, create=create)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(path):  # two workers creating the tables at once would collide
-        storage = RDBStorage(
-            url.render_as_string(hide_password=False),
-            engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}},
-        )
-    event.listen(storage.engine, "connect", _on_connect)
-    event.listen(storage.engine, "begin", _on_begin)
-    storage.scoped_session.remove()
-    storage.engine.dispose()  # connections opened before the listeners stood
-    return Trials(storage, storage.engine.execution_options(tuner_single=True), _reopen)
-
-
-def _on_connect(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions of its own
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _on_begin(connection: Connection) -> None:
-    if connection.get_execution_options().get("tuner_single"):
-        return  # a statement that stands alone is its own transaction, and reading locks nobody
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        storage = sqlite.opened(url)
+    single = storage.engine.execution_options(**{sqlite.ONE_STATEMENT: True})
+    return Trials(storage, single, _reopen)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from tuner import (
 )
 from tuner.aims import Returned
 from tuner.attempts import first_number, ordinal
-from tuner.errors import Fenced, Preempted, Pruned, TunerError
+from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.fate import Fate, classify, finish, judged
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.reporter import Context, Report
+from tuner.sql import outages
 from tuner.study import Study
 from tuner.tracking import Run, Silent, Track
 from tuner.trouble import is_out_of_memory, memory_returned
@@ -92,6 +93,8 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
             report.track = _track(context, report, overrides)
             value = _run_shared(context, cfg, run_dir, report)
+        if report.refusal is not None:  # the objective has swallowed it, and may have given up
+            raise report.refusal
         return finish(context, trial, report, run_dir, *judged(report, value))
     except Pruned as stop:
         return finish(context, trial, report, run_dir, TrialState.PRUNED, None, str(stop))
@@ -101,12 +104,24 @@ def _attempt(context: Context, trial_id: int) -> Fate:
     except (UpdateFinishedTrialError, Fenced):
         raise
     except TunerError as error:  # a person must act first: the configuration is not to blame
-        study.requeue(trial_id, f"{type(error).__name__}: {error}"[:500])
+        _queue_again(study, trial_id, error)
         raise
     except BaseException as error:  # an objective's sys.exit() is a failure like any other
+        if report.refusal is not None:
+            _queue_again(study, trial_id, report.refusal)
+            raise report.refusal from error
         return classify(context, trial, report, run_dir, error)
     finally:
         report.track.end(None)  # unless it has ended with a fate: another attempt goes on with it
+
+
+def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
+    """Let another worker go on; where the database is what is wrong, if it takes that at once."""
+    reason = f"{type(error).__name__}: {error}"[:500]
+    if not isinstance(error, StorageError):
+        return study.requeue(trial_id, reason)
+    with suppress(StorageError, KeyError, *outages.FAILURES):  # or its lease runs out
+        study.claims.requeue(trial_id, reason)
 
 
 def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:

@@ -17,16 +17,15 @@ DRIVERS = {
 REST = "user:password@host/database"
 """What follows ``://``."""
 
+MEND = "go on with a copy of before, or with what sqlite3 FILE .recover reads out of it"
+"""What to do about a damaged file of SQLite."""
+
 CURES = (
     (("authentication failed", "Access denied", "no password"), "are user and password right?"),
     (("resolve", "translate host name"), "is the host's name right?"),
     (("does not exist", "Unknown database"), "create it on the server first, or name another"),
     (("unable to open database file",), "may you write in its directory?"),
-    (
-        ("malformed", "not a database"),
-        "the file is damaged: go on with a copy of before, or with what sqlite3 FILE .recover reads"
-        " out of it",
-    ),
+    (("malformed", "not a database"), f"the file is damaged: {MEND}"),
     (("connection option",), "leave the option out of the URL"),
 )
 """What a server or a driver says where waiting will not help → the cure."""

@@ -3,22 +3,20 @@
 import os
 import signal
 import socket
-import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from tuner import provenance, resolvers, search, seeds, sharing
-from tuner.attempts import REQUEUE
 from tuner.binding import signature
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
 from tuner.fate import Fate
+from tuner.heart import UNUSABLE, Heart
 from tuner.log import brief, log
 from tuner.plan import Plan
 from tuner.reporter import Context
@@ -33,9 +31,6 @@ RESTART_ME = 75
 CRASHED = 70
 """Exit code (EX_SOFTWARE) of a worker that failed outside of any objective."""
 
-BOOKED_EVERY = 6
-"""Beats between two bookings of the time worked: all workers of a study write one row."""
-
 REASON = 200
 """Letters of the last failure's reason where a worker gives up."""
 
@@ -44,61 +39,6 @@ SUPERVISOR = "TUNER_SUPERVISOR_PID"
 WORKER = "TUNER_WORKER_ID"
 REPLACES = "TUNER_REPLACES"
 """Id of a place whose earlier workers are gone, as a launcher on another machine knows."""
-
-
-class Heart(threading.Thread):
-    """Beats until stopped; a database that is away for a while does not kill it."""
-
-    def __init__(
-        self, study: Study, worker: str, interval: float, signals: Signals, shift: Shift
-    ) -> None:
-        super().__init__(name="tuner-heart", daemon=True)
-        self.study, self.worker, self.interval, self.signals = study, worker, interval, signals
-        self.shift = shift
-        self.lost = False
-        self.leases = 0
-        self.tried = time.time()
-        self.stopped = threading.Event()
-        self.supervisor = int(os.environ.get(SUPERVISOR, 0))
-
-    def run(self) -> None:
-        beats = 0
-        while not self.stopped.wait(self.interval):
-            beats += 1
-            if self.supervisor and os.getppid() != self.supervisor:
-                log.warning("the supervisor is gone; leaving")
-                self.supervisor = 0
-                self.signals.received = self.signals.received or signal.SIGTERM
-            self.beat()
-            if beats % BOOKED_EVERY == 0:
-                with suppress(SQLAlchemyError):  # the next time books this one too
-                    self.shift.book()
-
-    def beat(self) -> None:
-        self.tried = time.time()
-        lease = self.leases
-        try:
-            if not self.study.leases.beat(self.worker) and lease == self.leases:
-                self.lost = True
-        except SQLAlchemyError as error:
-            log.warning("no sign of life could be given: %s", type(error).__name__)
-
-    def is_lost(self) -> bool:
-        """Whether the lease has run out; after a pause of this process it is asked at once."""
-        if time.time() - self.tried > max(2 * self.interval, self.study.leases.grace / 2):
-            self.beat()
-        return self.lost
-
-    def renew(self) -> None:
-        """A new lease was taken: what a beat finds out about the one before no longer counts."""
-        self.leases += 1
-        self.lost = False
-
-    def stop(self) -> None:
-        self.stopped.set()
-        self.join()
-        with suppress(SQLAlchemyError):  # nothing but the last seconds is lost
-            self.shift.book()
 
 
 def work(plan: Plan, study: Study) -> int:
@@ -138,8 +78,9 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     named = _named(plan.worker.device)
     study.join(worker, named)
     budget = search.budget(plan)
-    shift = study.patience(lambda: study.clock.start(*_devices(plan, worker)))
-    heart = Heart(study, worker, plan.worker.heartbeat, signals, shift)
+    shift = study.start(*_devices(plan, worker))
+    supervisor = int(os.environ.get(SUPERVISOR, 0))
+    heart = Heart(study, worker, plan.worker.heartbeat, signals, shift, supervisor)
     heart.start()
     context = Context(
         plan=plan,
@@ -155,11 +96,11 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     try:
         code = _loop(context, heart, signals)
     except TooManyFailures:
-        with suppress(SQLAlchemyError):
+        with suppress(*UNUSABLE):
             study.leases.leave(worker)  # it holds nothing by now: it gave up, and is not lost
         raise
     except BaseException:
-        with suppress(SQLAlchemyError):  # the database may be what is wrong
+        with suppress(*UNUSABLE):  # the database may be what is wrong
             study.leases.expire(worker)  # what it holds goes on elsewhere, and it is no ghost
         raise
     finally:
@@ -196,8 +137,9 @@ def _time_over(budget: Budget, shift: Shift) -> str | None:
 
 def _loop(context: Context, heart: Heart, signals: Signals) -> int:
     study, plan, budget = context.study, context.plan, context.budget
-    queue = provenance.queue(plan, study)
+    queue = study.patience(lambda: provenance.queue(plan, study))
     while signals.received is None:
+        heart.check()
         trial_id = study.claim(
             context.worker, budget=budget, max_retries=plan.worker.max_retries, queue=queue
         )
@@ -228,17 +170,13 @@ def _may_leave(study: Study, worker: str) -> bool:
     While trials run elsewhere, one idle worker (the longest at work) stays to take over what a
     dying one leaves; the others free their devices.
     """
-    idle = [w.id for w in study.workers() if w.alive and w.trial_id is None]
+    idle = [w.id for w in study.patience(study.workers) if w.alive and w.trial_id is None]
     return bool(idle) and idle[0] != worker
 
 
 def _judge_failures(plan: Plan, study: Study) -> None:
     """Raise ``TooManyFailures`` when the objective fails too often to go on."""
-    finished = [
-        t
-        for t in study.optuna.get_trials(deepcopy=False)
-        if t.state.is_finished() and REQUEUE not in t.system_attrs
-    ]
+    finished = [t for t in study.patience(study.attempts) if t.state.is_finished()]
     failed = [t for t in finished if t.state == TrialState.FAIL]
     rate = len(failed) / len(finished)
     if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:

@@ -8,18 +8,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 from tuner import provenance, resolvers, search, tracking
 from tuner.commands import asking
-from tuner.errors import TunerError
+from tuner.errors import StorageError, TunerError
 from tuner.launch.base import Job, Order
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.report import live, page, picture, pruning, status
 from tuner.report.summary import Summary
 from tuner.signals import Heard, listening
+from tuner.sql import outages
 from tuner.sql.patience import Patience
 from tuner.study import Study
 from tuner.worker import CRASHED, SUPERVISOR, WORKER, work
@@ -37,11 +39,12 @@ def tune(args: argparse.Namespace) -> int:
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
         return _close(study, directory, args)
-    command = [sys.executable, "-m", "tuner", "worker", *plan.source.argv(), *plan.overrides]
+    joining = ["worker", f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
+    command = [sys.executable, "-m", "tuner", *joining]
     tracking.prepare(search.tracker(plan.cfg))
     _tell_of_others(study, described)
-    name = f"{study.name}-{study.attrs['uid'][:8]}"
-    job = launcher.start(Order(command, directory / "logs", study.expire, name))
+    name = f"{study.name}-{str(study.uid)[:8]}"
+    job = launcher.start(Order(command, directory / "logs", partial(_expire, study), name))
     log.info("study %r: %s", study.name, job.where)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
@@ -66,6 +69,15 @@ def tune(args: argparse.Namespace) -> int:
         if paused := study.unfinished():
             log.info("paused: %d configurations; a larger budget goes on with them", paused)
     return 0
+
+
+def _expire(study: Study, worker: str) -> bool:
+    """See ``Study.expire``; without a database its lease runs out by itself."""
+    try:
+        return study.expire(worker)
+    except StorageError as error:
+        log.warning("%s", error)
+        return True
 
 
 class Stop:
@@ -126,7 +138,11 @@ def worker(args: argparse.Namespace) -> int:
     """One worker; a supervisor has judged the same command line, and twice costs a second."""
     plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
     patience = Patience(plan.storage.patience)
-    study = patience(lambda: provenance.open_study(plan))  # it may start beside a restarting server
+
+    def enter() -> Study:
+        return provenance.join_study(plan, args.join) if args.join else provenance.open_study(plan)
+
+    study = patience(enter)  # it may start beside a restarting server
     try:
         with _shown(plan, study):
             code = work(plan, study)
@@ -135,7 +151,9 @@ def worker(args: argparse.Namespace) -> int:
         return code
     except TunerError:
         raise
-    except Exception:
+    except Exception as error:
+        if outages.is_ours(error):
+            raise outages.lost(error) from error
         log.exception("the worker itself failed")
         return CRASHED
 

@@ -22,7 +22,8 @@ class Lines:
         self.console = console
         self.n_trials = n_trials
         self.told: set[tuple[int, int]] | None = None
-        self.lost = False
+        self.lost: set[str] = set()
+        """Why the study cannot be read, as long as it cannot."""
 
     def __enter__(self) -> "Lines":
         return self
@@ -31,7 +32,9 @@ class Lines:
         pass
 
     def show(self, summary: Summary) -> None:
-        self.lost = False
+        if self.lost:
+            self._say("the study can be read again")
+            self.lost = set()
         over = [row for row in summary.rows if row.over]
         if self.told is None:
             self.told = {_attempt(row) for row in over}
@@ -44,9 +47,9 @@ class Lines:
             self._say(_line(row, summary))
 
     def away(self, reason: str) -> None:
-        if not self.lost:
+        if reason not in self.lost:
             self._say(f"the study cannot be read for now: {reason}")
-        self.lost = True
+        self.lost.add(reason)
 
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)

@@ -19,6 +19,7 @@ from tuner.report.lines import Lines
 from tuner.report.picture import picture
 from tuner.report.summary import Summary
 from tuner.report.wording import plain
+from tuner.sql import outages
 
 PAUSE = 0.2  # between two questions whether the workers still run
 
@@ -68,7 +69,7 @@ def _look(snapshot: Callable[[], Summary], view: "_Screen | Lines") -> None:
     try:
         summary = snapshot()
     except (SQLAlchemyError, OptunaError, TunerError) as error:
-        view.away(plain(str(error.__cause__ or error).partition("\n")[0]))
+        view.away(plain(outages.reason(error)))
     else:
         view.show(summary)
 

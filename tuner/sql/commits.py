@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from tuner.sql.patience import is_outage
+from tuner.sql.outages import is_outage
 from tuner.sql.writes import Write, apply, refuse
 
 

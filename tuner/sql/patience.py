@@ -1,15 +1,14 @@
-"""Waiting for a database that has gone away."""
+"""Waiting for a database that is away, and telling people of it once."""
 
+import re
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import sqlalchemy
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError
-
-from tuner.errors import StorageAway, StorageLost
+from tuner.errors import StorageLost
 from tuner.log import log
+from tuner.sql import outages
 
 Result = TypeVar("Result")
 
@@ -17,43 +16,72 @@ Result = TypeVar("Result")
 class Patience:
     """Repeats a call while the database is away, with growing pauses, up to ``seconds``.
 
-    Then it raises ``StorageLost``: a person must act, and no objective is to blame.
+    Then, and at once where waiting would not help, it raises ``StorageLost``: a person must act,
+    and no objective is to blame.  Shared by all threads that use the database: of one outage each
+    reason is told once, and a last word when nobody waits any more.
 
     Every call given to it must be safe to repeat: the connection may have died after the commit.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.guard = threading.Lock()
+        self.waiting: set[object] = set()
+        self.told: set[str] = set()
+        self.since = 0.0
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         deadline = time.monotonic() + self.seconds
         pause = 0.2
-        while True:
-            try:
-                return call()
-            except (DBAPIError, StorageInternalError, StorageAway) as error:
-                if not is_outage(error):
-                    raise
-                if time.monotonic() + pause > deadline:
-                    raise StorageLost(
-                        f"the database has been away for {self.seconds:g} s ({_brief(error)}); "
-                        "hint: the same command goes on once it is back; storage.patience waits"
-                    ) from error
-                log.warning("the database is away (%s); next try in %.1f s", _brief(error), pause)
+        who = object()
+        try:
+            while True:
+                try:
+                    result = call()
+                except outages.FAILURES as error:
+                    self.failed(who, error)
+                    if time.monotonic() + pause > deadline:
+                        raise self._lost(error) from error
+                else:
+                    self.answered(who)
+                    return result
                 time.sleep(pause)
                 pause = min(pause * 2, 10.0)
+        finally:
+            self.gone(who)
 
+    def failed(self, who: object, error: BaseException) -> None:
+        """A call of somebody's has failed, and will be made again.
 
-def is_outage(error: BaseException) -> bool:
-    """Whether the error tells of a lost or refused connection or lock, not of a wrong statement."""
-    if isinstance(error, StorageAway):
-        return True
-    cause = error if isinstance(error, DBAPIError) else error.__cause__
-    return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) or (
-        isinstance(cause, DBAPIError) and cause.connection_invalidated
-    )
+        Raises: ``StorageLost`` where it would fail again.
+        """
+        if not outages.is_outage(error):
+            raise outages.lost(error) from error
+        said = outages.reason(error)
+        kind = re.sub(r"\d+", "0", said)
+        with self.guard:
+            if not self.waiting:
+                self.told, self.since = set(), time.monotonic()
+            self.waiting.add(who)
+            if kind in self.told:
+                return
+            self.told.add(kind)
+        log.warning("the database is away: %s", said)
 
+    def answered(self, who: object) -> None:
+        """A call of somebody's has succeeded."""
+        if self.gone(who):
+            log.warning("the database is back after %.0f s", time.monotonic() - self.since)
 
-def _brief(error: BaseException) -> str:
-    cause = getattr(error.__cause__ or error, "orig", None) or error
-    return type(cause).__name__
+    def gone(self, who: object) -> bool:
+        """Somebody waits no more; whether that was the last who did."""
+        with self.guard:
+            waited = who in self.waiting
+            self.waiting.discard(who)
+            return waited and not self.waiting
+
+    def _lost(self, error: BaseException) -> StorageLost:
+        return StorageLost(
+            f"the database has been away for {self.seconds:g} s ({outages.reason(error)}); "
+            "hint: the same command goes on once it is back; storage.patience waits"
+        )

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from tuner.errors import StorageError
+from tuner.sql import outages
 
 BESIDE = ("-wal", "-shm", ".lock")
 """What is written beside a database, SQLite's and ours."""
@@ -45,11 +46,13 @@ def refusal(path: Path) -> str | None:
 def opened(url: URL) -> RDBStorage:
     """The file as it is; each statement finds what others have written to it since."""
     path = Path(str(url.database))
-    return RDBStorage(
+    storage = RDBStorage(
         url.render_as_string(hide_password=False),
         engine_kwargs={"creator": lambda: _connection(path), "poolclass": NullPool},
         skip_table_creation=True,
     )
+    outages.watch(storage.engine, path)
+    return storage
 
 
 def lend(engine: Engine, tables: Sequence[Table]) -> None:

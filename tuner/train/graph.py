@@ -15,7 +15,7 @@ import logging
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -231,15 +231,12 @@ class Compiled:
         self.network = network
         # Else the backward is compiled, and fails, in ``loss.backward()``, where nobody expects it.
         self.whole = functools.partial(config.patch, force_non_lazy_backward_lowering=True)
-        self.compiled: set[torch.Size] = set()
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
 
     def __call__(self, images: Tensor) -> Tensor:
-        known = images.shape in self.compiled
         try:
-            with nullcontext() if known else self.whole():
+            with self.whole():
                 outputs: Tensor = self.forward(images)
-            self.compiled.add(images.shape)
         except self.failures as error:
             logger.warning("eager network: compiling failed: %s", error)
             self.forward = self.network

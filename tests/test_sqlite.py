@@ -1,0 +1,224 @@
+"""A file of SQLite that is deleted, replaced or damaged under those who use it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import Project
+from tests.test_admission import Bench
+from tests.test_worker import wait_for
+from tuner import cli, plan, provenance, storage, study
+from tuner.budget import Budget
+from tuner.config import Source
+from tuner.errors import StorageAway, StorageLost
+from tuner.sql.trials import Trials
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a b#.db"
+
+
+def opened(path: Path, name: str = "mine") -> Trials:
+    found = storage.connect(f"sqlite:///{path}")
+    optuna.create_study(study_name=name, storage=found)
+    return found
+
+
+def delete(path: Path) -> str:
+    path.unlink()
+    return "deleted"
+
+
+def replace(path: Path) -> str:
+    other = path.with_name("other.db")
+    opened(other, "another").close()
+    other.replace(path)
+    return "replaced"
+
+
+@pytest.mark.parametrize("act", [delete, replace])
+def test_a_file_that_is_gone_is_not_gone_on_with(path: Path, act: Callable[[Path], str]) -> None:
+    """Nor by connections that are open to what has no name any more."""
+    found = opened(path)
+    held = found.engine.connect()
+    what = act(path)
+    said = rf"a b#\.db was {what} while it was in use; hint: move .* back"
+    for use in (found.get_all_studies, lambda: found.create_new_trial(1)):
+        with pytest.raises(StorageLost, match=said):
+            use()
+    held.close()
+    assert path.exists() == (what == "replaced"), "no empty file is made in its place"
+
+
+def test_a_file_that_was_put_back_is_gone_on_with(path: Path) -> None:
+    found = opened(path)
+    path.rename(path.with_name("away"))
+    with pytest.raises(StorageLost):
+        found.get_all_studies()
+    path.with_name("away").rename(path)
+    assert [s.study_name for s in found.get_all_studies()] == ["mine"]
+
+
+def test_options_of_the_url_are_the_drivers(path: Path) -> None:
+    first, second = (storage.connect(f"sqlite:///{path}?timeout=0.05").engine for _ in range(2))
+    with first.begin() as holder:
+        holder.exec_driver_sql("SELECT 1")
+        with pytest.raises(sa.exc.OperationalError, match="locked"), second.begin() as other:
+            other.exec_driver_sql("SELECT 1")
+
+
+def damage(path: Path) -> None:
+    """Write over all pages but the first, where SQLite's header and the schema are."""
+    for ending in ("-wal", "-shm"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    whole = path.read_bytes()
+    page = int.from_bytes(whole[16:18], "big")
+    path.write_bytes(whole[:page] + b"\xfb" * (len(whole) - page))
+
+
+def test_a_damaged_file_says_so_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Budget(n_trials=9))
+    trial = bench.run()
+    assert trial is not None
+    bench.study.storage.close()
+    damage(tmp_path / "s.db")
+    asks = (
+        bench.claim,
+        bench.study.workers,
+        bench.study.times,
+        bench.study.verify,
+        lambda: bench.study.attrs,
+        lambda: bench.study.optuna.get_trials(),
+        lambda: bench.study.storage.set_trial_user_attr(trial._trial_id, "a", 1),
+    )
+    for ask in asks:
+        with pytest.raises(
+            StorageLost, match=r"the file is damaged: .*s\.db \(.*; hint: go on with"
+        ):
+            ask()
+
+
+@pytest.mark.parametrize("command", ["status --all", "report", "tune"])
+def test_every_command_says_that_a_file_is_damaged(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench = Bench(tmp_path, Budget(n_trials=9))
+    bench.run()
+    bench.study.storage.close()
+    damage(tmp_path / "s.db")
+    assert cli.main([*command.split(), f"storage.url='sqlite:///{tmp_path}/s.db'"]) in (1, 2)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: storage.url: ")
+    assert "the file is damaged" in last
+
+
+def planned(path: Path) -> plan.Plan:
+    overrides = [f"storage.url='sqlite:///{path}'", "space=none", "model.width=choice(8,16)"]
+    return plan.load(Source(), overrides).require()
+
+
+def test_a_worker_that_was_started_for_a_study_makes_none(path: Path, tmp_path: Path) -> None:
+    asked = planned(path)
+    made = provenance.open_study(asked)
+    assert made.uid
+    assert provenance.join_study(asked, made.uid).uid == made.uid
+    made.storage.close()
+    path.rename(path.with_name("away"))
+    with pytest.raises(StorageLost, match=r"no longer there: .* there is no database"):
+        provenance.join_study(asked, made.uid)
+    assert not path.exists()
+    opened(path).close()
+    with pytest.raises(StorageLost, match="no longer there"):
+        provenance.join_study(asked, made.uid)
+    assert "digits" not in study.names(storage.connect(f"sqlite:///{path}"))
+    provenance.open_study(asked)
+    with pytest.raises(StorageLost, match="another one than this worker was started for"):
+        provenance.join_study(asked, made.uid)
+
+
+def test_an_outage_as_a_worker_starts_is_waited_for(path: Path, monkeypatch) -> None:
+    def away(*_: object, **__: object) -> Trials:
+        raise StorageAway("nobody answers")
+
+    monkeypatch.setattr(storage, "connect", away)
+    with pytest.raises(StorageAway):
+        provenance.join_study(planned(path), "uid")
+
+
+def overwrite(path: Path) -> None:
+    """``cp other.db study.db``: the file stays the same, and holds another's database."""
+    other = path.with_name("other.db")
+    provenance.open_study(planned(other)).storage.close()
+    for ending in ("-wal", "-shm"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    shutil.copyfile(other, path)
+
+
+@pytest.mark.parametrize("act", ["delete", "make anew", "overwrite"])
+def test_a_study_that_is_no_longer_the_one_is_told_from_it(path: Path, act: str) -> None:
+    asked = planned(path)
+    mine = provenance.open_study(asked)
+    mine.verify()
+    if act == "overwrite":
+        mine.storage.close()
+        overwrite(path)
+    else:
+        storage.connect(f"sqlite:///{path}").delete_study(mine.id)
+    said = "was deleted"
+    if act != "delete":
+        provenance.open_study(asked)
+        said = "another one in its place"
+    with pytest.raises(StorageLost, match=said):
+        mine.verify()
+    if act == "delete":
+        with pytest.raises(StorageLost, match=said):
+            mine.claim("w", budget=Budget(n_trials=1), max_retries=1)
+        with pytest.raises(StorageLost, match=said):
+            mine.ended(Budget(n_trials=1))
+
+
+def test_a_study_in_the_place_of_a_deleted_one_begins_with_no_time(path: Path) -> None:
+    asked = planned(path)
+    mine = provenance.open_study(asked)
+    mine.start("cpu", 1)
+    with mine.storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE tuner_clocks SET seconds = 3600")
+    storage.connect(f"sqlite:///{path}").delete_study(mine.id)
+    again = provenance.open_study(asked)
+    assert again.id == mine.id
+    assert again.times().hours == 0.0
+
+
+SLOW = ("study.n_trials=40", "objective.seconds=0.2", "launch.workers=2", "worker.grace=60")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", [delete, replace])
+def test_a_search_ends_with_what_became_of_its_file(
+    project: Project, act: Callable[[Path], str]
+) -> None:
+    tune = project.start("tune", *SLOW)
+    wait_for(lambda: len(project.journal()) >= 4)
+    database = project.directory / "runs/tuner.db"
+    what = act(database)
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 1, err
+    assert "Traceback" not in err
+    assert f"tuner.db was {what} while it was in use; hint: move" in err.splitlines()[-1]
+    logs = [path.read_text() for path in project.directory.glob("runs/toy/logs/*.log")]
+    assert not [text for text in logs if "Traceback" in text]
+    if what == "deleted":
+        assert not database.exists()
+    else:
+        for ending in ("-wal", "-shm"):  # the old one's, as the message says
+            Path(f"{database}{ending}").unlink()
+        assert study.names(storage.connect(f"sqlite:///{database}")) == ["another"]
