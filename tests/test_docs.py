@@ -68,8 +68,16 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("session", of_pages(""), indirect=True, ids=name)
+QUICK = DOCS / "howto/conditional.md"
+"""A page that is typed in seconds, and so with every change."""
+
+
+@pytest.mark.parametrize(
+    "session",
+    [pytest.param(p, marks=() if p == QUICK else pytest.mark.slow) for p in of_pages("")],
+    indirect=True,
+    ids=name,
+)
 def test_what_a_page_tells_to_type_runs(session, request, monkeypatch, capsys):
     page = request.node.callspec.params["session"]
     follow(commands(page, ""), monkeypatch, capsys)
