@@ -22,6 +22,7 @@ from tuner.train.ddp import group, others
 from tuner.train.loss import CrossEntropy
 
 WEIGHTS = [0.1, 5.0, 0.2, 1.0, 1.0, 3.0, 0.0, 1.0, 1.0, 2.0]
+slow = pytest.mark.slow  # each test starts processes that import torch
 PLAIN = network(dropout=0.0)  # each rank drops other values than one device would
 
 
@@ -57,6 +58,7 @@ def test_two_ranks_make_what_one_device_makes_and_each_goes_on_with_it(tmp_path)
     assert no_ranks_left()
 
 
+@slow
 def test_ranks_share_weighted_losses_and_partners(tmp_path):
     """The weight of classes is that of the whole batch, and partners cross from rank to rank."""
     augment = Augment(shift=1, mixup=0.4, cutmix=1.0)
@@ -86,6 +88,7 @@ def test_a_prune_ends_all_ranks_and_the_run_goes_on_elsewhere(tmp_path):
     check_same(before, wanted)
 
 
+@slow
 def test_a_trial_that_went_to_another_worker_is_not_saved_over(tmp_path):
     class Report(Curve):
         def fence(self) -> None:
@@ -98,6 +101,7 @@ def test_a_trial_that_went_to_another_worker_is_not_saved_over(tmp_path):
     assert no_ranks_left()
 
 
+@slow
 def test_what_one_device_began_two_finish(tmp_path):
     wanted = Curve()
     train(tmp_path / "one", wanted, model=PLAIN)
@@ -139,10 +143,10 @@ def troubled(device: torch.device, *, how: str, **given) -> data.Data:
     ("how", "error", "match"),
     [
         ("raises", Infeasible, "rank 1 has no room"),
-        ("dies", RuntimeError, "rank 1 died with exit code 9"),
-        ("cannot leave the group", Infeasible, "rank 1 has no room"),
-        ("while rank 0 is stuck", Infeasible, "rank 1 has no room"),
-        ("in rank 0", RuntimeError, "^rank 0 has a mistake$"),
+        pytest.param("dies", RuntimeError, "rank 1 died with exit code 9", marks=slow),
+        pytest.param("cannot leave the group", Infeasible, "rank 1 has no room", marks=slow),
+        pytest.param("while rank 0 is stuck", Infeasible, "rank 1 has no room", marks=slow),
+        pytest.param("in rank 0", RuntimeError, "^rank 0 has a mistake$", marks=slow),
     ],
 )
 def test_the_failure_of_a_rank_is_the_trials(tmp_path, monkeypatch, how, error, match):
@@ -158,6 +162,7 @@ def test_the_failure_of_a_rank_is_the_trials(tmp_path, monkeypatch, how, error, 
     assert no_ranks_left()
 
 
+@slow
 def test_what_was_computed_beside_a_failed_rank_is_neither_reported_nor_saved(tmp_path):
     failed = others.Others(tmp_path, ["cpu", "cpu"])
     failed.first = 1, None
@@ -187,7 +192,7 @@ def test_only_what_waits_on_a_gpu_is_aborted(monkeypatch, backends, aborted):
     assert found == aborted
 
 
-def slow(device: torch.device, *, pid_file: Path, **given) -> data.Data:
+def slow_digits(device: torch.device, *, pid_file: Path, **given) -> data.Data:
     """Rank 1 is at work on something that no lost connection ends."""
     if distributed.get_rank() == 1:
         pid_file.write_text(str(os.getpid()))
@@ -197,11 +202,11 @@ def slow(device: torch.device, *, pid_file: Path, **given) -> data.Data:
 
 def train_slowly(run_dir: Path) -> None:
     parts = {"augment": recipes.AUGMENT, "pid_file": run_dir / "pid", **recipes.DATA}
-    slowly = functools.partial(slow, **parts)
+    slowly = functools.partial(slow_digits, **parts)
     train(run_dir, Curve(), data=slowly, trainer=settings(devices=2))
 
 
-@pytest.mark.slow  # two processes one after the other import torch
+@slow
 def test_no_rank_outlives_a_rank_0_that_was_killed(tmp_path):
     context = multiprocessing.get_context("spawn")
     first = context.Process(target=train_slowly, args=(tmp_path,))
@@ -228,6 +233,7 @@ class DiesOnArrival:
         return PLAIN(**given)
 
 
+@slow
 def test_a_rank_that_dies_before_it_arrives_is_not_waited_for(tmp_path):
     with pytest.raises(RuntimeError, match="rank 1 died with exit code 7"):
         train(tmp_path, Curve(), model=DiesOnArrival(), trainer=settings(devices=2))
