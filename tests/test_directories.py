@@ -26,6 +26,12 @@ def test_a_file_is_no_directory(file: Path, below: str) -> None:
     assert directories.obstacle(file / below) == f"{file} is a file, where a directory is wanted"
 
 
+def test_a_name_that_is_too_long_in_bytes_is_told(tmp_path: Path) -> None:
+    assert directories.obstacle(tmp_path / (255 * "x")) is None
+    told = directories.obstacle(tmp_path / "a" / (128 * "é"))
+    assert told == f"{20 * 'é'}… has over 255 bytes, the most for a name there"
+
+
 def test_a_link_to_nowhere_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     assert "link is a file" in str(directories.obstacle(tmp_path / "link" / "one"))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tuner import binding, extras
+from tuner import extras, targets
 from tuner.errors import ConfigError
 
 REQUIRES = [
@@ -34,6 +34,6 @@ def test_an_objective_that_needs_a_missing_package_says_so(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "needs_more.py").write_text("import some_thing.deep\n")
     with pytest.raises(ConfigError) as caught:
-        binding.locate("needs_more.train")
+        targets.locate("needs_more.train")
     assert "No module named 'some_thing'; hint: pip install 'tuner[more]'" in str(caught.value)
     assert "needs_more" not in sys.modules

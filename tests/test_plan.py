@@ -102,7 +102,10 @@ def test_every_pruner_builds(source, name):
             ["model.width=interval(a,b)"],
             "interval(): text does not fit there; hint: interval(low, ",
         ),
-        (["model.width=choice(1,null)"], "choice(): null does not fit there; hint: choice(a, b)"),
+        (["model.width=choice(1,null)"], "model.width: expected int of 1 or more, got None"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: does nothing here; hint: --app runs by Hydra"),
+        ([f"study.name={300 * 'x'}"], "study.name: names directories, and has 300 bytes; hint"),
+        ([f"study.name='{101 * 'é'}'"], "study.name: names directories, and has 202 bytes; hint"),
         (["model.width=range(9,1)"], "is empty; hint: a start below the stop, or a step below 0"),
         (["optimizer.betas=[0.9]"], "expected [float, float] from 0 to below 1, got [0.9]"),
         (["optimizer.betas=[a,b]"], "expected [float, float] from 0 to below 1, got ['a', 'b']"),
@@ -147,7 +150,7 @@ def mine(tmp_path) -> Source:
     """An objective whose ``x`` has no value, and two that refer to a key without one."""
     path = tmp_path / "conf/objective/mine.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text("_target_: tests.test_plan.lacking\nx: ???\ny: 0.0\n")
+    path.write_text("_target_: tests.test_plan.lacking\nx: ???\n")
     text = "_target_: tests.test_plan.lacking\nx: ${rate}\ny: ${rate}\n"
     (path.parent / "referring.yaml").write_text(text)
     (tmp_path / "conf/experiment").mkdir()
@@ -168,6 +171,28 @@ def test_a_value_that_nothing_gives_is_one_mistake_and_none_if_it_is_searched(mi
     assert "???" in asked.base_text(), "no sample of the space in its place"
     (line,) = mistakes(mine, *more, "space=none", f"{key}=choice(a)")
     assert "expected float, got 'a'" in line
+
+
+def test_a_keyword_with_a_default_need_not_be_repeated(mine):
+    """It is searched, pinned and trained as any other, and judged by the signature."""
+    asked = ["objective=mine", "space=none", "objective.x=1"]
+    found = plan.load(mine, [*asked, "objective.y=interval(0,1)"]).require()
+    assert found.queue == (), "its default is known to Python alone"
+    overrides = [*found.pins, *found.space.overrides({"objective.y": 0.25})]
+    cfg = plan.load(mine, overrides, search=False).require().cfg
+    assert config.instantiate(cfg.objective, report=None) == 1.25
+    for wrong in ("objective.y=choice(0,a)", "objective.y=a"):
+        (line,) = [m for m in mistakes(mine, *asked, wrong) if "objective.y" in m]
+        assert "expected float, got 'a'" in line
+    for wrong in ("objective.z=interval(0,1)", "objective.report=interval(0,1)"):
+        assert any("unknown key" in line for line in mistakes(mine, *asked, wrong))
+
+
+def test_a_byte_order_mark_that_hides_a_package_is_told(mine, tmp_path):
+    file = tmp_path / "conf/experiment/rate.yaml"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    with pytest.raises(ConfigError, match=r"rate.yaml: begins with a byte-order mark, behind"):
+        plan.load(mine, ["objective=referring", "experiment=rate"])
 
 
 def test_null_is_an_option_in_quotes(mine, tmp_path):

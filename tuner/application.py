@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
-from tuner import config
+from tuner import config, searchpath
 from tuner.binding import lacking
 from tuner.config import Source
 from tuner.errors import ConfigError
@@ -187,6 +187,10 @@ class ApplicationSource(Source):
                 "; hint: hydra/sweeper: tuner, in its place" if "/sweeper/optuna'" in told else ""
             )
             raise ConfigError(told + cure) from error
+        own = [main.config_dir] if main.config_dir else []
+        choices = dict(cfg.hydra.runtime.choices)
+        named = {"": self.config_name or main.config_name, **choices}
+        searchpath.refuse_marks([*self.config_dirs, *own], named)
         # A copy of the nodes, which the types of a structured configuration do not close.
         root = OmegaConf.create({k: cfg._get_node(k) for k in cfg if k != "hydra"})
-        return root, dict(cfg.hydra.runtime.choices)
+        return root, choices

@@ -9,7 +9,7 @@ import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,25 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as Override
-from hydra.core.override_parser.types import Sweep
+from hydra.core.override_parser.types import OverrideType, Sweep
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tuner import resolvers, resources, searchpath
-from tuner.binding import signature
+from tuner import resolvers, resources, searchpath, sweeps
+from tuner.binding import accepts
 from tuner.errors import ConfigError, Infeasible, TunerError, blamed
 from tuner.nodes import has_key, keys
 from tuner.schema import nearest
+from tuner.targets import signature
 from tuner.texts import quote, text_of
 from tuner.typos import nearest_key, unparsable
 
 HYDRA = threading.RLock()
 """Hydra keeps one configuration loader a process; trials in threads take turns."""
+
+FUNCTIONS = sweeps.functions()
 
 resolvers.register()
 
@@ -68,11 +71,13 @@ class Source:
     ) -> tuple[DictConfig, Mapping[str, str | None]]:
         """… and which option of each group was chosen."""
         try:
-            rest, values = self._parted([parse(text) for text in overrides])
+            parsed = [parse(text) for text in overrides]
+            searchpath.refuse_marks(self._roots()[:-1], {o.key_or_group: o.value() for o in parsed})
+            rest, values = self._parted(parsed)
             reading = None if self._roots() == (conf_dir(),) else self.reading
             composed, choices = _composed(self, rest, reading)
             cfg = pickle.loads(composed)
-            ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+            ConfigLoaderImpl._apply_overrides_to_config([_known(v, cfg) for v in values], cfg)
         # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
             raise ConfigError(first_lines(error)) from error
@@ -241,6 +246,8 @@ def _composed(
             source.config_name, [*source._searchpath(), *overrides], return_hydra_config=True
         )
     choices = dict(cfg.hydra.runtime.choices)
+    searchpath.refuse_marks(source._roots()[:-1], choices)
+    searchpath.refuse_marks([source._primary()], {"": source.config_name})
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
     OmegaConf.set_struct(cfg, True)
@@ -259,6 +266,13 @@ def _own_store() -> Iterator[None]:
         store.repo = {**store.repo, **theirs}
 
 
+def _known(override: Override, cfg: DictConfig) -> Override:
+    """A keyword with a default, which the YAML does not repeat, as if it were written there."""
+    if override.type is OverrideType.CHANGE and accepts(cfg, override.key_or_group):
+        return replace(override, type=OverrideType.FORCE_ADD)
+    return override
+
+
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Override:
     """One override, by Hydra's own parser; ``ConfigError`` if it is malformed.
@@ -266,7 +280,7 @@ def parse(text: str) -> Override:
     Cached: the parser takes 2 ms, and the values of a space are parsed again for each context.
     """
     try:
-        parsed = OverridesParser.create().parse_override(text)
+        parsed = OverridesParser(FUNCTIONS).parse_override(text)
     except HydraException as error:
         raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
     if not parsed.key_or_group:

@@ -35,6 +35,9 @@ def obstacle(directory: Path) -> str | None:
     there = next(p for p in (path, *path.parents) if os.path.lexists(p))
     if not there.is_dir():
         return f"{there} is a file, where a directory is wanted"
+    longest = os.pathconf(there, "PC_NAME_MAX")
+    if too_long := [part for part in path.parts if len(os.fsencode(part)) > longest]:
+        return f"{too_long[0][:20]}… has over {longest} bytes, the most for a name there"
     try:
         with TemporaryFile(dir=there) as file:
             file.write(b"probe")

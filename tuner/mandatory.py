@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from tuner import config, nodes
-from tuner.binding import LACKING
+from tuner.binding import LACKING, accepts
 from tuner.config import Source
 from tuner.errors import ConfigError
 from tuner.space import Parameter, Space
@@ -41,8 +41,13 @@ def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[
 
 
 def filled(cfg: DictConfig, parameters: Iterable[Parameter]) -> DictConfig:
-    """``cfg`` with a searched value wherever it has none: ``???``, and keys that a + adds."""
-    lacking = [p for p in parameters if nodes.is_missing(cfg, p.key) or p.sign]
+    """``cfg`` with a searched value wherever it has none.
+
+    That is ``???``, keys that a + adds, and keywords whose defaults the YAML does not repeat.
+    """
+    lacking = [
+        p for p in parameters if p.sign or nodes.is_missing(cfg, p.key) or accepts(cfg, p.key)
+    ]
     if not lacking:
         return cfg
     whole = cfg.copy()

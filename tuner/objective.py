@@ -8,10 +8,13 @@ search nothing happens::
     report(epoch, accuracy=accuracy)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
+
+from tuner.errors import TunerError
 
 _running: ContextVar[tuple[Callable[..., None], Path] | None] = ContextVar("running", default=None)
 
@@ -39,3 +42,20 @@ def running(report: Callable[..., None], run_dir: Path) -> Iterator[None]:
         yield
     finally:
         _running.reset(token)
+
+
+def measured(step: Any, metrics: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
+    """What any ``report`` is told, NumPy's and torch's scalars as Python's.
+
+    Raises: TunerError for a step that is no whole number from 0.
+    """
+    step = plain(step)
+    if not isinstance(step, int | float) or not (step >= 0 and float(step).is_integer()):
+        raise TunerError(f"report({step}, …): a step is a whole number; hint: the epoch, from 1")
+    return int(step), {name: float(value) for name, value in metrics.items()}
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy's or torch's as Python's; anything else as it is."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else value

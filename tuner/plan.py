@@ -1,5 +1,6 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -155,6 +156,10 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
             parsed[text] = config.parse(text)
         except ConfigError as error:
             mistakes.extend(error.mistakes)
+    if not source.open_ended:  # Hydra runs nothing
+        idle = [text for text, o in parsed.items() if re.match(r"hydra[./]", o.key_or_group)]
+        mistakes.extend(f"{text}: does nothing here; hint: --app runs by Hydra" for text in idle)
+        parsed = {text: o for text, o in parsed.items() if text not in idle}
     last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}
     parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]

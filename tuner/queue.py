@@ -183,7 +183,7 @@ class _Reader:
         cfg, choices = self._compose(groups)
         if self.source.options(key):
             return choices.get(key)
-        if nodes.is_missing(cfg, key):
+        if not nodes.has_key(cfg, key) or nodes.is_missing(cfg, key):
             return "???"
         value = OmegaConf.select(cfg, key)
         return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

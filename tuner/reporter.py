@@ -17,6 +17,7 @@ from tuner.judge import Judge
 from tuner.log import log
 from tuner.mirror import Mirror
 from tuner.noise import REPEAT
+from tuner.objective import measured, plain
 from tuner.plan import Plan
 from tuner.study import Study
 
@@ -90,16 +91,13 @@ class Report:
             raise
 
     def _report(self, step: int, metrics: dict[str, float]) -> None:
-        if step != int(step) or step < 0:
-            raise TunerError(
-                f"report({step}, …): a step is a whole number; hint: the epoch, from 1"
-            )
+        step, told = measured(step, metrics)
         if self.metric not in metrics:
             raise TunerError(
                 f"report({step}, …) has no {self.metric!r} (study.metric), got "
                 f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
             )
-        self.metrics = {name: float(value) for name, value in metrics.items()}
+        self.metrics = told
         self.fence()
         if step not in self.values:
             self._remember(step)
@@ -129,8 +127,8 @@ class Report:
         The last word on each counts, and it is kept however the trial ends.  One that breaks a
         constraint of the study ends it at once: noted before the training it costs no epoch.
         """
-        kept = {k: v if isinstance(v, str | int) else float(v) for k, v in facts.items()}
-        self.facts.update(kept)
+        told = {name: plain(value) for name, value in facts.items()}
+        self.facts |= {k: v if isinstance(v, str | int) else float(v) for k, v in told.items()}
         if reason := self.aims.broken(self._noted):
             raise Pruned(reason)
 

@@ -1,6 +1,7 @@
 """Values of the right type that make no sense, alone or together."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 
@@ -33,6 +34,10 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 ]
 
 
+LONGEST_NAME = 200
+"""Bytes; what is made of a name adds a trial's number and a digest, and 255 is the end of most."""
+
+
 def mistakes(cfg: DictConfig) -> list[str]:
     """All of them, each with its cure."""
     found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
@@ -50,6 +55,11 @@ def _named(cfg: DictConfig) -> Iterator[str]:
     name = at(cfg, "study.name")
     if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
         yield f"study.name: {name!r} cannot name a directory; hint: a name without slashes"
+    if isinstance(name, str) and (size := len(os.fsencode(name))) > LONGEST_NAME:
+        yield (
+            f"study.name: names directories, and has {size} bytes; hint: at most {LONGEST_NAME}, "
+            "most letters beyond a to z taking 2 to 4"
+        )
     for key in ("study.dir", "study.metric", "study.mirror", "storage.artifacts"):
         if at(cfg, key) == "":
             yield f"{key}: empty; hint: leave it out, or give a value"

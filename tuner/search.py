@@ -17,7 +17,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import config, resolvers
-from tuner.binding import locate, signature
 from tuner.budget import Budget
 from tuner.distributions import Scalar
 from tuner.errors import ConfigError, TunerError, blamed
@@ -26,6 +25,7 @@ from tuner.queue import Item
 from tuner.samplers import encoding, experimental
 from tuner.scoreboard import Scoreboard
 from tuner.space import Space
+from tuner.targets import locate, signature
 from tuner.tracking import Nothing, Tracker
 
 LARGEST_GRID = 100_000

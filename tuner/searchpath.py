@@ -1,7 +1,9 @@
 """``hydra.searchpath`` as directories, wherever it is written: then their options are known too."""
 
+import codecs
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -37,6 +39,22 @@ def _directory(entry: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"{KEY}: {entry}: no package {package!r}; hint: install it")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def refuse_marks(directories: Sequence[Path], chosen: Mapping[str, object]) -> None:
+    """Raise ``ConfigError`` for an option (group → name) whose file begins with a byte-order mark.
+
+    Hydra does not see the ``# @package`` in its first line then, and says nothing.
+    """
+    for directory in directories:
+        for group, name in chosen.items():
+            file = directory / group / f"{name}.yaml"
+            with suppress(OSError, ValueError), file.open("rb") as text:
+                if text.read(3) == codecs.BOM_UTF8:
+                    raise ConfigError(
+                        f"{file}: begins with a byte-order mark, behind which Hydra sees no "
+                        "`# @package`; hint: save it as UTF-8 without one"
+                    )
 
 
 def holding(file: str) -> str:

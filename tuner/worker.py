@@ -11,7 +11,6 @@ from contextlib import suppress
 from optuna.trial import TrialState
 
 from tuner import provenance, resolvers, search, seeds, sharing
-from tuner.binding import signature
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
@@ -23,6 +22,7 @@ from tuner.reporter import Context
 from tuner.sharing import SHARED
 from tuner.signals import Signals, captured
 from tuner.study import Study
+from tuner.targets import signature
 from tuner.trial import execute
 
 RESTART_ME = 75

@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner import (
-    binding,
     config,
     edges,
     log,
@@ -23,6 +22,7 @@ from tuner import (
     searchpath,
     storage,
     study,
+    targets,
     urls,
 )
 from tuner.application import ApplicationSource
@@ -130,7 +130,7 @@ def _is_elsewhere(asked: Plan) -> bool:
     """Whether the workers may come to lie on other machines, whatever is wrong with ``launch``."""
     target = nodes.text_at(asked.cfg, "launch._target_")
     with suppress(ConfigError):
-        return target is not None and getattr(binding.locate(target), "spread", False) is True
+        return target is not None and getattr(targets.locate(target), "spread", False) is True
     return False
 
 

@@ -28,7 +28,10 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str
 
 def _written_to(asked: Plan) -> Iterable[directories.Named]:
     """The directories that a search will write to, where the keys that name them can be read."""
-    if text := text_at(asked.cfg, "study.dir"):
+    named = "study.name" not in blamed(
+        asked.mistakes, whole=True
+    )  # what a directory is named after
+    if named and (text := text_at(asked.cfg, "study.dir")):
         yield from (("study.dir", Path(text, name)) for name in ("", "logs", "trials"))
     if text := text_at(asked.cfg, "storage.artifacts"):
         yield "storage.artifacts", text

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuner import binding, directories, log, nodes, plan, trial
+from tuner import binding, directories, log, nodes, objective, plan, trial
 from tuner.commands import asking
 from tuner.log import brief
 from tuner.log import log as logger
@@ -28,7 +28,8 @@ def train(args: argparse.Namespace) -> int:
     run_dir = args.run_dir or _fresh_directory(parent)
 
     def report(step: int, /, **metrics: float) -> None:
-        shown = " ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        step, told = objective.measured(step, metrics)
+        shown = " ".join(f"{name} {value:.6g}" for name, value in told.items())
         logger.info("epoch %d  %s", step, shown)
 
     try:

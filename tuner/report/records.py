@@ -16,6 +16,7 @@ from tuner import exported, nodes, trial
 from tuner.aims import Aims
 from tuner.config import Source
 from tuner.nodes import OPERATIONAL
+from tuner.objective import measured
 from tuner.report.wording import duration, metric, strict
 from tuner.schema import StudySettings
 
@@ -68,8 +69,8 @@ class Training:
         write(run_dir / PLAN, self.plan)
         metrics: dict[str, float] = {}
 
-        def report(_epoch: int, /, **reported: float) -> None:
-            metrics.update({name: float(value) for name, value in reported.items()})
+        def report(epoch: int, /, **reported: float) -> None:
+            metrics.update(measured(epoch, reported)[1])
 
         began = time.monotonic()
         aims = Aims.of(nodes.section(self.cfg, "study", StudySettings))
