@@ -1,5 +1,6 @@
 """Real studies for the tests of the report, in every shape in which a study can be."""
 
+import shlex
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,10 @@ import optuna
 from optuna import Study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+
+from tuner.report.repeat import Repeats, shared
+from tuner.report.rows import Row
+from tuner.report.summary import Summary
 
 START = datetime(2026, 1, 5, 12)
 HOSTILE = "</script></pre><script>window.owned=1</script><img src=x onerror=window.owned=1>&\"'"
@@ -78,6 +83,17 @@ def add(
     if state.is_finished():
         trial.datetime_complete = START + timedelta(seconds=start + seconds)
     study.add_trial(trial)
+
+
+class Known(Repeats):
+    """As of a command whose search has stored all that lies in the study."""
+
+    def train_line(self, row: Row) -> str:
+        return shlex.join(["tuner", "train", *shared(row.stored)]) if row.stored else ""
+
+    def tune_line(self, summary: Summary) -> str:
+        command = summary.attrs.get("command")
+        return "" if command is None else shlex.join(["tuner", "tune", *command])
 
 
 def full_study(directory: Path, trials: int = 24) -> Study:

@@ -1,5 +1,6 @@
 """What a trial leaves can be read by optuna-dashboard and by Optuna."""
 
+import json
 from pathlib import Path
 
 import optuna
@@ -45,6 +46,22 @@ def test_files_and_curve_are_uploaded_for_the_dashboard(tmp_path: Path) -> None:
     download_artifact(artifact_id=curve.artifact_id, file_path=str(copy), artifact_store=store)
     assert copy.read_text().count("<circle") == 3
     assert "val_accuracy" in copy.read_text()
+
+
+@pytest.mark.parametrize("planted", ["../mine", "mine", "/etc/mine", "x" * 36])
+def test_a_file_that_a_row_names_is_not_written_over(tmp_path: Path, planted: str) -> None:
+    """An artifact's id is its file's name in the store."""
+    study = new_study(tmp_path)
+    (tmp_path / "artifacts").mkdir()
+    for mine in (tmp_path / "mine", tmp_path / "artifacts" / "mine"):
+        mine.write_text("mine")
+    trial, run_dir = running(study, tmp_path)
+    meta = json.dumps({"artifact_id": planted, "filename": "confusion.svg"})
+    study._storage.set_trial_system_attr(trial._trial_id, f"artifacts:{planted}", meta)
+    attach(study, trial, run_dir, open_store(tmp_path / "artifacts"))
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "artifacts" / "mine").read_text() == "mine"
+    assert "<svg/>" in [p.read_text() for p in (tmp_path / "artifacts").iterdir()]
 
 
 def test_all_metrics_are_drawn_and_tabled(tmp_path: Path) -> None:

@@ -172,20 +172,21 @@ def test_final_trainings_that_were_interrupted_go_on(project: Project):
     assert 6 * 4 <= epochs() <= 6 * 4 + 2
 
 
-def test_a_study_knows_where_its_configuration_lies(project: Project):
-    """Nothing but the study's name: `tuner train $(tuner best … --overrides)` and what is shown."""
+def test_what_is_told_of_a_study_is_told_in_the_words_of_whoever_asks(project: Project):
+    """With the words of the search its best is repeated; without them that is refused."""
     project.run("tune", "study.n_trials=2", "launch.workers=1")
     best = json.loads(project.run("best", "--json"))
-
-    def ask(*args: str) -> str:
-        command = [sys.executable, "-m", "tuner", *args]
-        return subprocess.run(command, cwd=project.directory, capture_output=True, text=True,
-                              check=True).stdout  # fmt: skip
-
-    words = ask("best", "study.name=toy", "--overrides").split()
+    words = project.run("best", "--overrides").split()
     assert words == ["--config-dir=conf", *best["overrides"]]
-    assert json.loads(ask("train", "--config-dir=conf", *words))["accuracy"] == best["value"]
-    assert shlex.split(ask("best", "study.name=toy").splitlines()[1]) == ["tuner", "train", *words]
+    assert json.loads(project.run("train", *words[1:]))["accuracy"] == best["value"]
+    assert shlex.split(project.run("best").splitlines()[1]) == ["tuner", "train", *words]
+    command = [sys.executable, "-m", "tuner", "best", "--overrides", "study.name=toy"]
+    done = subprocess.run(
+        command, cwd=project.directory, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "no-best-trial\n")
+    assert "has objective.kind, objective.x and lacks" in done.stderr
+    assert "hint: the options and overrides that the search was started with" in done.stderr
 
 
 def test_a_cure_is_named_when_nothing_is_reported(project: Project):

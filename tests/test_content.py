@@ -18,18 +18,21 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.browser import browser, needed
 from tests.samples import add, new_study
 from tests.test_server import TOKEN, Served, start
+from tuner import plan
 from tuner.artifacts import attach, open_store
 from tuner.attempts import FIRST, HISTORY, REQUEUE
+from tuner.config import Source
 from tuner.dashboard.content import Content, note
+from tuner.plan import Plan
 
 C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 OVERRIDES = ["optimizer=sgd", "data.root=/my data"]
 
 
-def detail(study: Study, query: str = "") -> dict[str, Any]:
+def detail(study: Study, query: str = "", asked: Plan | None = None) -> dict[str, Any]:
     """The answer that the study's page is drawn from."""
     application = wsgi(study._storage)
-    application.install(Content(study._storage))
+    application.install(Content(study._storage, asked))
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies/1", "QUERY_STRING": query}
     answer = b"".join(application(environ, lambda *_: None))
     return dict(json.loads(answer))
@@ -80,13 +83,27 @@ def test_columns_stay_when_a_poll_brings_no_trial_that_has_them(study: Study) ->
     assert found["trials"] == []
 
 
-def test_the_note_repeats_the_trial(study: Study) -> None:
-    add(study, C, [0.5], overrides=OVERRIDES)
+def test_the_note_repeats_the_trial_as_the_command_that_serves_would(study: Study) -> None:
+    words = ["study.name=digits", "space=none", "data=mnist", "optimizer=choice(sgd,adamw)"]
+    conf = Path(__file__).parent
+    asked = plan.load(Source((conf,)), words, judge=False)
+    own = ["data=mnist", "optimizer=sgd", "seed=3"]
+    add(study, C, [0.5], params={"optimizer": "sgd"}, overrides=own)
+    add(study, C, [0.5], params={"optimizer": "sgd"}, overrides=[*own, "--app=evil.py"])
+    study.set_user_attr("command", ["--app=evil.py"])
+    ours, planted = (t["note"]["body"] for t in detail(study, asked=asked)["trials"])
+    assert ours.startswith("```sh\n")
+    assert shlex.split(ours[6:-5].replace("\\\n", "")) == [
+        "tuner", "train", "--config-dir=tests", *own,
+    ]  # fmt: skip
+    assert max(len(line) for line in ours.splitlines()) < 40  # the dashboard does not wrap it
+    assert planted == "```text\ndata=mnist\noptimizer=sgd\nseed=3\n--app=evil.py\n```\n"
+
+
+def test_the_note_lists_the_overrides_of_a_search_that_is_not_known(study: Study) -> None:
+    add(study, C, [0.5], overrides=[*OVERRIDES, "a=\x1b[2J"])
     (trial,) = detail(study)["trials"]
-    body = trial["note"]["body"]
-    assert body.startswith("```sh\n")
-    assert shlex.split(body[6:-5].replace("\\\n", "")) == ["tuner", "train", *OVERRIDES]
-    assert max(len(line) for line in body.splitlines()) < 40  # the dashboard does not wrap it
+    assert trial["note"]["body"] == "```text\noptimizer=sgd\ndata.root=/my data\na= [2J\n```\n"
     assert "overrides" not in columns(trial)
 
 
@@ -131,14 +148,6 @@ def test_the_curves_by_fate_are_a_plot_with_a_title(study: Study) -> None:
     figure = json.loads(plot["graph_object"])
     assert figure["layout"]["title"]["text"] == "Learning curves by fate"
     assert [trace["name"] for trace in figure["data"]] == ["pruned", "best"]
-
-
-def test_the_command_names_where_the_search_found_its_configuration(study: Study) -> None:
-    study.set_user_attr("command", ["--config-dir=/x/my conf", "objective=mine"])
-    add(study, C, [0.5], overrides=["objective=mine", "seed=3"])
-    body = detail(study)["trials"][0]["note"]["body"]
-    words = shlex.split(body.replace("\\\n", " ").strip("`sh\n"))
-    assert words == ["tuner", "train", "--config-dir=my conf", "objective=mine", "seed=3"]
 
 
 def test_attempts_tell_their_configuration(study: Study) -> None:

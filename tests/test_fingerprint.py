@@ -61,6 +61,13 @@ def test_packages_that_matter_are_compared(repository):
     assert differences(before) == [f"optuna {now} here, 4.0 in the study"]
 
 
+def test_a_commit_that_the_study_names_is_no_option_to_git(repository):
+    """`git diff --output=FILE` writes a file; whoever can write to the database names commits."""
+    before = fingerprint.here("objective_of_mine.train")
+    assert differences(before | {"git_commit": "--output=owned"}) == []
+    assert not (repository / "owned").exists()
+
+
 def test_without_git_and_of_an_older_study_nothing_is_made_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = fingerprint.here("json.dumps")

@@ -16,7 +16,7 @@ C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 def told(study: Study) -> list[str]:
     def command(row: Row) -> str:
-        return f"tuner train {' '.join(row.overrides)}"
+        return f"tuner train {' '.join(row.stored)}" if row.stored else ""
 
     return (fruitless.told(summarise(study), command) or "").splitlines()
 

@@ -3,6 +3,7 @@
 import base64
 from pathlib import Path
 
+import pytest
 from optuna.trial import TrialState
 
 from tests.samples import add, new_study
@@ -10,6 +11,8 @@ from tuner.report.gallery import LARGEST, pictures
 from tuner.report.page import write_page
 from tuner.report.rows import Row
 from tuner.report.summary import summarise
+
+RUN = "00003-0123abcd"
 
 
 def winner(directory: Path, **attrs: str) -> Row:
@@ -21,13 +24,13 @@ def winner(directory: Path, **attrs: str) -> Row:
 
 
 def test_those_that_lie_there_are_shown(tmp_path: Path) -> None:
-    folder = tmp_path / "a run" / "artifacts"
+    folder = tmp_path / "trials" / RUN / "artifacts"
     folder.mkdir(parents=True)
     (folder / "confusion.svg").write_text("<svg onload='window.owned=1'/>")
     (folder / "mistakes.png").write_bytes(b"x" * (LARGEST + 1))
     (folder / "other.png").write_bytes(b"png")
     study = new_study(tmp_path)
-    add(study, TrialState.COMPLETE, [0.5], run_dir=str(folder.parent))
+    add(study, TrialState.COMPLETE, [0.5], run_dir=f"runs/as it was then/trials/{RUN}")
     html = write_page(study, tmp_path / "r.html").read_text("utf-8")
     assert html.count("<img ") == 1
     content = base64.b64encode((folder / "confusion.svg").read_bytes()).decode()
@@ -35,9 +38,21 @@ def test_those_that_lie_there_are_shown(tmp_path: Path) -> None:
     assert "window.owned" not in html
 
 
-def test_a_run_elsewhere_has_none(tmp_path: Path) -> None:
-    assert pictures(winner(tmp_path, run_dir=str(tmp_path / "away"))) == ""
+def test_a_run_whose_files_are_not_here_or_not_known_has_none(tmp_path: Path) -> None:
+    assert pictures(winner(tmp_path, run_dir=f"runs/x/trials/{RUN}"), tmp_path) == ""
+    assert pictures(None, tmp_path) == ""
 
 
-def test_a_run_without_a_directory_has_none(tmp_path: Path) -> None:
-    assert pictures(winner(tmp_path)) == ""
+@pytest.mark.parametrize("run_dir", ["{away}", "{away}/../away", "..", "", "x\0y", "link"])
+def test_no_picture_is_taken_from_outside_of_the_studys_directory(
+    tmp_path: Path, run_dir: str
+) -> None:
+    """Whoever can write a row names any directory; what lies there is not sent with the report."""
+    away, here = tmp_path / "away", tmp_path / "here"
+    for folder in (away, here.parent):
+        (folder / "artifacts").mkdir(parents=True)
+        (folder / "artifacts" / "mistakes.png").write_bytes(b"secret")
+    (here / "trials" / RUN).mkdir(parents=True)
+    (here / "trials" / RUN / "artifacts").symlink_to(away / "artifacts")
+    named = RUN if run_dir == "link" else run_dir.format(away=away)
+    assert pictures(winner(tmp_path, run_dir=named), here) == ""

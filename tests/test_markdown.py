@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from tests.samples import HOSTILE, add, full_study, new_study
+from tests.samples import HOSTILE, Known, add, full_study, new_study
 from tuner.report.markdown import markdown
 from tuner.report.page import write_page
 from tuner.report.summary import summarise
@@ -17,7 +17,7 @@ C, F = TrialState.COMPLETE, TrialState.FAIL
 def test_it_says_what_was_found(tmp_path: Path) -> None:
     study = full_study(tmp_path)
     study.set_user_attr("command", ["experiment=digits", "study.n_trials=24"])
-    text = write_page(study, tmp_path / "report.md", form="md").read_text("utf-8")
+    text = write_page(study, tmp_path / "report.md", form="md", repeats=Known()).read_text("utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
         "Winner", "Is it really better?", "The best 10", "Importance of the parameters",
@@ -36,7 +36,7 @@ def test_the_winner_can_be_pasted(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     overrides = ["data.name=my data/$HOME", "model='cnn'", "seed=3", "storage.url=sqlite:///x.db"]
     add(study, C, [0.9], overrides=overrides)
-    text = markdown(study, summarise(study), {})
+    text = markdown(study, summarise(study), {}, Known())
     (line,) = [line for line in text.splitlines() if line.startswith("tuner train")]
     assert shlex.split(line) == ["tuner", "train", *overrides[:3]]
 
@@ -49,7 +49,7 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     study.set_user_attr("space", [{"name": hostile, "distribution": hostile, "condition": "a=b"}])
     add(study, F, [], reason=hostile)
     add(study, C, [0.5], overrides=[hostile])
-    text = markdown(study, summarise(study), {})
+    text = markdown(study, summarise(study), {}, Known())
     fences = re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
     shown = re.sub(r"\\[\\|`*_<>\[\]#&]", "", fences)  # what is left unescaped
     assert "<" not in shown

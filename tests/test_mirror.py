@@ -1,5 +1,6 @@
 """Run directories at a URL: a real S3 server over HTTP, and a plain directory."""
 
+import json
 import os
 import signal
 import time
@@ -147,6 +148,45 @@ def test_of_a_push_that_is_not_whole_the_one_before_takes_the_place(url, tmp_pat
     assert (there / "checkpoint").read_text() == "1"
     assert "cannot be used" in caplog.text
     assert sorted(p.name for p in there.iterdir()) == [".mirror.json", "checkpoint", "other"]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"files": {"../owned": "DIGEST"}},
+        {"files": {"a/../../owned": "DIGEST"}},
+        {"files": {"/OUTSIDE/owned": "DIGEST"}},
+        {"files": {"link/owned": "DIGEST"}},
+        {"files": {".mirror.json": "DIGEST"}},
+        {"files": {"": "DIGEST"}},
+        {"files": {"checkpoint\0": "DIGEST"}},
+        {"files": {"checkpoint": "../000003/000001.json"}},
+        {"files": {"checkpoint": "DIGEST", "checkpoint/x": "DIGEST"}},
+        {"files": ["checkpoint"]},
+        {"files": None},
+        {},
+        [],
+    ],
+    ids=repr,
+)
+def test_a_manifest_leads_nowhere_but_into_the_run_directory(tmp_path, planted, caplog):
+    """Whoever can write to the bucket says what a file is called; the push before it is taken."""
+    here, there = machine(tmp_path, "here"), machine(tmp_path, "there")
+    outside = tmp_path / "there"
+    put(here, checkpoint="1")
+    made = push(f"file://{tmp_path}/disk", here, 3)
+    text = json.dumps(planted).replace("DIGEST", made.last["checkpoint"])
+    text = text.replace("/OUTSIDE", str(outside))
+    made.pushes.fs.pipe_file(f"{made.pushes.root}/000003/000009.json", text.encode())
+    for name in ("notes.txt", "x.json"):  # of somebody else's
+        made.pushes.fs.pipe_file(f"{made.pushes.root}/000003/{name}", b"{}")
+    made.pushes.fs.makedirs(f"{made.pushes.root}/elsewhere")
+    (there / "link").symlink_to(outside)
+    assert Mirror(f"file://{tmp_path}/disk", there, 4).fetch()
+    assert (there / "checkpoint").read_text() == "1"
+    assert "push (3, 9) cannot be used" in caplog.text
+    assert sorted(path.name for path in outside.iterdir()) == [RUN]
+    assert {path.name for path in there.iterdir()} <= {"link", "checkpoint", ".mirror.json"}
 
 
 def test_a_file_that_is_being_written_is_left_for_the_next_push(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
-from tests.samples import HOSTILE, add, final_record, full_study, new_study
+from tests.samples import HOSTILE, Known, add, final_record, full_study, new_study
 from tuner.report.markdown import markdown
 from tuner.report.page import page, write_page
 from tuner.report.sections import _grid
@@ -62,7 +62,8 @@ class Reader(HTMLParser):
 
 
 def read(study: Study, directory: Path) -> Reader:
-    return Reader(write_page(study, directory / "out" / "report.html").read_text("utf-8"))
+    path = directory / "out" / "report.html"
+    return Reader(write_page(study, path, repeats=Known()).read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,25 @@
 """The commands that a report shows repeat the search, and tell nothing of where it ran."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import IntDistribution
+from optuna.trial import TrialState, create_trial
 
-from tests.samples import add, new_study
 from tuner import config, plan, provenance
 from tuner.config import Source
-from tuner.report.repeat import shared, train_line, tune_line
-from tuner.report.summary import summarise
+from tuner.plan import Plan
+from tuner.report.repeat import UNKNOWN, Repeats, shared
+from tuner.report.summary import Summary, summarise
 
 SECRET = "postgresql+psycopg://me:secret@host/db"
 
 
-def test_a_study_notes_the_words_of_its_command(tmp_path: Path) -> None:
+@pytest.fixture
+def searched(tmp_path: Path) -> tuple[Plan, Summary]:
+    """A command's plan, and what its study holds: one trial."""
     (tmp_path / "my conf").mkdir()
     words = [
         "study.name=x", f"storage.url=sqlite:///{tmp_path}/x.db", "space=none", "seed=3",
@@ -25,28 +29,40 @@ def test_a_study_notes_the_words_of_its_command(tmp_path: Path) -> None:
     asked = plan.load(Source((tmp_path / "my conf",)), words, judge=False).require()
     opened = provenance.open_study(asked)
     assert "secret" not in str(opened.attrs["command"])
-    line = tune_line(summarise(opened.optuna))
-    assert shlex.split(line) == [
+    trial = create_trial(
+        state=TrialState.COMPLETE, value=0.5, params={"model.width": 16},
+        distributions={"model.width": IntDistribution(8, 64)},
+        user_attrs={"overrides": ["data=npz", "data.root=/here", "model.width=16", "seed=4"]},
+    )  # fmt: skip
+    opened.storage.create_new_trial(opened.id, trial)
+    return asked, summarise(opened.optuna)
+
+
+def test_the_search_is_told_in_the_words_of_the_command_that_shows_it(
+    searched: tuple[Plan, Summary],
+) -> None:
+    asked, summary = searched
+    assert shlex.split(Repeats(asked).tune_line(summary)) == [
         "tuner", "tune", "--config-dir=my conf", "study.name=x", "space=none", "seed=3",
         "model.width=int(interval(8,64))", "data=npz", "data.root=DIR",
     ]  # fmt: skip
+    assert Repeats(replace(asked, pins=())).tune_line(summary) == "", "of another search"
 
 
-def test_a_configuration_is_found_where_the_search_found_it(tmp_path: Path) -> None:
-    study = new_study(tmp_path)
-    add(study, TrialState.COMPLETE, [0.5], overrides=["objective=mine", "seed=3"])
-    command = ["--app=a.py", "--config-dir=/x/my conf", "--config-name", "main", "lr=choice(1,2)"]
-    study.set_user_attr("command", command)
-    summary = summarise(study)
-    line = train_line(summary, summary.rows[0])
-    assert shlex.split(line) == [
-        "tuner", "train", "--app=a.py", "--config-dir=my conf", "--config-name", "main",
-        "objective=mine", "seed=3",
+def test_a_configuration_is_found_where_this_command_found_it(
+    searched: tuple[Plan, Summary],
+) -> None:
+    asked, summary = searched
+    assert shlex.split(Repeats(asked).train_line(summary.rows[0])) == [
+        "tuner", "train", "--config-dir=my conf", "data=npz", "data.root=DIR", "model.width=16",
+        "seed=4",
     ]  # fmt: skip
+    assert Repeats(replace(asked, pins=())).train_line(summary.rows[0]) == ""
 
 
-def test_a_study_that_does_not_know_its_command(tmp_path: Path) -> None:
-    assert tune_line(summarise(new_study(tmp_path))) == ""
+def test_without_a_plan_nothing_is_told(searched: tuple[Plan, Summary]) -> None:
+    _, summary = searched
+    assert UNKNOWN.tune_line(summary) == UNKNOWN.train_line(summary.rows[0]) == ""
 
 
 def test_where_things_lie_is_not_shared() -> None:

@@ -72,7 +72,7 @@ def test_best_is_plain_data_with_paths_for_names(tmp_path: Path) -> None:
     params = {"optimizer": "sgd", "optimizer.lr@sgd": 0.1}
     overrides = ["data=digits", "optimizer=sgd", "optimizer.lr=0.1", "seed=3"]
     add(study, C, [0.9], params=params, overrides=overrides, metrics={"val_accuracy": 0.9})
-    assert best_of(summarise(study)) == {
+    assert best_of(summarise(study), lambda row: list(row.stored)) == {
         "number": 0,
         "value": 0.9,
         "params": {"optimizer": "sgd", "optimizer.lr": 0.1},

@@ -112,7 +112,7 @@ def _worthwhile(books: Books, budget: Budget) -> FrozenTrial | str:
     attempts = books.attempts()
     sign = -1.0 if books.maximize else 1.0
     tried = [t for t in attempts if REPEAT not in t.system_attrs]
-    done = [t for t in tried if t.state == TrialState.COMPLETE]
+    done = [t for t in tried if t.state == TrialState.COMPLETE and t.values]
     pruned = sum(t.state == TrialState.PRUNED for t in tried)
     if len(done) + pruned < noise.LEAST or not done:
         return new
@@ -128,7 +128,7 @@ def _worthwhile(books: Books, budget: Budget) -> FrozenTrial | str:
         if not all(t.state.is_finished() for t in repeats):
             return new
         deviation = noise.deviation(
-            [t.values[0] for t in repeats if t.state == TrialState.COMPLETE]
+            [t.values[0] for t in repeats if t.state == TrialState.COMPLETE and t.values]
         )
     gain = noise.gain([sign * t.values[0] for t in done], pruned)
     if deviation is None or gain >= deviation:

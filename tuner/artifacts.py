@@ -1,6 +1,7 @@
 """What a trial leaves for the dashboard: its files, and the learning curves of all its metrics."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tuner.attempts import first_number
 from tuner.draw import curves_svg
 
 FOLDER = "artifacts"  # in the run directory of a trial; every file in it is uploaded
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CURVES = "learning_curves.svg"
 METRICS = "metrics.csv"
 
@@ -56,7 +58,11 @@ def _curves(study: Study, trial: FrozenTrial, kept: Mapping[int, Mapping[str, fl
 
 
 def _uploaded(trial: FrozenTrial) -> dict[str, str]:
-    """File name to artifact id; a retry inherits those of the attempt before it."""
+    """File name to artifact id; a retry inherits those of the attempt before it.
+
+    The id names a file in the store: none but those that Optuna makes are followed.
+    """
     stored = (v for k, v in trial.system_attrs.items() if k.startswith("artifacts:"))
-    metas = [json.loads(value) for value in stored]
-    return {meta["filename"]: meta["artifact_id"] for meta in metas if meta is not None}
+    metas = [json.loads(value) for value in stored if value is not None]
+    known = {meta["filename"]: meta["artifact_id"] for meta in metas if meta is not None}
+    return {name: artifact for name, artifact in known.items() if ID.fullmatch(artifact)}

@@ -18,6 +18,8 @@ CRASHES = "tuner:crashes"
 """System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
 ORDINAL = "tuner:configuration"
 """System attribute: how many configurations there were before this one, whatever was retried."""
+SET_ASIDE = "set aside: "
+"""How the reason begins of a trial that others queued, and that was not run."""
 RUNG = "completed_rung_"
 """Prefix of what Optuna's successive halving notes as it judges a trial."""
 STATES = {
@@ -53,6 +55,11 @@ def word(state: TrialState, reason: str | None) -> str:
 def is_superseded(trial: FrozenTrial) -> bool:
     """Whether another attempt goes on with it."""
     return trial.state == TrialState.FAIL and REQUEUE in trial.system_attrs
+
+
+def is_set_aside(trial: FrozenTrial) -> bool:
+    """Whether it failed before it was run, by no fault of the objective's."""
+    return str(trial.user_attrs.get("reason", "")).startswith(SET_ASIDE)
 
 
 def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

@@ -188,8 +188,14 @@ class Claims:
             note = writes.user(trial_id, "reason", f"lost {crashes} times; last: {reason}")
             writes.apply(connection, [note], guarded=False)
             return
+        try:
+            following = attempts.following(trial, crashes)
+        except ValueError as error:  # others have written to it while it ran
+            note = writes.user(trial_id, "reason", f"{attempts.SET_ASIDE}{error}"[:500])
+            writes.apply(connection, [note], guarded=False)
+            return
         log.info("trial %d is requeued: %s", configuration, reason)
         note = writes.system(trial_id, REQUEUE, {"reason": reason, "crashes": crashes})
         writes.apply(connection, [note], guarded=False)
         number = writes.next_number(connection, self.study_id)
-        writes.create(connection, self.study_id, number, attempts.following(trial, crashes))
+        writes.create(connection, self.study_id, number, following)

@@ -12,12 +12,15 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 from tuner import __version__
 from tuner.errors import Infeasible, TunerError
+from tuner.log import printable
 from tuner.masking import has_password, masked
 from tuner.schema import closest, nearest
 from tuner.usage import Parser, whole
@@ -66,23 +69,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(getattr(module, args.command)(args))
     except TunerError as error:
         # The trainer's own words end with a cure in brackets.
-        told = re.sub(r" \(hint: (.*)\)$", r"; hint: \1", masked(str(error)), flags=re.MULTILINE)
-        print(f"error: {told}", file=sys.stderr)
+        told = re.sub(r" \(hint: (.*)\)$", r"; hint: \1", str(error), flags=re.MULTILINE)
+        _tell(f"error: {told}")
         return error.exit_code
     except Infeasible as error:
-        print(f"error: {args.command}: {error}", file=sys.stderr)
+        _tell(f"error: {args.command}: {error}")
         return 1
     except KeyboardInterrupt as stop:
-        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
+        _tell("; ".join(["interrupted", *map(str, stop.args)]))
         return 130
     except BrokenPipeError:
         return 0
     except Exception as error:
         lost = _lost(error)
         if lost is None:
+            sys.excepthook = _tell_unexpected
             raise
-        print(f"error: {masked(str(lost))}", file=sys.stderr)
+        _tell(f"error: {lost}")
         return lost.exit_code
+
+
+def _tell(text: str) -> None:
+    """Say it on stderr, but for passwords and what a terminal would obey."""
+    print(printable(masked(text)), file=sys.stderr)
+
+
+def _tell_unexpected(
+    _kind: type[BaseException], error: BaseException, _frames: TracebackType | None
+) -> None:
+    _tell("".join(traceback.format_exception(error)).rstrip())
 
 
 def _lost(error: Exception) -> TunerError | None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tuner.budget import Times
 from tuner.leases import NOW
+from tuner.sql.shapes import decoded
 from tuner.sql.writes import study_attributes as attributes
 
 clocks = Table(
@@ -69,10 +70,7 @@ class Clock:
     def _noted(self, connection: sa.Connection) -> dict[str, float]:
         """As anybody may have written it, so that what is no time is left out."""
         query = sa.select(attributes.c.value_json).filter_by(study_id=self.study_id, key=NOTED)
-        try:
-            found = json.loads(connection.scalar(query) or "{}")
-        except ValueError:
-            return {}
+        found = decoded(connection.scalar(query) or "{}")
         return {
             name: float(seconds)
             for name, seconds in (found.items() if isinstance(found, dict) else ())

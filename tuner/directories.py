@@ -1,11 +1,15 @@
 """Directories that files will go to: whether they can, asked before any work."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from tuner.errors import ConfigError
+
+RUN = re.compile(r"\d+-[0-9a-f]{8}")
+"""Names of run directories, as ``tuner.trial.run_directory`` makes them."""
 
 Named = tuple[str, str | Path]
 """The key or option that names a directory, and the directory."""
@@ -45,3 +49,15 @@ def obstacle(directory: Path) -> str | None:
     except OSError as error:
         return f"{path} cannot be written to ({error.strerror or error})"
     return None
+
+
+def of_run(study_dir: Path, stored: object) -> Path | None:
+    """The run directory that a trial has stored, as it lies in its study's; None for any other.
+
+    Others may write to the database: what lies elsewhere, or is no run's, is none of ours.
+    """
+    name = Path(stored).name if isinstance(stored, str) else ""
+    path = study_dir / "trials" / name
+    if not RUN.fullmatch(name) or path.is_symlink():
+        return None
+    return path

@@ -11,6 +11,7 @@
     │   │   └── StorageLost        … any more: it is away for too long, refuses, or is damaged
     │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
+    │   │   └── RowRefused         … and a trial in it holds what this command would not have run
     │   └── TooManyFailures        the objective fails too often to go on
     └── Infeasible                 this configuration cannot work; the search learns to avoid it
         └── Diverged               … because its loss became NaN or infinite
@@ -79,6 +80,17 @@ class StudyError(TunerError):
     """The stored study differs from the one asked for."""
 
     exit_code = 2
+
+
+class RowRefused(StudyError):
+    """A trial in the database holds words or values that this command would not have made itself.
+
+    One or more mistakes, each with the trial, the key and the cure.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(self.mistakes))
 
 
 class TooManyFailures(TunerError):

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 PACKAGES = ("tuner", "torch", "torchvision", "optuna", "hydra-core", "sqlalchemy")
 CODE = ("*.py", "*.yaml", "*.yml")
 """Files whose changes can change a trial, below the working directory."""
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
 SHOWN = 5
 """Names of changed files that a message lists."""
 
@@ -49,7 +51,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _commits(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = stored.get("git_commit"), now["git_commit"]
-    if not (old and new):
+    if not (old and new and COMMIT.fullmatch(old)):  # git would take --output=FILE for an option
         return []
     if old != new:
         changed = _git("diff", "--name-only", "--relative", old, "--", *CODE)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import unicodedata
 from textwrap import shorten
 
 from tuner.masking import masked
@@ -9,11 +10,33 @@ from tuner.masking import masked
 log = logging.getLogger("tuner")
 
 
+def printable(text: str, kept: str = "\n\t") -> str:
+    """The text as a terminal may have it: what is no letter, mark or blank is written out.
+
+    A database or a file may hold what moves the cursor, hides a line, or turns the direction of
+    writing round (``\\x1b``, ``\\r``, ``\\u202e``).  ``kept`` are control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else _written_out(c) for c in text)
+
+
+def _written_out(character: str) -> str:
+    if unicodedata.category(character) == "Zs":  # such as a space that does not break
+        return " "
+    return character.encode("unicode_escape").decode()
+
+
+def say(text: str) -> None:
+    """Print data for people to stdout, at once."""
+    print(printable(text), flush=True)
+
+
 class Masked(logging.Formatter):
-    """Leaves passwords out, of messages and of the exceptions beneath them."""
+    """Leaves out passwords, and what a terminal would obey, of messages and exceptions."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        return printable(masked(super().format(record)))
 
 
 def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:

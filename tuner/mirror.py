@@ -193,9 +193,9 @@ def _identity(file: BinaryIO) -> Identity:
 def _record(run_dir: Path) -> Place:
     try:
         attempt, push = json.loads((run_dir / RECORD).read_text())
-    except (OSError, ValueError):
+        return int(attempt), int(push)
+    except (OSError, ValueError, TypeError):
         return 0, 0
-    return int(attempt), int(push)
 
 
 def _note(run_dir: Path, place: Place) -> None:

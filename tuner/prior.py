@@ -93,6 +93,7 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
             f"study.prior: {name!r} was to {direction} {metric}, not to {plan.study.direction} "
             f"{plan.study.metric}; hint: only scores of the same kind tell what is good here"
         )
+    trials = [trial for trial in trials if trial.values]
     if not trials:
         raise StudyError(
             f"study.prior: {name!r} has no completed configuration; hint: wait for its first"

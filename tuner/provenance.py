@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 from optuna.study import StudyDirection
 
 from tuner import fingerprint, nodes, prior, search, space, storage, urls
@@ -161,10 +161,7 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     """Refuse another space, metric, direction or seed; warn of what may have been meant."""
     stored = study.attrs
     name = plan.study.name
-    if "space" not in stored:
-        raise StudyError(
-            f"study.name: {name!r} was not made by tuner; hint: choose another study.name"
-        )
+    require_ours(name, stored)
     direction = study.optuna.directions[0].name.lower()
     aims = plan.aims
     own = [(stored["metric"], direction)]
@@ -199,6 +196,15 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     study.differs = [*code, *settings]
 
 
+def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
+    """Raise ``StudyError`` where a study lacks what tuner stores with each that it makes."""
+    if missing := [key for key in ("space", "metric", "seed", "config", "uid") if key not in attrs]:
+        raise StudyError(
+            f"study.name: {name!r} was not made by tuner, or is damaged: it has no "
+            f"{', '.join(missing)}; hint: choose another study.name"
+        )
+
+
 def _search_text(plan: Plan) -> str:
     """Sampler and pruner as YAML: another one may go on with a study."""
     kept = {"sampler", "pruner"}
@@ -216,7 +222,27 @@ def changed(old: str, new: str) -> list[str]:
 
 
 def _read(text: str) -> object:
-    return OmegaConf.to_container(OmegaConf.create(text))
+    """Plain YAML as data: others can write to the database, so neither tags nor aliases are read.
+
+    Raises: ``StudyError`` for anything else.
+    """
+    try:
+        return yaml.load(text, _Plain)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StudyError(
+            "the configuration that is stored with the study cannot be read; hint: choose another "
+            "study.name"
+        ) from error
+
+
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]
+    """A few aliases of aliases would fill the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 def _flat(node: object, path: str = "") -> dict[str, object]:

@@ -9,10 +9,11 @@ cannot undo what its successor does.
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tuner.urls import masked
@@ -21,6 +22,10 @@ KEPT = 2
 """Pushes of an attempt that are kept: where the last cannot be read, the one before it is."""
 BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 """Protocols without directories: making one would make the bucket."""
+
+MANIFEST = re.compile(r"(\d{1,9})\.json")
+DIGEST = re.compile(r"[0-9a-f]{32}")
+"""Names of what a push consists of; anything else at the URL is none of ours."""
 
 Place = tuple[int, int]
 """Of a push: the attempt, and the how manieth of it."""
@@ -46,17 +51,18 @@ class Pushes:
         places: list[tuple[Place, str]] = []
         for attempt in self.listed(self.root):
             for name in self.listed(f"{self.root}/{attempt}"):
-                push, _, kind = name.partition(".")
-                if kind:
-                    places.append(((int(attempt), int(push)), f"{self.root}/{attempt}/{name}"))
+                if attempt.isdecimal() and (made := MANIFEST.fullmatch(name)):
+                    place = int(attempt), int(made[1])
+                    places.append((place, f"{self.root}/{attempt}/{name}"))
         return sorted(places, reverse=True)
 
     def fetch(self, manifest: str, run_dir: Path) -> None:
         """Bring all files of a push, or none.
 
-        Raises: FileNotFoundError, ValueError where something is missing or damaged.
+        Raises: FileNotFoundError, ValueError where something is missing, damaged, or to be written
+        elsewhere: others may write to the URL.
         """
-        files: dict[str, str] = json.loads(self.fs.cat_file(manifest))["files"]
+        files = _listed(self.fs.cat_file(manifest), run_dir)
         drafts: list[tuple[Path, Path]] = []
         try:
             for name, wanted in files.items():
@@ -91,13 +97,13 @@ class Pushes:
     def tidy(self, wanted: set[str]) -> None:
         """Delete what no kept push of this attempt names, and earlier attempts."""
         for name in self.listed(f"{self.root}/{self.attempt:06d}"):
-            push, _, kind = name.partition(".")
-            spare = int(push) <= self.made - KEPT if kind else name not in wanted
+            made = MANIFEST.fullmatch(name)
+            spare = int(made[1]) <= self.made - KEPT if made else name not in wanted
             if spare:
                 self.fs.rm_file(f"{self.root}/{self.attempt:06d}/{name}")
         if self.made == KEPT:
             for attempt in self.listed(self.root):
-                if int(attempt) < self.attempt:
+                if attempt.isdecimal() and int(attempt) < self.attempt:
                     self.fs.rm(f"{self.root}/{attempt}", recursive=True)
 
     def remove(self) -> None:
@@ -111,6 +117,25 @@ class Pushes:
             return [path.rstrip("/").split("/")[-1] for path in self.fs.ls(directory, detail=False)]
         except FileNotFoundError:
             return []
+
+
+def _listed(manifest: bytes, run_dir: Path) -> dict[str, str]:
+    """Name to digest, as a manifest says; ValueError for one that leads out of the directory."""
+    try:
+        files = json.loads(manifest)["files"]
+        if not all(DIGEST.fullmatch(wanted) for wanted in files.values()):
+            raise ValueError("its digests are none")
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError("it is no manifest") from error
+    for name in files:
+        path = PurePosixPath(name)
+        hidden = any(part.startswith(".") for part in path.parts)  # ".." too; such are not pushed
+        within = any(str(above) in files for above in path.parents)
+        inside = (run_dir / path).parent.resolve().is_relative_to(run_dir.resolve())
+        named = path.parts and name.isprintable() and not path.is_absolute()
+        if not named or hidden or within or not inside:
+            raise ValueError(f"{name!r} does not lie in a run directory")
+    return dict(files)
 
 
 def digest(file: BufferedReader) -> str:

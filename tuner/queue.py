@@ -70,9 +70,10 @@ def locate(distribution: Distribution, value: object) -> Scalar:
         raise ValueError(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(value)
+    if not distribution.low <= value <= distribution.high:
+        raise ValueError(value)
     steps = (value - distribution.low) / (distribution.step or 1)
-    on_grid = distribution.step is None or math.isclose(steps, round(steps), abs_tol=1e-9)
-    if not (distribution.low <= value <= distribution.high and on_grid):
+    if distribution.step is not None and not math.isclose(steps, round(steps), abs_tol=1e-9):
         raise ValueError(value)
     return float(value) if isinstance(distribution, Float) else int(value)
 

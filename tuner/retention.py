@@ -1,12 +1,12 @@
 """Whose checkpoints are kept: a hundred trials of 140 MB, each twice, fill a disk."""
 
-import re
 import shutil
 from pathlib import Path
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner import directories
 from tuner.log import log
 from tuner.plan import Plan
 from tuner.pushes import Pushes
@@ -15,8 +15,6 @@ from tuner.study import Study
 
 PATTERN = "checkpoint*"
 """Names, directly in a run directory, of what is removed; an objective's other files stay."""
-RUN = re.compile(r"\d+-[0-9a-f]{8}")
-"""Names of run directories, as ``trial.run_directory`` makes them."""
 WINDOW = 8
 """Trials beyond the best that are looked at: so many workers may finish at the same moment."""
 
@@ -54,20 +52,19 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
         if ended.state == TrialState.COMPLETE and len(plan.aims.objectives) > 1:
             return  # of several objectives each on the front is somebody's best
         for trial in spent(study, ended, keep, maximize=plan.study.direction == "maximize"):
-            name = Path(str(trial.user_attrs.get("run_dir", ""))).name
-            if RUN.fullmatch(name):  # others may write to the database: ".." is no run's
-                remove(plan, name)
+            run_dir = directories.of_run(Path(plan.study.dir), trial.user_attrs.get("run_dir"))
+            if run_dir is not None:
+                remove(plan, run_dir)
     except Exception as error:  # a driver of a mirror may raise anything
         log.warning("checkpoints of trials that ended were not removed: %s", error)
 
 
-def remove(plan: Plan, name: str) -> None:
+def remove(plan: Plan, run_dir: Path) -> None:
     """The checkpoints in a run directory, on this machine and in the mirror."""
-    run_dir = Path(plan.study.dir) / "trials" / name
     for path in run_dir.glob(PATTERN):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     if plan.study.mirror is not None:
-        Pushes(plan.study.mirror, name, 0).remove()
+        Pushes(plan.study.mirror, run_dir.name, 0).remove()

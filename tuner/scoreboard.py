@@ -128,7 +128,8 @@ class Scoreboard:
         over[todo] = [trial.state.is_finished() for trial in fresh]
         bad[todo] = [is_bad(trial) for trial in fresh]
         live[todo] = [bool(trial.params) for trial in fresh]
-        live[[number for trial in fresh for number in trial.system_attrs.get(HISTORY, [])]] = False
+        before = [n for trial in fresh for n in trial.system_attrs.get(HISTORY, [])]
+        live[[n for n in before if n < self._count]] = False
 
     def _grow(self, width: int) -> None:
         """Make room, at least twice as much as there was."""

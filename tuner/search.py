@@ -12,7 +12,7 @@ import optuna
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,6 +23,7 @@ from tuner.errors import ConfigError, TunerError, blamed
 from tuner.plan import Plan
 from tuner.queue import Item
 from tuner.samplers import encoding, experimental
+from tuner.samplers.cmaes import CmaEs
 from tuner.scoreboard import Scoreboard
 from tuner.space import Space
 from tuner.targets import locate, signature
@@ -128,6 +129,11 @@ def sampler(
     built = _knowingly(node, **given)
     if not isinstance(built, BaseSampler):
         raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
+    if isinstance(built, CmaEsSampler) and not isinstance(built, CmaEs):
+        raise ConfigError(
+            f"sampler._target_: {node._target_} unpickles what others may have written to the "
+            "database; hint: sampler=cmaes does not"
+        )
     return built
 
 
@@ -135,6 +141,11 @@ def _is_common(target: str) -> bool:
     """Whether all trials must be drawn from one and the same sequence."""
     called = locate(target)
     return isinstance(called, type) and issubclass(called, GridSampler | QMCSampler)
+
+
+def _is_cmaes(target: str) -> bool:
+    called = locate(target)
+    return isinstance(called, type) and issubclass(called, CmaEsSampler)
 
 
 @functools.lru_cache(8)
@@ -251,7 +262,7 @@ def refusals(parts: Mapping[str, Callable[[], object]]) -> list[str]:
 def _together(plan: Plan) -> list[str]:
     """What does not go together of the sections that say how to search."""
     found = _unaffordable(plan)
-    if len(plan.aims.objectives) > 1 and str(plan.cfg.sampler._target_).endswith("CmaEsSampler"):
+    if len(plan.aims.objectives) > 1 and _is_cmaes(str(plan.cfg.sampler._target_)):
         found.append("sampler: cmaes knows one objective; hint: sampler=tpe or sampler=nsga2")
     if _is_grid(plan) and plan.cfg.study.enqueue:
         found.append("study.enqueue: a grid tries everything anyway; hint: leave it out")

@@ -27,7 +27,7 @@ from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
 from tuner.scoreboard import Scoreboard
 from tuner.space import Space
-from tuner.sql import rows, viewing
+from tuner.sql import studies, viewing
 from tuner.sql.patience import Patience
 from tuner.sql.trials import Trials
 from tuner.sql.writes import system_attributes, trials
@@ -93,7 +93,7 @@ class Study:
 
     def _uid(self) -> str | None:
         with self.storage.single.connect() as connection:
-            return rows.uid(connection, self.id)
+            return studies.uid(connection, self.id)
 
     def workers(self) -> list[Worker]:
         """All workers that have not left, dead ones included until they are missed."""
@@ -159,6 +159,12 @@ class Study:
         """Give up a trial that this process holds; another worker goes on with it."""
         with self._there():
             self.patience(lambda: self.claims.requeue(trial_id, reason))
+
+    def set_aside(self, trial_id: int, reason: str) -> None:
+        """Fail a trial that this process holds and has not begun."""
+        with self.storage.together():
+            self.storage.set_trial_user_attr(trial_id, "reason", reason)
+            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def configurations(self) -> int:
         """Configurations ever given out: trials that are not retries."""

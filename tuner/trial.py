@@ -23,9 +23,10 @@ from tuner import (
     seeds,
     sharing,
     tracking,
+    vetting,
 )
 from tuner.aims import Returned
-from tuner.attempts import first_number, ordinal
+from tuner.attempts import SET_ASIDE, first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.fate import Fate, classify, finish, judged
 from tuner.log import log
@@ -80,6 +81,8 @@ def execute(context: Context, trial_id: int) -> Fate:
 
 def _attempt(context: Context, trial_id: int) -> Fate:
     study, plan = context.study, context.plan
+    if _is_set_aside(plan, study, trial_id):
+        return Fate.FINISHED
     trial = study.patience(lambda: study.trial(trial_id, plan.cfg, plan.space, plan.seed))
     report = study.patience(lambda: Report(context, trial))
     run_dir = None
@@ -122,6 +125,17 @@ def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
         return study.requeue(trial_id, reason)
     with suppress(StorageError, KeyError, *outages.FAILURES):  # or its lease runs out
         study.claims.requeue(trial_id, reason)
+
+
+def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
+    """Whether the trial holds what this search would not have drawn; then it fails, with why."""
+    frozen = study.patience(lambda: study.storage.get_trial(trial_id))
+    objections = vetting.objections(plan.space, frozen)
+    if objections:
+        reason = f"{SET_ASIDE}{'; '.join(objections)}"[:500]
+        log.warning("trial %d is %s", frozen.number, reason)
+        study.patience(lambda: study.set_aside(trial_id, reason))
+    return bool(objections)
 
 
 def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:

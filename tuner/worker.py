@@ -11,6 +11,7 @@ from contextlib import suppress
 from optuna.trial import TrialState
 
 from tuner import provenance, resolvers, search, seeds, sharing
+from tuner.attempts import is_set_aside
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.errors import TooManyFailures
@@ -177,7 +178,7 @@ def _may_leave(study: Study, worker: str) -> bool:
 def _judge_failures(plan: Plan, study: Study) -> None:
     """Raise ``TooManyFailures`` when the objective fails too often to go on."""
     finished = [t for t in study.patience(study.attempts) if t.state.is_finished()]
-    failed = [t for t in finished if t.state == TrialState.FAIL]
+    failed = [t for t in finished if t.state == TrialState.FAIL and not is_set_aside(t)]
     rate = len(failed) / len(finished)
     if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:
         last = brief(failed[-1].user_attrs.get("reason", ""), REASON)

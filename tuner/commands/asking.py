@@ -4,11 +4,11 @@ import argparse
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from tuner import (
     config,
@@ -28,12 +28,13 @@ from tuner import (
 from tuner.application import ApplicationSource
 from tuner.commands import places
 from tuner.config import Source
-from tuner.errors import ConfigError, TunerError
+from tuner.errors import ConfigError, RowRefused, TunerError
 from tuner.launch import gpus
 from tuner.launch.base import Launcher
 from tuner.masking import has_password
 from tuner.plan import Plan
-from tuner.report import fruitless, repeat
+from tuner.report import fruitless
+from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.study import Study
@@ -159,57 +160,74 @@ def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
     return asked, study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
 
 
-def best_row(args: argparse.Namespace, found: Summary) -> Row:
+def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
+    """The same of a study that tuner has made: what else would be trained or exported?"""
+    asked, found = stored(args)
+    provenance.require_ours(found.name, found.attrs)
+    return asked, found
+
+
+def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
     """The best trial; ``TunerError`` if none is complete, with the causes if none will be."""
     if found.best is None:
         raise TunerError(
-            in_vain(args, found)
+            in_vain(args, asked, found)
             or f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'}); "
             "hint: tuner status shows its state"
         )
     return found.best
 
 
-def in_vain(args: argparse.Namespace, found: Summary) -> str | None:
+def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> str | None:
     """Why a study that has ended has no value at all; None while there is one, or may be."""
-    return fruitless.told(found, lambda row: train_line(args, found, row))
+
+    def command(row: Row) -> str:
+        return train_line(args, asked, row) if Repeats(asked).known(row) is not None else ""
+
+    return fruitless.told(found, command)
 
 
-def train_line(args: argparse.Namespace, found: Summary, row: Row) -> str:
-    """The command that repeats a trial, to paste into a shell."""
-    return shlex.join(["tuner", "train", *whereabouts(args, found), *row.overrides])
+def overrides(asked: Plan, row: Row) -> list[str] | None:
+    """The overrides that repeat a trial; None, and a warning of why, where this command would not.
 
-
-def whereabouts(args: argparse.Namespace, found: Summary) -> list[str]:
-    """The options that find a study's configuration: those given, or else those it was made with.
-
-    A directory that this machine has not is left out.
+    See ``tuner.vetting``.
     """
-    stored = repeat.options(found.attrs.get("command") or ())
-    return _flags(args) or [here for text in stored if (here := _here(text)) is not None]
-
-
-def _here(option: str) -> str | None:
-    """An option as it is typed here; None for a directory that is not here."""
-    name, _, text = option.partition("=")
-    if name not in ("--config-dir", "--app"):
-        return option
-    path = Path(text)
-    if name == "--config-dir" and not path.is_dir():
+    try:
+        return Repeats(asked).overrides(row)
+    except RowRefused as error:
+        log.log.warning("no command is shown that would repeat it:\n%s", error)
         return None
-    return f"{name}={path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else option
+
+
+def train_line(args: argparse.Namespace, asked: Plan, row: Row) -> str:
+    """The command that repeats a trial, to paste into a shell; else a comment in its place."""
+    words = overrides(asked, row)
+    if words is None:
+        return f"# configuration {row.number}"
+    return shlex.join(["tuner", "train", *flags(args), *words])
 
 
 def same(args: argparse.Namespace, command: str) -> str:
     """Another command on the same study, to paste into a shell."""
-    return shlex.join(["tuner", command, *_flags(args), *args.overrides])
+    return shlex.join(["tuner", command, *flags(args), *args.overrides])
+
+
+class Screen(Console):
+    """A terminal that is told nothing but what was meant for it: see ``tuner.log.printable``."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else log.printable(text), style, control)
 
 
 def console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr)
+    return Screen(stderr=stderr)
 
 
-def _flags(args: argparse.Namespace) -> list[str]:
+def flags(args: argparse.Namespace) -> list[str]:
+    """The options that find the configuration, as they were given."""
     app = [f"--app={args.app}"] if args.app else []
     name = [f"--config-name={args.config_name}"] if args.config_name else []
     return [*app, *(f"--config-dir={d}" for d in args.config_dir), *name]

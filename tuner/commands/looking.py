@@ -9,12 +9,15 @@ from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
 from tuner.errors import ConfigError, TunerError
-from tuner.log import log
+from tuner.log import log, say
+from tuner.plan import Plan
 from tuner.report import check as checking
 from tuner.report import comparison, live, page, pareto, summary, wording
 from tuner.report import export as exporting
 from tuner.report import status as state
+from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
+from tuner.report.summary import Repeat
 from tuner.study import Study
 from tuner.typos import NO_TRIAL
 
@@ -27,19 +30,20 @@ def status(args: argparse.Namespace) -> int:
     """Workers, counts, pace, price and the best so far; of one study or of all."""
     if args.all:
         return _overview(args)
-    _, study = asking.stored(args)
+    plan, study = asking.stored(args)
+    repeat = Repeats(plan).known
     budget = state.budget_of(study)
     if not args.watch:
         ended = study.ended(budget)
         found = state.look(study)
         if args.json:
-            print(state.as_json(found, budget, ended))
+            say(state.as_json(found, budget, ended, repeat))
         else:
             console = asking.console()
             console.print(state.as_picture(found, budget, ended, width=console.width))
         return 0
     if args.json:
-        return _watch_as_json(study, budget)
+        return _watch_as_json(study, budget, repeat)
     live.follow(
         lambda: state.look(study),
         lambda: study.ended(budget) is None,
@@ -54,14 +58,14 @@ def status(args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch_as_json(study: Study, budget: Budget) -> int:
+def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
     """A line whenever something has changed, until the study has ended."""
     before, ended = "", None
     while ended is None:
         ended = study.ended(budget)
-        line = state.as_json(state.look(study), budget, ended)
+        line = state.as_json(state.look(study), budget, ended, repeat)
         if line != before:
-            print(line, flush=True)
+            say(line)
         before = line
         time.sleep(0 if ended else WATCH_EVERY)
     return 0
@@ -77,7 +81,8 @@ def _overview(args: argparse.Namespace) -> int:
         summary_ = state.look(study)
         if args.json:
             budget = state.budget_of(study)
-            print(state.as_json(summary_, budget, study.ended(budget)))
+            repeat = Repeats(asked).known
+            say(state.as_json(summary_, budget, study.ended(budget), repeat))
         found.append(summary_)
     if not args.json:
         asking.console().print(state.overview(found) if found else "no study yet")
@@ -87,28 +92,30 @@ def _overview(args: argparse.Namespace) -> int:
 def best(args: argparse.Namespace) -> int:
     """The best configuration, for people, programs or a shell."""
     try:
-        _, study = asking.stored(args)
+        plan, study = asking.stored(args)
         found = summary.summarise(study.optuna)
-        row = asking.best_row(args, found)
+        row = asking.best_row(args, plan, found)
+        words = Repeats(plan).overrides(row) if args.as_overrides else []
     except TunerError:
         if args.as_overrides:
-            print(NO_TRIAL)
+            say(NO_TRIAL)
         raise
+    repeat = Repeats(plan).known
     if args.pareto:
         if args.json:
-            print(wording.as_json(pareto.data(found)))
+            say(wording.as_json(pareto.data(found, repeat)))
         else:
             asking.console().print(pareto.table(found))
     elif args.as_overrides:
-        words = [*asking.whereabouts(args, found), *map(config.spaceless, row.overrides)]
+        words = [*asking.flags(args), *map(config.spaceless, words)]
         if any(len(text.split()) != 1 for text in words):
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
-        print(" ".join(words))
+        say(" ".join(words))
     elif args.json:
-        print(wording.as_json(summary.best_of(found)))
+        say(wording.as_json(summary.best_of(found, lambda row: asking.overrides(plan, row))))
     else:
-        print(f"#{row.number}: {found.metric} {wording.metric(row.value)}")
-        print(asking.train_line(args, found, row))
+        say(f"#{row.number}: {found.metric} {wording.metric(row.value)}")
+        say(asking.train_line(args, plan, row))
     return 0
 
 
@@ -134,39 +141,41 @@ def report(args: argparse.Namespace) -> int:
     if output.is_dir():
         raise ConfigError(f"--output: {output} is a directory; hint: name a file in it")
     directories.probe([("--output", output.parent)])
-    print(page.write_page(study.optuna, output, directory, form, state.look(study)))
+    shown = state.look(study)
+    say(str(page.write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
     return 0
 
 
 def export(args: argparse.Namespace) -> int:
     """Write the best configuration and its model; the paths go to stdout."""
-    plan, study = asking.stored(args)
+    plan, study = asking.ours(args)
     found = summary.summarise(study.optuna)
     directory = Path(plan.study.dir)
-    row = _champion(args, found, directory)
+    row = _champion(args, plan, found, directory)
+    overrides = Repeats(plan).overrides(row)
     out_dir = args.output or directory / "export"
     directories.probe(("--output", out_dir / name) for name in ("", "experiment"))
-    for path in exporting.write(plan.source, row, out_dir):
-        print(path)
+    for path in exporting.write(plan.source, overrides, out_dir):
+        say(str(path))
     forms = args.formats or list(exporting.FORMS)
     trained = directory / "final"
     for path in exporting.write_model(found, row, trained, out_dir, forms, trust=args.trust):
-        print(path)
+        say(str(path))
     return 0
 
 
-def _champion(args: argparse.Namespace, found: summary.Summary, directory: Path) -> Row:
+def _champion(args: argparse.Namespace, plan: Plan, found: summary.Summary, directory: Path) -> Row:
     """What ``tuner final`` has trained, which may have been another finalist; else the best."""
     final = comparison.read_final(directory)
     trained = [row for row in found.ranking if final and comparison.is_of(final, row)]
-    return trained[0] if trained else asking.best_row(args, found)
+    return trained[0] if trained else asking.best_row(args, plan, found)
 
 
 def dashboard(args: argparse.Namespace) -> int:
     """Serve optuna-dashboard, for all studies of the database, until interrupted."""
     from tuner.dashboard import server  # optuna-dashboard takes a second to import
 
-    settings = asking.readable(args).storage
+    plan = asking.readable(args)
     access = server.access(
         args.host,
         args.port,
@@ -174,13 +183,13 @@ def dashboard(args: argparse.Namespace) -> int:
         login=args.login,
         read_only=args.read_only,
     )
-    database = storage.connect(settings.url, create=False, write=not args.read_only)
-    server.serve(database, Path(settings.artifacts), access)
+    database = storage.connect(plan.storage.url, create=False, write=not args.read_only)
+    server.serve(database, Path(plan.storage.artifacts), access, plan)
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
     """Show what would run, having judged all of it."""
     plan, _, launch = asking.launched(args)
-    print((checking.as_json if args.json else checking.as_text)(plan, launch))
+    say((checking.as_json if args.json else checking.as_text)(plan, launch))
     return 0

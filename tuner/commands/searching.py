@@ -16,9 +16,10 @@ from tuner import provenance, resolvers, search, tracking
 from tuner.commands import asking
 from tuner.errors import StorageError, TunerError
 from tuner.launch.base import Job, Order
-from tuner.log import log
+from tuner.log import log, say
 from tuner.plan import Plan
 from tuner.report import live, page, picture, pruning, status
+from tuner.report.repeat import Repeats
 from tuner.report.summary import Summary
 from tuner.signals import Heard, listening
 from tuner.sql import outages
@@ -38,7 +39,7 @@ def tune(args: argparse.Namespace) -> int:
     budget = search.budget(plan)
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
-        return _close(study, directory, args)
+        return _close(plan, study, args)
     joining = ["worker", f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
     command = [sys.executable, "-m", "tuner", *joining]
     tracking.prepare(search.tracker(plan.cfg))
@@ -48,8 +49,8 @@ def tune(args: argparse.Namespace) -> int:
     log.info("study %r: %s", study.name, job.where)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
-        print(f"status:    {asking.same(args, 'status')}")
-        print(f"watch:     {asking.same(args, 'tune')} launch.detach=false")
+        say(f"status:    {asking.same(args, 'status')}")
+        say(f"watch:     {asking.same(args, 'tune')} launch.detach=false")
         return 0
     with forwarding(job) as stop:
         live.follow(
@@ -60,10 +61,10 @@ def tune(args: argparse.Namespace) -> int:
             epochs=resolvers.epochs(plan.cfg),
         )
     if stop.signal is not None:
-        _show(study, directory, args)
+        _show(plan, study, args)
         log.warning("interrupted; the same command goes on with the study")
         return 128 + stop.signal
-    _close(study, directory, args, job.failure)
+    _close(plan, study, args, job.failure)
     if reason := study.ended(budget):
         log.info("the search has ended: %s", reason)
         if paused := study.unfinished():
@@ -147,7 +148,7 @@ def worker(args: argparse.Namespace) -> int:
         with _shown(plan, study):
             code = work(plan, study)
         if code == 0 and WORKER not in os.environ:  # whoever launched it tells it once for all
-            _require_value(study, args)
+            _require_value(plan, study, args)
         return code
     except TunerError:
         raise
@@ -158,9 +159,9 @@ def worker(args: argparse.Namespace) -> int:
         return CRASHED
 
 
-def _require_value(study: Study, args: argparse.Namespace) -> None:
+def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
     """``TunerError`` where a search that has ended gave no value at all."""
-    if wrong := asking.in_vain(args, study.patience(lambda: status.look(study))):
+    if wrong := asking.in_vain(args, plan, study.patience(lambda: status.look(study))):
         raise TunerError(wrong)
 
 
@@ -202,31 +203,31 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
         view.join(10)
 
 
-def _close(
-    study: Study, directory: Path, args: argparse.Namespace, failure: str | None = None
-) -> int:
+def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | None = None) -> int:
     """Show what was found; ``TunerError`` for a failure, or a search that gave no value at all."""
-    found = _show(study, directory, args)
-    if wrong := [text for text in (failure, asking.in_vain(args, found)) if text]:
+    found = _show(plan, study, args)
+    if wrong := [text for text in (failure, asking.in_vain(args, plan, found)) if text]:
         raise TunerError("\n".join(wrong))
     return 0
 
 
-def _show(study: Study, directory: Path, args: argparse.Namespace) -> Summary:
+def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
     """Table, page, and how to go on; what they show."""
     found = study.patience(lambda: status.look(study))
-    output = directory / "report.html"
-    written = study.patience(lambda: page.write_page(study.optuna, output, summary=found))
+    output, repeats = Path(plan.study.dir) / "report.html", Repeats(plan)
+    written = study.patience(
+        lambda: page.write_page(study.optuna, output, summary=found, repeats=repeats)
+    )
     if found.best is None:
-        print(f"no configuration was completed: {found.tally or 'none was begun'}")
-        print(f"report:    {written}", flush=True)
+        say(f"no configuration was completed: {found.tally or 'none was begun'}")
+        say(f"report:    {written}")
         return found
     asking.console().print(picture.closing(found))
-    print(f"tried:     {len(found.rows)}: {found.tally}")
+    say(f"tried:     {len(found.rows)}: {found.tally}")
     if told := pruning.line(found):
-        print(f"pruning:   {told}")
-    print(f"best:      {asking.train_line(args, found, found.best)}")
-    print(f"report:    {written}")
-    print(f"final:     {asking.same(args, 'final')}")
-    print(f"dashboard: {asking.same(args, 'dashboard')}")
+        say(f"pruning:   {told}")
+    say(f"best:      {asking.train_line(args, plan, found.best)}")
+    say(f"report:    {written}")
+    say(f"final:     {asking.same(args, 'final')}")
+    say(f"dashboard: {asking.same(args, 'dashboard')}")
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuner import directories, resources
 from tuner.errors import ConfigError
+from tuner.log import say
 
 RENAMED = {"gitignore": ".gitignore"}
 """Files that would take effect where they lie, in the sources of tuner."""
@@ -34,8 +35,8 @@ def init(args: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(source.read_text().replace(NAME, name))
     if directory.resolve() != Path.cwd():
-        print(shlex.join(["cd", str(directory)]))
-    print(shlex.join(["tuner", "tune", "--config-dir", "conf", f"experiment={name}"]))
+        say(shlex.join(["cd", str(directory)]))
+    say(shlex.join(["tuner", "tune", "--config-dir", "conf", f"experiment={name}"]))
     return 0
 
 

@@ -4,15 +4,17 @@ import argparse
 import shlex
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuner import binding, directories, log, nodes, objective, plan, trial
 from tuner.commands import asking
-from tuner.log import brief
+from tuner.log import brief, say
 from tuner.log import log as logger
 from tuner.plan import Plan
 from tuner.report import export, page, race, status, summary, wording
 from tuner.report import final as finals
+from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
 
 FIRST_OF_RACE = 1000
@@ -40,7 +42,7 @@ def train(args: argparse.Namespace) -> int:
         again = f"{asking.same(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
         raise KeyboardInterrupt(f"this goes on from its checkpoint: {again}") from None
     values = {asked.study.metric: None, **asked.aims.named(returned)}
-    print(wording.as_json({**values, "run_dir": str(run_dir)}))
+    say(wording.as_json({**values, "run_dir": str(run_dir)}))
     return 0
 
 
@@ -60,14 +62,15 @@ def final(args: argparse.Namespace) -> int:
 
 
 def _final(args: argparse.Namespace) -> int:
-    asked, study = asking.stored(args)
+    asked, study = asking.ours(args)
     found = summary.summarise(study.optuna)
     directory = Path(asked.study.dir)
     directories.probe([("study.dir", directory / "final")])
     best, won = _winner(args, asked, found, directory / "final" / "race")
+    words = Repeats(asked).overrides(best)
     result = finals.run_final(
         asked.source,
-        list(best.overrides),
+        words,
         seeds=range(asked.final.seeds),
         final_overrides=_read_by_objective(asked),
         out_dir=directory / "final",
@@ -78,19 +81,26 @@ def _final(args: argparse.Namespace) -> int:
         won=won,
     )
     if won is not None:
-        print(won.line())
-    print(f"best:      {asking.train_line(args, found, best)}")
-    print(result.line(found.metric))
+        say(won.line())
+    say(f"best:      {asking.train_line(args, asked, best)}")
+    say(result.line(found.metric))
     if told := result.images_line():
-        print(told)
-    written = page.write_page(study.optuna, directory / "report.html", summary=status.look(study))
-    print(f"report:    {written}")
-    print(f"dashboard: {asking.same(args, 'dashboard')}", flush=True)
-    _take_home(args, asked, found, best)
+        say(told)
+    output, shown = directory / "report.html", status.look(study)
+    written = page.write_page(study.optuna, output, summary=shown, repeats=Repeats(asked))
+    say(f"report:    {written}")
+    say(f"dashboard: {asking.same(args, 'dashboard')}")
+    _take_home(args, asked, found, best, words)
     return 0
 
 
-def _take_home(args: argparse.Namespace, asked: Plan, found: summary.Summary, row: Row) -> None:
+def _take_home(
+    args: argparse.Namespace,
+    asked: Plan,
+    found: summary.Summary,
+    row: Row,
+    words: Sequence[str],
+) -> None:
     """Export the winner and tell how it is used; its score is on record whatever happens here."""
     final_dir, out_dir = (Path(asked.study.dir) / name for name in ("final", "export"))
     network = export.network(final_dir)
@@ -99,29 +109,37 @@ def _take_home(args: argparse.Namespace, asked: Plan, found: summary.Summary, ro
     trust = [] if network in export.OWN else ["--trust"]
     again = " ".join([asking.same(args, "export"), *trust])
     try:
-        export.take_home(asked.source, found, row, final_dir, out_dir)
+        export.take_home(asked.source, found, row, words, final_dir, out_dir)
     except Exception as error:
         reason = brief(f"{type(error).__name__}: {error}", 200)
         logger.warning("the model is not exported: %s; hint: once mended, %s", reason, again)
         return
-    print(f"model:     {out_dir}")
-    print(f"predict:   {shlex.join(['tuner', 'predict', str(out_dir), *trust])} IMAGE…")
-    print(f"export:    {again} --format pt2 --format onnx")
+    say(f"model:     {out_dir}")
+    say(f"predict:   {shlex.join(['tuner', 'predict', str(out_dir), *trust])} IMAGE…")
+    say(f"export:    {again} --format pt2 --format onnx")
 
 
 def _winner(
     args: argparse.Namespace, asked: Plan, found: summary.Summary, out_dir: Path
 ) -> tuple[Row, race.Result | None]:
     """The best, or whoever of the best wins the race, and the race."""
-    rows = [asking.best_row(args, found)]
+    repeats = Repeats(asked)
+    best = asking.best_row(args, asked, found)
+    words = {best.number: repeats.overrides(best)}
+    rows = [best]
     for row in found.ranking:
-        if len(rows) < asked.final.finalists and all(row.params != r.params for r in rows):
-            rows.append(row)
+        if len(rows) == asked.final.finalists or any(row.params == r.params for r in rows):
+            continue
+        if (known := repeats.known(row)) is None:
+            logger.warning("trial %d is no finalist: it is not of this search", row.number)
+            continue
+        words[row.number] = known
+        rows.append(row)
     if len(rows) == 1:
-        return rows[0], None
+        return best, None
     won = finals.hold_race(
         asked.source,
-        [race.Finalist(row.number, row.overrides) for row in rows],
+        [race.Finalist(row.number, words[row.number]) for row in rows],
         seeds=range(FIRST_OF_RACE, FIRST_OF_RACE + asked.final.race_seeds),
         error=asked.final.error,
         maximize=found.maximize,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import tuner
 from tuner import log
 from tuner.errors import ConfigError, TunerError
+from tuner.log import printable, say
 from tuner.report.wording import as_json
 
 
@@ -25,7 +26,7 @@ def predict(args: argparse.Namespace) -> int:
             try:
                 picture = model.read(image)
             except TunerError as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(printable(f"error: {error}"), file=sys.stderr)
             else:
                 read.append(image)
                 yield picture
@@ -38,9 +39,9 @@ def predict(args: argparse.Namespace) -> int:
                 "probability": found.probability,
                 "scores": found.scores,
             }
-            print(as_json({"image": image, **scores}))
+            say(as_json({"image": image, **scores}))
         else:
-            print(f"{image:<{width}}  {_told(found.scores, args.top, numbers=not found.label)}")
+            say(f"{image:<{width}}  {_told(found.scores, args.top, numbers=not found.label)}")
     return 0 if len(read) == len(images) else 1
 
 

@@ -19,11 +19,15 @@ from optuna import load_study
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner import vetting
 from tuner.attempts import HISTORY, REQUEUE, first_number, is_superseded
+from tuner.errors import RowRefused
+from tuner.plan import Plan
 from tuner.report import plots
 from tuner.report.plots import Figure
-from tuner.report.repeat import options, shared
+from tuner.report.repeat import shared
 from tuner.report.summary import summarise
+from tuner.report.wording import plain
 
 STUDY = "/api/studies/<study_id:int>"
 FOLDED = ("metrics", "facts")
@@ -42,8 +46,10 @@ class Content:
     name = "tuner"
     api = 2
 
-    def __init__(self, storage: BaseStorage) -> None:
+    def __init__(self, storage: BaseStorage, plan: Plan | None = None) -> None:
+        """``plan`` is that of the command which serves, and repeats trials of its study alone."""
         self.storage = storage
+        self.plan = plan
         self.columns: dict[int, dict[str, bool]] = {}
         """By study: the names of all columns folded out so far, and whether they are numbers."""
         self.plotted: dict[int, tuple[float, list[dict[str, str]]]] = {}
@@ -63,15 +69,16 @@ class Content:
 
     def _enrich(self, study_id: int, study: dict[str, Any]) -> None:
         columns = self.columns.setdefault(study_id, {})
-        command = self.storage.get_study_user_attrs(study_id).get("command") or ()
-        where = shared(options(command))
+        plan = self.plan
+        if plan is not None and plan.study.name != self.storage.get_study_name_from_id(study_id):
+            plan = None
         for trial in [*study["trials"], *study["best_trials"]]:
             stored = self.storage.get_trial(trial["trial_id"])
             attrs = _attrs(stored)
             found = _columns(attrs, stored.duration)
             if told := _attempt(stored):
                 found = {"configuration": first_number(stored), **found}
-            enrich_trial(trial, attrs, found, where, told)
+            enrich_trial(trial, attrs, found, _command(plan, stored), told)
             columns.update((key, not isinstance(value, str)) for key, value in found.items())
         folded = {*FOLDED, *HIDDEN, *columns}
         kept = [column for column in study["union_user_attrs"] if column["key"] not in folded]
@@ -99,7 +106,7 @@ def enrich_trial(
     trial: dict[str, Any],
     attrs: Mapping[str, Any],
     columns: Mapping[str, float | str],
-    where: Sequence[str] = (),
+    command: Sequence[str] = (),
     told: str = "",
 ) -> None:
     """Fold the columns out and add the note, unless a person wrote one."""
@@ -110,7 +117,7 @@ def enrich_trial(
         for key, value in columns.items()
     ]
     if not trial["note"]["body"]:
-        trial["note"] = {**trial["note"], "body": told + note(attrs, where)}
+        trial["note"] = {**trial["note"], "body": told + note(attrs, command)}
 
 
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
@@ -150,19 +157,31 @@ def _titled(shape: Figure, title: str) -> str:
     return json.dumps({**shape, "layout": layout})
 
 
-def note(attrs: Mapping[str, Any], where: Sequence[str] = ()) -> str:
+def _command(plan: Plan | None, stored: FrozenTrial) -> list[str]:
+    """The words after ``tuner train`` that repeat a trial; none where the plan is of no such."""
+    words = stored.user_attrs.get("overrides")
+    if plan is None or not words:
+        return []
+    try:
+        own = vetting.overrides(plan, first_number(stored), stored.params, words)
+    except RowRefused:
+        return []
+    return [*shared(plan.source.argv()), *own]
+
+
+def note(attrs: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     """In Markdown: the command that repeats a trial, and what went wrong with it.
 
-    ``where`` are the options that find the study's configuration.
+    Where the ``command`` is not known, the trial's overrides are listed as they are stored.
     """
-    command = [shlex.quote(str(item)) for item in attrs.get("overrides") or ()]
-    found_by = [shlex.quote(text) for text in where]
-    parts = {
-        "sh": " \\\n  ".join(["tuner train", *found_by, *command]) if command else None,
-        "text": attrs.get("reason"),
-        "python": attrs.get("traceback"),
-    }
-    return "\n".join(_fenced(text, kind) for kind, text in parts.items() if text)
+    repeat = " \\\n  ".join(["tuner train", *map(shlex.quote, command)])
+    stored = "\n".join(plain(item) for item in attrs.get("overrides") or ())
+    parts = [
+        ("sh", repeat) if command else ("text", stored),
+        ("text", attrs.get("reason")),
+        ("python", attrs.get("traceback")),
+    ]
+    return "\n".join(_fenced(text, kind) for kind, text in parts if text)
 
 
 def _fenced(text: str, kind: str) -> str:

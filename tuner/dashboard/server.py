@@ -27,6 +27,7 @@ from tuner.dashboard.content import Content
 from tuner.dashboard.gate import Gate
 from tuner.errors import TunerError
 from tuner.log import log
+from tuner.plan import Plan
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -99,10 +100,13 @@ def serve(
     storage: str | BaseStorage,
     artifact_dir: Path,
     access: Access,
+    plan: Plan | None = None,
     *,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the studies of ``storage`` until SIGINT or SIGTERM; ``ready`` is told the address.
+
+    ``plan`` tells how the trials of its study are repeated.
 
     Raises TunerError when the host is not of this machine or the port cannot be had.
     """
@@ -111,7 +115,7 @@ def serve(
     with _listen(access.host, access.port) as listening:
         port = listening.getsockname()[1]
         gate = Gate(
-            _application(storage, artifact_dir),
+            _application(storage, artifact_dir, plan),
             access.token,
             access.read_only,
             names=frozenset({"localhost", "127.0.0.1", "::1", access.host.lower()}),
@@ -137,12 +141,14 @@ def _announce(address: str) -> None:
     log.info("dashboard at %s (Ctrl-C ends it)", address)
 
 
-def _application(storage: str | BaseStorage, artifact_dir: Path) -> "WSGIApplication":
+def _application(
+    storage: str | BaseStorage, artifact_dir: Path, plan: Plan | None
+) -> "WSGIApplication":
     from optuna_dashboard import wsgi  # takes more than a second
 
     shared = get_storage(storage)
     application = wsgi(shared, open_store(artifact_dir))
-    application.install(Content(shared))
+    application.install(Content(shared, plan))
     made: WSGIApplication = application
     return made
 

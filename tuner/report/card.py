@@ -160,7 +160,7 @@ def _made(summary: Summary, row: Row, final: Mapping[str, Any], model: Mapping[s
     versions = {**(attrs.get("versions") or {}), **(model.get("environment") or {})}
     seeds = final.get("seeds") or []
     overrides = [
-        *shared(final.get("overrides") or row.overrides),
+        *shared(final.get("overrides") or ()),
         *(f"seed={k}" for k in seeds[:1]),
     ]
     line = shlex.join(["tuner", "train", *overrides])

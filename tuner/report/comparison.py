@@ -20,6 +20,10 @@ DEFAULTS = "the defaults"
 """What a configuration that was queued as it stands in conf/ says of its origin."""
 
 
+ELSEWHERE = ("seed=", "data.root=", "data.download=")
+"""Overrides that may be others to a final training: its seeds, and where data lie."""
+
+
 @dataclass(frozen=True)
 class Noise:
     """Standard deviation of one training's score over seeds, and what it was measured by.
@@ -100,8 +104,8 @@ def is_of(final: Mapping[str, Any], row: Row) -> bool:
     number, overrides = final.get("number"), final.get("overrides")
     if number is None or overrides is None:
         return True
-    own = [text for text in row.overrides if not text.startswith("seed=")]
-    return bool(number == row.number and overrides[: len(own)] == own)
+    own = [text for text in row.stored if not text.startswith(ELSEWHERE)]
+    return bool(number == row.number and set(own) <= set(overrides))
 
 
 def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:

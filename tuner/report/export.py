@@ -24,17 +24,17 @@ OWN = {"tuner.train.model.cnn", "tuner.train.transfer.classifier"}
 """Networks that are built without trust, as ``tuner.train.predictor`` has them."""
 
 
-def write(source: Source, row: Row, out_dir: Path) -> list[Path]:
-    """Write ``overrides.txt``, the resolved ``config.yaml`` and ``experiment/best.yaml``.
+def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
+    """Write overrides as ``overrides.txt``, resolved ``config.yaml`` and ``experiment/best.yaml``.
 
     The last serves ``tuner train --config-dir OUT_DIR experiment=best``.  Returns what was written.
     """
     (out_dir / "experiment").mkdir(parents=True, exist_ok=True)
     overrides = out_dir / "overrides.txt"
-    overrides.write_text("\n".join(row.overrides) + "\n")
+    overrides.write_text("\n".join(words) + "\n")
     experiment = out_dir / "experiment" / "best.yaml"
-    experiment.write_text(overlay(source, row.overrides))
-    cfg = source.compose(list(row.overrides))
+    experiment.write_text(overlay(source, words))
+    cfg = source.compose(list(words))
     resolved = out_dir / "config.yaml"
     resolved.write_text(OmegaConf.to_yaml(cfg.objective, resolve=True))
     return [overrides, resolved, experiment]
@@ -73,7 +73,14 @@ def write_model(
     return [*copied, *made, card]
 
 
-def take_home(source: Source, summary: Summary, row: Row, final_dir: Path, out_dir: Path) -> None:
+def take_home(
+    source: Source,
+    summary: Summary,
+    row: Row,
+    words: Sequence[str],
+    final_dir: Path,
+    out_dir: Path,
+) -> None:
     """Write what ``write`` and ``write_model`` write of a winner that the trainer has trained.
 
     Forms that an earlier export left are made anew, but for those that importing a class of the
@@ -81,7 +88,7 @@ def take_home(source: Source, summary: Summary, row: Row, final_dir: Path, out_d
     """
     own = network(final_dir) not in OWN
     forms = [form for form in FORMS if not own and (out_dir / f"model.{form}").exists()]
-    write(source, row, out_dir)
+    write(source, words, out_dir)
     write_model(summary, row, final_dir, out_dir, forms, trust=False)
 
 

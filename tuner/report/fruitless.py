@@ -23,8 +23,8 @@ CURES = {
 def told(summary: Summary, command: Callable[[Row], str]) -> str | None:
     """The causes, the most frequent first, each with an example; None where there may be a value.
 
-    ``command`` is what repeats a configuration.  A study that runs, waits or is empty has not
-    ended without a value.
+    ``command`` is what repeats a configuration, empty where nobody knows it.  A study that runs,
+    waits or is empty has not ended without a value.
     """
     if not summary.rows or summary.best is not None or not all(row.over for row in summary.rows):
         return None
@@ -55,7 +55,7 @@ def _lines(
     count: int, reason: str, rows: Sequence[Row], command: Callable[[Row], str]
 ) -> list[str]:
     said = f"  {len(rows)} of {count}: {brief(reason, LETTERS)}, such as #{rows[0].number}"
-    again = [f"      {command(rows[0])}"] if rows[0].overrides else []
+    again = [f"      {line}"] if (line := command(rows[0])) else []
     return [f"{said}; hint: {_cure(reason, rows[0])}", *again]
 
 

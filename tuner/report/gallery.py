@@ -3,6 +3,7 @@
 import base64
 from pathlib import Path
 
+from tuner import directories
 from tuner.report.document import escaped
 from tuner.report.rows import Row
 
@@ -16,19 +17,22 @@ LARGEST = 400_000
 """Bytes of a picture: a page must stay one that can be sent."""
 
 
-def pictures(row: Row) -> str:
-    """Those of PICTURES that lie where the run was, if that is here; as images they run nothing."""
-    folder = Path(row.run_dir or "") / "artifacts"
-    shown = [
-        _figure(folder / name, caption)
-        for name, caption in PICTURES.items()
-        if row.run_dir and _fits(folder / name)
-    ]
+def pictures(row: Row | None, directory: Path) -> str:
+    """Those of PICTURES that lie where the run was, in the study's ``directory`` on this machine.
+
+    As images they run nothing; nor is another file shown that a link of their name leads to.
+    """
+    run_dir = directories.of_run(directory, row.run_dir) if row is not None else None
+    if run_dir is None:
+        return ""
+    folder = run_dir / "artifacts"
+    shown = [_figure(folder / n, caption) for n, caption in PICTURES.items() if _fits(folder / n)]
     return f'<div class="gallery">{"".join(shown)}</div>' if shown else ""
 
 
 def _fits(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= LARGEST
+    lies_there = path.resolve() == path.parent.parent.resolve() / "artifacts" / path.name
+    return lies_there and path.is_file() and path.stat().st_size <= LARGEST
 
 
 def _figure(path: Path, caption: str) -> str:

@@ -9,7 +9,7 @@ from optuna import Study
 from tuner.report import comparison, parameters, pareto
 from tuner.report.lines import settings
 from tuner.report.pruning import audit
-from tuner.report.repeat import train_line, tune_line
+from tuner.report.repeat import UNKNOWN, Repeats
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import duration, legend, metric, percent, plain
@@ -18,7 +18,9 @@ TOP = 10
 """Configurations that are listed."""
 
 
-def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
+def markdown(
+    study: Study, summary: Summary, final: Mapping[str, Any], repeats: Repeats = UNKNOWN
+) -> str:
     """The report's numbers and words; its plots are on the page."""
     told = legend(summary.counts)
     parts = [
@@ -26,11 +28,11 @@ def markdown(study: Study, summary: Summary, final: Mapping[str, Any]) -> str:
         f" {summary.tally or 'nothing has run yet'}; {duration(summary.wall)} at work.\n"
         + f"\n{told.capitalize()}.\n"
         * bool(told),
-        _section("Winner", _winner(summary)),
+        _section("Winner", _winner(summary, repeats)),
         *(_found(study, summary, final) if summary.ranking else ()),
         _section("What was searched", _space(summary)),
         _section("Failures", _failures(summary)),
-        _section("How to repeat it", _fenced(tune_line(summary)) or "Not recorded.\n"),
+        _section("How to repeat it", _fenced(repeats.tune_line(summary)) or "Not recorded.\n"),
     ]
     return "\n".join(parts)
 
@@ -45,7 +47,7 @@ def _found(study: Study, summary: Summary, final: Mapping[str, Any]) -> list[str
     ]
 
 
-def _winner(summary: Summary) -> str:
+def _winner(summary: Summary, repeats: Repeats) -> str:
     row = summary.best
     if row is None:
         return "No configuration is complete.\n"
@@ -53,7 +55,7 @@ def _winner(summary: Summary) -> str:
     traded = "".join(f" {_text(name)} {metric(value)}," for name, value in others)
     return (
         f"{_text(summary.metric)} **{metric(row.value)}**,{traded} configuration #{row.number},"
-        f" {duration(row.seconds)}\n\n{_fenced(train_line(summary, row))}"
+        f" {duration(row.seconds)}\n\n{_fenced(repeats.train_line(row))}"
     )
 
 

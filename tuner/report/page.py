@@ -8,12 +8,13 @@ from typing import Any
 
 from optuna import Study
 
-from tuner.report import comparison, parameters, pareto, plots, screenshot, sections
+from tuner.report import comparison, gallery, parameters, pareto, plots, screenshot, sections
 from tuner.report.document import document, escaped, grid, plot, section
 from tuner.report.markdown import markdown
 from tuner.report.parallel import parallel
 from tuner.report.parameters import Importance
 from tuner.report.plots import Figure
+from tuner.report.repeat import UNKNOWN, Repeats
 from tuner.report.summary import Summary, summarise
 
 DRAWN, AXES = 20, 10
@@ -26,39 +27,55 @@ def write_page(
     directory: Path | None = None,
     form: str = "html",
     summary: Summary | None = None,
+    repeats: Repeats = UNKNOWN,
 ) -> Path:
     """Write the report of ``study`` to ``path`` (replaced in one step) and return it.
 
     ``directory`` is the study's, where the final trainings lie; by default that of ``path``.
     ``form`` is html, md, or png, which takes a browser.  The ``summary`` of whoever knows the
-    study's workers and clocks tells its times better.
+    study's workers and clocks tells its times better.  ``repeats`` makes the commands that are
+    shown.
     """
     summary = summary or summarise(study)
-    final = comparison.final_of(summary, directory or path.parent)
+    directory = directory or path.parent
+    final = comparison.final_of(summary, directory)
+    pictures = gallery.pictures(summary.best, directory)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}.{form}")
     if form == "png":
         with tempfile.TemporaryDirectory() as scratch:
             drawn = Path(scratch) / "page.html"
-            drawn.write_text(page(study, summary, final, still=True), encoding="utf-8")
+            text = page(study, summary, final, repeats, pictures, still=True)
+            drawn.write_text(text, encoding="utf-8")
             screenshot.capture(drawn, draft)
+    elif form == "md":
+        draft.write_text(markdown(study, summary, final, repeats), encoding="utf-8")
     else:
-        write = markdown if form == "md" else page
-        draft.write_text(write(study, summary, final), encoding="utf-8")
+        draft.write_text(page(study, summary, final, repeats, pictures), encoding="utf-8")
     draft.replace(path)
     return path
 
 
-def page(study: Study, summary: Summary, final: Mapping[str, Any], *, still: bool = False) -> str:
+def page(
+    study: Study,
+    summary: Summary,
+    final: Mapping[str, Any],
+    repeats: Repeats = UNKNOWN,
+    pictures: str = "",
+    *,
+    still: bool = False,
+) -> str:
     """The page as text; it holds all of plotly.js, hence about 5 MB.
 
-    One that stands ``still``, to become a picture, has no more than can be seen without scrolling.
+    ``pictures`` are the winner's, see ``tuner.report.gallery``.  One that stands ``still``, to
+    become a picture, has no more than can be seen without scrolling.
     """
     figures: dict[str, Figure] = {}
+    winner = sections.winner(summary, repeats, pictures)
     if summary.ranking:
-        found = _found(figures, study, summary, final, still)
+        found = [winner, *_found(figures, study, summary, final, still)]
     else:
-        found = _so_far(figures, summary)
+        found = [winner, *_so_far(figures, summary)]
     body = [
         sections.head(summary),
         *found,
@@ -66,7 +83,7 @@ def page(study: Study, summary: Summary, final: Mapping[str, Any], *, still: boo
             "Configurations",
             sections.configurations(summary, DRAWN if still else sections.LISTED),
         ),
-        section("How to repeat it", sections.provenance(summary)),
+        section("How to repeat it", sections.provenance(summary, repeats)),
     ]
     return document(summary.name, body, figures)
 
@@ -82,7 +99,6 @@ def _found(
     important = parameters.importances(study, summary)
     slices = _slices(figures, summary, important)
     return [
-        sections.winner(summary),
         section("Is it really better?", sections.compared(summary, final)),
         section("Learning curves", _curves(figures, summary)),
         section("Optimisation history", _history(figures, summary)),
@@ -100,7 +116,6 @@ def _so_far(figures: dict[str, Figure], summary: Summary) -> list[str]:
     """Before anything is complete: what went wrong comes first, and nothing is said of nothing."""
     curves = any(row.curve for row in summary.rows)
     return [
-        sections.winner(summary),
         section("Failures", sections.failures(summary)) if summary.failures else "",
         section("Learning curves", _curves(figures, summary)) if curves else "",
         section("What was searched", sections.space(summary)),

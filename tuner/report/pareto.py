@@ -9,7 +9,7 @@ from tuner import aims
 from tuner.report.lines import settings
 from tuner.report.picture import columns
 from tuner.report.rows import Row
-from tuner.report.summary import Summary, as_data
+from tuner.report.summary import Repeat, Summary, as_data
 from tuner.report.wording import metric
 
 
@@ -27,10 +27,10 @@ def front(summary: Summary) -> list[Row]:
     return [rows[number] for number in aims.front(points)]
 
 
-def data(summary: Summary) -> list[dict[str, Any]]:
+def data(summary: Summary, repeat: Repeat) -> list[dict[str, Any]]:
     """The front for programs; ``values`` has each objective by its name."""
     return [
-        as_data(row) | {"values": dict(zip(summary.objectives, row.values, strict=True))}
+        as_data(row, repeat) | {"values": dict(zip(summary.objectives, row.values, strict=True))}
         for row in front(summary)
     ]
 

@@ -1,9 +1,16 @@
-"""The commands that repeat a configuration, or the whole search, as a stranger may see them."""
+"""The commands that repeat a configuration, or the whole search, in this command's own words.
+
+What is stored with a study and its trials is compared with those, and never printed to be run.
+"""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePath
 
+from tuner import vetting
+from tuner.errors import RowRefused
+from tuner.plan import Plan
 from tuner.provenance import SECRET
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
@@ -11,26 +18,49 @@ from tuner.report.summary import Summary
 DIRECTORY = "--config-dir="
 
 
-def train_line(summary: Summary, row: Row) -> str:
-    """What trains a configuration again; empty for a study that another program made."""
-    words = [*options(summary.attrs.get("command") or ()), *row.overrides]
-    return shlex.join(["tuner", "train", *shared(words)]) if row.overrides else ""
+@dataclass(frozen=True)
+class Repeats:
+    """By the plan of the command that shows a study; without one nothing is known."""
+
+    plan: Plan | None = None
+
+    def overrides(self, row: Row) -> list[str]:
+        """Those that train a configuration again.
+
+        Raises: RowRefused where this command would not have made them.
+        """
+        if self.plan is None:
+            raise RowRefused([f"trial {row.number}: nothing is known of its search"])
+        return vetting.overrides(self.plan, row.number, row.params, row.stored)
+
+    def known(self, row: Row) -> list[str] | None:
+        """The same, None where they are refused."""
+        try:
+            return self.overrides(row)
+        except RowRefused:
+            return None
+
+    def train_line(self, row: Row) -> str:
+        """What trains it again, as a stranger may see it; empty where that is refused."""
+        words = self.known(row)
+        if self.plan is None or words is None:
+            return ""
+        return shlex.join(["tuner", "train", *shared([*self.plan.source.argv(), *words])])
+
+    def tune_line(self, summary: Summary) -> str:
+        """What makes the whole search again; empty where this command is not of that search."""
+        plan = self.plan
+        if plan is None or not self._is_of(summary, plan):
+            return ""
+        return shlex.join(["tuner", "tune", *shared([*plan.source.argv(), *plan.overrides])])
+
+    def _is_of(self, summary: Summary, plan: Plan) -> bool:
+        stored = summary.attrs
+        own = (plan.space.rows(), plan.study.metric, plan.seed, list(plan.pins))
+        return own == tuple(stored.get(key) for key in ("space", "metric", "seed", "overrides"))
 
 
-def options(command: Sequence[str]) -> list[str]:
-    """Where the command found its configuration; overrides are those of the row."""
-    value = [before == "--config-name" for before in ("", *command)]
-    return [
-        text
-        for text, is_value in zip(command, value, strict=False)
-        if is_value or text.startswith("--")
-    ]
-
-
-def tune_line(summary: Summary) -> str:
-    """What makes the whole search again; empty where nobody noted it."""
-    command = summary.attrs.get("command")
-    return "" if command is None else shlex.join(["tuner", "tune", *shared(command)])
+UNKNOWN = Repeats()
 
 
 def shared(overrides: Iterable[object]) -> list[str]:

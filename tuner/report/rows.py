@@ -37,7 +37,9 @@ class Row:
     state: str
     value: float | None
     params: Mapping[str, Any]
-    overrides: Sequence[str]
+    stored: Sequence[str]
+    """Its overrides as the database has them: to be compared and shown; ``tuner.vetting`` makes
+    those that are run."""
     curve: Mapping[int, float]
     attempts: int
     seconds: float
@@ -96,7 +98,7 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         params={
             name: _told(value, last.distributions[name]) for name, value in last.params.items()
         },
-        overrides=attrs.get("overrides", []),
+        stored=attrs.get("overrides", []),
         curve=last.intermediate_values,
         attempts=len(attempts),
         seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now, lost)),

@@ -9,10 +9,9 @@ from typing import Any
 
 from tuner.report import comparison
 from tuner.report.document import escaped, grid, section
-from tuner.report.gallery import pictures
 from tuner.report.plots import COLOURS
 from tuner.report.pruning import audit
-from tuner.report.repeat import shared, train_line, tune_line
+from tuner.report.repeat import Repeats, shared
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import duration, legend, metric, percent, rate, word
@@ -39,7 +38,7 @@ def head(summary: Summary) -> str:
     )
 
 
-def winner(summary: Summary) -> str:
+def winner(summary: Summary, repeats: Repeats, pictures: str) -> str:
     row = summary.best
     if row is None:
         return section("Winner", "<p>No configuration is complete.</p>")
@@ -49,14 +48,14 @@ def winner(summary: Summary) -> str:
         for name, value in known.items()
         if name != summary.metric
     )
-    again = _command("To train it again:", train_line(summary, row))
+    again = _command("To train it again:", repeats.train_line(row))
     return section(
         "Winner",
         f'<div class="card"><p><b>{escaped(summary.metric)} {metric(row.value)}</b>'
         f'<span class="faint">{others}</span> · configuration #{row.number}'
         f" · {duration(row.seconds)}</p>"
         f"{again or f'<p>{_settings(row)}</p>'}</div>{_traded(summary)}"
-        f"{pictures(row)}",
+        f"{pictures}",
     )
 
 
@@ -194,7 +193,7 @@ def _short(reason: str) -> str:
     return reason if len(reason) <= SHORT else f"{reason[:SHORT].rstrip()}…"
 
 
-def provenance(summary: Summary) -> str:
+def provenance(summary: Summary, repeats: Repeats) -> str:
     attrs = summary.attrs
     versions = ", ".join(f"{k} {v}" for k, v in (attrs.get("versions") or {}).items())
     commit = str(attrs.get("git_commit") or "")
@@ -206,7 +205,7 @@ def provenance(summary: Summary) -> str:
     rows = [[key, escaped(value)] for key, value in known.items() if value not in (None, "")]
     config = attrs.get("config")
     text = f"<pre>{escaped(config)}</pre>" if config else "<p>Not recorded.</p>"
-    search = _command("The whole search:", tune_line(summary)) or _pinned(summary)
+    search = _command("The whole search:", repeats.tune_line(summary)) or _pinned(summary)
     base = f"<details><summary>Base configuration</summary>{text}</details>"
     return f"{search}{grid([], rows)}{base}"
 

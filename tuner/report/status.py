@@ -11,7 +11,7 @@ from tuner.budget import Budget
 from tuner.leases import Worker
 from tuner.report import pruning, wording
 from tuner.report.picture import closing, columns, picture, remaining, table
-from tuner.report.summary import Summary, best_of, summarise
+from tuner.report.summary import Repeat, Summary, best_of, limits_of, summarise, unknown
 from tuner.report.wording import duration, metric, percent, rate
 from tuner.study import Study
 
@@ -26,13 +26,12 @@ def look(study: Study) -> Summary:
 
 def budget_of(study: Study) -> Budget:
     """What the study may spend, as it was last asked for."""
-    limits = study.attrs.get("budget") or {"n_trials": study.attrs.get("n_trials")}
-    return Budget(**limits)
+    return limits_of(study.attrs)
 
 
-def as_json(summary: Summary, budget: Budget, ended: str | None) -> str:
+def as_json(summary: Summary, budget: Budget, ended: str | None, repeat: Repeat = unknown) -> str:
     """One line for programs."""
-    best = None if summary.best is None else {**best_of(summary), "found": _found(summary)}
+    best = None if summary.best is None else {**best_of(summary, repeat), "found": _found(summary)}
     data: dict[str, Any] = {
         "study": summary.name,
         "n_trials": budget.n_trials,

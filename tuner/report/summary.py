@@ -8,8 +8,8 @@ state, value and curve are the last attempt's (a retry inherits the curve).
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from statistics import median_high
 from typing import Any
@@ -222,17 +222,33 @@ def summarise(
 
 def _objectives(study: Study, attrs: Mapping[str, Any]) -> dict[str, bool]:
     ups = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
-    unnamed = [attrs.get("metric", "value"), *(f"value {k}" for k in range(1, len(ups)))]
-    return dict(zip(attrs.get("objectives", unnamed), ups, strict=True))
+    names = list(attrs.get("objectives", ()))
+    if len(names) != len(ups):
+        names = [attrs.get("metric", "value"), *(f"value {k}" for k in range(1, len(ups)))]
+    return dict(zip(names, ups, strict=True))
+
+
+def limits_of(attrs: Mapping[str, Any]) -> Budget:
+    """The budget that is stored with a study."""
+    limits = attrs.get("budget") or {"n_trials": attrs.get("n_trials")}
+    known = {field.name for field in fields(Budget)}
+    return Budget(**{key: limit for key, limit in limits.items() if key in known})
 
 
 def _shares(attrs: Mapping[str, Any], rows: Sequence[Row], times: Times) -> list[Share]:
-    limits = attrs.get("budget") or {"n_trials": attrs.get("n_trials")}
     epochs = sum(len(row.curve) for row in rows)
-    return Budget(**limits).shares(Spent(len(rows), epochs, times.hours, times.device_hours))
+    return limits_of(attrs).shares(Spent(len(rows), epochs, times.hours, times.device_hours))
 
 
-def best_of(summary: Summary) -> dict[str, Any]:
+Repeat = Callable[[Row], list[str] | None]
+"""The overrides that repeat a configuration; None where nobody knows them."""
+
+
+def unknown(_row: Row) -> None:
+    """Of a study whose search nobody knows."""
+
+
+def best_of(summary: Summary, repeat: Repeat = unknown) -> dict[str, Any]:
     """The winner as plain data: number, value, params, overrides, metrics, facts.
 
     Raises TunerError when no configuration is complete.
@@ -244,16 +260,16 @@ def best_of(summary: Summary) -> dict[str, Any]:
             f"{summary.tally or 'none'})\n"
             "hint: let it go on with `tuner tune`, or look at the failures with `tuner report`"
         )
-    return as_data(row)
+    return as_data(row, repeat)
 
 
-def as_data(row: Row) -> dict[str, Any]:
+def as_data(row: Row, repeat: Repeat) -> dict[str, Any]:
     """A configuration for programs."""
     return {
         "number": row.number,
         "value": row.value,
         "params": row.settings,
-        "overrides": list(row.overrides),
+        "overrides": repeat(row),
         "metrics": dict(row.metrics),
         "facts": dict(row.facts),
     }

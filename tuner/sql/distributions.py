@@ -3,14 +3,10 @@
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    json_to_distribution,
-)
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from sqlalchemy import Engine
 
-from tuner.sql import writes
+from tuner.sql import attributes, writes
 from tuner.sql.writes import params, trials
 
 
@@ -61,10 +57,13 @@ class Distributions:
         if (study_id, name) not in self.known:
             query = sa.select(params.c.distribution_json).select_from(params.join(trials))
             query = query.where(trials.c.study_id == study_id, params.c.param_name == name)
-            text = self._asked(query.limit(1))
+            text = self._asked(query.order_by(params.c.param_id).limit(1))
             if text is None:
                 return None
-            self.known[study_id, name] = json_to_distribution(text)
+            try:
+                self.known[study_id, name] = attributes.distribution(text)
+            except ValueError:  # somebody has written it by hand
+                return None
         return self.known[study_id, name]
 
     def _asked(self, query: sa.Select[Any]) -> Any:

@@ -18,7 +18,7 @@ from operator import attrgetter
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
-from tuner.sql import rows
+from tuner.sql import attributes, rows
 from tuner.sql.rows import Facts, Head, Question
 
 AT_ONCE = 5000
@@ -139,15 +139,16 @@ class Known:
 
     def _learn(self, trial_id: int, news: Facts, *, drawn: bool) -> None:
         old = self.trials[trial_id]
-        if not (drawn or news.curve) and news.system == old.system_attrs:
+        user, system = attributes.of_trial(old.number, news.user, news.system)
+        if not (drawn or news.curve) and system == old.system_attrs:
             return
         new = copy.copy(old)
-        new.system_attrs = news.system
+        new.system_attrs = system
         if news.curve:
             new.intermediate_values = {**old.intermediate_values, **news.curve}
         if drawn:
-            new.params, new.distributions = rows.parameters(news)
-            new.user_attrs = news.user
+            new.params, new.distributions = rows.parameters(old.number, news)
+            new.user_attrs = user
         if new != old:
             self.trials[trial_id] = new
 

@@ -7,7 +7,6 @@ The statements are written by hand with the ids in them: ids are integers of the
 a thousand of them cost the drivers more as parameters than the server takes to read them.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +14,13 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
+
+from tuner.sql import attributes
+from tuner.sql.attributes import MALFORMED
+from tuner.sql.shapes import decoded
 
 UNBOUNDED = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 """What Optuna stores as a word, since not every database has such numbers."""
@@ -74,18 +77,6 @@ def require_study(connection: Connection, study_id: int) -> None:
         raise KeyError(f"no study has the id {study_id}")
 
 
-def uid(connection: Connection, study_id: int) -> str | None:
-    """The study's own ``uid``, None if tuner did not make it; ``KeyError`` without a study."""
-    found = fetch(
-        connection,
-        "SELECT a.value_json FROM studies s LEFT JOIN study_user_attributes a "
-        f"ON a.study_id = s.study_id AND a.key = 'uid' WHERE s.study_id = {int(study_id)}",
-    )
-    if not found:
-        raise KeyError(f"no study has the id {study_id}")
-    return None if found[0][0] is None else str(json.loads(found[0][0]))
-
-
 def everything(ids: Collection[int]) -> Question:
     return Question(ids, ids, ids, ids, ids)
 
@@ -131,8 +122,11 @@ def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
 
 
 def trial(head: Head, known: Facts) -> FrozenTrial:
-    """The trial as Optuna's own storage would give it."""
-    params, distributions = parameters(known)
+    """The trial as Optuna's own storage would give it, without what is malformed."""
+    params, distributions = parameters(head.number, known)
+    user, system = attributes.of_trial(head.number, known.user, known.system)
+    if lost := [name for _, name, _, _ in known.params if name not in params]:
+        system = {**system, MALFORMED: [*system.get(MALFORMED, ()), *lost]}
     return FrozenTrial(
         number=head.number,
         state=head.state,
@@ -142,20 +136,27 @@ def trial(head: Head, known: Facts) -> FrozenTrial:
         datetime_complete=head.complete,
         params=params,
         distributions=distributions,
-        user_attrs=known.user,
-        system_attrs=known.system,
+        user_attrs=user,
+        system_attrs=system,
         intermediate_values=known.curve,
         trial_id=head.id,
     )
 
 
-def parameters(known: Facts) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+def parameters(number: int, known: Facts) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """Values and distributions by name, in the order in which they were drawn."""
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for _, name, value, text in sorted(known.params):
-        distributions[name] = found = _distribution(text)
-        params[name] = found.to_external_repr(value)
+        try:
+            found = _distribution(text)
+            if value < 0 and isinstance(found, CategoricalDistribution):
+                raise IndexError(value)
+            params[name] = found.to_external_repr(value)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            attributes.warn(f"trial {number}", name, f"{value} of {text}")
+            continue
+        distributions[name] = found
     return params, distributions
 
 
@@ -200,7 +201,7 @@ def _offset(year: int, month: int, day: int, hour: int, quarter: int) -> timedel
 @lru_cache(maxsize=4096)
 def _distribution(text: str) -> BaseDistribution:
     """A study has a few dozen, and a row of one for each parameter of each trial."""
-    return json_to_distribution(text)
+    return attributes.distribution(text)
 
 
 def _later(connection: Connection, news: Mapping[int, int]) -> str:
@@ -232,10 +233,6 @@ def fetch(connection: Connection, statement: str) -> list[Any]:
     return rows
 
 
-_decode = json.JSONDecoder().raw_decode
-"""``json.loads`` without its search for blanks around, half of its time; ``dumps`` writes none."""
-
-
 def _sort(rows: list[Any], found: dict[int, Facts]) -> None:
     for trial_id, kind, position, name, number, text in rows:
         known = found[trial_id]
@@ -244,8 +241,8 @@ def _sort(rows: list[Any], found: dict[int, Facts]) -> None:
         elif kind == CURVE:
             known.curve[position] = number if text == "FINITE" else UNBOUNDED[text]
         elif kind == USER:
-            known.user[name] = _decode(text)[0]
+            known.user[name] = decoded(text)
         elif kind == SYSTEM:
-            known.system[name] = _decode(text)[0]
+            known.system[name] = decoded(text)
         else:
             known.values[position] = number if text == "FINITE" else UNBOUNDED[text]

@@ -1,11 +1,10 @@
 """What a study has given out, counted again and again at the price of what is new."""
 
-import json
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from tuner.sql import rows
+from tuner.sql import rows, shapes
 
 
 class Tally:
@@ -67,4 +66,5 @@ class Tally:
             f"ON t.trial_id = r.trial_id WHERE r.study_id = {self.study_id} "
             f"AND r.trial_id > {since} AND t.key IN ({keys})",
         ):
-            self.noted[key].append(json.loads(text))
+            if (item := shapes.decoded(text)) is not shapes.UNREADABLE:
+                self.noted[key].append(item)

@@ -19,7 +19,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
-from tuner.sql import rows, writes
+from tuner.sql import attributes, rows, studies, writes
 from tuner.sql.commits import Commits
 from tuner.sql.distributions import Distributions
 from tuner.sql.reading import Reader
@@ -29,7 +29,7 @@ from tuner.sql.writes import Write
 Repeat = Callable[[Callable[[], None]], None]
 """Makes a call, again if need be."""
 
-studies = sa.table("studies", sa.column("study_id"))
+locks = sa.table("studies", sa.column("study_id"))
 
 
 class Trials(BaseStorage):
@@ -94,7 +94,7 @@ class Trials(BaseStorage):
         transaction excludes all others.  The threads of a process wait here, and not each with a
         connection.  Raises ``KeyError`` if there is no such study.
         """
-        row = sa.select(studies.c.study_id).where(studies.c.study_id == study_id)
+        row = sa.select(locks.c.study_id).where(locks.c.study_id == study_id)
         with self.turn, self.exclusive.begin() as connection:
             # Where there is a KEY SHARE, others may refer to the study meanwhile.
             if connection.execute(row.with_for_update(key_share=True)).first() is None:
@@ -119,7 +119,7 @@ class Trials(BaseStorage):
         with self.single.connect() as connection:
             found = rows.facts(connection, Question(system=[trial_id]))
         if trial_id in found:
-            return found[trial_id].system
+            return attributes.of_trial(f"of id {trial_id}", {}, found[trial_id].system)[1]
         return self.get_trial(trial_id).system_attrs
 
     def get_trial_param(self, trial_id: int, param_name: str) -> float:
@@ -202,13 +202,16 @@ class Trials(BaseStorage):
         return self.rdb.get_study_directions(study_id)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self.rdb.get_study_user_attrs(study_id)
+        with self.single.connect() as connection:
+            return studies.attributes_of(connection, study_id, studies.USER)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self.rdb.get_study_system_attrs(study_id)
+        with self.single.connect() as connection:
+            return studies.attributes_of(connection, study_id, studies.SYSTEM)
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        return self.rdb.get_all_studies()
+        with self.single.connect() as connection:
+            return studies.every(connection)
 
     def remove_session(self) -> None:
         self.rdb.remove_session()

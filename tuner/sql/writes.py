@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from tuner.sql.attributes import MALFORMED
 from tuner.sql.rows import to_utc
 
 trials: sa.Table = models.TrialModel.__table__
@@ -198,7 +199,7 @@ def contents(trial_id: int, trial: FrozenTrial) -> list[Write]:
         *(value(trial_id, k, number) for k, number in enumerate(trial.values or ())),
         *(report(trial_id, step, number) for step, number in trial.intermediate_values.items()),
         *(user(trial_id, key, item) for key, item in trial.user_attrs.items()),
-        *(system(trial_id, key, item) for key, item in trial.system_attrs.items()),
+        *(system(trial_id, k, item) for k, item in trial.system_attrs.items() if k != MALFORMED),
     ]
 
 

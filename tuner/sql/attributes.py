@@ -1,0 +1,209 @@
+"""The attributes of trials and studies that something reads, and what each of them must be.
+
+Others can write to the database, and by hand.  What is malformed is left out where it is read, with
+a warning, so that nobody behind has to expect it; attributes that nothing reads may be anything.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+
+from tuner.log import log, printable
+from tuner.sql.shapes import (
+    UNREADABLE,
+    Shape,
+    count,
+    decoded,
+    each,
+    encoded,
+    limit,
+    mapping,
+    matching,
+    number,
+    numeric,
+    optional,
+    record,
+    scalar,
+    text,
+)
+
+MALFORMED = "tuner:malformed"
+"""System attribute that a trial has in memory alone: the names of what was left out of it."""
+SHOWN = 60
+"""Letters of a malformed value that the warning shows."""
+
+DIGEST = matching(r"[0-9a-f]{6,64}")
+ARTIFACT = record({"artifact_id": matching(r"[0-9a-f-]{36}"), "filename": text})
+PARAMETER = record({"name": text, "distribution": text}, key=text, condition=optional(text))
+ITEM = record({"params": mapping(scalar), "origin": text})
+BUDGET = record(
+    {},
+    n_trials=optional(count),
+    epochs=limit,
+    hours=limit,
+    device_hours=limit,
+    length=optional(count),
+    stop_when=matching("never|gain_below_noise"),
+    noise=optional(number),
+    repeats=count,
+)
+
+TRIAL: Mapping[str, Shape] = {
+    "overrides": each(text),
+    "worker": text,
+    "host": text,
+    "device": text,
+    "run_dir": text,
+    "differs": each(text),
+    "epochs": count,
+    "metrics": mapping(numeric),
+    "facts": mapping(lambda found: isinstance(found, str | bool) or numeric(found)),
+    "reason": text,
+    "traceback": text,
+    "origin": text,
+}
+"""User attributes of a trial."""
+
+TRIAL_SYSTEM: Mapping[str, Shape] = {
+    "failed_trial": count,
+    "retry_history": each(count),
+    "fixed_params": mapping(scalar),
+    "tuner:requeue": record({"reason": text}, crashes=count),
+    "tuner:crashes": count,
+    "tuner:configuration": count,
+    "tuner:length": lambda found: count(found) and found > 0,
+    "tuner:queued": text,
+    "tuner:audit": count,
+    "tuner:repeat": count,
+    "constraints": each(number),
+    "grid_id": count,
+    "search_space": mapping(each(scalar)),
+    "x_for_tell": each(number),
+}
+PREFIXES: Mapping[str, Shape] = {
+    "completed_rung_": number,
+    "constraints:": number,
+    "artifacts:": lambda found: found is None or encoded(optional(ARTIFACT))(found),
+    "tpe:": text,
+    "gp:": text,
+}
+"""Of system attributes that have a number or name of their own."""
+DRAWN = ("tpe:relative_params", "gp:relative_params")
+"""What Optuna's samplers note in pieces, ``NAME:0`` and so on, that are JSON together."""
+GENERATION = ":generation"
+"""Suffix of what evolutionary samplers note."""
+
+STUDY: Mapping[str, Shape] = {
+    "uid": matching(r"[\w-]{1,64}"),
+    "metric": text,
+    "objectives": mapping(matching("minimize|maximize")),
+    "constraints": mapping(number),
+    "seed": lambda found: type(found) is int,
+    "config": text,
+    "overrides": each(text),
+    "command": each(text),
+    "study_dir": text,
+    "search": text,
+    "git_commit": optional(DIGEST),
+    "git_changes": optional(DIGEST),
+    "source": optional(DIGEST),
+    "versions": mapping(text),
+    "space": each(PARAMETER),
+    "n_trials": optional(count),
+    "budget": BUDGET,
+    "clock": mapping(number),
+    "prior": record({"of": each(text), "items": each(ITEM)}),
+}
+"""User attributes of a study."""
+
+STUDY_SYSTEM: Mapping[str, Shape] = {"study:metric_names": each(text)}
+
+
+def of_trial(
+    name: int | str, user: dict[str, Any], system: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The attributes of a trial without those that are malformed, which ``MALFORMED`` names."""
+    who = f"trial {name}"
+    user, wrong = _sound(who, user, TRIAL.get)
+    system, more = _sound(who, system, _of_system)
+    more += _unfinished(system)
+    if wrong or more or MALFORMED in system:
+        kept = {key: item for key, item in system.items() if key not in more}
+        system = {**kept, MALFORMED: [*wrong, *more]}
+    return user, system
+
+
+def _unfinished(system: Mapping[str, Any]) -> list[str]:
+    """Attributes that lack what belongs to them."""
+    wrong = ["grid_id"] if "grid_id" in system and "search_space" not in system else []
+    for name in DRAWN:
+        if f"{name}:0" in system:
+            names = (f"{name}:{k}" for k in itertools.count())
+            pieces = itertools.takewhile(system.__contains__, names)
+            whole = decoded("".join(system[piece] for piece in pieces))
+            # While another worker writes them they are no JSON yet.
+            wrong += [f"{name}:0"] * (whole is not UNREADABLE and not mapping(scalar)(whole))
+    return wrong
+
+
+def of_study(name: str, user: dict[str, Any]) -> dict[str, Any]:
+    """The user attributes of a study without those that are malformed."""
+    return _sound(f"study {name!r}", user, STUDY.get)[0]
+
+
+def of_study_system(name: str, system: dict[str, Any]) -> dict[str, Any]:
+    """Its system attributes likewise."""
+    return _sound(f"study {name!r}", system, _of_study_system)[0]
+
+
+def distribution(stored: str) -> BaseDistribution:
+    """The distribution of a parameter; ValueError for what is none."""
+    try:
+        found = json_to_distribution(stored)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no distribution: {stored[:SHOWN]}") from error
+    if isinstance(found, CategoricalDistribution) and not all(map(scalar, found.choices)):
+        raise ValueError(f"no distribution: {stored[:SHOWN]}")
+    return found
+
+
+def _of_system(key: str) -> Shape | None:
+    if shape := TRIAL_SYSTEM.get(key):
+        return shape
+    if key.endswith(GENERATION):
+        return count
+    return next((shape for start, shape in PREFIXES.items() if key.startswith(start)), None)
+
+
+def _of_study_system(key: str) -> Shape | None:
+    if ":parent" in key:
+        return each(count)
+    return STUDY_SYSTEM.get(key)
+
+
+def _sound(
+    who: str, found: dict[str, Any], shape_of: Callable[[str], Shape | None]
+) -> tuple[dict[str, Any], list[str]]:
+    wrong = [
+        key
+        for key, item in found.items()
+        if item is UNREADABLE or ((shape := shape_of(key)) is not None and not shape(item))
+    ]
+    if not wrong:
+        return found, wrong
+    for key in wrong:
+        warn(who, key, found[key])
+    return {key: item for key, item in found.items() if key not in wrong}, wrong
+
+
+_told: set[tuple[str, str]] = set()
+
+
+def warn(who: str, attribute: str, got: Any) -> None:
+    """Say once of a process that an attribute is left out."""
+    if (who, attribute) not in _told:
+        _told.add((who, attribute))
+        shown = printable(repr(got)[:SHOWN], kept="")
+        log.warning("%s: its attribute %s is malformed and left out: %s", who, attribute, shown)
