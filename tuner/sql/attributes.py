@@ -164,7 +164,10 @@ def distribution(stored: str) -> BaseDistribution:
         found = json_to_distribution(stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no distribution: {stored[:SHOWN]}") from error
-    if isinstance(found, CategoricalDistribution) and not all(map(scalar, found.choices)):
+    plain = None | bool | int | float | str
+    if isinstance(found, CategoricalDistribution) and not all(
+        isinstance(choice, plain) for choice in found.choices
+    ):
         raise ValueError(f"no distribution: {stored[:SHOWN]}")
     return found
 
