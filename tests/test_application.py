@@ -348,6 +348,7 @@ def test_hydras_own_command_line_searches_prunes_and_resumes(there):
                 "pruner.n_startup_trials=0", "pruner.n_warmup_steps=0", "pruner.n_min_trials=1",
                 "launch.workers=1", "sampler=random")  # fmt: skip
     assert "best:" in again
-    best = json.loads(run("-m", "tuner", "best", "--json", "--app=my app.py"))
+    words = ("x=interval(0,1)", "fate=die")
+    best = json.loads(run("-m", "tuner", "best", "--json", "--app=my app.py", *words))
     repeated = run("-m", "tuner", "train", "--app=my app.py", *best["overrides"], "fate=none")
     assert json.loads(repeated)["accuracy"] == best["value"]

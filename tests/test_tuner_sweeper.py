@@ -142,8 +142,10 @@ def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
     words = shlex.split(printed.removeprefix("best:"))[1:]
     again = json.loads(ran(there, "-m", "tuner", *words).stdout)
     assert [again["value_0"], again["value_1"]] in [t.values for t in trials]
-    few = ("study.name=both", "final.seeds=1", "final.finalists=1")
-    told = ran(there, "-m", "tuner", "final", "--app=app.py", *few).stdout
+    final = next(line for line in done.stdout.splitlines() if line.startswith("final:"))
+    words = shlex.split(final.removeprefix("final:"))[1:]
+    few = ("final.seeds=1", "final.finalists=1")
+    told = ran(there, "-m", "tuner", *words, *few).stdout
     assert f"final:     value_0 {again['value_0']:g}" in told
     assert [d.name for d in searched(there, "both").optuna.directions] == ["MINIMIZE", "MAXIMIZE"]
 

@@ -33,6 +33,7 @@ SMALL = {
     "train": ["trainer.epochs=1", "data.limit=100"],
     "final": ["trainer.epochs=1", "data.limit=100", "final.seeds=1", "final.finalists=1"],
 }
+SMALL["best"] = SMALL["export"] = SMALL["train"]
 SMALL["tune"] += SMALL["train"]
 SMALL["worker"] = SMALL["tune"][1:]
 """Put before what a page says, so that it takes seconds."""

@@ -67,7 +67,10 @@ def join_study(plan: Plan, uid: str) -> Study:
 def queue(plan: Plan, study: Study) -> list[Item]:
     """What is tried before the sampler's own proposals: the command line's, then the prior's."""
     stored = study.attrs.get("prior") if plan.study.prior is not None else None
-    return [*search.queue(plan), *(Item(**item) for item in (stored or {}).get("items", ()))]
+    return [
+        *search.queue(plan),
+        *(Item(item["params"], item["origin"]) for item in (stored or {}).get("items", ())),
+    ]
 
 
 def judge_prior(plan: Plan) -> None:

@@ -83,7 +83,7 @@ def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> str:
     said = " and ".join(f"{verb} {_listed(names)}" for verb, names in told.items() if names)
     return (
         f"{said}, unlike the space of this command; hint: the options and overrides that the "
-        "search was started with, as in tuner best experiment=…"
+        "search was started with, as the lines have them that tuner tune ends with"
     )
 
 
