@@ -103,6 +103,26 @@ def test_of_unknown_length_each_epoch_is_asked_for(tmp_path):
     assert bench.study.may_go_on(bench.budget)
 
 
+def test_who_asks_for_an_epoch_waits_for_a_claim_that_counted_before_its_report(
+    tmp_path, monkeypatch
+):
+    bench = Bench(tmp_path, Budget(epochs=2))
+    one = bench.claim()
+    assert one is not None
+    one.report(0.5, 1)
+    bench.study.join("v", "cpu")
+    locked = bench.study.storage.locked
+
+    def after_the_other(study_id: int):
+        monkeypatch.undo()
+        counted_before = Budget(epochs=3)  # as if the first epoch had not been reported
+        assert bench.study.claim("v", budget=counted_before, max_retries=3) is not None
+        return locked(study_id)
+
+    monkeypatch.setattr(bench.study.storage, "locked", after_the_other)
+    assert not bench.study.may_go_on(bench.budget), "the second epoch is the other's"
+
+
 def test_when_time_is_over_what_waits_stays_paused(tmp_path):
     bench = Bench(tmp_path, Budget(hours=1.0))
     trial = bench.claim()

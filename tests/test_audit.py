@@ -4,7 +4,9 @@ import math
 
 import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 
+from tuner.attempts import FIRST
 from tuner.pruners import audit
 
 
@@ -24,6 +26,15 @@ def test_who_is_spared_is_marked_with_the_step_and_nobody_else(share: float):
     running.report(0.5, 3)
     assert audit.spare(study, study.trials[0], share) == bool(share)
     assert audit.condemned_at(study.trials[0]) == (3 if share else None)
+
+
+def test_a_retry_is_drawn_as_its_first_attempt_was():
+    study = optuna.create_study(study_name="mine")
+    drawn = next(n for n in range(100) if audit.is_drawn("mine", n, 0.1))
+    study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={FIRST: drawn}))
+    study.ask().report(0.5, 1)
+    assert not audit.is_drawn("mine", study.trials[0].number, 0.1)
+    assert audit.spare(study, study.trials[0], 0.1)
 
 
 def tail(k: int, n: int, rate: float) -> float:

@@ -63,6 +63,8 @@ def test_another_recipe_is_refused_with_the_difference(tmp_path):
         checkpoint.load(path, RECIPE | {"model.depth": 3}, HERE)
     with pytest.raises(ConfigError, match="new: None then, 1 now"):
         checkpoint.load(path, RECIPE | {"new": 1}, HERE)
+    with pytest.raises(ConfigError, match="seed: 1 then, None now"):
+        checkpoint.load(path, {"model.depth": 2}, HERE)
 
 
 def test_another_machine_is_told_that_the_bits_may_differ(tmp_path, caplog):

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from tests.test_admission import Bench
 from tests.test_trouble import Gpu
 from tuner import fate
-from tuner.attempts import HISTORY, REQUEUE
+from tuner.attempts import CRASHES, HISTORY, REQUEUE
 from tuner.budget import Budget
 from tuner.errors import Fenced, Pruned
 from tuner.fate import Fate
@@ -121,6 +121,13 @@ def test_two_who_end_one_trial_leave_one_fate(bench):
     assert only.state == TrialState.PRUNED
 
 
+def test_without_a_return_value_the_last_report_counts_not_the_best(bench):
+    attempt = Attempt(bench)
+    for step, accuracy in ((1, 0.9), (2, 0.25)):
+        attempt.report(step, accuracy=accuracy)
+    assert fate.judged(attempt.report, None) == (TrialState.COMPLETE, [0.25], "")
+
+
 def run_others(bench: Bench, value: float, epochs: int) -> None:
     for _ in range(3):
         attempt = Attempt(bench)
@@ -175,6 +182,9 @@ def test_a_failure_behind_which_the_device_is_lost_is_tried_again_elsewhere(benc
     assert found is Fate.BROKEN_DEVICE
     (only,) = bench.study.optuna.get_trials()
     assert only.state == TrialState.RUNNING, "until the next claim takes it from its worker"
+    bench.study.join("v", "cpu")
+    taken = bench.study.claim("v", budget=bench.budget, max_retries=3)
+    assert bench.study.storage.get_trial(taken).system_attrs[CRASHES] == 1
 
 
 def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):

@@ -176,6 +176,11 @@ def test_constants_hold_in_their_branch_only():
     assert space.overrides({"optimizer": "adam"}) == ["optimizer=adam"]
 
 
+def test_a_plain_override_replaces_the_constant_of_that_key_alone():
+    space = read({"objective.step": 1, "objective.steps": 2}, "objective.step=3")
+    assert space.overrides({}) == ["objective.steps=2"], "the rest is in the command's overrides"
+
+
 def test_one_key_searched_in_two_places_is_refused():
     message = refused({"optimizer": OPTIMIZER, "optimizer.lr": "interval(0, 1)"})
     assert "searched both always and under optimizer=sgd" in message

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tests.launched import WAITS, new_database
 from tests.test_worker import wait_for
-from tuner import cli
+from tuner import cli, urls
 from tuner.masking import masked
 
 PLANTED = "Pl4nted/w0rd"
@@ -22,6 +22,7 @@ PLANTED = "Pl4nted/w0rd"
         ),
         ("mysql+pymysql://:x@h/d failed", "mysql+pymysql://:***@h/d failed"),
         ("x://h/d?user=me&password=x&a=b", "x://h/d?user=me&password=***&a=b"),
+        ("x://h/d?passwd=x&sslpassword=y z", "x://h/d?passwd=***&sslpassword=*** z"),
         ("postgresql://postgres:@/postgres?host=/tmp/a", None),
         ("http://127.0.0.1:8080/ is up, mail me@there", None),
         ("sqlite:////a/b@c.db", None),
@@ -29,6 +30,11 @@ PLANTED = "Pl4nted/w0rd"
 )
 def test_passwords_of_urls_are_masked_and_nothing_else(text, shown):
     assert masked(text) == (shown or text)
+
+
+def test_a_password_among_the_options_of_a_database_is_masked_too():
+    url = f"postgresql://me:{PLANTED}@h/d?sslpassword={PLANTED}"
+    assert urls.masked(url) == "postgresql://me:***@h/d?sslpassword=***"
 
 
 def children(pid: int) -> list[int]:

@@ -11,6 +11,8 @@ from tuner import plan, retention, storage
 from tuner.config import Source
 from tuner.study import Study
 
+LONGER = "00001-01234567-mine"
+"""No run's, though it begins as theirs do."""
 ENDED = [0.1, 0.9, 0.5, 0.9, 0.2]
 
 
@@ -56,6 +58,30 @@ def test_one_that_was_given_up_is_spent_at_once_and_alone(study, state):
     assert [t.number for t in retention.spent(study, ended, 1, maximize=True)] == [5]
 
 
+def test_what_was_pruned_is_none_of_the_best(study):
+    last(study, state=TrialState.PRUNED, value=1.0)
+    ended = last(study, state=TrialState.COMPLETE, value=0.95)
+    found = retention.spent(study, ended, 1, maximize=True)
+    assert sorted(t.number for t in found) == [0, 1, 2, 3, 4]
+
+
+def test_of_several_objectives_all_that_are_complete_keep_theirs(study, tmp_path):
+    asked = [f"study.dir={tmp_path}/runs", "study.name=mine", "study.keep_checkpoints=1"]
+    plans = [
+        plan.load(Source(), [*asked, *more], judge=False).require()
+        for more in (["study.objectives={loss:minimize}"], [])
+    ]
+    for name in ("00005-01234567", "00006-01234567"):
+        checkpoint = tmp_path / "runs" / "trials" / name / "checkpoint.pt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        run_dir = {"run_dir": str(checkpoint.parent)}
+        ended = last(study, state=TrialState.COMPLETE, value=0.3, user_attrs=run_dir)
+    for planned, left in zip(plans, (2, 0), strict=True):
+        retention.tidy(study, planned, ended._trial_id)
+        assert len(list(tmp_path.glob("runs/trials/*/checkpoint.pt"))) == left
+
+
 def kept(project: Project) -> set[int]:
     """First numbers of the configurations that have a checkpoint."""
     found = project.directory.glob("runs/toy/trials/*/checkpoint.json")
@@ -75,12 +101,15 @@ def test_a_search_keeps_the_checkpoints_of_the_best_few_and_every_other_file(pro
     assert len(list(project.directory.glob("runs/toy/trials/*/artifacts/*.svg"))) == 12
 
 
-@pytest.mark.parametrize("stored", ["runs/..", "/", "", "mine", "00001-0123456/..", None, 7])
+@pytest.mark.parametrize(
+    "stored", ["runs/..", "/", "", "mine", "00001-0123456/..", LONGER, None, 7]
+)
 def test_what_a_stranger_has_stored_names_nothing_else(study, tmp_path, stored):
     places = [f"study.dir={tmp_path}/runs", f"study.mirror=file://{tmp_path}/mirror/mine"]
     asked = plan.load(Source(), ["study.name=mine", *places], judge=False).require()
     treasures = [tmp_path / "runs" / "checkpoint", tmp_path / "mirror" / "mine" / "mine" / "file"]
-    for path in (*treasures, tmp_path / "runs" / "trials" / "mine" / "checkpoint"):
+    treasures += [tmp_path / "runs" / "trials" / name / "checkpoint" for name in ("mine", LONGER)]
+    for path in treasures:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     ended = last(study, state=TrialState.PRUNED, user_attrs={"run_dir": stored})

@@ -35,7 +35,10 @@ def test_nothing_changes_a_snapshot():
     before = state()
     taken = snapshot.take(before)
     before["network"]["bias"] += 1
-    assert snapshot.restore(taken.tree, taken.pieces)["network"]["bias"].tolist() == [0, 1, 2]
+    before["network"]["seen"] += 1  # the only one of its kind
+    after = snapshot.restore(taken.tree, taken.pieces)["network"]
+    assert after["bias"].tolist() == [0, 1, 2]
+    assert after["seen"].item() == 7
 
 
 def test_who_waits_for_a_gpu_leaves_the_core_to_others(monkeypatch):

@@ -110,7 +110,9 @@ def test_an_attempt_goes_by_the_number_of_its_configuration(planned, caplog):
     for _ in range(2):
         opened.requeue(first, "SIGTERM")
         first = claim(opened, "a")
-    assert opened.storage.get_trial(first).number == 3, "Optuna counts attempts"
+    third = opened.storage.get_trial(first)
+    assert third.number == 3, "Optuna counts attempts"
+    assert (third.system_attrs[FIRST], third.system_attrs[HISTORY]) == (0, [0, 2])
     assert [worker.trial_number for worker in opened.workers()] == [0, 1]
     assert [r.message for r in caplog.records if r.name == "tuner"] == [
         "trial 0 is requeued: SIGTERM"
@@ -269,6 +271,14 @@ def test_a_lock_that_was_lost_half_way_admits_nobody(planned, url, monkeypatch):
     assert mine.configurations() == 1
 
 
+def test_a_worker_that_was_struck_out_is_entered_again_as_it_claims(planned):
+    opened = provenance.open_study(planned())
+    opened.join("w", "cpu")
+    opened.leases.leave("w")
+    claimed = claim(opened, "w")
+    assert [(worker.id, worker.trial_id) for worker in opened.workers()] == [("w", claimed)]
+
+
 def test_seeds_do_not_depend_on_what_was_retried(planned):
     asked = planned("space=none", "model.width=int(interval(1,100000))", "sampler=random")
     calm, stormy = (
@@ -336,6 +346,45 @@ def test_leases_run_out_by_the_databases_clock(planned):
     assert opened.workers()[0].alive
     opened.leases.leave("w")
     assert not opened.leases.beat("w")
+
+
+@pytest.mark.parametrize(("silent", "alive"), [(40, True), (80, False)])
+def test_a_lease_holds_for_all_of_the_grace(planned, silent, alive):
+    asked = planned()
+    provenance.open_study(asked).join("w", "cpu")
+    opened = study.load(asked.storage.url, asked.study.name, grace=60, patience=5)
+    with opened.storage.engine.begin() as connection:
+        heard = sa.update(workers).where(workers.c.study_id == opened.id)
+        connection.execute(heard.values(beat=workers.c.beat - silent))
+    assert [worker.alive for worker in opened.workers()] == [alive]
+    claim(opened, "w")
+    assert opened.workers()[0].alive, "a claim is a sign of life"
+
+
+def test_a_process_is_lost_with_all_its_places_and_with_no_other(planned):
+    opened = provenance.open_study(planned())
+    for worker in ("w", "w.1", "w2", "w_1"):
+        opened.join(worker, "cpu")
+    assert opened.leases.expire("w")
+    assert {worker.id for worker in opened.workers() if worker.expired} == {"w", "w.1"}
+    assert not opened.leases.expire("v"), "it had struck itself out"
+
+
+def test_workers_of_another_study_keep_their_trials(planned):
+    mine, other = (
+        provenance.open_study(planned()),
+        provenance.open_study(planned(*SPACE, "study.name=other")),
+    )
+    other.join("w", "cpu")
+    held = claim(other, "w")
+    other.leases.expire("w")
+    mine.join("v", "cpu")
+    assert claim(mine, "v") is not None
+    assert [worker.id for worker in mine.workers()] == ["v"]
+    assert other.storage.get_trial(held).state == TrialState.RUNNING
+    other.join("u", "cpu")
+    assert claim(other, "u") is not None
+    assert other.storage.get_trial(held).state == TrialState.FAIL
 
 
 def test_time_at_work_is_counted_once_for_the_study_and_for_each_device(planned):
