@@ -93,7 +93,7 @@ wait "$worker"
 if "${inside[@]}" health.py 2>/dev/null; then die "healthy without a worker"; fi
 "${inside[@]}" entrypoint.sh best --json "${search[@]}"
 
-say "a network that is compiled"
+say "training with trainer.graph=compile"
 "${inside[@]}" entrypoint.sh train trainer.graph=compile trainer.epochs=1 >"$work/log" 2>&1 || {
     tail -n 30 "$work/log"; die "no training"; }
 if grep "compiling failed" "$work/log"; then die "the image cannot compile"; fi
