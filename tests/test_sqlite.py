@@ -1,7 +1,9 @@
 """A file of SQLite that is deleted, replaced or damaged under those who use it."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -9,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import Project
-from tests.test_admission import Bench
+from tests.test_admission import SPACE, Bench
 from tests.test_worker import wait_for
 from tuner import cli, plan, provenance, storage, study
 from tuner.budget import Budget
@@ -72,13 +74,16 @@ def test_options_of_the_url_are_the_drivers(path: Path) -> None:
             other.exec_driver_sql("SELECT 1")
 
 
-def damage(path: Path) -> None:
-    """Write over all pages but the first, where SQLite's header and the schema are."""
-    for ending in ("-wal", "-shm"):
-        Path(f"{path}{ending}").unlink(missing_ok=True)
-    whole = path.read_bytes()
-    page = int.from_bytes(whole[16:18], "big")
-    path.write_bytes(whole[:page] + b"\xfb" * (len(whole) - page))
+def damage(path: Path, *tables: str) -> None:
+    """Write over the pages of tables and their indexes; those of all, if none is named."""
+    with closing(sqlite3.connect(path)) as connection:  # the last one: it takes the log away
+        pages = connection.execute("SELECT tbl_name, rootpage FROM sqlite_master").fetchall()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        for table, page in pages:
+            if table in (tables or (table,)) and page:
+                file.seek((page - 1) * size)
+                file.write(b"\xfb" * size)
 
 
 def test_a_damaged_file_says_so_whatever_is_asked_of_it(tmp_path: Path) -> None:
@@ -114,8 +119,9 @@ def test_every_command_says_that_a_file_is_damaged(
     bench = Bench(tmp_path, Budget(n_trials=9))
     bench.run()
     bench.study.storage.close()
-    damage(tmp_path / "s.db")
-    assert cli.main([*command.split(), f"storage.url='sqlite:///{tmp_path}/s.db'"]) in (1, 2)
+    damage(tmp_path / "s.db", "trials")
+    asked = [*command.split(), f"storage.url='sqlite:///{tmp_path}/s.db'", *SPACE]
+    assert cli.main(asked) in (1, 2)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: storage.url: ")
     assert "the file is damaged" in last

@@ -26,11 +26,11 @@ class Backend(Protocol):
     def disturb(self, rng: random.Random) -> str:
         """Take the database away for a moment; says how."""
 
-    def rob(self, rng: random.Random) -> str | None:
+    def remove(self, rng: random.Random) -> str | None:
         """Take it away so that everybody must leave; says how, None if it cannot be done."""
 
     def restore(self) -> None:
-        """Put back what was robbed."""
+        """Put back what was removed."""
 
 
 class SQLite:
@@ -53,7 +53,7 @@ class SQLite:
             connection.close()
         return f"locked for {seconds:.1f} s"
 
-    def rob(self, rng: random.Random) -> str | None:
+    def remove(self, rng: random.Random) -> str | None:
         self._move(self.path, self._kept)
         if rng.random() < 0.5:
             return "deleted"
@@ -122,7 +122,7 @@ class PostgreSQL:
         self.server.ensure_postgres_running()
         return f"restarted ({how})"
 
-    def rob(self, rng: random.Random) -> str | None:
+    def remove(self, rng: random.Random) -> str | None:
         return None
 
     def restore(self) -> None:
@@ -170,7 +170,7 @@ class Failover:
         self.pair.rebuild()
         return "a standby took over"
 
-    def rob(self, rng: random.Random) -> str | None:
+    def remove(self, rng: random.Random) -> str | None:
         return None
 
     def restore(self) -> None:

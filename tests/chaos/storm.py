@@ -36,7 +36,7 @@ WEIGHTS = {
     "fill": 3,
     "database": 3,
     "behead": 1,
-    "rob": 1,
+    "remove": 2,
 }
 """How often each disturbance comes, relative to the others."""
 
@@ -168,8 +168,8 @@ class Storm:
             self._take_database_away()
         elif kind == "behead":
             self._behead()
-        elif kind == "rob":
-            self._rob()
+        elif kind == "remove":
+            self._remove()
         elif workers := self._workers():
             busy = sorted(set(workers) & self._at_work())
             likely = busy if busy and self.rng.random() < 0.8 else sorted(workers)
@@ -197,7 +197,7 @@ class Storm:
         self.supervisors[-1].wait()
         self._supervise()
 
-    def _rob(self) -> None:
+    def _remove(self) -> None:
         """Everybody is to leave with what has happened; a person puts it back and begins anew."""
         at_work, free = self._at_work(), [w for w in self.free if w.poll() is None]
         led = _children(self.supervisors[-1].pid)
@@ -206,9 +206,9 @@ class Storm:
         if self.weather is not None:
             self.weather.join()
         self._relieve(all_=True)
-        if (how := self.backend.rob(self.rng)) is None:
+        if (how := self.backend.remove(self.rng)) is None:
             return
-        self.done += [Disturbance("rob", pid, how) for pid in (*led, *(w.pid for w in free))]
+        self.done += [Disturbance("remove", pid, how) for pid in (*led, *(w.pid for w in free))]
         for process in (self.supervisors[-1], *free):
             process.wait(timeout=120)
         said = self._log(f"tune-{len(self.supervisors) - 1}.log")

@@ -121,7 +121,7 @@ def _check_ends(storm: Storm) -> None:
             allowed.add(-9)
         if "terminate" in hit[process.pid]:
             allowed |= {143, -15}
-        if "rob" in hit[process.pid]:
+        if "remove" in hit[process.pid]:
             allowed.add(1)
         assert process.returncode in allowed, (process.args, process.returncode, hit[process.pid])
     assert storm.supervisors[-1].returncode == 0
@@ -162,7 +162,7 @@ def _check_pruned(storm: Storm, last: list[FrozenTrial], journal: list[Line]) ->
 
 def _struck(storm: Storm) -> set[int]:
     """Processes that may have done more than the study knows of."""
-    return {d.pid for d in storm.done if d.kind in ("kill", "pause", "rob")}
+    return {d.pid for d in storm.done if d.kind in ("kill", "pause", "remove")}
 
 
 def _check_repeats(storm: Storm, journal: list[Line]) -> tuple[int, int]:
