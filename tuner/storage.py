@@ -50,7 +50,7 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
         if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
             raise
         raise StorageError(f"storage.url: {urls.unusable(parsed, error)}") from error
-    except (SQLAlchemyError, StorageInternalError, OSError) as error:
+    except (SQLAlchemyError, StorageInternalError, OSError, UnicodeDecodeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         final, hint = urls.cure(parsed, reason)
         raise (StorageAway if outages.is_outage(error) and not final else StorageError)(

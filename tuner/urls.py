@@ -25,7 +25,7 @@ CURES = (
     (("resolve", "translate host name"), "is the host's name right?"),
     (("does not exist", "Unknown database"), "create it on the server first, or name another"),
     (("unable to open database file",), "may you write in its directory?"),
-    (("malformed", "not a database"), f"the file is damaged: {MEND}"),
+    (("malformed", "not a database", "can't decode"), f"the file is damaged: {MEND}"),
     (("connection option",), "leave the option out of the URL"),
 )
 """What a server or a driver says where waiting will not help → the cure."""

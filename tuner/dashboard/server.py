@@ -23,6 +23,7 @@ import waitress
 from optuna.storages import BaseStorage, get_storage
 
 from tuner.artifacts import open_store
+from tuner.dashboard import refusals
 from tuner.dashboard.content import Content
 from tuner.dashboard.gate import Gate
 from tuner.errors import TunerError
@@ -146,7 +147,7 @@ def _application(
 ) -> "WSGIApplication":
     from optuna_dashboard import wsgi  # takes more than a second
 
-    shared = get_storage(storage)
+    shared = refusals.told(get_storage(storage))
     application = wsgi(shared, open_store(artifact_dir))
     application.install(Content(shared, plan))
     made: WSGIApplication = application

@@ -90,7 +90,7 @@ def is_damage(error: BaseException) -> bool:
     cause = told_by_driver(error)
     orig = error if cause is None else cause.orig
     if not isinstance(orig, sqlite3.Error):
-        return False
+        return isinstance(orig, UnicodeDecodeError)  # of what SQLite says of a damaged schema
     code = _code(orig)
     if code is None:  # Python's own word for a text
         return str(orig).startswith("Could not decode to UTF-8")
@@ -110,10 +110,8 @@ def watch(engine: Engine, path: Path | None = None) -> None:
     """
 
     def judge(context: ExceptionContext) -> None:
-        error = context.sqlalchemy_exception
-        if error is None:
-            return
-        if is_damage(error):
+        error = context.sqlalchemy_exception or context.original_exception
+        if path is not None and is_damage(error):
             raise lost(error, path)
         if is_read_only(context.original_exception):
             context.is_disconnect = True
