@@ -151,7 +151,7 @@ def test_a_training_that_was_interrupted_goes_on_by_its_directory(project: Proje
 def test_final_trainings_that_were_interrupted_go_on(project: Project):
     project.run("worker", "study.n_trials=2", "objective.seconds=0.1")
     before = len(project.journal())
-    args = ["final.finalists=2", "final.race_seeds=2", "final.seeds=2"]
+    args = ["objective.seconds=0.1", "final.finalists=2", "final.race_seeds=2", "final.seeds=2"]
 
     def epochs() -> int:
         return len(project.journal()) - before

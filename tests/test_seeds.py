@@ -191,5 +191,6 @@ def test_the_printed_line_repeats_a_trial_whose_worker_was_killed(project: Proje
     asked = ("space=none", "objective.x=interval(0,1)", "study.n_trials=1", "launch.workers=1")
     project.run("tune", *asked)
     _, trial = project.study().optuna.trials  # the first was killed
-    repeated = json.loads(project.run("train", *project.run("best", "--overrides").split()))
+    words = project.run("best", "--overrides", *asked).split()
+    repeated = json.loads(project.run("train", *words))
     assert repeated["accuracy"] == trial.value
