@@ -1,6 +1,7 @@
-"""JSON that tuner wrote and somebody may have changed since: read, and judged by its dataclass.
+"""Reads the JSON files that tuner exports and checks them against dataclasses.
 
-``Model`` is ``model.json``, what is known of a trained model beside its weights.
+Somebody may have edited a file since.  ``Model`` describes ``model.json``, the metadata of a
+trained model.
 """
 
 import json
@@ -15,16 +16,16 @@ from tuner.errors import TunerError
 from tuner.schema import conforms, mistake
 
 PIXELS = 1 << 24
-"""Of an image that a model takes, at most: so many would fill a GPU's memory in a small network."""
+"""Most pixels of an input image; with more even a small network would fill a GPU's memory."""
 LETTERS = 160
-"""Of a mistake; a value may be of any length."""
+"""Longest message about one mistake; the value that it shows may be of any length."""
 
 Finite = Annotated[float, Bounds(-math.inf)]
 
 
 @dataclass(frozen=True)
 class Model:
-    """The keys of ``model.json``; others are passed over."""
+    """The keys of ``model.json``; other keys are ignored."""
 
     classes: list[str]
     in_shape: tuple[Count, Count, Count]
@@ -41,9 +42,9 @@ class Model:
 
 
 def model(path: Path) -> dict[str, Any]:
-    """What a ``model.json`` says.
+    """Read and check a ``model.json``.
 
-    Raises: OSError; ValueError where it is no JSON; TunerError naming all that is wrong with it.
+    Raises: OSError; ValueError if it is not a JSON object; TunerError that names all mistakes.
     """
     found = read(path)
     wrong = mistakes(found, Model) or _contradictions(found)
@@ -54,7 +55,7 @@ def model(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file of one JSON object.  Raises: OSError, ValueError."""
+    """Read a file that holds one JSON object.  Raises: OSError, ValueError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
@@ -65,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def mistakes(found: object, kind: type, path: str = "") -> list[str]:
-    """In what JSON differs from what ``asdict`` makes of a dataclass; more keys are no mistake."""
+    """How JSON differs from the ``asdict`` of the dataclass ``kind``; extra keys are allowed."""
     if not isinstance(found, dict):
         return [mistake(path, kind, found)[:LETTERS]]
     said: list[str] = []
@@ -80,7 +81,7 @@ def mistakes(found: object, kind: type, path: str = "") -> list[str]:
 
 
 def _mistakes(value: object, hint: Any, path: str) -> list[str]:
-    """… of a field, which may hold a dataclass, or a sequence of them."""
+    """The mistakes of one field, which may hold a dataclass or a sequence of dataclasses."""
     within = next(
         (p for p in (hint, *get_args(hint)) if isinstance(p, type) and is_dataclass(p)), None
     )
@@ -94,7 +95,7 @@ def _mistakes(value: object, hint: Any, path: str) -> list[str]:
 
 
 def _with_nan(value: object) -> object:
-    """The value with NaN for null in lists and mappings: JSON has no NaN."""
+    """The value with null replaced by NaN in lists and mappings: JSON has no NaN."""
     if isinstance(value, list):
         return [math.nan if item is None else _with_nan(item) for item in value]
     if isinstance(value, dict):
@@ -109,7 +110,7 @@ def _contradictions(found: Mapping[str, Any]) -> list[str]:
         said.append(f"{len(found['classes'])} classes, not all of another name")
     means, deviations = len(found["mean"]), len(found["std"])
     if means != deviations or not (means == channels or (channels == 1 and means == 3)):
-        said.append(  # weights of ImageNet's take grey images for colour
+        said.append(  # ImageNet weights treat grey images as colour images
             f"mean and std of {means} and {deviations} channels, in_shape of {channels}"
         )
     if height * width > PIXELS:

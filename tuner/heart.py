@@ -1,4 +1,4 @@
-"""The signs of life of a worker, beside its work."""
+"""The heartbeat of a worker, in a thread of its own."""
 
 import os
 import signal
@@ -16,16 +16,16 @@ from tuner.sql import outages
 from tuner.study import Study
 
 BOOKED_EVERY = 6
-"""Beats between two bookings of the time worked: all workers of a study write one row."""
+"""Heartbeats between two updates of the time worked: all workers update one row."""
 
 UNUSABLE = (SQLAlchemyError, StorageError)
-"""What may be raised where a database is told a last word."""
+"""What a last write to the database may raise."""
 
 
 class Heart(threading.Thread):
-    """Beats until stopped; a database that is away for a while does not kill it.
+    """Renews the worker's lease until stopped, and survives outages of the database.
 
-    With each beat it sees whether the database is still the study's.
+    Each heartbeat also checks that the database still holds the same study.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Heart(threading.Thread):
         self.shift = shift
         self.lost = False
         self.error: StorageLost | None = None
-        """Why the database is of no use any more."""
+        """Why the database can no longer be used."""
         self.leases = 0
         self.tried = time.time()
         self.stopped = threading.Event()
         self.supervisor = supervisor
-        """The process that started this one, in which case it leaves with it; or 0."""
+        """PID of the parent process with whose end the worker leaves; 0 for none."""
 
     def run(self) -> None:
         beats = 0
@@ -59,7 +59,7 @@ class Heart(threading.Thread):
                 self.signals.received = self.signals.received or signal.SIGTERM
             self.beat()
             if beats % BOOKED_EVERY == 0:
-                with suppress(*UNUSABLE):  # the next time books this one too
+                with suppress(*UNUSABLE):  # the next booking includes this one
                     self.shift.book()
 
     def beat(self) -> None:
@@ -78,14 +78,14 @@ class Heart(threading.Thread):
             self.error = error
 
     def check(self) -> None:
-        """Raise ``StorageLost`` if the last beat has found that the database is."""
+        """Raise ``StorageLost`` if the last heartbeat found that the database is lost."""
         if self.error is not None:
             raise self.error
 
     def is_lost(self) -> bool:
-        """Whether the lease has run out; after a pause of this process it is asked at once.
+        """Whether the lease has expired.  After a pause of this process it is renewed first.
 
-        Raises as ``check`` does.
+        Raises: StorageLost, as ``check`` does.
         """
         if time.time() - self.tried > max(2 * self.interval, self.study.leases.grace / 2):
             self.beat()
@@ -93,7 +93,7 @@ class Heart(threading.Thread):
         return self.lost
 
     def renew(self) -> None:
-        """A new lease was taken: what a beat finds out about the one before no longer counts."""
+        """Note a new lease, so that a heartbeat under way does not report it as lost."""
         self.leases += 1
         self.lost = False
 
@@ -101,5 +101,5 @@ class Heart(threading.Thread):
         self.stopped.set()
         self.join()
         self.study.patience.gone(self)
-        with suppress(*UNUSABLE):  # nothing but the last seconds is lost
+        with suppress(*UNUSABLE):  # only the last seconds are lost
             self.shift.book()

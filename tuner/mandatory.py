@@ -1,4 +1,4 @@
-"""Values that a configuration leaves open, ``???``, until a command line or a search gives them."""
+"""Mandatory values (``???``), which a command line or a search has to provide."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from tuner.space import Parameter, Space
 
 
 def compose(source: Source, overrides: Sequence[str]) -> tuple[list[str], DictConfig | ConfigError]:
-    """Compose, with the first option of each group that a defaults list leaves open (``db: ???``).
+    """Compose, with the first option of each mandatory group (``db: ???`` in a defaults list).
 
-    Returns these options as overrides, and what came of it.
+    Returns these options as overrides, and the configuration or the error.
     """
     found: dict[str, str] = {}
     while True:
@@ -32,7 +32,10 @@ def compose(source: Source, overrides: Sequence[str]) -> tuple[list[str], DictCo
 
 
 def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[str]:
-    """Groups that ``compose`` found an option for, and that are not searched either."""
+    """Errors for mandatory groups that are neither given nor searched.
+
+    ``stand_ins`` are the overrides that ``compose`` returned.
+    """
     groups = {text.partition("=")[0] for text in stand_ins} - {p.key for p in space.parameters()}
     return [
         f"{group}: {LACKING}; hint: {group}={' or '.join(source.options(group))}, or search it"
@@ -41,9 +44,9 @@ def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[
 
 
 def filled(cfg: DictConfig, parameters: Iterable[Parameter]) -> DictConfig:
-    """``cfg`` with a searched value wherever it has none.
+    """``cfg`` with a value from the search space for each searched key that has none.
 
-    That is ``???``, keys that a + adds, and keywords whose defaults the YAML does not repeat.
+    These are ``???``, keys added by ``+``, and parameters of a ``_target_`` that YAML omits.
     """
     lacking = [
         p for p in parameters if p.sign or nodes.is_missing(cfg, p.key) or accepts(cfg, p.key)
@@ -53,15 +56,15 @@ def filled(cfg: DictConfig, parameters: Iterable[Parameter]) -> DictConfig:
     whole = cfg.copy()
     for p in lacking:
         value = config.parse(f"x={p.distribution.text(p.distribution.samples()[0])}").value()
-        with suppress(OmegaConfBaseException):  # of another type: judged with the ends of its range
+        with suppress(OmegaConfBaseException):  # reported with the ends of its range
             nodes.put(whole, p.key, value)
     return whole
 
 
 def doubts(source: Source, cfg: DictConfig, space: Space) -> list[str]:
-    """Keys of an application's that are ``???`` and are not searched.
+    """Warnings about keys of an application that are ``???`` and not searched.
 
-    No mistakes: it may set them itself, or read them under some options alone.
+    They are not errors: the application may set them itself, or not read them at all.
     """
     if not source.open_ended:
         return []

@@ -1,4 +1,4 @@
-"""The program that ``--app FILE[:FUNCTION]`` names: imports the file and finds ``@hydra.main``."""
+"""Imports the program of ``--app FILE[:FUNCTION]`` and finds its ``@hydra.main`` function."""
 
 import functools
 import importlib
@@ -21,20 +21,20 @@ from tuner.errors import ConfigError
 
 @dataclass(frozen=True)
 class Main:
-    """A function under ``@hydra.main``, and what its decorator says."""
+    """A function decorated with ``@hydra.main``, and the decorator's arguments."""
 
     function: Callable[[DictConfig], Any]
     attribute: str
-    """What its module calls it."""
+    """Its name in the module."""
     file: Path
     config_path: str | None
     config_name: str | None
     base: Version
-    """Whose version's behaviour the application asks of Hydra."""
+    """The ``version_base`` of the application."""
 
     @property
     def name(self) -> str:
-        """``FILE:FUNCTION``, the same however it was named; relative where it lies below here."""
+        """``FILE:FUNCTION`` in canonical form; relative if below the current directory."""
         here = Path.cwd().resolve()
         below = self.file.is_relative_to(here)
         file = self.file.relative_to(here) if below else self.file
@@ -42,7 +42,7 @@ class Main:
 
     @property
     def config_dir(self) -> Path | None:
-        """Where the application's configuration lies, unless it is in a package or in code."""
+        """The application's configuration directory; None for a package or configs in code."""
         if self.config_path is None or self.config_path.startswith("pkg://"):
             return None
         return self.file.parent / self.config_path
@@ -50,10 +50,10 @@ class Main:
 
 @functools.cache
 def load(app: str) -> Main:
-    """Import the application; ``ConfigError`` where it is none.
+    """Import the application.  Raises: ConfigError if it is not one.
 
-    Decorators below ``@hydra.main`` are a part of each job; those above it are not, as they wrap
-    the whole program.
+    Decorators below ``@hydra.main`` are part of the returned function.  Those above it wrap the
+    whole program and are not.
     """
     where, _, name = app.partition(":")
     module, base = _module(where)
@@ -73,7 +73,7 @@ def load(app: str) -> Main:
 
 
 def _module(where: str) -> tuple[ModuleType, Version]:
-    """The module of a file or a dotted name, and the version that it asks of Hydra."""
+    """The module of a file or a dotted name, and its ``version_base``."""
     try:
         if where.endswith(".py"):
             if not Path(where).is_file():
@@ -92,9 +92,9 @@ def _module(where: str) -> tuple[ModuleType, Version]:
 
 @functools.cache
 def _imported(file: Path) -> tuple[ModuleType, Version]:
-    """A file as a module that its classes can be pickled from, imported once in a process.
+    """Import a file once per process, under a name by which its classes can be pickled.
 
-    As if it were run, but not as ``__main__``, unless it is what runs here.
+    It is ``__main__`` only if it is the program that is running.
     """
     root, dotted = _package(file)
     module = _known("__main__", file) or _known(dotted, file)
@@ -114,8 +114,8 @@ def _known(name: str, file: Path) -> ModuleType | None:
 
 
 def _executed(file: Path, name: str) -> ModuleType:
-    """The module of a file, of whatever name."""
-    if name in sys.modules:  # another one's
+    """Execute a file as a module of this name, or of a longer one if the name is taken."""
+    if name in sys.modules:  # taken by another file
         name = f"{name} of {file.parent}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
@@ -131,7 +131,7 @@ def _executed(file: Path, name: str) -> ModuleType:
 
 
 def _package(file: Path) -> tuple[Path, str]:
-    """The directory that a module is imported from, and by which name: a package's has dots."""
+    """The directory from which a module is imported, and its name, dotted in a package."""
     root, names = file.parent, [] if file.stem == "__init__" else [file.stem]
     while (root / "__init__.py").is_file() and root.name.isidentifier():
         root, names = root.parent, [root.name, *names]
@@ -139,7 +139,7 @@ def _package(file: Path) -> tuple[Path, str]:
 
 
 def _hydra_main(found: object) -> FunctionType | None:
-    """What ``@hydra.main`` made of a function, if it lies below decorators with ``wraps`` too."""
+    """The function that ``@hydra.main`` returned, also below decorators that use ``wraps``."""
     while found is not None and not _is_hydra_main(found):
         found = getattr(found, "__dict__", {}).get("__wrapped__")
     return cast(FunctionType | None, found)

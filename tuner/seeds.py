@@ -1,6 +1,6 @@
-"""The global generators of random numbers, started from a trial's seed before its objective.
+"""Seeds the global random number generators with a trial's seed before its objective is called.
 
-Most code draws from them without saying so, and would give another value each time it is run.
+Most code draws from them implicitly, and would otherwise return another value each time.
 """
 
 import importlib.util
@@ -22,11 +22,11 @@ SHARED = (
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Start the generators of Python, NumPy and torch from ``seed``, as far as NumPy takes it.
+    """Context manager that seeds Python, NumPy and torch with the lower 32 bits of ``seed``.
 
-    torch is never imported for that: where nobody has imported it yet, it is seeded as soon as
-    the body does.  Nothing is restored at the end.  Generators belong to the process: of two
-    threads in here, each would start those of the other anew.
+    It does not import torch: if the body imports it, torch is seeded then.  The previous states
+    are not restored on exit.  The generators are shared by all threads of the process, so only
+    one thread may be inside at a time.
     """
     stream = seed % 2**32
     random.seed(stream)
@@ -43,7 +43,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class _Late(MetaPathFinder):
-    """Sees torch being imported, leaves that to whoever else can, and seeds it then."""
+    """Import hook that seeds torch after the regular loader has imported it."""
 
     def __init__(self, stream: int) -> None:
         self.stream = stream

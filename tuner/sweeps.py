@@ -1,4 +1,4 @@
-"""Hydra's sweeps as distributions, judged; ``ConfigError`` says what is wrong with one."""
+"""Converts Hydra's sweeps to distributions.  Raises: ConfigError for invalid ones."""
 
 import inspect
 import math
@@ -16,7 +16,7 @@ from tuner.errors import ConfigError
 
 
 def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
-    """A checked categorical; ``ConfigError`` on an empty or repeated choice."""
+    """A categorical distribution.  Raises: ConfigError for no choices or a repeated one."""
     if not choices:
         raise ConfigError("a choice without options")
     for i, choice in enumerate(choices):
@@ -43,9 +43,9 @@ def interval(sweep: IntervalSweep, log: bool) -> Distribution:
 
 
 def steps(sweep: RangeSweep) -> Distribution:
-    """The grid from ``start`` by ``step``, without ``stop``, counted in decimals as it is written.
+    """The grid from ``start`` to below ``stop``, computed in decimals.
 
-    Hydra's own counts 0.7 three times and is still below 2.1.
+    In floating point, as Hydra computes it, 3 * 0.7 is below 2.1.
     """
     parts = (sweep.start, sweep.stop, sweep.step)
     start, stop, step = (Decimal(repr(part)) for part in parts)
@@ -66,8 +66,10 @@ def steps(sweep: RangeSweep) -> Distribution:
 
 
 def functions() -> Functions:
-    """Hydra's functions of overrides, but for two: its choice takes no null, and of its
-    int(interval(0.5, 3.7)) the first is 0, outside of what is written.
+    """Hydra's override functions with two changes.
+
+    ``choice`` accepts null, and ``int(interval(0.5, 3.7))`` starts at 1: Hydra truncates it to 0,
+    which is outside the interval.
     """
     found = create_functions()
     options = inspect.signature(hydras.choice).parameters["args"]
@@ -92,7 +94,7 @@ def _int(*args: Any, value: Any = None) -> Any:
 
 
 def _within(fractions: IntervalSweep) -> IntervalSweep:
-    """The whole numbers of an interval, its ends included."""
+    """The integers of an interval, including its ends."""
     low, high = fractions.start, fractions.end
     assert low is not None
     assert high is not None

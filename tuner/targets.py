@@ -1,4 +1,4 @@
-"""The callables that ``_target_`` names: found, and their signatures read."""
+"""Locates the callables that ``_target_`` names, and reads their signatures."""
 
 import importlib
 import inspect
@@ -11,7 +11,7 @@ from tuner.schema import nearest
 
 
 def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
-    """Parameter → (annotation, whether it must be given), and whether ``**kwargs`` is accepted."""
+    """Maps parameters to (annotation, whether required); and whether ``**kwargs`` is accepted."""
     called = locate(target)
     try:
         found = inspect.signature(called)
@@ -29,7 +29,7 @@ def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
 
 
 def locate(target: str) -> typing.Callable[..., Any]:
-    """The callable that ``module.name`` (or ``module.Class.method``) names."""
+    """The callable named ``module.name`` or ``module.Class.method``.  Raises: ConfigError."""
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
@@ -68,5 +68,5 @@ def _hints(called: typing.Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
     except Exception:
-        # Names that only a type checker can resolve: then nothing is known of the types.
+        # Some names exist only for type checkers; then no types are known.
         return {}

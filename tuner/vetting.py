@@ -1,9 +1,9 @@
-"""What a command takes from a row of the database: values of its own space, and no words.
+"""Builds a trial's overrides from the current command, and refuses trials that do not fit it.
 
-Whoever can write to a study's database can write any text into a trial.  So whatever is run, or
-printed for somebody to run, is made of this command's own words: its pins, and its space at the
-trial's values.  The overrides that are stored with a trial are only compared with those; what this
-command would not have made itself is refused.
+Whoever can write to a study's database can write any text into a trial.  So the overrides that
+are run or printed are built from the current command: its pins, and its search space at the
+trial's values.  The overrides stored with a trial are only compared with these, and a trial that
+the command would not have created is refused.
 """
 
 import re
@@ -22,24 +22,24 @@ from tuner.space import Parameter, Space
 from tuner.sql.attributes import MALFORMED
 
 SEED = re.compile(r"seed=\d{1,10}")
-"""The one word that is a trial's own."""
+"""The only override that is taken from a trial."""
 PLACES = {"root", "download"}
-"""Last parts of keys that may differ between the machines of a study: where data lie."""
+"""Last parts of keys that may differ between machines: the location of the data."""
 LETTERS = 80
-"""Of a word that a message shows."""
+"""Characters of an override that a message shows."""
 FORGED = "tuner has not written this; hint: see who can write to the database; delete the trial"
-"""What may be done about a word that no search stores."""
+"""Explanation and hint for an override that tuner never stores."""
 
 
 def overrides(
     plan: Plan, number: int, params: Mapping[str, object], stored: Sequence[object] = ()
 ) -> list[str]:
-    """The overrides that repeat a trial, as this command would have made them.
+    """The overrides that repeat a trial, as the current command would have built them.
 
-    ``params`` are the trial's by their names in the study, and ``stored`` its overrides, of which
-    a trial that stock Optuna has run has none.  Only the seed is taken from them.
+    ``params`` maps names in the study to values.  ``stored`` are the trial's overrides, of which
+    only the seed is used; a trial run by stock Optuna has none.
 
-    Raises: RowRefused with all that this command would not have made.
+    Raises: RowRefused with everything that the current command would not have created.
     """
     refused = [f"{_shown(word)}: {why}" for word in stored if (why := _forged(word, plan.pins))]
     own: list[str] = []
@@ -53,7 +53,7 @@ def overrides(
 
 
 def objections(space: Space, trial: FrozenTrial) -> list[str]:
-    """Why a trial that others have queued is not run: each key, what is wrong, and the cure."""
+    """Why a queued trial is not run, one line per key with a hint; empty if it can be run."""
     found = [
         f"{_shown(name)}: is malformed; hint: queue the configuration anew"
         for name in trial.system_attrs.get(MALFORMED, ())
@@ -66,7 +66,7 @@ def objections(space: Space, trial: FrozenTrial) -> list[str]:
 
 
 def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[str]]:
-    """The overrides of parameters in the plan's space, or what keeps them from being made."""
+    """The overrides for parameters in the plan's space, and the reasons why there are none."""
     fixed, outside = queue.located(plan.space, lambda p: params[p.name])
     unknown = params.keys() - fixed.keys() - {p.name for p in outside}
     missing = [p.name for p in outside if p.name not in params]
@@ -78,7 +78,7 @@ def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[str
 
 
 def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> str:
-    """Another space than this command's: most often the search's own words were left out."""
+    """Message for another search space; usually the search's overrides were not repeated."""
     told = {"has": sorted(unknown), "lacks": sorted(missing)}
     said = " and ".join(f"{verb} {_listed(names)}" for verb, names in told.items() if names)
     return (
@@ -93,7 +93,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _outside(p: Parameter, given: Mapping[str, object]) -> str | None:
-    """What is wrong with a parameter's value; None where it lies in the space, or is not given."""
+    """What is wrong with a parameter's value; None if it is in the space or not given."""
     if p.name not in given:
         return None
     try:
@@ -105,7 +105,7 @@ def _outside(p: Parameter, given: Mapping[str, object]) -> str | None:
 
 
 def _forged(word: object, pins: Sequence[str]) -> str | None:
-    """Why no search has stored this word; None where one may have."""
+    """Why tuner cannot have stored this override; None if it may have."""
     if not isinstance(word, str):
         return f"is no override; {FORGED}"
     if word in pins:
@@ -125,7 +125,7 @@ def _forged(word: object, pins: Sequence[str]) -> str | None:
 
 
 def _foreign(word: str, own: Sequence[str]) -> str | None:
-    """In what a stored word differs from this command's own; None where it does not matter."""
+    """How a stored override differs from the command's own; None if it does not matter."""
     if word in own or SEED.fullmatch(word):
         return None
     key = _key(word)
@@ -142,7 +142,7 @@ def _key(word: str) -> str:
 
 
 def _value(word: str) -> object:
-    """What an override sets, or its text where that cannot be read."""
+    """The value of an override, or its text if that cannot be parsed."""
     try:
         return config.parse(word).value()
     except ConfigError:
@@ -150,6 +150,6 @@ def _value(word: str) -> object:
 
 
 def _shown(value: object) -> str:
-    """Quoted as for a shell: what a message shows may be pasted into one."""
+    """Quoted for a shell, as messages may be pasted into one."""
     text = printable(str(value), kept="")
     return shlex.quote(text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…")

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as ``nvidia-smi`` tells of them; nothing here imports torch."""
+"""The GPUs of this machine, as reported by ``nvidia-smi``; nothing here imports torch."""
 
 import os
 import shutil
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from tuner.errors import ConfigError, LaunchError
 
 PATIENCE = 60.0
-"""Seconds that nvidia-smi may take; a driver that is stuck keeps it for ever."""
+"""Time limit of nvidia-smi in seconds; it hangs if the driver is stuck."""
 
 BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-"""Has CUDA number GPUs as nvidia-smi does.  Left alone it begins with the fastest."""
+"""Makes CUDA number GPUs as nvidia-smi does; by default it starts with the fastest one."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What ``nvidia-smi`` says of a device now."""
+    """The current load of a device as reported by ``nvidia-smi``."""
 
     used: float
     """MiB."""
@@ -29,9 +29,9 @@ class Load:
 
 
 def visible() -> list[str]:
-    """The GPUs that workers may use, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """The GPUs that workers may use, in the notation of ``CUDA_VISIBLE_DEVICES``.
 
-    Raises: LaunchError where ``nvidia-smi``, which is asked unless that variable is set, hangs.
+    Without that variable ``nvidia-smi`` lists them.  Raises: LaunchError if it hangs.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
@@ -49,18 +49,18 @@ def visible() -> list[str]:
 
 
 def order() -> Mapping[str, str]:
-    """What has to be in a worker's environment for the numbers of ``visible`` to mean the same.
+    """Environment variables with which CUDA in a worker numbers GPUs as ``visible`` does.
 
-    Nothing where CUDA_VISIBLE_DEVICES is set: its numbers are CUDA's, in the order that is set.
+    None if CUDA_VISIBLE_DEVICES is set: its numbers are CUDA's own already.
     """
     return {} if "CUDA_VISIBLE_DEVICES" in os.environ else BY_BUS
 
 
 def loads() -> dict[str, Load]:
-    """Every GPU's load by its index and by its UUID, for ``CUDA_VISIBLE_DEVICES`` may hold either.
+    """Every GPU's load by index and by UUID: ``CUDA_VISIBLE_DEVICES`` may hold either.
 
-    Those that do not tell (a driver may answer ``[N/A]``, or not at all) are left out, and indices
-    where CUDA's are others: unlike GPUs that CUDA numbers by their speed.
+    GPUs that report no load (the driver may answer ``[N/A]``) are left out.  Indices are left out
+    if CUDA may number the GPUs differently, as it orders different models by speed.
     """
     if shutil.which("nvidia-smi") is None:
         return {}
@@ -81,9 +81,9 @@ def loads() -> dict[str, Load]:
 
 
 def load_of(device: str, found: Mapping[str, Load]) -> Load | None:
-    """Of a device as CUDA_VISIBLE_DEVICES names it, of whose UUID the beginning is enough.
+    """The load of a device as CUDA_VISIBLE_DEVICES names it; a UUID may be shortened.
 
-    None of one that ``found`` does not have, such as an instance of a partitioned GPU (``MIG-…``).
+    None if ``found`` does not have it, as for an instance of a partitioned GPU (``MIG-…``).
     """
     if device in found or not device.startswith("GPU-"):
         return found.get(device)

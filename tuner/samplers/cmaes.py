@@ -1,9 +1,8 @@
-"""Optuna's CMA-ES, its state made of what the study's trials scored.
+"""Optuna's CMA-ES, with its state recomputed from the study's trials.
 
-Optuna's own keeps the state as a pickle in the attributes of trials, and to unpickle is to run what
-it says: code of anybody who can write to the database.  Here the state is replayed: the evolution
-is a function of its start and of the solutions that it was told, generation by generation, and
-those are the trials.
+Optuna stores the state as a pickle in the attributes of trials.  Unpickling it would run the code
+of anybody who can write to the database.  The state depends only on its start and on the solutions
+that it was told, generation by generation.  These are the trials, so it is recomputed from them.
 """
 
 import math
@@ -21,11 +20,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 MARGIN = "x_for_tell"
-"""What CMA-ES with margin notes of a trial: the point that it is to be told as."""
+"""System attribute of CMA-ES with margin: the point that ``tell`` gets."""
 
 
 class CmaEs(CmaEsSampler):
-    """As its base, which chooses the trials and asks; nothing is unpickled, and nothing pickled."""
+    """Optuna's sampler, except that it neither pickles nor unpickles its state."""
 
     _space: Mapping[str, BaseDistribution] = MappingProxyType({})
     _ended: Sequence[FrozenTrial] = ()
@@ -37,12 +36,12 @@ class CmaEs(CmaEsSampler):
         return super().sample_relative(study, trial, search_space)
 
     def _get_trials(self, study: Study) -> list[FrozenTrial]:
-        """In the order in which they ended, so that a late one joins no generation of the past."""
+        """Sorted by completion, so that a late trial does not change an earlier generation."""
         found = [trial for trial in super()._get_trials(study) if self._is_sound(trial)]
         return sorted(found, key=lambda t: (t.datetime_complete or datetime.max, t.number))
 
     def _is_sound(self, trial: FrozenTrial) -> bool:
-        """Whether it can be told: others may write to the database."""
+        """Whether ``tell`` can use the trial: its row may be malformed."""
         noted, space = trial.system_attrs.get(MARGIN), self._space
         born = self._attr_key_generation in trial.system_attrs
         return (
@@ -54,11 +53,11 @@ class CmaEs(CmaEsSampler):
         )
 
     def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> None:
-        """Nothing, whatever the trials hold: ``_init_optimizer`` makes it anew of these."""
+        """Restore nothing: ``_init_optimizer`` recomputes the state from these trials."""
         self._ended = completed_trials
 
     def _init_optimizer(self, trans: _SearchSpaceTransform, direction: StudyDirection) -> Any:
-        """The state after all generations that are whole."""
+        """The state after all complete generations."""
         optimizer = super()._init_optimizer(trans, direction)
         sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
         size = optimizer.population_size

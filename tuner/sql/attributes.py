@@ -1,7 +1,8 @@
-"""The attributes of trials and studies that something reads, and what each of them must be.
+"""The shapes of the attributes of trials and studies that tuner or its samplers read.
 
-Others can write to the database, and by hand.  What is malformed is left out where it is read, with
-a warning, so that nobody behind has to expect it; attributes that nothing reads may be anything.
+Other programs and people can write to the database.  Malformed attributes are dropped with a
+warning as they are read, so that the code behind can rely on their shapes.  Attributes that are
+not listed here are not checked.
 """
 
 import itertools
@@ -30,9 +31,9 @@ from tuner.sql.shapes import (
 )
 
 MALFORMED = "tuner:malformed"
-"""System attribute that a trial has in memory alone: the names of what was left out of it."""
+"""System attribute, never stored: the names of the attributes that were dropped."""
 SHOWN = 60
-"""Letters of a malformed value that the warning shows."""
+"""Characters of a malformed value that the warning shows."""
 
 DIGEST = matching(r"[0-9a-f]{6,64}")
 ARTIFACT = record({"artifact_id": matching(r"[0-9a-f-]{36}"), "filename": text})
@@ -89,11 +90,11 @@ PREFIXES: Mapping[str, Shape] = {
     "tpe:": text,
     "gp:": text,
 }
-"""Of system attributes that have a number or name of their own."""
+"""Shapes of system attributes whose names end in a number or a name, by prefix."""
 DRAWN = ("tpe:relative_params", "gp:relative_params")
-"""What Optuna's samplers note in pieces, ``NAME:0`` and so on, that are JSON together."""
+"""JSON that Optuna's samplers store in pieces, ``NAME:0``, ``NAME:1``, …"""
 GENERATION = ":generation"
-"""Suffix of what evolutionary samplers note."""
+"""Suffix of the attributes of evolutionary samplers."""
 
 STUDY: Mapping[str, Shape] = {
     "uid": matching(r"[\w-]{1,64}"),
@@ -124,7 +125,7 @@ STUDY_SYSTEM: Mapping[str, Shape] = {"study:metric_names": each(text)}
 def of_trial(
     name: int | str, user: dict[str, Any], system: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The attributes of a trial without those that are malformed, which ``MALFORMED`` names."""
+    """User and system attributes without the malformed ones, which ``MALFORMED`` names."""
     who = f"trial {name}"
     user, wrong = _sound(who, user, TRIAL.get)
     system, more = _sound(who, system, _of_system)
@@ -136,30 +137,30 @@ def of_trial(
 
 
 def _unfinished(system: Mapping[str, Any]) -> list[str]:
-    """Attributes that lack what belongs to them."""
+    """Attributes whose other parts are missing or malformed."""
     wrong = ["grid_id"] if "grid_id" in system and "search_space" not in system else []
     for name in DRAWN:
         if f"{name}:0" in system:
             names = (f"{name}:{k}" for k in itertools.count())
             pieces = itertools.takewhile(system.__contains__, names)
             whole = decoded("".join(system[piece] for piece in pieces))
-            # While another worker writes them they are no JSON yet.
+            # Not JSON yet while another worker is writing them.
             wrong += [f"{name}:0"] * (whole is not UNREADABLE and not mapping(scalar)(whole))
     return wrong
 
 
 def of_study(name: str, user: dict[str, Any]) -> dict[str, Any]:
-    """The user attributes of a study without those that are malformed."""
+    """The user attributes of a study without the malformed ones."""
     return _sound(f"study {name!r}", user, STUDY.get)[0]
 
 
 def of_study_system(name: str, system: dict[str, Any]) -> dict[str, Any]:
-    """Its system attributes likewise."""
+    """The system attributes of a study without the malformed ones."""
     return _sound(f"study {name!r}", system, _of_study_system)[0]
 
 
 def distribution(stored: str) -> BaseDistribution:
-    """The distribution of a parameter; ValueError for what is none."""
+    """Parse the stored distribution of a parameter.  Raises: ValueError if it is malformed."""
     try:
         found = json_to_distribution(stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -205,7 +206,7 @@ _told: set[tuple[str, str]] = set()
 
 
 def warn(who: str, attribute: str, got: Any) -> None:
-    """Say once of a process that an attribute is left out."""
+    """Warn, once per process, that an attribute is dropped."""
     if (who, attribute) not in _told:
         _told.add((who, attribute))
         shown = printable(repr(got)[:SHOWN], kept="")

@@ -1,4 +1,4 @@
-"""Shapes of data that was read as JSON: what a value must be, for code that is to rely on it."""
+"""Predicates on values read as JSON, for code that relies on their types."""
 
 import json
 import re
@@ -9,7 +9,7 @@ Shape = Callable[[Any], bool]
 
 
 class _Unreadable:
-    """Stands for a text that is no JSON."""
+    """Stands for text that is not JSON."""
 
     def __repr__(self) -> str:
         return "no JSON"
@@ -19,19 +19,19 @@ UNREADABLE = _Unreadable()
 
 
 def decoded(text: str) -> Any:
-    """What a text of JSON holds, or ``UNREADABLE``."""
+    """Parse JSON; ``UNREADABLE`` if it is malformed."""
     try:
         return _decode(text)[0]
     except (ValueError, TypeError, RecursionError):
         pass
     try:
-        return json.loads(text)  # by hand, with blanks around
+        return json.loads(text)  # written by hand, with white space around
     except (ValueError, TypeError, RecursionError):
         return UNREADABLE
 
 
 _decode = json.JSONDecoder().raw_decode
-"""``json.loads`` without its search for blanks around, half of its time; ``dumps`` writes none."""
+"""``json.loads`` without skipping white space, in half the time; ``dumps`` writes none."""
 
 
 def text(found: Any) -> bool:
@@ -39,17 +39,17 @@ def text(found: Any) -> bool:
 
 
 def count(found: Any) -> bool:
-    """A whole number that any database and NumPy take."""
+    """A non-negative 32-bit integer, as every database and NumPy accept it."""
     return type(found) is int and 0 <= found < 2**31
 
 
 def number(found: Any) -> bool:
-    """Infinite ones too, but not NaN."""
+    """Including infinity, excluding NaN."""
     return type(found) in (int, float) and abs(found) <= float("inf")
 
 
 def numeric(found: Any) -> bool:
-    """NaN too."""
+    """Including NaN."""
     return type(found) in (int, float)
 
 
@@ -75,12 +75,12 @@ def each(shape: Shape) -> Shape:
 
 
 def mapping(shape: Shape) -> Shape:
-    """Of names to values of one shape."""
+    """A mapping whose values have one shape."""
     return lambda found: isinstance(found, dict) and all(map(shape, found.values()))
 
 
 def record(needed: Mapping[str, Shape], **more: Shape) -> Shape:
-    """With these keys, perhaps some ``more``, and others that nobody reads."""
+    """A mapping with the ``needed`` keys; those of ``more`` are optional, others are ignored."""
 
     def fits(found: Any) -> bool:
         return (
@@ -93,5 +93,5 @@ def record(needed: Mapping[str, Shape], **more: Shape) -> Shape:
 
 
 def encoded(shape: Shape) -> Shape:
-    """JSON within JSON, as Optuna stores what it says of an artifact."""
+    """JSON within JSON, as in Optuna's metadata of artifacts."""
     return lambda found: isinstance(found, str) and shape(decoded(found))

@@ -1,4 +1,4 @@
-"""Rows of Optuna's tables as studies, without what is malformed in them."""
+"""Reads studies from Optuna's tables, without malformed attributes."""
 
 from collections import defaultdict
 from typing import Any
@@ -36,7 +36,7 @@ def every(connection: Connection) -> list[FrozenStudy]:
 
 
 def attributes_of(connection: Connection, study_id: int, table: str) -> dict[str, Any]:
-    """What ``table`` (USER or SYSTEM) has of one study; ``KeyError`` if there is none."""
+    """One study's attributes in ``table`` (USER or SYSTEM).  Raises: KeyError without a study."""
     found = _attributes(connection, table, f"WHERE s.study_id = {int(study_id)}")
     if not found:
         raise KeyError(f"no study has the id {study_id}")
@@ -44,7 +44,7 @@ def attributes_of(connection: Connection, study_id: int, table: str) -> dict[str
 
 
 def uid(connection: Connection, study_id: int) -> str | None:
-    """The study's own ``uid``, None if tuner did not make it; ``KeyError`` without a study."""
+    """The study's ``uid``; None if tuner did not create it.  Raises: KeyError without a study."""
     found = fetch(
         connection,
         f"SELECT a.value_json FROM studies s LEFT JOIN {USER} a "
@@ -59,7 +59,7 @@ def uid(connection: Connection, study_id: int) -> str | None:
 def _attributes(
     connection: Connection, table: str, where: str = ""
 ) -> dict[tuple[int, str], dict[str, Any]]:
-    """Attributes by their study's id and name, of a study without any too."""
+    """Attributes by study id and name; empty for a study without attributes."""
     query = (
         f"SELECT s.study_id, s.study_name, a.key, a.value_json FROM studies s LEFT JOIN {table} a "
         f"ON a.study_id = s.study_id {where} ORDER BY s.study_id"

@@ -1,4 +1,4 @@
-"""The process group of a trial's ranks, and the word that rank 0 gives after each report."""
+"""The process group of a trial's ranks, and rank 0's decision to go on after each report."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,13 +17,13 @@ class Left(Stop):
 
 
 def use(place: str) -> None:
-    """Has this process work on a GPU.  Raises: RuntimeError where no context can be made on it."""
+    """Make a GPU the current device.  Raises: RuntimeError if no context can be created on it."""
     if place.startswith("cuda"):
         torch.cuda.set_device(place)
 
 
 def join(rank: int, places: list[str], directory: str) -> None:
-    """Returns once all ranks are here; gloo carries objects and on CPUs all, NCCL between GPUs."""
+    """Wait for all ranks.  gloo transfers objects and CPU tensors, NCCL GPU tensors."""
     use(places[rank])
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if places[0].startswith("cuda") else "gloo",
@@ -35,22 +35,22 @@ def join(rank: int, places: list[str], directory: str) -> None:
 
 
 def abort() -> None:
-    """Ends what waits on a GPU for another rank; what waits over gloo sees that one is gone."""
+    """Abort NCCL operations that wait for another rank; gloo detects a lost rank itself."""
     world = distributed.group.WORLD
     if world is not None and "nccl" in distributed.get_backend_config(world):
         world._get_backend(torch.device("cuda")).abort()
 
 
 def leave() -> None:
-    """Leaves the group; on a GPU only once the others have joined in whatever this rank began."""
+    """Leave the group; with NCCL this waits for the other ranks in pending operations."""
     distributed.destroy_process_group()
 
 
 def telling(report: Callable[..., None], check: Callable[[], None]) -> Callable[..., None]:
-    """Rank 0's report: the others learn whether it raised.
+    """The ``report`` of rank 0, which tells the other ranks whether it raised.
 
-    ``check`` raises where a rank has failed: what this one computed since then is neither reported
-    nor saved.
+    ``check`` raises if another rank has failed, so that results computed since then are neither
+    reported nor saved.
     """
     fence: Callable[[], None] | None = getattr(report, "fence", None)
 
@@ -74,13 +74,13 @@ def telling(report: Callable[..., None], check: Callable[[], None]) -> Callable[
 
 
 def listening(epoch: int, **metrics: float) -> None:
-    """The report of all other ranks.  Raises: Left where that of rank 0 raised."""
+    """The ``report`` of the other ranks.  Raises: Left if that of rank 0 raised."""
     if _broadcast(None) == "leave":
         raise Left
 
 
 def _broadcast(word: str | None) -> str | None:
-    """Rank 0's word, as an object over gloo: as a tensor a float64 would arrive as float32."""
+    """Rank 0's word, sent to all ranks over gloo."""
     words = [word]
     distributed.broadcast_object_list(words, src=0, device=torch.device("cpu"))
     return words[0]

@@ -1,4 +1,4 @@
-"""The processes of rank 1 and up: how they start, fail and end."""
+"""The processes of ranks above 0: how they start, fail and end."""
 
 import multiprocessing
 import os
@@ -21,16 +21,16 @@ import tuner.train.ddp.group as group
 from tuner.errors import Stop
 from tuner.train.settings import Every
 
-# Seconds in which a rank whose failure broke a connection has said what it was.
+# Seconds to wait for the error of a rank whose failure broke a connection.
 LAST_WORDS = 5.0
 NEVER = Every(epochs=sys.maxsize, seconds=1e9)
 
 Words = tuple[BaseException, str] | None
-"""What a rank raised, and its traceback; None of one that died without a word."""
+"""The exception that a rank raised, and its traceback; None if the process died."""
 
 
 class Others:
-    """The processes of rank 1 and up; none outlives the context."""
+    """Context manager for the processes of ranks above 0; it ends all of them on exit."""
 
     def __init__(self, directory: Path, places: list[str]) -> None:
         self.directory, self.places = directory, places
@@ -38,15 +38,15 @@ class Others:
         self.pipes: list[Connection] = []
         self.failed = threading.Event()
         self.first: tuple[int, Words] = 0, None
-        """Which rank has ``failed`` first, and how."""
+        """The first rank that failed, and its exception."""
         self.watcher = threading.Thread(target=self._watch, name="tuner-ranks", daemon=True)
 
     def start(self, train: Callable[..., float], parts: dict[str, Any], run_dir: Path) -> None:
-        """Starts each rank in a run directory of its own, with a copy of the checkpoints.
+        """Start each rank in a run directory of its own, with a copy of the checkpoints.
 
-        Each judges for itself, and so as rank 0 does, which of them is whole.
+        Each rank selects the last intact checkpoint itself, and so all select the same.
 
-        Raises: as ``raise_failure`` where one does not arrive.
+        Raises: the exception of a rank that fails before it joins the group.
         """
         context = multiprocessing.get_context("spawn")
         for rank in range(1, len(self.places)):
@@ -64,18 +64,18 @@ class Others:
         self._wait_for_arrivals()
 
     def _wait_for_arrivals(self) -> None:
-        """Returns once each has loaded what it needs: who fails on the way would be waited for."""
+        """Wait until each rank has imported its code; joining would wait for one that failed."""
         for rank, pipe in enumerate(self.pipes, start=1):
             arrived, words = _read(pipe)
             if not arrived:
                 self._raise(rank, words)
 
     def watch(self) -> None:
-        """From here on the first rank to fail ends all that the others wait for."""
+        """Start to watch: from now on the first rank that fails ends the others."""
         self.watcher.start()
 
     def _watch(self) -> None:
-        """What waits on a GPU for a rank that has failed would wait for ever."""
+        """End all ranks when one fails: NCCL operations would wait for it for ever."""
         at_work = dict(zip(self.pipes, range(1, len(self.places)), strict=True))
         while at_work:
             for pipe in wait(list(at_work)):
@@ -91,20 +91,21 @@ class Others:
                     return
 
     def check(self) -> None:
-        """Raises: RuntimeError if a rank has failed before all that was computed here was true."""
+        """Raises: RuntimeError if a rank failed before the work queued on this GPU was finished."""
         if self.places[0].startswith("cuda"):
             torch.cuda.current_stream().synchronize()
         if self.failed.is_set():
             raise RuntimeError(f"rank {self.first[0]} has failed")
 
     def raise_failure(self, error: BaseException) -> None:
-        """Raises what the first rank to fail raised; returns if ``error`` is no consequence of it.
+        """Raise the exception of the first rank that failed; return if none has.
 
-        Asked while the connections last: what the other ranks raise later is a consequence.
+        ``error`` is what rank 0 raised.  Call this before the group is left: what other ranks
+        raise afterwards is a consequence of that.
         """
         lost = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
         if self.failed.wait(LAST_WORDS if lost else 0.0):
-            self.watcher.join()  # nothing is aborted any more once the group is left
+            self.watcher.join()  # so that it does not abort after the group is left
             self._raise(*self.first)
 
     def _raise(self, rank: int, words: Words) -> None:
@@ -119,7 +120,7 @@ class Others:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """Waits for those who were told to leave; ends those who may be stuck."""
+        """Wait for ranks that were told to leave, then kill those that may be stuck."""
         for process in self.processes:
             if kind is None or issubclass(kind, Stop):
                 process.join(LAST_WORDS)
@@ -132,7 +133,7 @@ class Others:
 
 
 def _read(pipe: Connection) -> tuple[bool, Words]:
-    """Whether a rank is in order, and else its last words."""
+    """Whether a rank sent None, which means success; otherwise its exception."""
     try:
         words = pipe.recv()
     except EOFError:
@@ -144,11 +145,11 @@ def _other(
     rank: int, train: Callable[..., float], parts: dict[str, Any], run_dir: Path,
     places: list[str], directory: str, pipe: Connection,
 ) -> None:  # fmt: skip
-    """What a process of rank 1 or up does.
+    """The main function of a rank above 0.
 
-    None goes through the pipe when it has arrived, and when it leaves in order; else last words.
+    It sends None when it is ready and when it has finished, and its exception if it fails.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # whoever signals all ranks: rank 0 decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # may reach all ranks: rank 0 decides
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     parts = parts | {"trainer": replace(parts["trainer"], checkpoint_every=NEVER)}
@@ -161,13 +162,13 @@ def _other(
         pass
     except BaseException as error:
         pipe.send((_sendable(error), traceback.format_exc()))
-        os._exit(1)  # to leave the group in order could mean to wait for the others
+        os._exit(1)  # leaving the group could wait for the others
     pipe.send(None)
     group.leave()
 
 
 def _end_with_rank_0() -> None:
-    """Ends this process if rank 0 dies, for which it could wait for ever."""
+    """End this process if rank 0 dies; otherwise it could wait for it for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
