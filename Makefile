@@ -30,13 +30,13 @@ tune: install ## the main job: search a CNN for the digits, then train the winne
 	$(BIN)/tuner tune
 	$(BIN)/tuner final
 
-test: dev ## run the tests, in minutes: all but those marked slow
+test: dev ## run all tests except those marked slow, in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow' --durations 30
 
-test-slow: dev ## the rest: storms, servers, clusters, browsers, the documentation typed command by command
+test-slow: dev ## run those marked slow: failures, servers, clusters, browsers, the documentation's commands
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --durations 30
 
-gpu: dev ## on a GPU: its tests, a search and every figure, in 8 minutes; OUT=DIR keeps them there
+gpu: dev ## on a GPU: run its tests, a search and its benchmarks, in 8 minutes; OUT=DIR takes the results
 	$(BIN)/python -m benchmarks.device --seconds 460 --out $(or $(OUT),runs/gpu)
 
 chaos: dev ## workers killed, paused and cut off for minutes; SEED=… repeats it, PRUNED=1 prunes

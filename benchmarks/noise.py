@@ -1,4 +1,4 @@
-"""Random images of the shape of a data set, for machines that do not have its files."""
+"""Random images in the shape of a data set, for machines without its files."""
 
 import functools
 
@@ -20,9 +20,9 @@ def noise(
     validation: float = 0.25,
     augment: Augment = AUGMENT,
 ) -> Data:
-    """Images of ten classes, uint8 [images, side, side, channels], to train on.
+    """Random images of ten classes, uint8 [images, side, side, channels].
 
-    For validation there are ``validation`` times as many more.
+    The validation split has ``validation * images`` images of its own.
     """
     generator = torch.Generator().manual_seed(0)
 

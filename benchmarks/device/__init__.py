@@ -1,1 +1,1 @@
-"""All that needs a real device, by one command: ``python -m benchmarks.device``."""
+"""Tests and benchmarks that need a GPU, run by one command: ``python -m benchmarks.device``."""

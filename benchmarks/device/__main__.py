@@ -1,12 +1,12 @@
-"""All that needs a real device: the tests, the search and the figures, within minutes.
+"""Runs all tests and benchmarks that need a GPU, within minutes.
 
     make gpu
     python -m benchmarks.device --seconds 460 --out DIR
     python -m benchmarks.device --parts smoke tests --out DIR
-    python -m benchmarks.device --device cpu --out DIR    # tiny parts, to see that all of them work
+    python -m benchmarks.device --device cpu --out DIR    # tiny sizes, to test the parts
 
-DIR gets results.json, summary.md (the same as tables, for RESULTS.md) and output.log.  Each part
-is a process of its own with a limit of its own; one that fails is told, and the next one begins.
+DIR gets results.json, summary.md (tables for RESULTS.md) and output.log.  Each part is a separate
+process with its own time limit; if one fails, the next one still runs.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.device import summary
 from benchmarks.device.runner import FIGURES, ROOT, Part, Result, read, run
 
 TOLD = 1_500
-"""Letters of the end of a failed part's output that are printed at once."""
+"""Characters that are printed from the end of a failed part's output."""
 
 
 def module(name: str, *options: str) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def module(name: str, *options: str) -> tuple[str, ...]:
 
 
 def trainer(device: str, *options: str) -> tuple[str, ...]:
-    """benchmarks/trainer.py at the sizes of Fashion-MNIST and CIFAR-10, or a quick look at it."""
+    """benchmarks/trainer.py at the sizes of Fashion-MNIST and CIFAR-10; tiny on a CPU."""
     script = (sys.executable, str(ROOT / "benchmarks" / "trainer.py"), "--device", device)
     if device == "cpu":
         sizes = ("--data", "digits", "cifar-noise", "--quick", "--limit", "256")
@@ -43,7 +43,7 @@ def trainer(device: str, *options: str) -> tuple[str, ...]:
 
 
 def plan(device: str) -> list[Part]:
-    """The parts for a GPU with their limits in seconds, the dearest last; tiny ones for a CPU."""
+    """The parts with their time limits in seconds, the least important last; tiny on a CPU."""
     tiny = device == "cpu"
     on = ("--device", device)
     search = ("--trials", "4", "--epochs", "20") if tiny else ()
@@ -74,17 +74,17 @@ def plan(device: str) -> list[Part]:
 
 
 def relaxed(part: Part) -> Part:
-    """With three times the limit: a CPU is there to see that all parts work."""
+    """The part with three times its limit: a CPU run only shows that all parts work."""
     return replace(part, limit=3 * part.limit)
 
 
 def _epochs(device: str, epochs: int, rounds: int) -> tuple[str, ...]:
-    """An epoch on a GPU takes a tenth of a second: a CPU's few would tell nothing."""
+    """Options for a GPU, where an epoch takes a tenth of a second, so that more are needed."""
     return () if device == "cpu" else ("--epochs", str(epochs), "--rounds", str(rounds))
 
 
 def commit() -> str:
-    """Of the checkout, with ``+`` where it was changed since; ``unknown`` without git."""
+    """The commit of the checkout, with ``+`` if it has changes; ``unknown`` without git."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -99,7 +99,7 @@ def commit() -> str:
 
 
 def tell(part: Part, result: Result) -> None:
-    """A line a part, and the end of what it printed where it did not succeed."""
+    """Print a line about the part, and the end of its output if it did not succeed."""
     print(
         f"{part.name}: {result.outcome}, {result.seconds:.0f} of {result.limit:.0f} s", flush=True
     )

@@ -1,9 +1,9 @@
-"""A process that trains many shapes, with expandable segments of the CUDA allocator and without.
+"""Compares the CUDA allocator with and without expandable segments, over many shapes.
 
     python -m benchmarks.device.allocator --device cuda --json allocator.json
 
-The networks of a search differ in every size, so that the blocks which one trial has left rarely
-fit the next.  What the allocator has reserved beyond what was in use is lost to other workers.
+The networks of a search differ in every size, so the memory blocks that one trial freed rarely fit
+the next.  Memory that is reserved but not allocated is lost to other workers.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ARMS = {"default": "", "expandable": "expandable_segments:True"}
 
 
 def train(device: str, trials: int, images: int) -> dict[str, float]:
-    """Seconds and megabytes of ``trials`` trials after a first one, each of another shape."""
+    """Trials an hour and megabytes reserved, over ``trials`` shapes after a first one."""
     draw, size = random.Random(0), fused.SIZES["fashion"]
     on_cuda = torch.device(device).type == "cuda"
     began, reserved = 0.0, 0
@@ -39,9 +39,9 @@ def train(device: str, trials: int, images: int) -> dict[str, float]:
         shape = widths | {"width": draw.randint(16, 96), "hidden": draw.choice([0, 64, 128])}
         settings = {"epochs": 1, "batch_size": draw.choice([64, 128, 256])}
         one_trial(device, size, images, number, shape, settings)
-        if on_cuda:  # a trial begins to count its peak anew
+        if on_cuda:  # each trial resets its peak
             reserved = max(reserved, torch.cuda.max_memory_reserved(device))
-        if number == 0:  # makes what is made once a process
+        if number == 0:  # includes what happens once per process
             began = time.perf_counter()
     rate = 3600 * trials / (time.perf_counter() - began)
     return {"trials_an_hour": rate, "reserved_mb": reserved / 1e6}
@@ -60,7 +60,7 @@ def one_trial(
 
 
 def compare(asked: argparse.Namespace) -> None:
-    """Processes of both arms in turns; writes the medians after each round."""
+    """Run processes of both arms in turn, and write the medians after each round."""
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ARMS}
     for _ in range(asked.rounds):
         for name, value in ARMS.items():

@@ -1,9 +1,9 @@
-"""The tests marked ``gpu``, each file in a process of its own, and what became of each test so far.
+"""Runs the tests marked ``gpu``, each file in its own process, and records every outcome at once.
 
     python -m benchmarks.device.gpu_tests --json tests.json -k "not compiled"
 
-They need torch and pytest alone.  A test that spoils the device, or never ends, spoils its file:
-its figures tell which test was running.
+They need only torch and pytest.  A test that breaks the device or hangs loses the rest of its
+file; the outcomes show which test was running.
 """
 
 import argparse
@@ -20,12 +20,12 @@ import pytest
 from benchmarks.device import runner
 
 MARKED = re.compile(r"\bmark\.gpu\b|\bfrom tests\.gpu import\b")
-"""In the text of the files with such tests."""
+"""Matches the text of files that have such tests."""
 
 OPTIONS = (
     "-q", "-m", "gpu", "-p", "no:cacheprovider", "-p", "pytest_timeout",
-    "--noconftest",  # which imports what a bare machine may lack, and none of these tests uses
-    "-W", "default",  # of other versions than ours a warning is no failure
+    "--noconftest",  # it imports packages that the machine may lack; these tests do not use it
+    "-W", "default",  # other versions may warn
     "--timeout", "60",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ class Recorder:
         runner.write(self.path, self.found)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Set-up and clean-up count where they did not pass, and a call in any case."""
+        """Record the call phase always, set-up and teardown if they did not pass."""
         if report.when == "call" or not report.passed:
             reason = str(report.longrepr)[-2000:] if report.failed else ""
             self.found[report.nodeid] = {
@@ -63,13 +63,13 @@ def _run(file: Path, options: list[str], path: Path, found: dict[str, Any]) -> N
 
 
 def preload() -> None:
-    """Import once, before the forks, what takes long; it does not look for a device."""
+    """Import slow modules once, before forking; this does not initialise CUDA."""
     importlib.import_module("tests.recipes")
 
 
 def run(paths: list[Path], options: list[str], json: Path, limit: float) -> int:
-    """How many files had failures; one that takes longer than ``limit`` seconds is ended."""
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # whatever else that machine has
+    """Number of files with failures; a file that takes over ``limit`` seconds is killed."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins of that machine
     preload()
     context, found, failures = multiprocessing.get_context("fork"), {}, 0
     for file in paths:

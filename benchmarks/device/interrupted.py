@@ -1,9 +1,9 @@
-"""``tuner tune`` with two workers on one device, killed in the midst of it and resumed.
+"""Kills and resumes a ``tuner tune`` with two workers on one device.
 
     python -m benchmarks.device.interrupted --device cuda --json interrupted.json
 
-Every process of the search gets SIGKILL at once, as when a machine is lost, and the same command
-must go on: to the exact number of configurations, from the checkpoints of those that ran.
+All processes of the search get SIGKILL at once, as when a machine is lost.  The same command must
+then resume the running trials from their checkpoints and reach the exact number of configurations.
 """
 
 import argparse
@@ -28,7 +28,7 @@ STUDY = "device"
 WORKERS = 2
 
 Condition = Callable[[dict[str, Any]], bool]
-"""Of what ``tuner status --json`` tells."""
+"""On the output of ``tuner status --json``."""
 
 
 class Search:
@@ -51,36 +51,36 @@ class Search:
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
-        """What ``tuner status --json`` tells; nothing where there is no study yet."""
+        """The output of ``tuner status --json``; empty if there is no study yet."""
         quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         out, _ = self.start("status", "--json", **quiet).communicate(timeout=60)
         return json.loads(out) if out.strip() else {}
 
     def wait(self, tune: subprocess.Popen[str], condition: Condition) -> None:
-        """Until ``condition`` holds of the status.
+        """Wait until ``condition`` holds for the status.
 
-        Raises: RuntimeError if the command ends before.
+        Raises: RuntimeError if the command ends first.
         """
         while not condition(self.status()):
             if tune.poll() is not None:
                 raise RuntimeError(f"tuner tune ended with {tune.returncode} before it was killed")
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """As stock Optuna reads them."""
+        """The trials, read by stock Optuna."""
         study = optuna.load_study(study_name=STUDY, storage=self.url)
         return study.get_trials(deepcopy=False)
 
 
 def in_the_midst(status: dict[str, Any]) -> bool:
-    """A configuration has ended, and every worker is at another one."""
+    """Whether a configuration is complete and every worker is running another one."""
     at_work = [worker for worker in status.get("workers", ()) if worker["trial"] is not None]
     return len(at_work) == WORKERS and status["counts"].get("complete", 0) > 0
 
 
 def measure(search: Search, n_trials: int, keep: Callable[[dict[str, Any]], None]) -> None:
-    """Search, kill, resume and compare; ``keep`` is given the figures after each step.
+    """Search, kill, resume and check; ``keep`` gets the figures after each step.
 
-    Raises: AssertionError for a study that is not what it would be without the kill.
+    Raises: AssertionError if the study differs from one without the kill.
     """
     began, found = time.perf_counter(), {}
     first = search.start("tune")
@@ -106,7 +106,7 @@ def measure(search: Search, n_trials: int, keep: Callable[[dict[str, Any]], None
 
 
 def judged(trials: list[optuna.trial.FrozenTrial]) -> dict[str, Any]:
-    """Counts, devices, workers and pace of a study that has ended."""
+    """Counts, devices, workers and durations of a finished study."""
     complete = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     facts = [t.user_attrs.get("facts", {}) for t in complete]
     seconds = [t.duration.total_seconds() for t in complete if t.duration]

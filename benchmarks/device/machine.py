@@ -1,4 +1,4 @@
-"""The machine that figures are from: device, driver, versions, and what is not installed."""
+"""Describes the machine of a benchmark: device, driver, versions, missing packages."""
 
 import argparse
 import importlib.metadata
@@ -21,14 +21,14 @@ PACKAGES = ("torch", "torchvision", "triton", "numpy", "optuna", "hydra-core", "
 
 
 def describe() -> dict[str, Any]:
-    """Strings and numbers, as far as the machine tells without a look at its device."""
+    """Facts about the machine that can be read without initialising CUDA."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "compiler": shutil.which("cc") or shutil.which("gcc"),  # Triton builds its launchers by it
+        "compiler": shutil.which("cc") or shutil.which("gcc"),  # for Triton's launchers
         "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "missing": missing(),
         "nvidia-smi": _nvidia_smi(),
@@ -36,7 +36,7 @@ def describe() -> dict[str, Any]:
 
 
 def gpu(device: str) -> dict[str, Any]:
-    """What PyTorch tells of a CUDA device.  Raises: RuntimeError where it finds none."""
+    """Properties of a CUDA device.  Raises: RuntimeError if there is none."""
     found = torch.cuda.get_device_properties(torch.device(device))
     return {
         "name": found.name,
@@ -51,7 +51,7 @@ def gpu(device: str) -> dict[str, Any]:
 
 
 def _nvidia_smi() -> list[dict[str, str]]:
-    """A row a GPU of what the driver tells; none where there is no driver."""
+    """One row per GPU; empty without a driver."""
     with suppress(OSError, subprocess.SubprocessError):
         asked = subprocess.run(
             ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader"],

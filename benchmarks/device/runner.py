@@ -1,7 +1,7 @@
-"""Runs the parts of a benchmark: each a process of its own, under a limit of its own.
+"""Runs the parts of a benchmark, each in its own process with its own time limit.
 
-A part that fails, hangs or kills its process costs its own figures alone.  What has been found is
-on the disk after every part, for the machine may be taken away at any time.
+A part that fails, hangs or crashes loses only its own figures.  Results are written to disk after
+every part, as the machine may be taken away at any time.
 """
 
 import dataclasses
@@ -21,25 +21,25 @@ from typing import IO, Any, Literal
 ROOT = Path(__file__).parents[2]
 
 FIGURES = "{figures}"
-"""In a part's command: the JSON file in which it keeps what it has found so far.
+"""Placeholder in a part's command for the JSON file to which it writes its figures.
 
-Its directory is the part's own, and is removed after it.
+The file is in a directory of its own, which is removed after the part.
 """
 
 MARK = "TUNER_BENCHMARK_PART"
-"""Environment variable by which all processes of a part are found, whatever their session."""
+"""Environment variable that marks all processes of a part, whatever their session."""
 
 TAIL = 6_000
-"""Letters of the end of a part's output that are kept with its figures."""
+"""Characters that are kept from the end of a part's output."""
 
 WORTH_STARTING = 5.0
-"""Seconds: with less left a part would not get beyond its imports."""
+"""Seconds: with less time left a part is not started."""
 
 LAST_WORDS = 3.0
-"""Seconds in which processes that hang may write where."""
+"""Seconds for hanging processes to write their stacks."""
 
 PATIENCE = 10.0
-"""Seconds to wait for killed processes: one that waits within a driver cannot be killed."""
+"""Seconds to wait for killed processes; one that is blocked in a driver does not end."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass
 class Result:
-    """What became of a part."""
+    """The outcome of a part."""
 
     outcome: Literal["done", "failed", "stopped at its limit", "no time left"]
     seconds: float = 0.0
@@ -87,14 +87,14 @@ def run(
 
 
 def write(path: Path, content: Any) -> None:
-    """Replace a JSON file at once, so that a reader or a kill never meets half of one."""
+    """Write a JSON file atomically."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(content, indent=1, default=str) + "\n")
     draft.replace(path)
 
 
 def execute(part: Part, limit: float, log: Path) -> Result:
-    """Run one part for at most ``limit`` seconds; no process of it is left."""
+    """Run one part for at most ``limit`` seconds, and kill all processes that it leaves."""
     own = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     with own as directory, log.open("ab") as output:
         figures, mark = Path(directory) / "figures.json", uuid.uuid4().hex
@@ -132,7 +132,7 @@ def _started(part: Part, figures: Path, mark: str, output: IO[bytes]) -> subproc
 
 
 def _environment() -> dict[str, str]:
-    """Of every part: our own packages, output at once, and a traceback of what hangs."""
+    """Environment variables of all parts: import path, unbuffered output, fault handler."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -142,7 +142,7 @@ def _environment() -> dict[str, str]:
 
 
 def _ask_where(process: subprocess.Popen[bytes], mark: str) -> None:
-    """Python's fault handler writes the stack of every thread as SIGABRT ends the process."""
+    """Send SIGABRT, at which Python's fault handler writes the stack of every thread."""
     for pid in members(MARK, mark):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGABRT)
@@ -159,7 +159,7 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
 
 
 def end_all(name: str, value: str) -> None:
-    """SIGKILL to those ``members`` until there are none, or none that can be killed."""
+    """Send SIGKILL to all ``members`` until none is left or ``PATIENCE`` is over."""
     deadline = time.monotonic() + PATIENCE
     while (found := list(members(name, value))) and time.monotonic() < deadline:
         for pid in found:
@@ -169,7 +169,7 @@ def end_all(name: str, value: str) -> None:
 
 
 def members(name: str, value: str) -> Iterator[int]:
-    """The processes that were started with this variable in their environment."""
+    """PIDs of processes that were started with this environment variable."""
     entry = f"{name}={value}".encode()
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # it has ended, or is another user's
@@ -178,14 +178,14 @@ def members(name: str, value: str) -> Iterator[int]:
 
 
 def read(figures: Path) -> Any:
-    """What a part has kept; None where that is nothing, or was stopped in the midst of it."""
+    """The figures that a part has written; None if there are none."""
     with suppress(OSError, ValueError):
         return json.loads(figures.read_text())
     return None
 
 
 def _tail(log: Path, start: int) -> str:
-    """The end of what was written from ``start`` on, but no lists of extension modules."""
+    """The end of the log after ``start``, without lists of extension modules."""
     with log.open("rb") as file:
         file.seek(max(start, os.fstat(file.fileno()).st_size - 10 * TAIL))
         lines = file.read().decode(errors="replace").splitlines(keepends=True)

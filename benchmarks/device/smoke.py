@@ -1,4 +1,4 @@
-"""Three epochs on each way to name a device, and in each way to compute: does a run start at all?
+"""Smoke test: three epochs with each notation of the device and each precision.
 
 python -m benchmarks.device.smoke --device cuda --json smoke.json
 """
@@ -22,7 +22,7 @@ Case = tuple[str | None, dict[str, Any]]
 
 
 def cases(device: str) -> dict[str, Case]:
-    """By name; ``device`` is ``cuda`` or ``cpu``."""
+    """The cases by name; ``device`` is ``cuda`` or ``cpu``."""
     first = "cuda:0" if device.startswith("cuda") else device
     found: dict[str, Case] = {
         "device=null": (None, {}),
@@ -40,7 +40,7 @@ def cases(device: str) -> dict[str, Case]:
 
 
 class Report(recipes.Curve):
-    """A curve, and the facts that a run notes of itself."""
+    """A curve, and the facts that a run notes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Report(recipes.Curve):
 
 
 def smoke(given: str | None, changes: dict[str, Any]) -> dict[str, Any]:
-    """Train; raises what the run raises, and AssertionError for another device or no result."""
+    """Train once.  Raises: AssertionError for a wrong device or result, and what the run raises."""
     report, began = Report(), time.perf_counter()
     trainer = recipes.settings(epochs=EPOCHS, **changes)
     with tempfile.TemporaryDirectory() as directory:

@@ -1,6 +1,6 @@
-"""What a run of ``benchmarks.device`` has found, as Markdown for RESULTS.md.
+"""Writes the results of ``benchmarks.device`` as Markdown tables for RESULTS.md.
 
-A figure that is missing, because its part failed or was not run, is shown as a dash.
+A dash stands for a figure whose part failed or was not run.
 """
 
 from collections import Counter
@@ -11,18 +11,18 @@ from typing import Any
 DATA = {
     "fashion-noise": "Fashion-MNIST's size", "cifar-noise": "CIFAR-10's size", "digits": "digits",
 }  # fmt: skip
-"""Data sets of the trainer's benchmark, in the order of their columns."""
+"""Titles of the trainer benchmark's data sets, in the order of the columns."""
 
 DASH = "-"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that each data set has, and what it should be."""
+    """A figure of each data set, and its goal."""
 
     title: str
     path: tuple[str, ...]
-    """Of the figure in the results of a part: the part, then keys; ``*`` is the data set."""
+    """Where the figure is in the results: the part, then keys; ``*`` stands for the data set."""
     wanted: str
     met: Callable[[float], bool]
     shown: str = "{:.2f}"
@@ -52,11 +52,11 @@ GOALS = (
 )  # fmt: skip
 
 PACKED, FUSED = 3.0, 8.0
-"""Times the trials an hour of one trial a process that packed and fused trials should make."""
+"""Goals for packed and fused trials an hour, relative to one trial at a time."""
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Tables of all that was found, and of what failed."""
+    """Tables of all results and failures."""
     blocks = [
         _heading(results), _goals(results), _ladder(results), _trials(results),
         _search(results), _allocator(results), _tests(results), _parts(results),
@@ -65,7 +65,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def figures(results: Mapping[str, Any], part: str, *keys: str) -> Any:
-    """What a part found under these keys, or None."""
+    """The figure of a part under these keys, or None."""
     found = results.get("parts", {}).get(part, {}).get("figures")
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None

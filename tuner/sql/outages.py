@@ -1,7 +1,7 @@
-"""What an error of a database's driver tells: to wait, to connect anew, or that a file is damaged.
+"""Classifies errors of database drivers: outages, read-only servers and damaged files.
 
-By the driver's own codes, for the classes of exceptions say little: PostgreSQL's refusal to write
-while it is a standby is an ``InternalError``, a revoked right a ``ProgrammingError``.
+The driver's error codes decide, as the classes of exceptions say little: PostgreSQL raises
+``InternalError`` for writing to a standby, and ``ProgrammingError`` for a revoked privilege.
 """
 
 import sqlite3
@@ -21,9 +21,9 @@ SQLSTATE_CLASSES = {"08", "40", "53", "55", "57", "58", "XX"}
 READ_ONLY = "25006"
 SQLSTATES = {
     READ_ONLY,  # a standby, or a provider's quota
-    "25P03",  # idle for too long within a transaction …
-    "25P04",  # … or a transaction of too long
-    "42501",  # a right that was taken away
+    "25P03",  # idle in a transaction for too long
+    "25P04",  # a transaction that took too long
+    "42501",  # a privilege that was revoked
 }
 
 MYSQL_READ_ONLY = {1290, 1792, 1836}  # an option such as --read-only; a transaction; the server
@@ -35,11 +35,11 @@ MYSQL = MYSQL_READ_ONLY | {
     1042, 1043, 1152, 1158, 1159, 1160, 1161, 1184, 1927,  # the connection broke
     1047, 1180, 3100, 3101,  # a cluster's node is not ready, or did not commit
     1053, 1077, 1078, 1079, 3032,  # shutdown, offline
-    1142, 1143, 1227, 1370,  # a right that was taken away
+    1142, 1143, 1227, 1370,  # a privilege that was revoked
     1205, 1213, 1317, 3024, 3058,  # a lock, a deadlock, interrupted, out of time
     3168, 3169, 4031,  # the session was ended
 }  # fmt: skip
-"""MySQL and MariaDB; those of 2000 to 2999 are the client's and all tell of a lost connection."""
+"""MySQL and MariaDB.  Codes from 2000 to 2999 are the client's; all mean a lost connection."""
 
 SQLITE = {
     sqlite3.SQLITE_PERM,
@@ -60,14 +60,14 @@ CHECKSUMS = {sqlite3.SQLITE_IOERR | 32 << 8, sqlite3.SQLITE_IOERR | 33 << 8}
 
 
 OURS = "tuner_study"
-"""Mark of an error of an engine that is watched."""
+"""Attribute that marks the errors of engines passed to ``watch``."""
 
 FAILURES = (DBAPIError, NoConnection, StorageInternalError, StorageAway)
-"""What a call to the database raises where it, and not the call, is at fault."""
+"""What a call may raise when the database, and not the call, is at fault."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the same call may succeed later, with nothing changed by us."""
+    """Whether the same call may succeed later."""
     if isinstance(error, StorageAway | NoConnection):
         return True
     cause = told_by_driver(error)
@@ -98,15 +98,15 @@ def is_damage(error: BaseException) -> bool:
 
 
 def is_read_only(orig: BaseException | None) -> bool:
-    """Whether a server, by its driver's exception, takes no writes: another one may take them."""
+    """Whether a driver's exception says that the server is read-only, as a standby is."""
     return _code(orig) in {READ_ONLY, *MYSQL_READ_ONLY} and not isinstance(orig, sqlite3.Error)
 
 
 def watch(engine: Engine, path: Path | None = None) -> None:
-    """See to the errors of an engine's connections; ``path`` is that of SQLite's file.
+    """Handle the errors of an engine's connections; ``path`` is that of a SQLite file.
 
-    A damaged file raises ``StorageLost``.  A server that has become read-only is no longer
-    connected to: behind the same address, or at the next one, is perhaps one that is not.
+    A damaged file raises ``StorageLost``.  Connections to a server that has become read-only are
+    closed: after a failover the next connection may reach one that accepts writes.
     """
 
     def judge(context: ExceptionContext) -> None:
@@ -121,13 +121,13 @@ def watch(engine: Engine, path: Path | None = None) -> None:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether it comes from a study's database, and not from one that an objective uses."""
+    """Whether the error is of a study's database, not of one that an objective uses."""
     cause = told_by_driver(error)
     return cause is not None and OURS in cause.__dict__
 
 
 def lost(error: BaseException, path: Path | None = None) -> StorageLost:
-    """What a person must be told of a database that served and does not any more."""
+    """The ``StorageLost`` that explains why a database can no longer be used."""
     said = reason(error)
     if is_damage(error):
         return StorageLost(
@@ -143,13 +143,13 @@ def lost(error: BaseException, path: Path | None = None) -> StorageLost:
 
 
 def told_by_driver(error: BaseException) -> DBAPIError | None:
-    """The error itself, or the one that Optuna's storage has wrapped."""
+    """The driver's error, also if Optuna's storage has wrapped it; None for any other error."""
     cause = error if isinstance(error, DBAPIError) else error.__cause__
     return cause if isinstance(cause, DBAPIError) else None
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what the driver said."""
+    """The first line of the driver's message."""
     cause = told_by_driver(error)
     orig = error if cause is None or cause.orig is None else cause.orig
     code = _code(orig)
@@ -158,7 +158,7 @@ def reason(error: BaseException) -> str:
 
 
 def _code(orig: BaseException | None) -> str | int | None:
-    """SQLite's extended code, the number of MySQL's error, or the SQLSTATE; None if it has none."""
+    """SQLite's extended code, MySQL's error number, or the SQLSTATE; None if there is none."""
     if isinstance(orig, sqlite3.Error):
         return getattr(orig, "sqlite_errorcode", None)
     if orig is not None and orig.args and isinstance(orig.args[0], int):

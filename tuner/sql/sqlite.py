@@ -1,10 +1,10 @@
-"""A file of SQLite: its connections, and whether it is still the one that was opened.
+"""Opens SQLite files, and detects that a file was deleted or replaced.
 
-Two faults of SQLite as Optuna opens it are mended here.  Its lock is taken when a transaction
-begins, not when it first writes: queued trials were run twice (optuna/optuna#1883 and relatives;
-40 queued trials were popped 64 to 80 times by 8 workers).  And a file that is deleted or replaced
-is no longer written to: open connections would go on with what has no name any more, and new ones
-with an empty or a stranger's database.
+This differs from Optuna's own use of SQLite in two ways.  A transaction takes the write lock when
+it begins, not at its first write; otherwise queued trials run twice (optuna/optuna#1883 and others:
+8 workers popped 40 queued trials 64 to 80 times).  And a file that was deleted or replaced is no
+longer used; otherwise open connections go on with the deleted file, and new ones open an empty or
+another database.
 """
 
 import os
@@ -23,17 +23,17 @@ TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
 
 ONE_STATEMENT = "tuner_single"
-"""Execution option of an engine whose statements stand alone, each its own transaction."""
+"""Execution option of an engine in which each statement is its own transaction."""
 
 
 class File:
-    """A database file; connections to it are opened only while it is the one it was at first."""
+    """A database file.  Connections are opened only while it is the file that was opened first."""
 
     def __init__(self, url: URL) -> None:
         self.path = Path(str(url.database))
         _, given = url.get_dialect()().create_connect_args(url)
         self.options: dict[str, Any] = {"timeout": TIMEOUT, **given, "uri": True}
-        if not self.path.exists():  # so no connection is open to it, whose locks this would drop
+        if not self.path.exists():  # so no connection has locks on it that this drops
             self.path.touch()
         self.identity = self._found()
 
@@ -45,7 +45,7 @@ class File:
         return opened
 
     def verify(self, *_: object) -> None:
-        """Raise ``StorageLost`` if the file was deleted or is another."""
+        """Raise ``StorageLost`` if the file was deleted or replaced."""
         found = self._found()
         if found == self.identity:
             return
@@ -60,7 +60,7 @@ class File:
         )
 
     def _found(self) -> tuple[int, int] | None:
-        """Device and inode, None if there is no file."""
+        """Device and inode of the file; None if it does not exist."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -69,7 +69,7 @@ class File:
 
 
 def opened(url: URL) -> RDBStorage:
-    """Optuna's storage on the file of a URL, which is made, with its tables, if it is missing."""
+    """Optuna's storage on a SQLite URL; creates the file and the tables if they are missing."""
     file = File(url)
     storage = RDBStorage(
         url.render_as_string(hide_password=False), engine_kwargs={"creator": file.connect}
@@ -79,7 +79,7 @@ def opened(url: URL) -> RDBStorage:
     event.listen(storage.engine, "checkout", file.verify)
     outages.watch(storage.engine, file.path)
     storage.scoped_session.remove()
-    storage.engine.dispose()  # connections opened before the listeners stood
+    storage.engine.dispose()  # connections opened before the listeners were added
     return storage
 
 
@@ -91,17 +91,19 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 def _on_begin(connection: Connection) -> None:
     if connection.get_execution_options().get(ONE_STATEMENT):
-        return  # a statement that stands alone is its own transaction, and reading locks nobody
+        return  # each statement is its own transaction, and reads take no lock
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def judge_file(path: Path, *, create: bool) -> None:
-    """Refuse what is no SQLite database, by SQLite's own word, and one without any study's tables.
+    """Refuse a file that is not a SQLite database or, unless ``create``, has no Optuna tables.
 
-    The latter unless they may be created: who only looks makes no database of an empty file.
+    Commands that only read must not turn an empty file into a database.
 
-    To open and close the file ourselves would drop the locks of all connections that this process
-    has to it, as POSIX wants; SQLite knows of them.
+    SQLite opens the file here.  If we opened and closed it ourselves, POSIX would drop the locks
+    of all connections that this process has to it.
+
+    Raises: StorageError.
     """
     if path.is_dir():
         raise StorageError(f"storage.url: {path} is a directory; hint: name a file in it")
@@ -115,7 +117,7 @@ def judge_file(path: Path, *, create: bool) -> None:
                 f"storage.url: {path} holds no study; hint: tuner tune makes one, or name another "
                 "file"
             )
-    except sqlite3.DatabaseError as error:  # whatever else is wrong is found, and said, later
+    except sqlite3.DatabaseError as error:  # other errors are reported later
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise StorageError(
                 f"storage.url: {path} is no SQLite database; hint: name another file"
