@@ -1,4 +1,4 @@
-"""What tests on a GPU share: where they run, and a learner there.
+"""Marks and a learner for tests on a GPU.
 
 They import neither Hydra nor Optuna, so that a bare GPU machine can run them.
 """
@@ -28,17 +28,17 @@ MARKS = (
 
 
 def on_gpu(*values: Any) -> Any:
-    """A case of a parametrised test for a GPU alone."""
+    """A case of a parametrised test that needs a GPU."""
     return pytest.param(*values, marks=MARKS)
 
 
 def needs_gpu(test: Any) -> Any:
-    """Marks a test for a GPU alone."""
+    """Mark a test that needs a GPU."""
     return functools.reduce(lambda marked, mark: mark(marked), MARKS, test)
 
 
 PLACES = ["cpu", on_gpu("cuda:0")]
-"""For tests whose logic a CPU can follow as well."""
+"""Devices for tests that also make sense on a CPU."""
 
 OPTIMIZERS = {
     "sgd": functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, fused=True),
@@ -49,7 +49,7 @@ OPTIMIZERS = {
 def learner(
     place: str, network: nn.Module | None = None, optimizer: str = "adamw", **changes: Any
 ) -> Learner:
-    """Of 225 digits, in fp32 unless ``changes`` of the settings tell otherwise."""
+    """A learner on 225 digits, in fp32 unless ``changes`` override the settings."""
     device = torch.device(place)
     images = data.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
     hardware.reseed(1, 0, device)
@@ -61,7 +61,7 @@ def learner(
 
 
 def curve(run: Learner, epochs: range = range(1, 5)) -> list[float]:
-    """The mean loss of each epoch, seeded as the trainer does it."""
+    """The mean loss of each epoch, seeded as the trainer seeds it."""
     return [
         float(run.train_epoch(run.data.train, epoch, hardware.reseed(1, epoch, run.device)))
         for epoch in epochs
@@ -70,7 +70,7 @@ def curve(run: Learner, epochs: range = range(1, 5)) -> list[float]:
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Without cuDNN's choices and TF32, which would hide what is compared."""
+    """Context manager: no cuDNN benchmarking and no TF32, whose rounding would hide differences."""
     precision = torch.get_float32_matmul_precision()
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -83,7 +83,7 @@ def exact() -> Iterator[None]:
 
 
 def start(call: str, **environment: str) -> subprocess.Popen[str]:
-    """A process of its own that makes the call, such as ``test_gpu.killed('a directory')``."""
+    """Start a process that makes the call, such as ``test_gpu.killed('a directory')``."""
     module = call.partition(".")[0]
     return subprocess.Popen(
         [sys.executable, "-c", f"from tests import {module}; {call}"],

@@ -1,4 +1,4 @@
-"""Two PostgreSQL servers of which one follows the other, and takes over when that one is lost."""
+"""A PostgreSQL primary and its standby, for tests of failover."""
 
 import shutil
 import subprocess
@@ -12,9 +12,9 @@ import psycopg
 
 
 class Pair:
-    """A primary and its standby, which has every commit before the primary says that it is made.
+    """A primary and its standby with synchronous replication.
 
-    The programs are the wheel's.  As root the servers run as the user that the wheel has made.
+    The programs come from a wheel.  As root the servers run as the user that the wheel created.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -33,21 +33,21 @@ class Pair:
         self.url = (
             f"postgresql+psycopg://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
         )
-        """Of both: who connects finds the one that takes writes."""
+        """Names both servers; a connection goes to the one that accepts writes."""
         self._start(self.primary)
         self._follow()
 
     def lose(self) -> None:
-        """The primary is no more."""
+        """Stop the primary at once."""
         self._run("pg_ctl", "-D", self._data(self.primary), "-m", "immediate", "-w", "stop")
 
     def promote(self) -> None:
-        """The standby takes over."""
+        """Promote the standby."""
         self._run("pg_ctl", "-D", self._data(self.standby), "-w", "promote")
         self.primary, self.standby = self.standby, self.primary
 
     def rebuild(self) -> None:
-        """What was lost becomes the new primary's standby."""
+        """Make the lost server the standby of the new primary."""
         shutil.rmtree(self._data(self.standby))
         self._follow()
 

@@ -1,10 +1,10 @@
-"""A CUDA device that is not there: whole trainings on it, on the CPU, with real values.
+"""A fake CUDA device on which the trainer runs without a GPU; the CPU computes real values.
 
-What torch.cuda offers is stood in for.  ``placement`` knows which tensors lie on the device,
-``kernels`` where the host would wait for it, ``streams`` what is known to be done; a graph replays
-the kernels that were recorded, so that what a step takes from the host is frozen as it is on a GPU.
+It replaces torch.cuda.  ``placement`` tracks which tensors are on the device, ``kernels`` detects
+synchronisation with the host, and ``streams`` detects races between streams.  A graph replays the
+kernels that were captured, so that values which a step takes from the host are frozen as on a GPU.
 
-Not seen: which kernels CUDA has, their speed and their rounding, and how much memory they take.
+It does not model which kernels CUDA has, their speed, their rounding or their memory use.
 """
 
 import functools
@@ -22,7 +22,7 @@ from tests.fakecuda.streams import Event, Graph, OnStream, Stream
 from tuner.train import archive, data, hardware
 
 WRITTEN_FOR = ("2.14.",)
-"""Versions of torch whose private parts this knows: those that begin with _ in ``stand_ins``."""
+"""Versions of torch whose private functions ``stand_ins`` replaces (names that begin with _)."""
 
 needed = pytest.mark.skipif(
     not torch.__version__.startswith(WRITTEN_FOR),
@@ -32,7 +32,7 @@ MEMORY = 1 << 34
 
 
 class Generator(torch.Generator):
-    """One that says it is the device's, and gives what the host's gives of the same seed."""
+    """A generator that reports the fake device, and draws as a CPU generator of the same seed."""
 
     def __new__(cls, device: Any = "cpu") -> "Generator":
         return super().__new__(cls, "cpu")
@@ -46,7 +46,7 @@ class Generator(torch.Generator):
 
 
 def _grouped(lists: Sequence[Sequence[Tensor | None]], with_indices: bool = False) -> Any:
-    """As torch._C groups the tensors of optimisers, which does not ask Python for the device."""
+    """Group an optimiser's tensors by device and dtype; torch._C would bypass the fake device."""
     groups: dict[Any, tuple[list[list[Tensor | None]], list[int]]] = {}
     for number, tensor in enumerate(lists[0]):
         key = device_of(tensor), tensor.dtype
@@ -65,7 +65,7 @@ def _synchronize(kernels: Kernels, streams: Sequence[Clock]) -> None:
 
 
 def stand_ins(kernels: Kernels) -> dict[str, Any]:
-    """By dotted name in torch.  Memory is never short."""
+    """The replacements by their dotted name in torch.  Memory never runs out."""
     streams = [kernels.stream]
 
     def stream(*args: Any, **options: Any) -> Stream:
@@ -118,13 +118,13 @@ def stand_ins(kernels: Kernels) -> dict[str, Any]:
 
 
 def _autocast(autocast: Any, kind: str, **options: Any) -> Any:
-    """The kernels are the CPU's, and so is what they do in half precision."""
+    """Autocast for the CPU, which runs the kernels."""
     return autocast("cpu" if kind == "cuda" else kind, **options)
 
 
 @contextmanager
 def fake_cuda() -> Iterator[Kernels]:
-    """Within, torch has one CUDA device, for this thread; what it sees is in what is returned."""
+    """Context manager: this thread has one fake CUDA device; yields what it detects."""
     kernels = Kernels()
     kernels.stream = Stream(kernels)
     with pytest.MonkeyPatch.context() as patch, _settings(patch):
@@ -136,7 +136,7 @@ def fake_cuda() -> Iterator[Kernels]:
 
 @contextmanager
 def _settings(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leaves what the trainer sets up, and keeps of a device for later runs, as it was."""
+    """Context manager that restores the trainer's global settings and clears its caches."""
     patch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     for name in ("benchmark", "allow_tf32"):
         patch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
@@ -160,16 +160,16 @@ def _forget() -> None:
 
 @contextmanager
 def entered(kernels: Kernels) -> Iterator[None]:
-    """Within, the device is there for one more thread."""
+    """Context manager: one more thread has the device."""
     with Placement(kernels), kernels:
         yield
 
 
 @contextmanager
 def as_on_a_device() -> Iterator[None]:
-    """Within, the CPU draws the order of the images apart from their augmentation, as a GPU does.
+    """Context manager: the CPU draws the order of images and their augmentation as a GPU does.
 
-    There the two come from generators of different devices.
+    On a GPU the two come from generators of different devices.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hardware, "host_generator", _anew)

@@ -1,4 +1,4 @@
-"""What the host waits for, and what CUDA would refuse: seen at every kernel."""
+"""Detects, at every kernel, synchronisation with the host and what CUDA would refuse."""
 
 import functools
 import sys
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 PRODUCT = str(Path(tuner.__file__).parent)
 
-# Kernels whose result, or its shape, depends on values, so that the host waits for them.
+# Kernels whose result or its shape depends on values, so that the host has to synchronise.
 READING = {
     "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal",
     "unique_consecutive", "bincount",
 }  # fmt: skip
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
-ASKING = {"_has_compatible_shallow_copy_type", "is_same_size"}  # about tensors, not their values
+ASKING = {"_has_compatible_shallow_copy_type", "is_same_size"}  # not about values
 
 
 @dataclass(frozen=True)
 class Wait:
-    """What the host waits for, and the product's functions that are being called, inmost first."""
+    """A wait of the host or a race, with tuner's functions on the stack, innermost first."""
 
     what: str
     callers: tuple[str, ...]
@@ -39,9 +39,9 @@ class Wait:
 
 
 class Clock:
-    """Counts the kernels of a stream, and how many of each other's are over before its next.
+    """A vector clock: counts a stream's kernels, and those of others known to be finished.
 
-    The host has one too: of what it knows to be done.
+    The host has one too.
     """
 
     def __init__(self) -> None:
@@ -49,20 +49,20 @@ class Clock:
         self.known: dict[Clock, int] = {}
 
     def knows(self, other: "Clock", number: int) -> bool:
-        """Whether the other's kernel of that number is over before the next one here."""
+        """Whether the other's kernel of that number finishes before the next one here."""
         return other is self or self.known.get(other, 0) >= number
 
     def follow(self, other: "Clock") -> None:
-        """What the other was given, and what it knows, is over before the next kernel here."""
+        """Order all kernels queued on the other, and all it knows, before the next one here."""
         for clock, number in (*other.known.items(), (other, other.made)):
             self.known[clock] = max(number, self.known.get(clock, 0))
 
 
 class Kernels(TorchDispatchMode):
-    """Sees every kernel that is launched on the device or run on the host.
+    """Intercepts every kernel that is launched on the device or run on the host.
 
-    ``waits`` lists what the host waited for.  ``races`` lists what was read on a stream, or by the
-    host, before the stream that writes it is known to have done so.
+    ``waits`` lists synchronisations of the host.  ``races`` lists reads on a stream, or by the
+    host, that are not ordered after the write on another stream.
     """
 
     def __init__(self) -> None:
@@ -71,15 +71,15 @@ class Kernels(TorchDispatchMode):
         self.races: list[Wait] = []
         self.replays = 0
         self.stream, self.host = Clock(), Clock()
-        """Of the current stream, and of the host."""
+        """The clocks of the current stream and of the host."""
         self.behind = True
-        """Whether the host goes on before the current kernel is over."""
+        """Whether the current kernel is asynchronous."""
         self.there = False
-        """Whether a kernel without tensors among its arguments makes one on the device."""
+        """Whether a kernel without tensor arguments creates its result on the device."""
         self.recording: Recording | None = None
         self.on_wait: int | str = "default"
         self.random = torch.random.default_generator.get_state()
-        """Of the device's own generator."""
+        """State of the device's default generator."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -104,7 +104,7 @@ class Kernels(TorchDispatchMode):
         return made
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Random numbers come from the device's generator, which is not the host's."""
+        """Run a kernel; its random numbers come from the device's default generator."""
         if not _random(func) or any(
             isinstance(value, torch._C.Generator) for value in (*args, *kwargs.values())
         ):
@@ -119,7 +119,7 @@ class Kernels(TorchDispatchMode):
             generator.set_state(before)
 
     def _check(self, func: Any, args: Any, kwargs: Any, given: Sequence[Tensor]) -> None:
-        """Notes what would wait.  Raises: RuntimeError for tensors on different devices."""
+        """Record synchronisations.  Raises: RuntimeError for tensors on different devices."""
         name = func.overloadpacket.__name__
         if name == "copy_":
             target, source, *rest = args
@@ -141,7 +141,7 @@ class Kernels(TorchDispatchMode):
                 raise RuntimeError(f"{func}: expected all tensors to be on the same device")
 
     def crossing(self, source: Tensor, target: Tensor | None, *, background: bool) -> None:
-        """A copy between the host and the device; without a ``target`` to pinned memory."""
+        """Record a copy between host and device; without ``target`` it goes to pinned memory."""
         leaves = on_device(source)
         host = target if leaves else source
         if not background:
@@ -150,16 +150,18 @@ class Kernels(TorchDispatchMode):
             self.wait("a copy to or from pageable memory")
 
     def reading(self, what: str, tensor: Tensor) -> None:
-        """The host waits for what the stream has been given to do."""
+        """Record that the host waits for all work queued on the current stream."""
         self._ordered([tensor], self.stream)
         self.wait(what)
         self.host.follow(self.stream)
         self.behind = False
 
     def wait(self, what: str, *, warns: bool = True) -> None:
-        """Raises: AcceleratorError while kernels are recorded, as CUDA refuses to wait then.
+        """Record a synchronisation of the host.
 
-        Of some waits torch.cuda.set_sync_debug_mode does not warn.
+        ``warns`` says whether torch.cuda.set_sync_debug_mode reports it.
+
+        Raises: AcceleratorError during a capture, in which CUDA refuses to synchronise.
         """
         if self.recording is not None and self.recording.concerns():
             self.recording.spoiled = True
@@ -171,7 +173,7 @@ class Kernels(TorchDispatchMode):
             raise RuntimeError("called a synchronizing CUDA operation")
 
     def wrote(self, *tensors: Any) -> None:
-        """The current stream makes one more step, which writes to these."""
+        """Record that one more kernel of the current stream writes to these tensors."""
         self.stream.made += 1
         for tensor in each(*tensors):
             tensor.untyped_storage().written = self.stream, self.stream.made
@@ -190,12 +192,12 @@ def _random(func: Any) -> bool:
 
 @functools.cache
 def _pointwise(func: Any) -> bool:
-    """Whether it takes a number in a tensor on the host as it takes a number."""
+    """Whether a kernel accepts a zero-dimensional tensor on the host as a number."""
     return torch.Tag.pointwise in func.tags or func.overloadpacket.__name__.startswith("_foreach")
 
 
 def _changed(func: Any, args: Any, kwargs: Any) -> list[Any]:
-    """The arguments that a kernel writes to."""
+    """The arguments to which a kernel writes."""
     places = _written(func)
     return [args[place] if place < len(args) else kwargs[name] for place, name in places]
 
@@ -210,7 +212,7 @@ def _written(func: Any) -> list[tuple[int, str]]:
 
 
 def _callers() -> tuple[tuple[str, ...], str]:
-    """The product's functions that are being called, the inmost first, and the line there."""
+    """Tuner's functions on the stack, innermost first, and the innermost line."""
     found, line, frame = [], "", sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(PRODUCT):

@@ -1,7 +1,6 @@
-"""Which tensors lie on the device, and what torch's functions make of it where they name one.
+"""Tracks which tensors are on the fake device, and handles ``device=`` in torch's functions.
 
-The tensors are ordinary ones in main memory, with real values; a mark on the storage says that
-they lie on the device.
+The tensors are ordinary CPU tensors; an attribute of their storage marks those on the device.
 """
 
 import functools
@@ -27,7 +26,7 @@ def device_of(tensor: Tensor) -> torch.device:
 
 
 def put(tensors: Any, *, there: bool) -> None:
-    """Says that what was just made lies on the device, or that it does not."""
+    """Mark new tensors as on the device, or as on the host."""
     for tensor in each(tensors):
         tensor.untyped_storage().on_device = there
 
@@ -42,7 +41,7 @@ def pin(tensor: Tensor) -> Tensor:
 
 
 def each(*values: Any) -> list[Tensor]:
-    """The tensors among some values, and in lists among them."""
+    """All tensors among the values and in lists or tuples among them."""
     found = []
     for value in values:
         if isinstance(value, Tensor):
@@ -53,7 +52,7 @@ def each(*values: Any) -> list[Tensor]:
 
 
 class Placement(TorchFunctionMode):
-    """Answers for the device where Python asks for it: ``device=``, ``to``, ``pin_memory`` …"""
+    """Overrides functions that involve a device: ``device=``, ``to``, ``pin_memory`` …"""
 
     def __init__(self, kernels: "Kernels") -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class Placement(TorchFunctionMode):
         return self._made(func, args, dict(kwargs or {}))
 
     def _made(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a function makes, on the device that it is told, else on that of its arguments."""
+        """Call a function; the result is on the ``device`` given, else on that of the arguments."""
         named, pinning = kwargs.get("device"), kwargs.pop("pin_memory", False)
         there = any(map(on_device, each(args, *kwargs.values())))
         ours = named is not None and torch.device(named).type in ("cpu", "cuda")
@@ -138,7 +137,7 @@ class Placement(TorchFunctionMode):
         return moved
 
     def _one_hot(self, labels: Tensor, num_classes: int = -1) -> Tensor:
-        """CUDA's, unlike the CPU's, looks at the labels only where it is given no number."""
+        """On CUDA, unlike on the CPU, labels are read only if ``num_classes`` is not given."""
         if num_classes == -1 or not on_device(labels):
             return torch.nn.functional.one_hot(labels, num_classes)
         options = {"dtype": labels.dtype, "device": DEVICE}

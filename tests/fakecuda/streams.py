@@ -1,4 +1,4 @@
-"""Streams and events that keep count of what is known to be done, and graphs that replay."""
+"""Streams and events that track which kernels are finished, and graphs that replay kernels."""
 
 import threading
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Stream(Clock):
 
 
 class OnStream:
-    """No generator: one that is never left puts the stream back when it is collected."""
+    """Context manager, as a class: an abandoned generator would restore the stream later."""
 
     def __init__(self, kernels: Kernels, stream: Clock | None) -> None:
         self.kernels, self.stream = kernels, stream
@@ -52,7 +52,7 @@ class OnStream:
 
 
 class Event:
-    """Remembers what its stream had been given when it was recorded."""
+    """Remembers the kernels queued on its stream when it was recorded."""
 
     def __init__(self, kernels: Kernels, *_: Any, **options: Any) -> None:
         self.kernels = kernels
@@ -74,7 +74,7 @@ class Event:
 
 
 class Recording:
-    """The kernels of a capture.  None of them is to take effect before they are replayed."""
+    """The kernels of a capture.  None has an effect before it is replayed."""
 
     def __init__(self, kernels: Kernels, mode: str) -> None:
         self.kernels = kernels
@@ -85,20 +85,20 @@ class Recording:
         self.random = kernels.random
 
     def concerns(self) -> bool:
-        """Whether what this thread does may spoil it."""
+        """Whether a synchronisation of this thread invalidates the capture."""
         return self.everywhere or self.thread == threading.get_ident()
 
     def keep(self, tensors: Sequence[Tensor]) -> None:
-        """Before a kernel: the values that its arguments had before the capture."""
+        """Called before a kernel: save the values of its arguments from before the capture."""
         for storage in (tensor.untyped_storage() for tensor in tensors if on_device(tensor)):
             if id(storage) not in self.found:
                 written = getattr(storage, "written", None)
                 self.found[id(storage)] = (storage, storage.clone(), written)
 
     def note(self, func: Any, args: Any, kwargs: Any, made: Any) -> None:
-        """After a kernel: how to make it again, into the memory it has written to now.
+        """Called after a kernel: record it, to be replayed into the same memory.
 
-        A number of the host's is taken as it is now, even if it comes in a tensor.
+        Values on the host are frozen, including zero-dimensional tensors.
         """
         fresh = {}
         for place, tensor in enumerate(each(made)):
@@ -120,7 +120,7 @@ class Recording:
         self.kernels.random = self.random
 
     def replay(self) -> None:
-        self.kernels.there = True  # what they make of no tensors
+        self.kernels.there = True  # for results without tensor arguments
         with torch.no_grad(), torch._C.DisableTorchFunction():
             for func, args, kwargs, fresh in self.calls:
                 made = each(func(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""Whole trainings on the device and on the CPU, and what must be true of them."""
+"""Runs trainings on the fake device and on the CPU, and compares them."""
 
 import copy
 import functools
@@ -24,7 +24,7 @@ INTENDED = {
     "Rates.__init__": "the learning rates go to the device once a run",
     "Capture._capture": "torch.cuda.graph waits for the device once, before it records",
 }
-"""What waits for the device while a run trains, by the function that is meant to."""
+"""Intended synchronisations during training, by function."""
 
 BASE = [
     "data.limit=120", "trainer.epochs=2", "trainer.batch_size=15", "trainer.precision=fp32",
@@ -34,14 +34,14 @@ SMALL = ["model.width=4", "model.convs=1"]
 
 @contextmanager
 def on_the_device() -> Iterator[Kernels]:
-    """Within, trainings may be told to use the device; the pictures of their mistakes are small."""
+    """Context manager: trainings may use the fake device; the pictures of mistakes are small."""
     with fake_cuda() as kernels, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mistakes, "SHOWN", 1)  # one of twenty takes as long as the training
+        patch.setattr(mistakes, "SHOWN", 1)  # a picture of twenty takes as long as the training
         yield kernels
 
 
 class Report(Curve):
-    """Keeps what a run notes too, and may be killed after some steps."""
+    """Also keeps what a run notes, and may stop it after some steps."""
 
     def __init__(self, killed_after: int | None = None, **leaving: Any) -> None:
         super().__init__(**leaving)
@@ -68,7 +68,7 @@ def train(
     run_dir: Path, device: str | None, overrides: Sequence[str], rung: graph.Rung = "auto",
     report: Report | None = None,
 ) -> Report:  # fmt: skip
-    """Trains one configuration; what it reported."""
+    """Train one configuration; returns its report."""
     report = report or Report()
     cfg = copy.deepcopy(composed(tuple(overrides)))  # to compose one takes longer than to train it
     cfg.trainer.graph = rung
@@ -78,7 +78,7 @@ def train(
 
 @functools.cache
 def expected(*overrides: str) -> Report:
-    """What the CPU makes of a configuration."""
+    """The report of a configuration trained on the CPU."""
     with tempfile.TemporaryDirectory() as run_dir, as_on_a_device():
         return train(Path(run_dir), "cpu", overrides)
 
@@ -88,11 +88,11 @@ def same(curve: Curve, wanted: Curve) -> None:
     for epoch, metrics in wanted.points.items():
         for name in ("loss", "train_loss"):
             assert curve.points[epoch][name] == pytest.approx(metrics[name], rel=2e-3)
-        assert curve.points[epoch] == pytest.approx(metrics, abs=0.05)  # a tie is broken otherwise
+        assert curve.points[epoch] == pytest.approx(metrics, abs=0.05)  # ties may differ
 
 
 def check_discipline(device: Kernels, *training: str) -> None:
-    """In ``training`` nothing waited for the device, and no stream overtook another."""
+    """Assert that the functions ``training`` did not synchronise, and that there was no race."""
     inside = set(training or ["_train_epochs"])
     waits = [wait for wait in device.waits if inside & set(wait.callers)]
     assert [wait for wait in waits if not INTENDED.keys() & set(wait.callers)] == []
