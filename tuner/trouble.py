@@ -1,4 +1,4 @@
-"""What an objective may raise, sorted: impossible, out of memory, a broken device."""
+"""Classifies what an objective raises: infeasible, out of memory, or a broken device."""
 
 import gc
 import sys
@@ -11,8 +11,8 @@ from tuner.errors import Infeasible
 from tuner.log import log
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "alloc failed")
-"""What PyTorch's RuntimeErrors say: CUDA's and NCCL's, the CPU allocator's, and those of cuBLAS,
-cuDNN and their kin (``CUBLAS_STATUS_ALLOC_FAILED``), which allocate beside PyTorch."""
+"""Texts in RuntimeErrors of CUDA, NCCL and the CPU allocator, and of cuBLAS, cuDNN and others
+(``CUBLAS_STATUS_ALLOC_FAILED``), which bypass PyTorch's allocator."""
 
 
 def infeasible(error: BaseException) -> str | None:
@@ -25,7 +25,7 @@ def infeasible(error: BaseException) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's, CUDA's and PyTorch's CPU allocator's ways of saying so."""
+    """Whether Python, CUDA, one of its libraries or the CPU allocator ran out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower().replace("_", " ")
@@ -35,8 +35,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_broken_device(error: BaseException) -> bool:
     """Whether the accelerator's context is lost, so that only a new process can go on.
 
-    What breaks it raises an AcceleratorError; cuBLAS and cuDNN then fail with plain errors of their
-    own.  So the device is asked as well: on a lost context every call fails.
+    The first failure raises an AcceleratorError, but cuBLAS and cuDNN then fail with RuntimeErrors.
+    So the device is synchronised as well: on a lost context every call fails.
     """
     if is_out_of_memory(error):
         return False
@@ -47,7 +47,7 @@ def _is_lost() -> bool:
     if (cuda := _cuda()) is None:
         return False
     try:
-        # Of this thread alone: the whole device must not be waited for while another one captures.
+        # Only this stream: the device must not be synchronised while another thread captures.
         cuda.current_stream().synchronize()
     except RuntimeError:
         return True
@@ -55,17 +55,17 @@ def _is_lost() -> bool:
 
 
 def _cuda() -> Any:
-    """``torch.cuda`` once an objective has put a GPU to use, else None."""
+    """``torch.cuda`` if the process has initialised CUDA, else None."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     return cuda if cuda is not None and cuda.is_initialized() else None
 
 
 @contextmanager
 def memory_returned(*, shared: bool) -> Iterator[None]:
-    """Give back what an objective held as soon as it ends, if that was too much or a GPU is shared.
+    """Context manager that frees an objective's memory if it ran out or if a GPU is ``shared``.
 
-    PyTorch would keep what a process has ever reserved of a GPU, and an error the tensors in the
-    frames that it went through.  Data sets that later trials need again stay.
+    Otherwise PyTorch keeps all memory that the process has reserved on a GPU, and an exception
+    keeps the tensors in its frames.  Cached data sets, which later trials use, are kept.
     """
     before = _held()
     try:
@@ -83,14 +83,14 @@ def memory_returned(*, shared: bool) -> Iterator[None]:
 
 
 def _held() -> int:
-    """Bytes of the GPU that tensors take."""
+    """Bytes allocated on the GPU."""
     return 0 if (cuda := _cuda()) is None else int(cuda.memory_allocated())
 
 
 def clear_frames(error: BaseException) -> None:
-    """Drop the local variables of all frames of an error, and of those that it came from.
+    """Clear the local variables in all frames of an exception, its cause and its context.
 
-    Its traceback can still be printed.
+    The traceback can still be printed.
     """
     errors, seen = [error], set[int]()
     while errors:
@@ -102,10 +102,9 @@ def clear_frames(error: BaseException) -> None:
 
 
 def free_memory(*, known: int = -1) -> None:
-    """Return to the system what no object uses any more; GPUs only if one is in use.
+    """Collect garbage and return unused GPU memory to the driver.
 
-    Objects that refer to each other are looked for, which takes 0.2 s, unless no more than the
-    ``known`` bytes of a GPU are held.
+    The collection takes 0.2 s and is skipped if at most ``known`` bytes of a GPU are allocated.
     """
     cuda = _cuda()
     if cuda is None or _held() > known:
@@ -114,5 +113,5 @@ def free_memory(*, known: int = -1) -> None:
         return
     try:
         cuda.empty_cache()
-    except RuntimeError as error:  # such as while another thread captures a CUDA graph
+    except RuntimeError as error:  # for example during another thread's capture
         log.info("the GPU's memory is kept: %s", str(error).partition("\n")[0])

@@ -1,4 +1,4 @@
-"""What the dashboard says of a database that does not serve: the reason, and no traceback."""
+"""Turns database errors in the dashboard into HTTP 503 with the reason, without a traceback."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +14,7 @@ from tuner.sql import outages
 
 
 def told(storage: BaseStorage) -> BaseStorage:
-    """The same storage, whose failures are answers of HTTP; each reason is logged once."""
+    """The storage, with methods that raise ``HTTPError`` 503; each reason is logged once."""
     known: set[str] = set()
     for name in dir(BaseStorage):
         if not name.startswith("_") and callable(method := getattr(storage, name)):

@@ -1,6 +1,6 @@
-"""The commands that repeat a configuration, or the whole search, in this command's own words.
+"""The commands that repeat a configuration or the whole search, built from the current command.
 
-What is stored with a study and its trials is compared with those, and never printed to be run.
+Commands and overrides stored in the database are only compared with these, and never printed.
 """
 
 import shlex
@@ -20,35 +20,35 @@ DIRECTORY = "--config-dir="
 
 @dataclass(frozen=True)
 class Repeats:
-    """By the plan of the command that shows a study; without one nothing is known."""
+    """Builds the commands from the current command's plan; without a plan there are none."""
 
     plan: Plan | None = None
 
     def overrides(self, row: Row) -> list[str]:
-        """Those that train a configuration again.
+        """The overrides that train a configuration again.
 
-        Raises: RowRefused where this command would not have made them.
+        Raises: RowRefused if the trial does not fit the current command.
         """
         if self.plan is None:
             raise RowRefused([f"trial {row.number}: nothing is known of its search"])
         return vetting.overrides(self.plan, row.number, row.params, row.stored)
 
     def known(self, row: Row) -> list[str] | None:
-        """The same, None where they are refused."""
+        """As ``overrides``, but None if the trial is refused."""
         try:
             return self.overrides(row)
         except RowRefused:
             return None
 
     def train_line(self, row: Row) -> str:
-        """What trains it again, as a stranger may see it; empty where that is refused."""
+        """The ``tuner train`` command without local paths; empty if the trial is refused."""
         words = self.known(row)
         if self.plan is None or words is None:
             return ""
         return shlex.join(["tuner", "train", *shared([*self.plan.source.argv(), *words])])
 
     def tune_line(self, summary: Summary) -> str:
-        """What makes the whole search again; empty where this command is not of that search."""
+        """The ``tuner tune`` command; empty if the study is of another search."""
         plan = self.plan
         if plan is None or not self._is_of(summary, plan):
             return ""
@@ -64,7 +64,7 @@ UNKNOWN = Repeats()
 
 
 def shared(overrides: Iterable[object]) -> list[str]:
-    """Overrides and options without where the database, the data and directories lie here."""
+    """Overrides and options without the locations of the database, data and directories."""
     kept = [str(item) for item in overrides]
     return [_placeless(item) for item in kept if not item.lstrip("+~").startswith(SECRET)]
 

@@ -1,4 +1,4 @@
-"""Waiting for a database that is away, and telling people of it once."""
+"""Waits for a database during an outage, and logs the outage once."""
 
 import re
 import threading
@@ -14,13 +14,13 @@ Result = TypeVar("Result")
 
 
 class Patience:
-    """Repeats a call while the database is away, with growing pauses, up to ``seconds``.
+    """Retries a call during an outage of the database, with growing pauses, up to ``seconds``.
 
-    Then, and at once where waiting would not help, it raises ``StorageLost``: a person must act,
-    and no objective is to blame.  Shared by all threads that use the database: of one outage each
-    reason is told once, and a last word when nobody waits any more.
+    After that, or at once if waiting would not help, it raises ``StorageLost``: the objective is
+    not at fault, and a person must act.  All threads share one instance, so that each reason of an
+    outage is logged once, and its end when no thread waits any more.
 
-    Every call given to it must be safe to repeat: the connection may have died after the commit.
+    Calls must be idempotent: the connection may have been lost after the commit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -51,9 +51,9 @@ class Patience:
             self.gone(who)
 
     def failed(self, who: object, error: BaseException) -> None:
-        """A call of somebody's has failed, and will be made again.
+        """Note that a call of ``who`` failed and will be retried.
 
-        Raises: ``StorageLost`` where it would fail again.
+        Raises: StorageLost if a retry would fail as well.
         """
         if not outages.is_outage(error):
             raise outages.lost(error) from error
@@ -69,12 +69,12 @@ class Patience:
         log.warning("the database is away: %s", said)
 
     def answered(self, who: object) -> None:
-        """A call of somebody's has succeeded."""
+        """Note that a call of ``who`` succeeded."""
         if self.gone(who):
             log.warning("the database is back after %.0f s", time.monotonic() - self.since)
 
     def gone(self, who: object) -> bool:
-        """Somebody waits no more; whether that was the last who did."""
+        """Note that ``who`` no longer waits.  Returns whether it was the last that waited."""
         with self.guard:
             waited = who in self.waiting
             self.waiting.discard(who)

@@ -69,7 +69,7 @@ class Rates:
             group["lr"] = rate
             if "capturable" in group:
                 group["capturable"] = True
-        for state in optimizer.state.values():  # counters of a run that goes on lie on the host
+        for state in optimizer.state.values():  # counters of a resumed run are on the host
             for name, value in state.items():
                 if isinstance(value, Tensor):
                     state[name] = value.to(device)
@@ -85,13 +85,13 @@ class Rates:
 
 
 class Capture:
-    """``function`` of tensors of fixed shapes: eager for the first calls, replayed after them.
+    """``function`` of tensors of fixed shapes: eager at first, then captured and replayed.
 
-    Every call is a real step; the warm-up is no lost work.  Where the capture fails, all calls from
-    that one on are eager; it leaves no tensors, no other current stream, and no allocator that
-    believes a capture to be underway.
+    Every call is a real step, also during the warm-up.  If the capture fails, that call and all
+    later ones are eager.  A failed capture leaves no tensors behind, and restores the current
+    stream and the allocator.
 
-    Raises: what ``function`` raises; torch.AcceleratorError where the allocator is past repair.
+    Raises: what ``function`` raises; torch.AcceleratorError if the allocator cannot be restored.
     """
 
     def __init__(self, function: Function, device: torch.device) -> None:
@@ -119,29 +119,29 @@ class Capture:
         with torch.cuda.stream(self.stream), _waits_noted() as waits:
             self.function(*inputs)
         main.wait_stream(self.stream)
-        if self.calls and waits:  # the first step may wait while libraries set themselves up
+        if self.calls and waits:  # the first step may synchronise as libraries initialise
             self._give_up(f"a step waits for the device ({waits[0]})")
         elif before != _host_streams():
             self._give_up("a step draws random numbers on the host")
 
     def _captured(self, *inputs: Tensor) -> bool:
-        """Records the step; whether that worked.  Of a failure nothing is left on returning."""
+        """Capture the step.  Returns whether it succeeded; a failed capture is undone."""
         pool = torch.cuda.graph_pool_handle()
         try:
             self._capture(pool, *inputs)
             return True
-        except Exception as error:  # whatever a model does that CUDA refuses to record
+        except Exception as error:  # any operation that CUDA refuses to capture
             self.graph, self.inputs = None, ()
-            # An operation that is refused also invalidates the capture, whose end then raises.
+            # A refused operation also invalidates the capture, so that ending it raises as well.
             self._give_up(f"capturing failed: {error.__context__ or error}")
-        _undo(self.device, pool)  # out here, for the error's frames hold the step's tensors
+        _undo(self.device, pool)  # here the exception, which holds tensors, is gone
         return False
 
     def _capture(self, pool: Any, *inputs: Tensor) -> None:
         self.inputs = tuple(tensor.clone() for tensor in inputs)
         self.graph = torch.cuda.CUDAGraph()
-        # torch.cuda.graph leaves its stream current where ending the capture raises.  Other
-        # threads (the writer of checkpoints, the heart beat) may use CUDA meanwhile.
+        # torch.cuda.graph does not restore the stream if ending the capture raises.  Other
+        # threads (the checkpoint writer, the heartbeat) may use CUDA meanwhile.
         with (
             torch.cuda.stream(self.stream),
             torch.cuda.graph(self.graph, pool, self.stream, capture_error_mode="thread_local"),
@@ -160,14 +160,14 @@ class Capture:
 
 
 def _undo(device: torch.device, pool: Any) -> None:
-    """Ends what a failed capture with this pool has begun, and frees the memory it took.
+    """End a failed capture that used this memory pool, and free its memory.
 
-    ``CUDAGraph`` of torch 2.14 ends it when it is deleted.  Before, an invalidated capture stayed
-    underway for the allocator, which then frees no memory, and for the generator, which then
-    refuses to draw.
+    From torch 2.14 on, deleting the ``CUDAGraph`` ends the capture.  In earlier versions the
+    allocator and the generator stay in capture mode: one frees no memory, the other refuses to
+    draw.
 
-    Raises: torch.AcceleratorError where the allocator is not as before; a worker's process is
-    started anew for it.
+    Raises: torch.AcceleratorError if the allocator cannot be restored; the worker's process is
+    then restarted.
     """
     gc.collect()
     if torch.__version__ < "2.14":
@@ -177,7 +177,7 @@ def _undo(device: torch.device, pool: Any) -> None:
         generator = torch.cuda.default_generators[device.index]
         generator.graphsafe_set_state(generator.clone_state())
     try:
-        torch.cuda.empty_cache()  # which fails while a capture is underway
+        torch.cuda.empty_cache()  # which fails during a capture
     except RuntimeError as error:
         raise torch.AcceleratorError(
             f"a failed capture cannot be undone: {error}; hint: trainer.graph=eager"
@@ -186,11 +186,11 @@ def _undo(device: torch.device, pool: Any) -> None:
 
 @contextmanager
 def _waits_noted() -> Iterator[list[str]]:
-    """Collects where the host waits for the device.
+    """Context manager that lists the lines at which the host synchronises with the device.
 
-    Warnings and the mode belong to the process: a wait of another thread would count as well.
-    Threads that train take turns (``fused.rendezvous``), and the writer of checkpoints waits for
-    an event, which is not warned of.
+    Warnings and the debug mode are global, so other threads would count as well.  But training
+    threads take turns (``fused.rendezvous``), and the checkpoint writer waits for an event, which
+    causes no warning.
     """
     waits: list[str] = []
     before = torch.cuda.get_sync_debug_mode()
@@ -209,7 +209,7 @@ def _waits_noted() -> Iterator[list[str]]:
 
 
 def _host_streams() -> tuple[Any, ...]:
-    """The states of the host's generators, to be compared."""
+    """The states of the host's random number generators, for comparison."""
     numbers = np.random.get_state()
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(numbers)
 
@@ -229,7 +229,7 @@ class Compiled:
         torch.compiler.reset()
         self.failures = TorchDynamoException
         self.network = network
-        # Else the backward is compiled, and fails, in ``loss.backward()``, where nobody expects it.
+        # Otherwise the backward is compiled, and may fail, only in ``loss.backward()``.
         self.whole = functools.partial(config.patch, force_non_lazy_backward_lowering=True)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
 

@@ -30,7 +30,7 @@ def choose(name: str | None) -> torch.device:
     Raises: ConfigError for a name that is no device.
     """
     if name is None:
-        # A CUDA build without a GPU names cuda unless it is asked to look.
+        # Without this check a CUDA build names cuda even if there is no GPU.
         found = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     else:
         try:
@@ -45,7 +45,7 @@ def choose(name: str | None) -> torch.device:
 def configure(
     device: torch.device, *, threads: int, deterministic: bool, precision: Precision
 ) -> None:
-    """Sets this process up: ``threads`` CPU threads, TF32 or not, and cuDNN's choice of kernels.
+    """Sets up this process: ``threads`` CPU threads, TF32 or not, and cuDNN benchmarking.
 
     On the CPU a given number of threads always gives the same bits.  On CUDA ``deterministic``
     buys the same with slower kernels.
@@ -54,7 +54,7 @@ def configure(
     if device.type != "cuda":
         _keep_memory()
         return
-    # What deterministic products want, of this run or a later one: cuBLAS reads it once a process.
+    # For deterministic matrix products, also in later runs: cuBLAS reads it once per process.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.cuda.set_device(device)
     torch.cuda.set_per_process_memory_fraction(_memory_share())
@@ -90,9 +90,9 @@ def release_memory(device: torch.device) -> None:
 
 
 def actual(device: torch.device, precision: Precision) -> Precision:
-    """What a device computes in when it is told ``precision``: bf16, tf32 or fp32.
+    """The precision in which a device computes, given the setting: bf16, tf32 or fp32.
 
-    ``auto`` is bf16 where that is native: emulated it is slow, on a CPU six times as slow.
+    ``auto`` is bf16 if the device supports it natively; emulated, on a CPU, it is six times slower.
     """
     if precision == "bf16":
         return "bf16"
@@ -103,12 +103,12 @@ def actual(device: torch.device, precision: Precision) -> Precision:
 
 @functools.cache
 def _ampere(device: torch.device) -> bool:
-    """Whether the device has bf16 and TF32, which came to GPUs together."""
+    """Whether the GPU supports bf16 and TF32; both came with the Ampere architecture."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """In which convolutions and products of matrices are computed in bf16, if that is meant."""
+    """Context manager for bf16 autocast; does nothing in other precisions."""
     halved = actual(device, precision) == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16) if halved else nullcontext()
 
@@ -130,14 +130,14 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
 
 
 def host_generator(generator: torch.Generator) -> torch.Generator:
-    """The generator itself, or for one of another device its like on the CPU, at its beginning."""
+    """The generator if it is on the CPU, else a new one on the CPU with the same seed."""
     if generator.device.type == "cpu":
         return generator
     return torch.Generator().manual_seed(generator.initial_seed())
 
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of main memory on the device; a GPU fetches it, pinned, while the host goes on."""
+    """Copy a CPU tensor to the device; to a GPU asynchronously, from pinned memory."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
@@ -201,10 +201,10 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def memory_taken(device: torch.device) -> dict[str, int]:
-    """The run's ``peak_memory_mb``, and of a GPU the ``reserved_memory_mb`` of the process.
+    """The run's ``peak_memory_mb``, and on a GPU the ``reserved_memory_mb`` of the process.
 
-    The latter is what other processes cannot have meanwhile: tensors, recorded steps, and what
-    torch keeps for later ones, also from runs before.
+    Reserved memory is not available to other processes.  It includes tensors, CUDA graphs, and
+    memory that torch has cached, also in earlier runs.
     """
     taken = {"peak_memory_mb": peak_bytes(device)}
     if device.type == "cuda":

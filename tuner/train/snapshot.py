@@ -40,7 +40,7 @@ def take(state: Mapping[str, Any]) -> Snapshot:
         if piece.is_cuda:
             host = torch.empty_like(piece, device="cpu", pin_memory=True)
             pieces[number] = host.copy_(piece, non_blocking=True)
-            # Otherwise the thread that waits for it keeps a core of the CPU busy.
+            # Otherwise the waiting thread spins on a CPU core.
             event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(piece.device))
             events.append(event)

@@ -1,4 +1,4 @@
-"""How a trial is trained on several devices: by as many processes, of which this one is rank 0."""
+"""Trains a trial on several devices, with one process for each; this process is rank 0."""
 
 import functools
 import tempfile
@@ -20,7 +20,7 @@ Train = TypeVar("Train", bound=Callable[..., float])
 
 
 def ranks(train: Train) -> Train:
-    """Has ``train`` run by ``trainer.devices`` processes where that is above 1.
+    """Decorator that runs ``train`` in ``trainer.devices`` processes if that is above 1.
 
     Raises: what ``train`` raises in any of them, with its own traceback; ConfigError.
     """
@@ -77,19 +77,19 @@ def _places(trainer: Settings, device: str | None) -> list[str]:
 
 @contextmanager
 def _first(others: Others) -> Iterator[None]:
-    """Rank 0's part in the group.
+    """Context manager for rank 0: joins the group and leaves it.
 
-    Raises: in the place of an error that follows from another rank's failure, that failure.
+    Raises: if another rank fails, its exception instead of rank 0's consequential one.
     """
     group.join(0, others.places, str(others.directory))
     others.watch()
     try:
         yield
     except Stop:
-        raise  # the others know
+        raise  # the other ranks were told
     except BaseException as error:
         others.raise_failure(error)
-        group.abort()  # what this rank began the others do not join in
+        group.abort()  # the others do not join the pending operations
         raise
     finally:
         group.leave()
