@@ -74,6 +74,7 @@ def test_ranks_share_weighted_losses_and_partners(tmp_path):
     check_same_weights(tmp_path / "one", tmp_path / "two")
 
 
+@slow
 def test_a_prune_ends_all_ranks_and_the_run_goes_on_elsewhere(tmp_path):
     wanted = Curve()
     train(tmp_path / "one", wanted, model=PLAIN)

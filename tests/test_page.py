@@ -232,6 +232,7 @@ def test_a_long_reason_is_whole_among_the_failures_alone(tmp_path: Path) -> None
     assert "a long story a…" in page or re.search(r"a long story[^<]{0,60}…", page)
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_can_be_sent(tmp_path: Path) -> None:
     study = full_study(tmp_path)
     few = summarise(study)
@@ -246,6 +247,7 @@ def test_a_page_of_ten_thousand_can_be_sent(tmp_path: Path) -> None:
         assert sum(len(trace.get("x", ())) for trace in figure["data"]) < 12_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_browser_draws_it_and_runs_no_hostile_script(tmp_path: Path) -> None:
     page = write_page(hostile_study(tmp_path), tmp_path / "report.html")

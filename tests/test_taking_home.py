@@ -124,5 +124,14 @@ def test_a_network_of_the_users_own_is_told_apart(tmp_path: Path) -> None:
     (seed := tmp_path / "seed-0").mkdir()
     (seed / export.WEIGHTS).write_text("")
     assert export.network(tmp_path) is None, "weights alone are not the trainer's"
-    (seed / export.MODEL).write_text(json.dumps({"recipe": {"model": "mine.net"}}))
+    card = {
+        "classes": ["a", "b"],
+        "in_shape": [1, 8, 8],
+        "mean": [0.5],
+        "std": [0.1],
+        "recipe": {"model": "mine.net"},
+        "metrics": {"accuracy": 1.0},
+        "parameters": 7,
+    }
+    (seed / export.MODEL).write_text(json.dumps(card))
     assert export.network(tmp_path) == "mine.net"

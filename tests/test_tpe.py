@@ -74,7 +74,10 @@ def best(study) -> float:
     return min(loss(t.params) for t in study.get_trials(states=[TrialState.COMPLETE]))
 
 
-@pytest.mark.parametrize("kill", [True, False], ids=["pruned", "unpruned"])
+@pytest.mark.parametrize(
+    "kill",
+    [pytest.param(True, id="pruned"), pytest.param(False, id="unpruned", marks=pytest.mark.slow)],
+)
 def test_it_beats_random_by_far_on_a_toy(kill):
     seeds = range(3)
     ours = [best(searched(sampler(seed=s), seed=s, kill=kill)) for s in seeds]

@@ -198,6 +198,7 @@ def test_a_run_resumes_to_the_same_bits_across_the_epoch_that_frees(tmp_path):
         assert before.points | after.points == whole.points
 
 
+@pytest.mark.slow
 def test_knowing_the_digits_helps(tmp_path):
     """A head on the features of a network that learned digits 0 … 9 beats one on noise."""
     images = functools.partial(data.digits, augment=Augment(), **recipes.DATA | {"limit": None})
