@@ -35,7 +35,7 @@ MYSQL = MYSQL_READ_ONLY | {
     1042, 1043, 1152, 1158, 1159, 1160, 1161, 1184, 1927,  # the connection broke
     1047, 1180, 3100, 3101,  # a cluster's node is not ready, or did not commit
     1053, 1077, 1078, 1079, 3032,  # shutdown, offline
-    1142, 1143, 1227, 1370,  # a privilege that was revoked
+    1044, 1045, 1142, 1143, 1227, 1370,  # a privilege that was revoked, or another password
     1205, 1213, 1317, 3024, 3058,  # a lock, a deadlock, interrupted, out of time
     3168, 3169, 4031,  # the session was ended
 }  # fmt: skip
