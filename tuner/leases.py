@@ -108,8 +108,9 @@ class Leases:
 
         False if it had struck itself out before.
         """
-        mine = sa.or_(
-            workers.c.id == worker, workers.c.id.startswith(f"{worker}.", autoescape=True)
+        mine = sa.and_(
+            workers.c.study_id == self.study_id,
+            sa.or_(workers.c.id == worker, workers.c.id.startswith(f"{worker}.", autoescape=True)),
         )
         gone = {"beat": -sa.func.abs(workers.c.beat)}
         with self.single.connect() as connection:
