@@ -76,6 +76,7 @@ class Plan:
             raise ConfigError(list(dict.fromkeys(found)))
         return self
 
+    @cached_property
     def base_text(self) -> str:
         """The objective's configuration as YAML, without where and how it is searched."""
         return nodes.text(self.cfg, without=sorted(OPERATIONAL))

@@ -144,7 +144,7 @@ def _description(plan: Plan) -> dict[str, Any]:
         "objectives": plan.aims.objectives,
         "constraints": dict(plan.aims.limits),
         "seed": plan.seed,
-        "config": plan.base_text(),
+        "config": plan.base_text,
         "overrides": list(plan.pins),
         "command": _command(plan),
         "study_dir": plan.study.dir,

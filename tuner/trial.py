@@ -241,7 +241,7 @@ def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[
     no checkpoint of another study or configuration is ever resumed.  Where data lie (a ``root``)
     and whether they may be fetched, may differ between the machines of a study.
     """
-    whole = [uid, *overrides, *plan.base_text().splitlines()]
+    whole = [uid, *overrides, *plan.base_text.splitlines()]
     kept = [line for line in whole if not re.search(r"\b(root|download)\s*[:=]", line)]
     digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
     return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}-{digest}"

@@ -33,7 +33,7 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
 def as_json(plan: Plan, launch: str) -> str:
     """For programs: configuration, space and facts."""
     return json.dumps(
-        {"config": plan.base_text(), "space": plan.space.rows(), "run": facts(plan, launch)},
+        {"config": plan.base_text, "space": plan.space.rows(), "run": facts(plan, launch)},
         default=str,
     )
 
@@ -42,7 +42,7 @@ def as_text(plan: Plan, launch: str) -> str:
     """For people: three sections of plain text."""
     shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
     run = "\n".join(line.rstrip() for line in shown)
-    return f"{plan.base_text()}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nall is well"
+    return f"{plan.base_text}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nall is well"
 
 
 def _words(value: object) -> str:
