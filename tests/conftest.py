@@ -1,26 +1,29 @@
 """A user's project in a temporary directory, and the real command line run in it."""
 
-import logging
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests import servers, warm
-from tuner import storage, study
+from tests import inside, servers, warm
+from tests.inside import connections_closed, logging_restored
+from tuner import study
 from tuner.config import Source
-from tuner.log import log
-from tuner.sql.trials import Trials
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
 
 OBJECTIVE = '''
-"""An objective of a user's: nothing of tuner's in it but `report`."""
+"""An objective of a user's: nothing of tuner's in it but `report`.
+
+With fate=wait it waits before its third epoch until somebody makes a file.
+"""
 import json
 import os
 import time
@@ -35,6 +38,11 @@ def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,
     if done:  # the process may have died between the checkpoint and its report
         report(done, accuracy=value * done / epochs, loss=1.0)
     for epoch in range(done + 1, epochs + 1):
+        while fate == "wait" and epoch == 3 and not Path("go").exists():
+            (run_dir / "held").touch()
+            time.sleep(0.02)
+            if hasattr(report, "poll"):
+                report.poll()
         time.sleep(seconds)
         with open("journal.txt", "a") as journal:
             journal.write(f"{run_dir.name} {epoch} {os.getpid()}\\n")
@@ -59,6 +67,13 @@ CONF = {
     ),
     "space/toy.yaml": "objective.x: interval(0, 1)\nobjective.kind: choice(a, b)\n",
 }
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -99,6 +114,25 @@ class Project:
         self.stderr = err
         return out
 
+    def call(self, command: str, *args: str, code: int = 0, **env: str) -> str:
+        """As ``run``, in this process; the workers of ``tune`` are processes all the same."""
+        return self.ask(command, *self.DEFAULTS, *args, code=code, **env)
+
+    def ask(self, *words: str, code: int = 0, **env: str) -> str:
+        """Run a command line as it is in this process; returns what it wrote to stdout."""
+        said = inside.run(words, self.directory, {"NO_COLOR": "1", "COLUMNS": "120", **env})
+        assert said.code == code, f"exit {said.code}\n{said.out}\n{said.err}"
+        self.stderr = said.err
+        return said.out
+
+    def wait_until_held(self, trials: int = 1) -> None:
+        """Until so many trials with ``objective.fate=wait`` have come to their third epoch."""
+        wait_for(lambda: len([*self.directory.rglob("held")]) == trials)
+
+    def go(self) -> None:
+        """Let those that wait go on."""
+        (self.directory / "go").touch()
+
     def study(self) -> study.Study:
         url = f"sqlite:///{self.directory}/runs/tuner.db"
         return study.load(url, "toy", grace=60, patience=5)
@@ -112,19 +146,10 @@ class Project:
 
 
 @pytest.fixture(autouse=True)
-def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close the connections of every storage that a test opens."""
-    opened = []
-    connect = storage.connect
-
-    def recorded(url: str, **options: bool) -> Trials:
-        opened.append(connect(url, **options))
-        return opened[-1]
-
-    monkeypatch.setattr(storage, "connect", recorded)
-    yield
-    for each in opened:
-        each.close()
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the connections of every storage that a test opens, and give the log back."""
+    with connections_closed(monkeypatch), logging_restored():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -146,21 +171,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue(request.param))
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """A command run in this process sends the log to stderr; the next test must not inherit that.
-
-    pytest listens at a logger that does not propagate, so that setting it back too late counts
-    every record twice.
-    """
-    level = log.level
-    yield
-    log.propagate = True
-    log.setLevel(level)
-    for handler in [h for h in log.handlers if type(h) is logging.StreamHandler]:
-        log.removeHandler(handler)
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     directory = tmp_path / "a project"
@@ -171,6 +181,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     (directory / "toy.py").write_text(OBJECTIVE)
     made = Project(directory)
     yield made
+    sys.modules.pop("toy", None)  # the next project has one of its own
     for process in made.processes:
         if process.poll() is None:
             process.kill()

@@ -10,8 +10,7 @@ import psycopg
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from tests.conftest import Project
-from tests.test_worker import wait_for
+from tests.conftest import Project, wait_for
 from tuner import study
 from tuner.attempts import HISTORY, REQUEUE
 from tuner.study import Study

@@ -13,8 +13,8 @@ import torch
 from torch import distributed
 
 from tests import recipes
+from tests.conftest import wait_for
 from tests.recipes import Curve, network, settings, train, weights
-from tests.test_worker import wait_for
 from tuner.errors import ConfigError, Fenced, Infeasible, Pruned
 from tuner.train import checkpoint, data
 from tuner.train.augment import Augment

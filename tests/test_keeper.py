@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from tests.test_worker import wait_for
+from tests.conftest import wait_for
 from tuner.launch.keeper import Keeper
 
 

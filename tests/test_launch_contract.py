@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests import clusters, servers
-from tests.conftest import Project
+from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
-from tests.test_worker import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,8 @@ import pytest
 
 from tests import clusters, servers
 from tests.clusters import RayCluster
-from tests.conftest import Project
+from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
-from tests.test_worker import wait_for
 from tuner.errors import ConfigError
 from tuner.launch.ray import Ray
 

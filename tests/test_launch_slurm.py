@@ -10,9 +10,8 @@ import pytest
 
 from tests import clusters, servers
 from tests.clusters import SlurmCluster
-from tests.conftest import Project
+from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
-from tests.test_worker import wait_for
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch.slurm import Slurm
 

@@ -12,8 +12,7 @@ from optuna.trial import TrialState
 from s3fs import S3FileSystem
 
 from tests import servers
-from tests.conftest import CONF, OBJECTIVE, Project
-from tests.test_worker import wait_for
+from tests.conftest import CONF, OBJECTIVE, Project, wait_for
 from tuner import mirror, pushes
 from tuner.attempts import HISTORY
 from tuner.errors import TunerError

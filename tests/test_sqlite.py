@@ -12,9 +12,8 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from tests.conftest import Project
+from tests.conftest import Project, wait_for
 from tests.test_admission import SPACE, Bench
-from tests.test_worker import wait_for
 from tuner import cli, plan, provenance, storage, study
 from tuner.budget import Budget
 from tuner.config import Source

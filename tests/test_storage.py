@@ -15,9 +15,8 @@ from sqlalchemy.engine import make_url
 
 from tests import servers, standby
 from tests.chaos import backends
-from tests.conftest import Project
+from tests.conftest import Project, wait_for
 from tests.launched import WAITS, new_database
-from tests.test_worker import wait_for
 from tuner import storage, study
 from tuner.attempts import HISTORY
 from tuner.errors import StorageAway

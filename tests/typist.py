@@ -9,17 +9,15 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests import warm
+from tests.inside import connections_closed
 from tests.pages import ROOT
-from tuner import cli, storage
-from tuner.sql.trials import Trials
+from tuner import cli
 
 Capture = pytest.CaptureFixture[str]
 NOT_RUN = ("make", "pip", "docker", "kubectl")
@@ -90,23 +88,6 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> str:
         patch.setattr(subprocess, "Popen", warm.TrainerPopen)  # for its workers
         assert cli.main(words) == 0, (line, capsys.readouterr())
     return capsys.readouterr().out
-
-
-@contextmanager
-def connections_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A command's connections end with it, as with a process: SQLite's locks belong to one."""
-    opened = []
-    connect = storage.connect
-
-    def recorded(url: str, **options: bool) -> Trials:
-        opened.append(connect(url, **options))
-        return opened[-1]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "connect", recorded)
-        yield
-    for each in opened:
-        each.close()
 
 
 def serve(words: list[str]) -> str:

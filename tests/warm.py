@@ -10,6 +10,7 @@ is the server's: tests of these start a real one.
 """
 
 import atexit
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -20,8 +21,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +53,11 @@ TRAINER = (
     "tuner.train.optim",
 )
 """… and what the built-in trainer imports beside that, in four more seconds."""
+DICE = {
+    "dice.py": "def throw(sides, *, report):\n    report(1, accuracy=sides)\n    return sides\n",
+    "objective/dice.yaml": "_target_: dice.throw\nsides: 6\n",
+    "space/dice.yaml": "objective.sides: int(interval(4, 12))\n",
+}
 LARGEST = 1 << 17
 """Bytes of a request: a command line and an environment."""
 START = subprocess.Popen
@@ -202,13 +210,37 @@ def _own_server() -> socket.socket | None:
     return None
 
 
+def _practise() -> None:
+    """Run commands once: Hydra looks for its plugins, parsers and SQL statements are compiled."""
+    from tuner import cli, storage
+
+    connect, path, opened = storage.connect, [*sys.path], []
+
+    def recorded(*args: Any, **options: bool) -> Any:
+        opened.append(connect(*args, **options))
+        return opened[-1]
+
+    words = ["--config-dir=.", "objective=dice", "space=dice", "study.n_trials=2", "pruner=none"]
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        for name, text in DICE.items():
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).write_text(text)
+        storage.connect = recorded
+        with open(os.devnull, "w") as out, redirect_stdout(out), redirect_stderr(out):
+            for command in ("worker", "status", "report"):
+                assert cli.main([command, *words]) == 0
+    for each in opened:
+        each.close()
+    storage.connect, sys.path[:] = connect, path
+    del sys.modules["dice"]
+
+
 def main() -> None:
     from tuner import cli
-    from tuner.config import Source
 
     for name in (*PRELOADED, *sys.argv[2:]):
         importlib.import_module(name)
-    Source().compose([])  # Hydra looks for its plugins
+    _practise()
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))
     sys.exit(cli.main())
