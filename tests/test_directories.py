@@ -109,11 +109,10 @@ def test_a_command_refuses_before_any_work(
     assert not (project.directory / "runs").exists()
 
 
-@pytest.mark.slow
 def test_commands_that_write_of_a_study(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.run("worker", "study.n_trials=1")
+    project.call("worker", "study.n_trials=1")
     monkeypatch.chdir(project.directory)
     trained = len(project.journal())
     Path("runs/toy/final").write_text("in the way")
@@ -128,7 +127,7 @@ def test_commands_that_write_of_a_study(
         capsys.readouterr()
         assert cli.main([words[0], *Project.DEFAULTS, *words[1:]]) == 2
         said = capsys.readouterr().err
-        assert said.startswith(f"error: {told}"), said
+        assert f"error: {told}" in said, said
         assert "hint: " in said
     assert len(project.journal()) == trained
 

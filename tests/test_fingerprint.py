@@ -84,13 +84,11 @@ def test_keys_that_differ_are_named_but_not_where_data_lie():
     ]
 
 
-@pytest.mark.slow
 def test_a_worker_of_other_code_says_so_and_its_trials_keep_it(project: Project):
-    args = ["launch.workers=1"]
-    project.run("tune", "study.n_trials=1", *args)
+    project.call("worker", "study.n_trials=1")
     with (project.directory / "toy.py").open("a") as source:
         source.write("# changed\n")
-    project.run("tune", "study.n_trials=2", "objective.epochs=5", "pruner=median", *args)
+    project.call("worker", "study.n_trials=2", "objective.epochs=5", "pruner=median")
     for what in (
         "runs on other code, so its trials may not compare",
         "the objective's file has changed",

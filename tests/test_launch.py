@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from tests.conftest import Project
-from tests.test_worker import wait_for
+from tests.conftest import Project, wait_for
 from tuner import sharing
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch import gpus, local
@@ -220,30 +219,27 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     gpus.require("cuda:0")
 
 
-@pytest.mark.slow
 def test_workers_leave_and_requeue_when_their_supervisor_is_killed(project: Project):
-    args = ["study.n_trials=4", "objective.epochs=40", "objective.seconds=0.1"]
-    tune = project.start("tune", *args)
-    wait_for(lambda: len({pid for _, _, pid in project.journal()}) == 2)
+    tune = project.start("tune", "study.n_trials=4", "objective.fate=wait", "launch.workers=2")
+    project.wait_until_held(2)
     tune.send_signal(signal.SIGKILL)
-    wait_for(lambda: project.study().workers() == [], 20)
-    states = [t.state for t in project.study().optuna.get_trials()]
+    study = project.study()
+    wait_for(lambda: study.workers() == [])
+    states = [t.state for t in study.optuna.get_trials()]
     assert sorted(s.name for s in states) == ["FAIL", "FAIL", "WAITING", "WAITING"]
     assert TrialState.RUNNING not in states
 
 
-@pytest.mark.slow
-def test_a_worker_that_keeps_dying_ends_the_launch(project: Project):
+def test_a_worker_that_keeps_dying_ends_the_launch(project: Project, monkeypatch):
+    monkeypatch.setattr(local, "RESTART_PAUSE", 0.0)
     (project.directory / "toy.py").write_text(
         "import os\n"
         "def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *, report):\n"
         "    os._exit(9)\n"
     )
     args = ["launch.workers=1", "launch.max_restarts=1", "worker.max_retries=9"]
-    tune = project.start("tune", *args)
-    _, err = tune.communicate(timeout=60)
-    assert tune.returncode == 1
-    assert "died once more (exit 9)" in err
+    project.call("tune", *args, code=1)
+    assert "died once more (exit 9)" in project.stderr
     assert not [w for w in project.study().workers() if w.alive]
     assert os.path.exists(project.directory / "runs/toy/logs/worker-0.log")
 

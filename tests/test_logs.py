@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
-from tests.test_worker import wait_for
 from tuner.launch import logs
 from tuner.launch.logs import claim, where
 
@@ -55,18 +54,17 @@ def test_the_files_are_named_where_others_may_lie_beside_them(tmp_path: Path) ->
         log.file.close()
 
 
-@pytest.mark.slow
 def test_a_second_command_has_logs_of_its_own(project: Project) -> None:
-    args = ["study.n_trials=40", "objective.seconds=0.2", "launch.workers=1"]
+    args = ["study.n_trials=4", "objective.fate=wait", "launch.workers=1"]
     first = project.start("tune", *args)
-    wait_for(lambda: len(project.journal()) > 0)
+    project.wait_until_held()
     second = project.start("tune", *args)
-    wait_for(lambda: len({pid for _, _, pid in project.journal()}) == 2)
+    project.wait_until_held(2)
     second.send_signal(signal.SIGINT)
-    _, err = second.communicate(timeout=60)
+    _, err = second.communicate(timeout=120)
     assert "study 'toy': logs in runs/toy/logs: worker-1.log" in err
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=120)
     assert "study 'toy': logs in runs/toy/logs\n" in err
     directory = project.directory / "runs/toy/logs"
     texts = {path.name: path.read_text() for path in directory.iterdir()}

@@ -1,12 +1,10 @@
 """A password that is planted in a URL is found nowhere."""
 
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
+from tests import warm
 from tests.launched import WAITS, new_database
-from tests.test_worker import wait_for
 from tuner import cli, urls
 from tuner.masking import masked
 
@@ -37,12 +35,6 @@ def test_a_password_among_the_options_of_a_database_is_masked_too():
     assert urls.masked(url) == "postgresql://me:***@h/d?sslpassword=***"
 
 
-def children(pid: int) -> list[int]:
-    """Processes below one, at any depth."""
-    direct = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [below for child in map(int, direct) for below in (child, *children(child))]
-
-
 def everything_stored(url: str) -> str:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
@@ -52,21 +44,24 @@ def everything_stored(url: str) -> str:
     return str(found)
 
 
-@pytest.mark.slow
-def test_a_password_on_the_command_line_is_found_nowhere_else(project, postgresql):
-    (project.directory / "toy.py").write_text(WAITS)
+def test_a_password_on_the_command_line_is_found_nowhere_else(project, postgresql, monkeypatch):
     url = new_database(postgresql).replace("postgres:@", f"postgres:{PLANTED}@")
     assert PLANTED in url
+    (project.directory / "toy.py").write_text(WAITS)
+    project.go()
+    started = []
+
+    class Popen(warm.Popen):
+        def __init__(self, words, **options):
+            started.append(words)
+            super().__init__(words, **options)
+
+    monkeypatch.setattr(warm, "Popen", Popen)
     args = ["storage=postgresql", f"storage.url='{url}'", "study.n_trials=2", "launch.workers=2"]
-    args.append(f"objective.kind='http://me:{PLANTED}@h/'")
-    tune = project.start("tune", *args)
-    wait_for(lambda: sum(epoch == 2 for _, epoch, _ in project.journal()) == 2)
-    lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in children(tune.pid)]
-    assert len([line for line in lines if "worker" in line]) == 2
-    assert not [line for line in lines if PLANTED in line]
-    (project.directory / "go").touch()
-    out, err = tune.communicate(timeout=120)
-    assert tune.returncode == 0, err
+    out = project.call("tune", *args, f"objective.kind='http://me:{PLANTED}@h/'")
+    err = project.stderr
+    assert len([words for words in started if "worker" in words]) == 2
+    assert PLANTED not in str(started)
     assert "TUNER_STORAGE_URL" in err, "a hint how to keep it out of this command's line too"
     assert "'storage.url=${oc.env:TUNER_STORAGE_URL}'" in out, "what goes on is shown without it"
     assert PLANTED not in out + err

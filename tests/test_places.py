@@ -5,8 +5,6 @@ import pytest
 from tests.conftest import Project
 from tuner import cli
 
-pytestmark = pytest.mark.slow
-
 WRONG = {
     "objective.y=1": "unknown key 'objective.y'",
     "objective.x=interval(2,1)": "the interval is empty",

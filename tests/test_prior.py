@@ -129,7 +129,7 @@ def test_a_prior_that_was_taken_may_go(planned):
 
 @pytest.mark.parametrize("command", ["tune", "check"])
 def test_a_command_refuses_a_prior_before_it_makes_a_study(project: Project, capsys, command):
-    project.run("worker", "study.n_trials=1", "study.name=old")
+    project.call("worker", "study.n_trials=1", "study.name=old")
     database = f"storage.url='sqlite:///{project.directory}/runs/tuner.db'"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.directory)

@@ -14,8 +14,6 @@ from tests.conftest import Project
 from tests.launched import new_database
 from tuner import cli, storage
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(autouse=True)
 def _in_a_project(project: Project, monkeypatch):
@@ -128,7 +126,7 @@ def test_a_wrong_password(refused, postgresql):
     [("v1.3.0.a", "optuna storage upgrade"), ("v99.0.0.a", "pip install --upgrade optuna")],
 )
 def test_a_database_of_another_optuna(refused, project, revision, cure):
-    project.run("tune", "study.n_trials=1", "launch.workers=1")
+    project.call("worker", "study.n_trials=1")
     with sqlite3.connect(project.directory / "runs/tuner.db") as database:
         database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     database.close()
@@ -137,7 +135,7 @@ def test_a_database_of_another_optuna(refused, project, revision, cure):
 
 
 def test_a_study_of_another_metric_or_direction(refused, project):
-    project.run("tune", "study.n_trials=1", "launch.workers=1")
+    project.call("worker", "study.n_trials=1")
     said = refused("study.metric=loss", "study.direction=minimize", code=2)
     assert "study.metric: the study has 'accuracy', asked was 'loss'" in said
     assert "study.direction: the study has 'maximize', asked was 'minimize'" in said
@@ -161,7 +159,7 @@ def test_a_full_disk(project, capsys):
     assert "disk" in said
     assert "hint: " in said
     assert "Traceback" not in said
-    assert cli.main(["tune", *project.DEFAULTS, "study.n_trials=1", "launch.workers=1"]) == 0
+    project.call("worker", "study.n_trials=1")
 
 
 def test_a_launcher_whose_engine_is_not_there(refused, postgresql, monkeypatch):

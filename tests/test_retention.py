@@ -6,7 +6,6 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.conftest import Project
-from tests.test_worker import wait_for
 from tuner import plan, retention, storage
 from tuner.config import Source
 from tuner.study import Study
@@ -91,7 +90,7 @@ def kept(project: Project) -> set[int]:
 def test_a_search_keeps_the_checkpoints_of_the_best_few_and_every_other_file(project):
     pruner = ["pruner=median", "pruner.n_startup_trials=2", "pruner.n_warmup_steps=1"]
     args = ["study.n_trials=12", *pruner, "pruner.n_min_trials=1"]
-    project.run("worker", *args, "study.keep_checkpoints=2")
+    project.call("worker", *args, "study.keep_checkpoints=2")
     ended = project.study().optuna.get_trials()
     complete = [t for t in ended if t.state == TrialState.COMPLETE]
     assert len(complete) > 2
@@ -119,19 +118,23 @@ def test_what_a_stranger_has_stored_names_nothing_else(study, tmp_path, stored):
 
 
 def test_null_keeps_all(project):
-    project.run("worker", "study.n_trials=7", "study.keep_checkpoints=null")
+    project.call("worker", "study.n_trials=7", "study.keep_checkpoints=null")
     assert kept(project) == set(range(7))
 
 
 def test_an_interrupted_trial_keeps_its_checkpoint_beside_better_ones(project):
-    args = ["study.keep_checkpoints=1", "study.n_trials=3", "objective.seconds=0.2"]
+    args = ["study.keep_checkpoints=1", "objective.fate=wait", "study.n_trials=3"]
+    project.go()
+    project.call("worker", *args[:2], "study.n_trials=2")
+    (project.directory / "go").unlink()
     worker = project.start("worker", *args)
-    wait_for(lambda: len(project.journal()) >= 10)
+    project.wait_until_held()
     worker.terminate()
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=120)
     assert worker.returncode == 143
     assert len(kept(project)) == 2, "the best of the two that are complete, and the third"
-    project.run("worker", *args)
+    project.go()
+    project.call("worker", *args)
     per_epoch = Counter((name, epoch) for name, epoch, _ in project.journal())
     assert len(per_epoch) == 12
     assert set(per_epoch.values()) == {1}, "it went on from its checkpoint"
@@ -148,7 +151,7 @@ def test_links_and_directories_are_removed_too_but_not_what_they_point_to(projec
         "    os.symlink(os.path.abspath('precious'), run_dir / 'checkpoint.link')\n"
         "    return x\n"
     )
-    project.run("worker", "study.n_trials=3", "study.keep_checkpoints=1")
+    project.call("worker", "study.n_trials=3", "study.keep_checkpoints=1")
     left = list(project.directory.glob("runs/toy/trials/*/checkpoint*"))
     assert len(left) == 2
     assert len({path.parent for path in left}) == 1

@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
 from tuner.attempts import FIRST
+from tuner.launch import local
 from tuner.noise import REPEAT
 from tuner.pruners.audit import AUDIT
 from tuner.pruners.rungs import Rungs
@@ -180,11 +181,17 @@ def test_rungs_must_ascend(bad):
         rungs(rungs=bad)
 
 
+@pytest.fixture
+def replaced(monkeypatch):
+    """Workers that die are replaced at once."""
+    monkeypatch.setattr(local, "RESTART_PAUSE", 0.0)
+
+
 def test_real_workers_prune_by_the_default_and_a_killed_trial_is_judged_as_if_it_had_lived(
-    project: Project,
+    project: Project, replaced
 ):
-    args = ["pruner=rungs", "objective.epochs=8", "study.n_trials=14", "worker.grace=1"]
-    project.run("tune", *args, "launch.workers=2", "objective.fate=die")
+    args = ["pruner=rungs", "objective.epochs=8", "study.n_trials=8", "launch.workers=2"]
+    project.call("tune", *args, "objective.fate=choice(none,die)")
     ended = project.study().attempts()
     assert {trial.system_attrs[LENGTH] for trial in ended} == {8}
     assert any(len(trial.system_attrs.get("retry_history", [])) for trial in ended)
@@ -197,16 +204,16 @@ def test_real_workers_prune_by_the_default_and_a_killed_trial_is_judged_as_if_it
     floor = max((t.intermediate_values[t.last_step] * 8 / t.last_step
                  for t in ended if t.state == TrialState.PRUNED), default=0.0)  # fmt: skip
     assert floor < best
-    assert json.loads(project.run("status", "--json"))["share_saved"] > 0
+    assert json.loads(project.call("status", "--json"))["share_saved"] > 0
 
 
-def test_an_audited_trial_outlives_its_worker_and_the_audit_is_told(project: Project):
+def test_an_audited_trial_outlives_its_worker_and_the_audit_is_told(project: Project, replaced):
     """All that are condemned are audited, killed after it, and go on to their end."""
-    args = ["pruner=rungs", "pruner.audited=1", "objective.epochs=8", "study.n_trials=6"]
-    project.run("tune", *args, "launch.workers=2", "objective.fate=die", "worker.grace=1")
+    args = ["pruner=rungs", "pruner.audited=1", "objective.epochs=8", "study.n_trials=4"]
+    project.call("tune", *args, "launch.workers=1", "objective.fate=die")
     ended = project.study().attempts()
     assert {(trial.state, trial.last_step) for trial in ended} == {(TrialState.COMPLETE, 8)}
     marked = [trial for trial in ended if AUDIT in trial.system_attrs]
     assert any(trial.system_attrs.get("retry_history") for trial in marked)
-    told = json.loads(project.run("status", "--json"))["pruning"]
+    told = json.loads(project.call("status", "--json"))["pruning"]
     assert (told["condemned"], told["audited"], told["wrong"]) == (len(marked), len(marked), 0)

@@ -17,6 +17,8 @@ FILES = {
     "package_of_mine/__init__.py": "",
     "package_of_mine/conf/data/few.yaml": "defaults: [digits, _self_]\nlimit: 300\n",
 }
+SPACE = ["space=none", "optimizer.lr=interval(0.01,0.1)"]
+"""Little to judge: the space is not the subject."""
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def check(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def run(*args: str):
-        code = cli.main(["check", "--json", *args])
+        code = cli.main(["check", "--json", *SPACE, *args])
         out, err = capsys.readouterr()
         return code, json.loads(out) if code == 0 else None, err
 

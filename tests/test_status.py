@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,7 @@ from rich.console import Console
 
 from tests.conftest import Project
 from tests.samples import START, add, full_study, new_study
-from tests.test_worker import wait_for
-from tuner import storage
+from tuner import cli, storage
 from tuner.budget import Budget, Times
 from tuner.report import status
 from tuner.report.summary import summarise
@@ -99,15 +99,15 @@ def test_people_see_pace_and_price_in_lines_that_fit(tmp_path: Path, width: int)
 
 
 def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> None:
-    args = ["study.n_trials=3", "objective.epochs=100", "objective.seconds=1"]
+    args = ["study.n_trials=3", "objective.epochs=100", "objective.fate=wait"]
     project.start("worker", *args)
-    wait_for(lambda: len(project.journal()) >= 2)
-    told = json.loads(project.run("status", "--json", *args))
+    project.wait_until_held()
+    told = json.loads(project.call("status", "--json", *args))
     (worker,) = told["workers"]
     assert worker["trial"] == 0
     assert told["counts"]["running"] == 1
     assert (told["ended"], told["n_trials"]) == (None, 3)
-    shown = project.run("status", *args)
+    shown = project.call("status", *args)
     assert "1 worker" in shown
     assert status.IDLE not in shown
     assert worker["id"] in shown
@@ -116,31 +116,43 @@ def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> N
 
 
 def test_watching_ends_with_the_study(project: Project) -> None:
-    args = ["study.n_trials=2", "objective.epochs=5", "objective.seconds=0.1"]
-    worker = project.start("worker", *args)
-    wait_for(lambda: len(project.journal()) >= 2)
-    lines = [json.loads(line) for line in project.run("status", "--watch", "--json").splitlines()]
-    assert lines[-1]["ended"]
-    assert lines[-1]["counts"]["complete"] == 2
-    assert project.run("status", "--watch").splitlines()[-1].startswith("2 of 2 finished before")
-    worker.communicate(timeout=60)
+    worker = project.start("worker", "study.n_trials=1", "objective.fate=wait")
+    project.wait_until_held()
+    watch = project.start("status", "--watch", "--json")
+    assert watch.stdout is not None
+    assert json.loads(watch.stdout.readline())["ended"] is None
+    project.go()
+    last = json.loads(watch.stdout.read().splitlines()[-1])
+    assert last["ended"]
+    assert last["counts"]["complete"] == 1
+    assert project.call("status", "--watch").splitlines()[-1].startswith("1 of 1 finished before")
+    for process in (worker, watch):
+        process.communicate(timeout=120)
+        assert process.returncode == 0
 
 
-def test_all_studies_are_listed_and_a_wrong_name_offers_them(project: Project) -> None:
+def test_all_studies_are_listed_and_a_wrong_name_offers_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("first", "second"):
-        project.run("worker", f"study.name={name}", "study.n_trials=1")
-    shown = project.run("status", "--all").splitlines()
+        project.call("worker", f"study.name={name}", "study.n_trials=1")
+    shown = project.call("status", "--all").splitlines()
     assert [line.split()[0] for line in shown] == ["study", "first", "second"]
-    narrow = project.run("status", "--all", COLUMNS="45")
+    narrow = project.call("status", "--all", COLUMNS="45")
     assert "0.9" in narrow
     assert "…" not in narrow
     assert all("1 complete" in line for line in shown[1:])
-    told = [json.loads(line) for line in project.run("status", "--all", "--json").splitlines()]
+    told = [json.loads(line) for line in project.call("status", "--all", "--json").splitlines()]
     assert [one["study"] for one in told] == ["first", "second"]
-    bare = project.run("status", "study.name=first", PYTHONIOENCODING="ascii")
-    assert "1 complete" in bare, "what cannot be written in ASCII is replaced"
-    project.run("status", "study.name=secnd", code=2)
+    project.call("status", "study.name=secnd", code=2)
     assert "it has second, first" in project.stderr
+    monkeypatch.chdir(project.directory)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert cli.main(["status", *project.DEFAULTS, "study.name=first"]) == 0
+    sys.stdout.seek(0)
+    bare = sys.stdout.read()
+    assert "1 complete" in bare
+    assert "?" in bare, "what cannot be written in ASCII is replaced"
 
 
 KEYS = {

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Project
-from tests.typist import connections_closed
+from tests.inside import connections_closed
 from tuner import cli
 from tuner.report import export
 from tuner.train import predictor
@@ -50,7 +50,6 @@ def here(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return searched
 
 
-@pytest.mark.slow
 def test_what_final_prints_can_be_pasted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = final(capsys)
     assert list(said)[-3:] == ["model", "predict", "export"]
@@ -72,7 +71,6 @@ def test_what_final_prints_can_be_pasted(here: Path, capsys: pytest.CaptureFixtu
     assert "model.pt2" in (model / "README.md").read_text()
 
 
-@pytest.mark.slow
 def test_a_failed_export_costs_no_score(
     here: Path,
     capsys: pytest.CaptureFixture[str],
@@ -95,7 +93,6 @@ def test_a_failed_export_costs_no_score(
     assert cli.main([*shlex.split(repeat)[1:], "--format", "pt2"]) == 0
 
 
-@pytest.mark.slow
 def test_a_network_of_the_users_own_takes_trust(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,10 +105,9 @@ def test_a_network_of_the_users_own_takes_trust(
     assert not list(model.glob("model.pt2")), "nothing of it was imported"
 
 
-@pytest.mark.slow
 def test_of_another_objective_no_model_is_promised(project: Project) -> None:
-    project.run("worker", "study.n_trials=1")
-    out = project.run("final", "final.seeds=1", "final.finalists=1")
+    project.call("worker", "study.n_trials=1")
+    out = project.call("final", "final.seeds=1", "final.finalists=1")
     words = {line.partition(":")[0] for line in out.splitlines()}
     assert {"best", "final", "report", "dashboard"} <= words
     assert not words & {"model", "predict", "export"}

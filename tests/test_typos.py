@@ -140,8 +140,7 @@ def test_a_file_that_is_no_yaml_is_told_with_its_line(tmp_path):
         plan.load(Source((tmp_path,)), ["space=mine"])
 
 
-@pytest.mark.slow
 def test_a_study_that_is_not_there(project: Project):
-    project.run("tune", "study.n_trials=1", "study.name=digits-b")
-    project.run("best", "study.name=digit-b", code=2)
+    project.call("worker", "study.n_trials=1", "study.name=digits-b")
+    project.call("best", "study.name=digit-b", code=2)
     assert "has no study 'digit-b'; hint: it has digits-b" in project.stderr

@@ -1,51 +1,66 @@
 """A database that cannot be written to can be looked at, and is left as it was."""
 
+import ctypes
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
 
+from tests import inside
 from tests.conftest import Project
 from tuner import storage, study
+from tuner.dashboard import server
 from tuner.errors import StorageError
 from tuner.sql import viewing
 
-ROOT = os.getuid() == 0
-DROPPED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-"""Root may write anywhere; without these capabilities it may what the permissions say."""
-
-pytestmark = pytest.mark.skipif(
-    ROOT and shutil.which("setpriv") is None, reason="root, and no setpriv of util-linux"
-)
+DAC = 0b110
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, with which root may write anywhere."""
+NO_FIXUP = 0b100
+"""Of the securebits: access(2) goes by the capabilities that root has, not by those it may have."""
 
 
-def ask(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The real command, as somebody whom permissions bind."""
-    bound = DROPPED if ROOT else ()
-    return subprocess.run(
-        [*bound, sys.executable, "-m", "tuner", *words],
-        cwd=directory,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@contextmanager
+def bound() -> Iterator[None]:
+    """What this thread does, and those that it starts, is bound by permissions, root's too."""
+    if os.getuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, data)
+    before = data[0]
+
+    def become(capabilities: int, securebits: int) -> bool:
+        data[0] = capabilities
+        PR_SET_SECUREBITS = 28
+        return not (libc.prctl(PR_SET_SECUREBITS, securebits, 0, 0, 0) or libc.capset(header, data))
+
+    if not become(before & ~DAC, NO_FIXUP):
+        pytest.skip("root, and its capabilities cannot be dropped")
+    try:
+        yield
+    finally:
+        assert become(before, 0)
+
+
+def ask(directory: Path, *words: str) -> inside.Said:
+    """A command, as somebody whom permissions bind."""
+    with bound():
+        return inside.run(words, directory, {"NO_COLOR": "1", "COLUMNS": "160"})
 
 
 @pytest.fixture
 def sealed(project: Project) -> Iterator[Project]:
     """A project whose search has ended, in directories that cannot be written to."""
-    project.run("tune", "study.n_trials=3", "launch.workers=1")
+    project.call("worker", "study.n_trials=3")
     runs = project.directory / "runs"
     closed = [runs, runs / "toy"]
     for directory in closed:
@@ -59,11 +74,11 @@ def test_a_study_is_looked_at_where_nothing_can_be_written(sealed: Project, tmp_
     runs = sealed.directory / "runs"
     before = sorted(path.name for path in runs.iterdir())
     where = Project.DEFAULTS
-    assert "3 complete" in ask(sealed.directory, "status", *where).stdout
-    assert "3 complete" in ask(sealed.directory, "status", "--all", *where).stdout
-    assert re.match(r"#\d: accuracy", ask(sealed.directory, "best", *where).stdout)
+    assert "3 complete" in ask(sealed.directory, "status", *where).out
+    assert "3 complete" in ask(sealed.directory, "status", "--all", *where).out
+    assert re.match(r"#\d: accuracy", ask(sealed.directory, "best", *where).out)
     page = tmp_path / "page.html"
-    assert ask(sealed.directory, "report", f"--output={page}", *where).stdout == f"{page}\n"
+    assert ask(sealed.directory, "report", f"--output={page}", *where).out == f"{page}\n"
     assert page.stat().st_size > 1e6
     assert sorted(path.name for path in runs.iterdir()) == before
 
@@ -73,12 +88,12 @@ def test_commands_that_write_say_that_they_cannot(sealed: Project, tmp_path: Pat
     where = [*Project.DEFAULTS, *elsewhere]
     for words in (["tune", "study.n_trials=9"], ["worker", "study.n_trials=9"], ["dashboard"]):
         found = ask(sealed.directory, *words, *where)
-        assert found.returncode == 2, found
-        assert re.match(r"error: storage\.url: .*/runs cannot be written to; hint: ", found.stderr)
+        assert found.code == 2, found
+        assert re.match(r"error: storage\.url: .*/runs cannot be written to; hint: ", found.err)
     for command, key in (("report", "--output"), ("export", "--output"), ("final", "study.dir")):
         found = ask(sealed.directory, command, *Project.DEFAULTS)
-        assert found.returncode == 2
-        assert re.match(rf"error: {key}: .* cannot be written to \(", found.stderr), found
+        assert found.code == 2
+        assert re.match(rf"error: {key}: .* cannot be written to \(", found.err), found
 
 
 @pytest.fixture
@@ -110,16 +125,20 @@ def test_a_log_without_its_index_is_not_passed_over(locked: Path) -> None:
         storage.connect(f"sqlite:///{locked}", write=False)
 
 
-def test_the_dashboard_shows_it(sealed: Project) -> None:
-    bound = DROPPED if ROOT else ()
-    words = [*bound, sys.executable, "-m", "tuner", "dashboard", "--read-only", "--port=0"]
-    with subprocess.Popen(
-        [*words, *Project.DEFAULTS], cwd=sealed.directory, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        address = re.search(r"http://\S+", process.stderr.readline())
-        assert address is not None
-        with urllib.request.urlopen(f"{address[0]}api/studies", timeout=30) as answer:
-            assert '"study_name": "toy"' in answer.read().decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+def test_the_dashboard_shows_it(sealed: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def look(address: str) -> None:
+        try:
+            with urllib.request.urlopen(f"{address}api/studies", timeout=60) as answer:
+                found.append(answer.read().decode())
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)  # ends it as Ctrl-C does
+
+    def announced(address: str) -> None:
+        threading.Thread(target=look, args=(address,)).start()
+
+    monkeypatch.setattr(server, "_announce", announced)
+    said = ask(sealed.directory, "dashboard", "--read-only", "--port=0", *Project.DEFAULTS)
+    assert said.code == 0
+    assert '"study_name": "toy"' in found[0]
