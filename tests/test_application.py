@@ -267,7 +267,7 @@ def test_a_key_without_a_value_can_be_searched(there, kind):
     assert [p.key for p in asked.space.parameters()] == ["x"]
     assert [dict(item.params) for item in asked.queue] == []
     assert source("lacking.py").compose(["x=0.5"]).x == 0.5
-    assert "???" in asked.base_text()
+    assert "???" in asked.base_text
     assert mandatory.doubts(asked.source, asked.cfg, asked.space) == []
     with pytest.raises(ConfigError, match=r"^x: is \?\?\?, and nothing gives it; hint: x=VALUE"):
         trial.run(source("lacking.py").compose([]), run_dir=there / "a", report=print)

@@ -168,7 +168,7 @@ def test_a_value_that_nothing_gives_is_one_mistake_and_none_if_it_is_searched(mi
     asked = plan.load(mine, [*more, "space=none", f"{key}=interval(0,1)"]).require()
     assert asked.space.overrides({key: 0.5}) == [f"{key}=0.5"]
     assert asked.queue == (), "there are no defaults to try"
-    assert "???" in asked.base_text(), "no sample of the space in its place"
+    assert "???" in asked.base_text, "no sample of the space in its place"
     (line,) = mistakes(mine, *more, "space=none", f"{key}=choice(a)")
     assert "expected float, got 'a'" in line
 
