@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tuner.errors import Preempted
 from tuner.train import checkpoint, data, engine, loss, model, optim
 from tuner.train.augment import Augment
 from tuner.train.settings import Every, Settings
@@ -84,16 +85,20 @@ def train(
 
 
 class Curve:
-    """A report that keeps what it is told, and may leave in an epoch."""
+    """A report that keeps what it is told, and may leave in an epoch.
+
+    ``Preempted`` comes once the epoch is kept, as from tuner's own report; others come before.
+    """
 
     def __init__(self, leave_in: int | None = None, exception: type[BaseException] = SystemExit):
         self.points: dict[int, dict[str, float]] = {}
         self.leave_in, self.exception = leave_in, exception
 
     def __call__(self, epoch: int, **metrics: float) -> None:
+        if epoch != self.leave_in or issubclass(self.exception, Preempted):
+            self.points[epoch] = metrics
         if epoch == self.leave_in:
             raise self.exception
-        self.points[epoch] = metrics
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:

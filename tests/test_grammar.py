@@ -4,7 +4,7 @@ import re
 
 import optuna
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -225,6 +225,7 @@ def test_an_option_of_a_mapping_means_what_yaml_says(options):
     """Through YAML, OmegaConf and Hydra, whatever the option is."""
     written = OmegaConf.create({"a": {option_name(value): {} for value in options}})
     written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(written)))
+    assume(len(written["a"]) == len(options))  # 0 and false are one key of a Python mapping
     space, mistakes = grammar.build(written, [], config.parse)
     if mistakes:
         assert "twice" in mistakes[0], "1 and 1.0 and true are equal"
