@@ -133,9 +133,9 @@ class Project:
         """Let those that wait go on."""
         (self.directory / "go").touch()
 
-    def study(self) -> study.Study:
+    def study(self, grace: float = 60) -> study.Study:
         url = f"sqlite:///{self.directory}/runs/tuner.db"
-        return study.load(url, "toy", grace=60, patience=5)
+        return study.load(url, "toy", grace=grace, patience=5)
 
     def journal(self) -> list[tuple[str, int, int]]:
         """(configuration, epoch, process) in the order in which they were run."""

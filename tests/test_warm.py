@@ -20,7 +20,7 @@ def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *, report
     mine = {
         "argv": sys.argv, "cwd": os.getcwd(), "environ": dict(os.environ), "parent": os.getppid(),
         "leads": os.getsid(0) == os.getpid(), "torch": "torch" in sys.modules,
-        "forked": sys.modules["__main__"].__spec__.name == "tests.warm",
+        "forked": getattr(sys.modules["__main__"].__spec__, "name", None) == "tests.warm",
     }
     with open("told.txt", "a") as file:
         file.write(json.dumps(mine) + "\\n")

@@ -164,7 +164,7 @@ def test_a_paused_worker_is_fenced_out_quietly(project):
     paused = project.start("worker", *args)
     project.wait_until_held()
     paused.send_signal(signal.SIGSTOP)
-    study = project.study()
+    study = project.study(grace=1.5)
     wait_for(lambda: not any(w.alive for w in study.workers()))
     other = project.start("worker", *args)
     wait_for(lambda: len(at_work(study)) == 1)
