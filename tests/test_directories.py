@@ -91,32 +91,22 @@ WRONG = {
 
 
 @pytest.mark.parametrize("key", WRONG)
-def test_a_command_refuses_before_any_work(
-    project: Project,
-    key: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_command_refuses_before_any_work(project: Project, key: str) -> None:
     if "tracking" in key:
         pytest.importorskip("tensorboard")
-    monkeypatch.chdir(project.directory)
-    command, *words = WRONG[key]
-    assert cli.main([command, *Project.DEFAULTS, *words]) == 2
-    said = capsys.readouterr().err
+    project.call(*WRONG[key], code=2)
+    said = project.stderr
     assert said.startswith(f"error: {key.strip()}: {project.directory}/toy.py is a file, where")
     assert said.count("\n") == 1
     assert project.journal() == []
     assert not (project.directory / "runs").exists()
 
 
-def test_commands_that_write_of_a_study(
-    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_that_write_of_a_study(project: Project) -> None:
     project.call("worker", "study.n_trials=1")
-    monkeypatch.chdir(project.directory)
     trained = len(project.journal())
-    Path("runs/toy/final").write_text("in the way")
-    Path("runs/toy/export").write_text("in the way")
+    for name in ("final", "export"):
+        (project.directory / "runs/toy" / name).write_text("in the way")
     for words, told in (
         (["final"], "study.dir: "),
         (["export"], "--output: "),
@@ -124,11 +114,9 @@ def test_commands_that_write_of_a_study(
         (["report", "--output=toy.py/x.html"], "--output: "),
         (["report", "--output=runs"], "--output: runs is a directory; hint: name a file in it"),
     ):
-        capsys.readouterr()
-        assert cli.main([words[0], *Project.DEFAULTS, *words[1:]]) == 2
-        said = capsys.readouterr().err
-        assert f"error: {told}" in said, said
-        assert "hint: " in said
+        project.call(*words, code=2)
+        assert f"error: {told}" in project.stderr, project.stderr
+        assert "hint: " in project.stderr
     assert len(project.journal()) == trained
 
 

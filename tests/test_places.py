@@ -19,30 +19,25 @@ WRONG = {
 
 
 @pytest.mark.parametrize("command", ["tune", "check", "worker"])
-def test_mistakes_of_all_stages_are_told_at_once(project: Project, capsys, monkeypatch, command):
-    monkeypatch.chdir(project.directory)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert cli.main([command, *project.DEFAULTS, *WRONG]) == 2
-    said = capsys.readouterr().err
-    assert [what for what in WRONG.values() if what not in said] == []
-    assert f"error: {len(WRONG)} mistakes:" in said
+def test_mistakes_of_all_stages_are_told_at_once(project: Project, command):
+    project.call(command, *WRONG, code=2, CUDA_VISIBLE_DEVICES="")
+    assert [what for what in WRONG.values() if what not in project.stderr] == []
+    assert f"error: {len(WRONG)} mistakes:" in project.stderr
     assert not (project.directory / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["check", "worker"])
-def test_the_device_is_judged_where_it_will_be_used(project: Project, capsys, monkeypatch, command):
+def test_the_device_is_judged_where_it_will_be_used(project: Project, command):
     """Login nodes of clusters often have no GPU; a worker works where it is started."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    asked = ["launch=slurm", "worker.device=cuda:0"]
-    assert cli.main([command, *project.DEFAULTS, *asked, "budget.hours=abc"]) == 2
-    assert ("no GPU is here" in capsys.readouterr().err) == (command == "worker")
+    asked = ["launch=slurm", "worker.device=cuda:0", "budget.hours=abc"]
+    project.call(command, *asked, code=2, CUDA_VISIBLE_DEVICES="")
+    assert ("no GPU is here" in project.stderr) == (command == "worker")
 
 
-def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(project: Project, capsys):
-    assert cli.main(["status", "budget.hours=abc", "storage.url=mysq://h/db"]) == 2
-    said = capsys.readouterr().err
-    assert "2 mistakes" in said
-    assert "did you mean 'mysql'?" in said
+def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(project: Project):
+    project.call("status", "budget.hours=abc", "storage.url=mysq://h/db", code=2)
+    assert "2 mistakes" in project.stderr
+    assert "did you mean 'mysql'?" in project.stderr
 
 
 def test_a_report_of_an_unknown_form_is_refused(capsys):

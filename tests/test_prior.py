@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from tests.conftest import Project
-from tuner import cli, plan, prior, provenance, storage, study
+from tuner import plan, prior, provenance, storage, study
 from tuner.config import Source
 from tuner.distributions import Categorical, Float
 from tuner.errors import StudyError
@@ -128,14 +128,10 @@ def test_a_prior_that_was_taken_may_go(planned):
 
 
 @pytest.mark.parametrize("command", ["tune", "check"])
-def test_a_command_refuses_a_prior_before_it_makes_a_study(project: Project, capsys, command):
+def test_a_command_refuses_a_prior_before_it_makes_a_study(project: Project, command):
     project.call("worker", "study.n_trials=1", "study.name=old")
-    database = f"storage.url='sqlite:///{project.directory}/runs/tuner.db'"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project.directory)
-        words = [*project.DEFAULTS, database, "study.prior=odl", "study.name=new"]
-        assert cli.main([command, *words]) == 2
-    said = capsys.readouterr().err
+    project.call(command, "study.prior=odl", "study.name=new", code=2)
+    said = project.stderr
     assert said.startswith("error: study.prior: ")
     assert "has no study 'odl'; hint: it has old" in said
     with closing(storage.connect(f"sqlite:///{project.directory}/runs/tuner.db")) as rdb:

@@ -12,18 +12,11 @@ from sqlalchemy.engine import make_url
 
 from tests.conftest import Project
 from tests.launched import new_database
-from tuner import cli, storage
-
-
-@pytest.fixture(autouse=True)
-def _in_a_project(project: Project, monkeypatch):
-    monkeypatch.chdir(project.directory)
-    monkeypatch.setenv("TUNER_STORAGE_URL", "as it was, after the test")
-    monkeypatch.delenv("TUNER_STORAGE_URL")
+from tuner import storage
 
 
 @pytest.fixture
-def refused(project: Project, capsys):
+def refused(project: Project):
     """Runs a command that must fail; the files that were there before are all that are there."""
 
     def files() -> list[str]:
@@ -32,14 +25,14 @@ def refused(project: Project, capsys):
 
     def run(*overrides: str, code: int, command: str = "tune") -> str:
         before = files()
-        assert cli.main([command, *project.DEFAULTS, *overrides]) == code
-        said = capsys.readouterr()
-        errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, said.err
-        assert "hint: " in said.err
-        assert "Traceback" not in said.err
+        project.call(command, *overrides, code=code)
+        said = project.stderr
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, said
+        assert "hint: " in said
+        assert "Traceback" not in said
         assert files() == before
-        return said.err
+        return said
 
     return run
 
@@ -152,10 +145,10 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk(project, capsys):
+def test_a_full_disk(project):
     with full_disk():
-        assert cli.main(["tune", *project.DEFAULTS]) == 2
-    said = capsys.readouterr().err
+        project.call("tune", code=2)
+    said = project.stderr
     assert "disk" in said
     assert "hint: " in said
     assert "Traceback" not in said
