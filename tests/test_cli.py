@@ -136,7 +136,7 @@ def test_a_training_that_was_interrupted_goes_on_by_its_directory(project: Proje
     process = project.start("train", "objective.fate=wait")
     project.wait_until_held()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=280)
     assert process.returncode == 130
     said, again = err.splitlines()[-1].split(": ")
     assert said == "interrupted; this goes on from its checkpoint"
@@ -165,7 +165,7 @@ def test_final_trainings_that_were_interrupted_go_on(project: Project):
         wait_for(held.exists)
         held.unlink()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=280)
         assert process.returncode == 130
         said, again = err.splitlines()[-1].split(": ")
         assert said == "interrupted; this goes on where it stopped"
@@ -225,7 +225,7 @@ def test_a_new_study_never_resumes_an_old_ones_files(project: Project):
 
 def test_two_trainings_at_once_share_no_directory(project: Project):
     done = [project.start("train", f"objective.x=0.{k}") for k in (1, 2, 3)]
-    runs = [json.loads(process.communicate(timeout=60)[0]) for process in done]
+    runs = [json.loads(process.communicate(timeout=280)[0]) for process in done]
     assert len({run["run_dir"] for run in runs}) == len({run["accuracy"] for run in runs}) == 3
 
 

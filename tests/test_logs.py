@@ -61,10 +61,10 @@ def test_a_second_command_has_logs_of_its_own(project: Project) -> None:
     second = project.start("tune", *args)
     project.wait_until_held(2)
     second.send_signal(signal.SIGINT)
-    _, err = second.communicate(timeout=120)
+    _, err = second.communicate(timeout=280)
     assert "study 'toy': logs in runs/toy/logs: worker-1.log" in err
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=280)
     assert "study 'toy': logs in runs/toy/logs\n" in err
     directory = project.directory / "runs/toy/logs"
     texts = {path.name: path.read_text() for path in directory.iterdir()}

@@ -130,7 +130,7 @@ def test_an_interrupted_trial_keeps_its_checkpoint_beside_better_ones(project):
     worker = project.start("worker", *args)
     project.wait_until_held()
     worker.terminate()
-    worker.communicate(timeout=120)
+    worker.communicate(timeout=280)
     assert worker.returncode == 143
     assert len(kept(project)) == 2, "the best of the two that are complete, and the third"
     project.go()

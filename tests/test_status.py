@@ -18,11 +18,17 @@ from tests.samples import START, add, full_study, new_study
 from tuner import cli, storage
 from tuner.budget import Budget, Times
 from tuner.report import status
-from tuner.report.summary import summarise
+from tuner.report.summary import Summary, summarise
 from tuner.sql import rows
 
 C, P = TrialState.COMPLETE, TrialState.PRUNED
 NOW = START + timedelta(seconds=400)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """Of a study in which everything has happened."""
+    return summarise(full_study(tmp_path_factory.mktemp("full")), now=NOW)
 
 
 def test_what_was_spent_and_what_pruning_saved(tmp_path: Path) -> None:
@@ -40,8 +46,7 @@ def test_what_was_spent_and_what_pruning_saved(tmp_path: Path) -> None:
     assert found.device_hours_saved == pytest.approx((100 + 9 * 20) / 3600)
 
 
-def test_a_study_that_nobody_works_at_says_so_until_it_has_ended(tmp_path: Path) -> None:
-    found = summarise(full_study(tmp_path), now=NOW)
+def test_a_study_that_nobody_works_at_says_so_until_it_has_ended(found: Summary) -> None:
     for ended in (None, "study.n_trials: 27 of 27"):
         console = Console(file=io.StringIO(), width=100)
         console.print(status.as_picture(found, Budget(n_trials=27), ended, width=100))
@@ -74,8 +79,7 @@ def test_times_are_right_wherever_they_are_looked_at(
     assert 0 < found.rows[1].seconds < 60
 
 
-def test_programs_are_told_everything_in_one_line(tmp_path: Path) -> None:
-    found = summarise(full_study(tmp_path), now=NOW)
+def test_programs_are_told_everything_in_one_line(found: Summary) -> None:
     told = json.loads(status.as_json(found, Budget(n_trials=40, length=10), None))
     assert told["best"]["found"].startswith("2026-01-05T12:")
     assert told["best"]["number"] == found.ranking[0].number
@@ -87,8 +91,7 @@ def test_programs_are_told_everything_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [50, 80, 200])
-def test_people_see_pace_and_price_in_lines_that_fit(tmp_path: Path, width: int) -> None:
-    found = summarise(full_study(tmp_path), now=NOW)
+def test_people_see_pace_and_price_in_lines_that_fit(found: Summary, width: int) -> None:
     console = Console(file=io.StringIO(), width=width)
     console.print(status.as_picture(found, Budget(n_trials=40, length=10), None, width=width))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -127,7 +130,7 @@ def test_watching_ends_with_the_study(project: Project) -> None:
     assert last["counts"]["complete"] == 1
     assert project.call("status", "--watch").splitlines()[-1].startswith("1 of 1 finished before")
     for process in (worker, watch):
-        process.communicate(timeout=120)
+        process.communicate(timeout=280)
         assert process.returncode == 0
 
 

@@ -48,7 +48,7 @@ def test_a_fork_has_a_place_an_environment_and_output_of_its_own(telling: Projec
         [*warm.COMMAND, *words], cwd=telling.directory, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
     assert out.startswith("on stdout\n")
     assert "on stderr\n" in err
@@ -64,18 +64,18 @@ def test_a_fork_has_a_place_an_environment_and_output_of_its_own(telling: Projec
 
 def test_a_fork_exits_and_dies_as_any_process(project: Project) -> None:
     process = project.start("tunes")
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=280)
     assert (process.returncode, "no command 'tunes'" in err) == (2, True)
     process = project.start("worker", "objective.fate=wait")
     project.wait_until_held()
     assert {pid for _, _, pid in project.journal()} == {process.pid}
     process.send_signal(signal.SIGKILL)
-    assert process.wait(120) == -signal.SIGKILL
+    assert process.wait(280) == -signal.SIGKILL
 
 
 def test_what_a_fork_starts_is_its_child_and_forked_too(telling: Project) -> None:
     tune = telling.start("tune", "study.n_trials=1", "launch.workers=1")
-    _, err = tune.communicate(timeout=120)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     (worker,) = told(telling)
     assert worker["forked"]
@@ -85,7 +85,7 @@ def test_what_a_fork_starts_is_its_child_and_forked_too(telling: Project) -> Non
 
 def test_all_else_is_started_as_usual() -> None:
     with warm.Popen(["sh", "-c", "echo $0; exit 3"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.communicate(timeout=120)[0] == "sh\n"
+        assert process.communicate(timeout=280)[0] == "sh\n"
     assert process.returncode == 3
 
 

@@ -43,7 +43,7 @@ def test_four_workers_run_twenty_trials_once_each(project):
     args = ["study.n_trials=20", "objective.epochs=1"]
     workers = [project.start("worker", *args) for _ in range(4)]
     for worker in workers:
-        _, err = worker.communicate(timeout=120)
+        _, err = worker.communicate(timeout=280)
         assert worker.returncode == 0, err
     last = ended(project)
     assert len(last) == 20
@@ -58,7 +58,7 @@ def test_a_killed_worker_costs_no_configuration_and_no_epoch(project):
     name, _, pid = next(row for row in project.journal() if row[1] == 2)
     os.kill(pid, signal.SIGKILL)
     project.go()
-    out, err = tune.communicate(timeout=120)
+    out, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     last = ended(project)
     assert len(last) == 3
@@ -90,7 +90,7 @@ def test_an_interrupted_study_goes_on_with_the_rest_of_its_budget(project):
         study = project.study()
         wait_for(lambda study=study: len(at_work(study)) == 2)
         tune.send_signal(number)
-        _, err = tune.communicate(timeout=120)
+        _, err = tune.communicate(timeout=280)
         assert tune.returncode == code, err
         assert err.index("stopping: the workers save") < err.index("same command goes on")
         logs = [p.read_text() for p in (project.directory / "runs/toy/logs").glob("worker-*.log")]
@@ -112,7 +112,7 @@ def test_a_worker_asked_to_leave_requeues_at_once(project):
     worker = project.start("worker", "study.n_trials=1", "objective.fate=wait")
     project.wait_until_held()
     worker.terminate()
-    worker.communicate(timeout=120)
+    worker.communicate(timeout=280)
     assert worker.returncode == 143
     study = project.study()
     first, second = study.optuna.get_trials()
@@ -130,7 +130,7 @@ def test_a_second_signal_leaves_at_once(sleeper):
     assert worker.poll() is None, "it waits for the epoch to end"
     # Again until it leaves: Python may miss one that comes just as a sleep goes on.
     wait_for(lambda: worker.terminate() or worker.poll() is not None)
-    worker.communicate(timeout=120)
+    worker.communicate(timeout=280)
     assert worker.returncode == 143
 
 
@@ -142,7 +142,7 @@ def test_a_second_signal_to_tune_ends_its_workers_at_once(sleeper):
         line for line in tune.stderr if "stopp" in line
     )
     tune.send_signal(signal.SIGINT)
-    _, err = tune.communicate(timeout=120)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 130
     assert "ended at once" in err
 
@@ -172,7 +172,7 @@ def test_a_paused_worker_is_fenced_out_quietly(project):
     wait_for(lambda: any(pid == other.pid for _, _, pid in project.journal()))
     paused.send_signal(signal.SIGCONT)
     for worker in (paused, other):
-        _, err = worker.communicate(timeout=120)
+        _, err = worker.communicate(timeout=280)
         assert worker.returncode == 0, err
     last = ended(project)
     assert len(last) == 2
@@ -237,7 +237,7 @@ def test_trials_in_threads_of_one_worker_are_trials_like_any_other(project):
     project.wait_until_held(3)
     assert {id.rpartition(".")[2] for id in at_work(project.study())} == {"0", "1", "2"}
     worker.terminate()
-    _, err = worker.communicate(timeout=120)
+    _, err = worker.communicate(timeout=280)
     assert worker.returncode == 143, err
     project.go()
     project.call("worker", *args)
@@ -304,7 +304,7 @@ def test_an_interrupted_configuration_that_has_changed_starts_anew(project):
     worker = project.start("worker", *args, "objective.epochs=50")
     project.wait_until_held()
     worker.terminate()
-    worker.communicate(timeout=120)
+    worker.communicate(timeout=280)
     project.go()
     project.call("worker", *args, "objective.epochs=4")
     assert "starts anew" in project.stderr
@@ -344,7 +344,7 @@ def test_a_budget_of_time_pauses_what_runs_and_a_larger_one_goes_on_with_it(proj
     study = project.study()
     with study.storage.engine.begin() as others:  # what they work counts as well
         others.execute(sa.update(clocks).where(clocks.c.name == STUDY).values(seconds=7200))
-    _, err = tune.communicate(timeout=120)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     assert "the search has ended: budget.hours: " in err
     assert "paused: 2 configurations; a larger budget goes on with them" in err
