@@ -1,14 +1,15 @@
 """A database that cannot be written to can be looked at, and is left as it was."""
 
 import ctypes
+import http.client
 import os
 import re
 import signal
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import optuna
 import pytest
@@ -126,12 +127,15 @@ def test_a_log_without_its_index_is_not_passed_over(locked: Path) -> None:
 
 
 def test_the_dashboard_shows_it(sealed: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    """It also closes the connections of browsers when it stops."""
+    found, connected = [], []
 
     def look(address: str) -> None:
         try:
-            with urllib.request.urlopen(f"{address}api/studies", timeout=60) as answer:
-                found.append(answer.read().decode())
+            browser = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+            connected.append(browser)
+            browser.request("GET", "/api/studies")
+            found.append(browser.getresponse().read().decode())
         finally:
             os.kill(os.getpid(), signal.SIGINT)  # ends it as Ctrl-C does
 
@@ -140,5 +144,7 @@ def test_the_dashboard_shows_it(sealed: Project, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(server, "_announce", announced)
     said = ask(sealed.directory, "dashboard", "--read-only", "--port=0", *Project.DEFAULTS)
+    with closing(connected[0]) as browser:
+        assert browser.sock.recv(1) == b""
     assert said.code == 0
     assert '"study_name": "toy"' in found[0]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import waitress
+import waitress.wasyncore
 from optuna.storages import BaseStorage, get_storage
 
 from tuner.artifacts import open_store
@@ -122,8 +123,10 @@ def serve(
             names=frozenset({"localhost", "127.0.0.1", "::1", access.host.lower()}),
             cookie=f"tuner-dashboard-{port}",
         )
+        channels: dict[int, object] = {}
         server = waitress.create_server(
             gate,
+            channels,
             sockets=[listening],
             threads=THREADS,
             max_request_body_size=LARGEST_BODY,
@@ -135,6 +138,7 @@ def serve(
             (ready or _announce)(_address(access, port))
             server.run()  # returns on KeyboardInterrupt
         server.close()
+        waitress.wasyncore.close_all(channels, ignore_all=True)  # it leaves the clients' open
     log.info("dashboard stopped")
 
 
