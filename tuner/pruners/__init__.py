@@ -1,1 +1,1 @@
-"""Pruners of our own, which are Optuna's ``BasePruner`` and work in any Optuna study."""
+"""Implement tuner's pruners on Optuna's ``BasePruner``, so that they work in any Optuna study."""

@@ -1,13 +1,13 @@
 """Asynchronous successive halving on fractions of each trial's own schedule, with an audit.
 
-Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with four
-changes.  Rungs lie at fractions of the schedule and not at numbers of epochs.  The share that is
-kept is rounded up, so that the first trials are not all lost to one lucky one.  To pass a rung is
-provisional until the trial has come twice as far: with every report until then it is judged again,
-by what it had at the rung, against all that have come there since.  Those that come to a rung first
-find nobody to be compared with, and with eight workers four of the first eight would run to their
-end.  And a decision needs nothing but the reported values, so that a retry, which inherits its
-curve, is spared nothing and loses nothing.
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with four changes.
+Rungs lie at fractions of the schedule instead of numbers of epochs. The number of trials to keep is
+rounded up, so that one lucky trial does not eliminate all of the first ones. Passing a rung is
+provisional: with every report until the trial has reached twice as many epochs as the rung, its
+value at the rung is compared again with those of all trials that have reached the rung since.
+Otherwise, the first trials would have no competitors, and with eight workers four of the first
+eight would run to completion. Finally, a decision depends only on the reported values, so that it
+is the same for a retry, which inherits its curve.
 """
 
 import bisect
@@ -26,17 +26,22 @@ from tuner.pruners.standings import Standings
 
 
 class Rungs(BasePruner):
-    """From each of the ``rungs`` only the best ``keep`` of all that have been there go on.
+    """Prune all but the best ``keep`` of the trials that have reached each of the ``rungs``.
 
-    ``rungs`` are fractions of a trial's own schedule.  A trial of unknown length is judged by that
-    of the longest completed one, and not before there is one.  A value that is not finite ends a
-    trial at once.  Of the condemned a share, ``audited``, lives on; see ``tuner.pruners.audit``.
+    A trial of unknown length is compared by the length of the longest completed trial, and only
+    once there is one. A trial with a non-finite value is pruned at once.
 
-    Raises: ValueError for rungs that are none or do not ascend.
+    Args:
+        rungs: Fractions of a trial's own schedule, ascending.
+        keep: Fraction of the trials at a rung that continues.
+        audited: Fraction of the condemned trials that continues; see ``tuner.pruners.audit``.
+
+    Raises:
+        ValueError: ``rungs`` is empty or does not ascend.
     """
 
     merges_attempts = True
-    """It may be shown the study as it is, every attempt a trial of its own."""
+    """True: this pruner accepts studies in which every attempt is a separate trial."""
 
     def __init__(self, *, rungs: list[Part], keep: Part, audited: Share) -> None:
         if not rungs or rungs != sorted(set(rungs)):
@@ -45,7 +50,7 @@ class Rungs(BasePruner):
         self.standings = Standings(rungs)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the trial is to end here; an audited one is marked in the study."""
+        """Return whether to prune the trial; if it is audited instead, mark it in the study."""
         steps = sorted(trial.intermediate_values)
         if not steps:
             return False
@@ -64,9 +69,10 @@ class Rungs(BasePruner):
         return known or self.standings.look(study).longest or None
 
     def _open(self, epochs: int, steps: Sequence[int]) -> int | None:
-        """The last rung that the trial has come to, unless it has passed it for good.
+        """Return the index of the last rung reached, or None if the trial has passed it finally.
 
-        That is at twice the rung's share, but not before the second report after the rung.
+        A trial has finally passed a rung at twice the rung's epochs, but not before its second
+        report after the rung.
         """
         last, before = steps[-1], steps[-2] if len(steps) > 1 else 0
         if last >= epochs:
@@ -78,7 +84,7 @@ class Rungs(BasePruner):
         return rung
 
     def _is_among_the_best(self, study: Study, trial: FrozenTrial, rung: int, epochs: int) -> bool:
-        """By its value at the rung; ties are not ahead."""
+        """Return whether to keep the trial by its value at the rung; equal values are not ahead."""
         value = schedule.value_at(trial, schedule.step_at(self.rungs[rung], epochs))
         assert value is not None
         others = self.standings.look(study).others(rung, trial)

@@ -1,4 +1,4 @@
-"""What the configurations of a study had reached at each rung, read once and then kept up."""
+"""Cache the values that all configurations of a study have reached at each rung."""
 
 import bisect
 import math
@@ -15,14 +15,14 @@ from tuner.pruners import audit
 from tuner.scoreboard import LastRead
 
 Values = tuple[float | None, ...]
-"""What a trial had reached at each rung, None where it has not been."""
+"""A trial's value at each rung, None for rungs that it has not reached."""
 
 
 class Standings:
-    """The values at the rungs of all configurations, each by its last attempt.
+    """The values of all configurations at the rungs, each taken from its last attempt.
 
-    A trial that has ended is read once.  Runs that repeat the best, to measure the noise, are no
-    competitors.  May be asked by several threads.
+    A finished trial is read only once. Trials that repeat the best one to measure the noise are not
+    competitors. The methods are thread-safe.
     """
 
     def __init__(self, rungs: Sequence[float]) -> None:
@@ -32,21 +32,21 @@ class Standings:
         self._begin()
 
     def __reduce__(self) -> tuple[type["Standings"], tuple[Sequence[float]]]:
-        """Whoever they are sent to reads the study anew."""
+        """Pickle only the rungs; the copy reads the study again."""
         return Standings, (self.rungs,)
 
     def _begin(self) -> None:
         self.longest = 0
-        """Steps of the longest completed trial, which stands in for a length that is unknown."""
+        """Number of steps of the longest completed trial, used for trials of unknown length."""
         self._count = 0
         self._open: list[int] = []
         self._over: dict[int, Values] = {}
         self._ended: list[list[float]] = [[] for _ in self.rungs]
-        """The values of those in ``_over`` at each rung, ascending."""
+        """For each rung, the values of the configurations in ``_over``, ascending."""
         self._going: dict[int, tuple[FrozenTrial, Values]] = {}
 
     def look(self, study: Study) -> "Standings":
-        """The standings as they are now."""
+        """Read new trials of the study and return these standings."""
         with self._lock:
             trials = study.get_trials(deepcopy=False)
             if not self._read_of.goes_on(study, trials):
@@ -59,14 +59,17 @@ class Standings:
         return self
 
     def others(self, rung: int, trial: FrozenTrial) -> tuple[list[float], list[float]]:
-        """What all others had reached at a rung: those that have ended and the rest, ascending."""
+        """Return the values of all other configurations at a rung: of finished and of running ones.
+
+        Both lists are ascending and exclude all attempts at the configuration of ``trial``.
+        """
         own = first_number(trial)
         with self._lock:
             going = [values[rung] for n, (_, values) in self._going.items() if n != own]
             return self._ended[rung].copy(), sorted(v for v in going if v is not None)
 
     def _read(self, trials: Sequence[FrozenTrial]) -> int:
-        """Take in what is new; the steps of the longest completed trial."""
+        """Read new and unfinished trials; return the steps of the longest completed trial."""
         todo = [*self._open, *range(self._count, len(trials))]
         self._count, self._open = len(trials), []
         longest = self.longest
@@ -84,7 +87,7 @@ class Standings:
         number = first_number(trial)
         known, values = self._going.get(number, (None, ()))
         if known is trial:
-            return  # a storage makes a new object of what has changed
+            return  # a storage creates a new object for a changed trial
         self._drop(number)
         values = self._values(trial)
         if not trial.state.is_finished():
@@ -96,14 +99,14 @@ class Standings:
                 bisect.insort(ended, value)
 
     def _drop(self, number: int) -> None:
-        """Forget the configuration's values: this, or another attempt at it, has newer ones."""
+        """Forget the values of a configuration, because this or another attempt has newer ones."""
         self._going.pop(number, None)
         for ended, value in zip(self._ended, self._over.pop(number, ()), strict=False):
             if value is not None:
                 del ended[bisect.bisect_left(ended, value)]
 
     def _values(self, trial: FrozenTrial) -> Values:
-        """Beyond the rung where it was condemned an audited trial is no measure for others."""
+        """Return a trial's values at the rungs, without those after it was condemned."""
         epochs = schedule.length(trial) or self.longest
         if not epochs or not trial.intermediate_values:
             return (None,) * len(self.rungs)

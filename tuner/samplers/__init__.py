@@ -1,1 +1,1 @@
-"""Samplers of our own, on Optuna's public interface."""
+"""Implement tuner's samplers on Optuna's public interface."""

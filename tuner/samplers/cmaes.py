@@ -1,8 +1,8 @@
 """Optuna's CMA-ES, with its state recomputed from the study's trials.
 
-Optuna stores the state as a pickle in the attributes of trials.  Unpickling it would run the code
-of anybody who can write to the database.  The state depends only on its start and on the solutions
-that it was told, generation by generation.  These are the trials, so it is recomputed from them.
+Optuna stores the state as a pickle in the attributes of trials. Unpickling it would run the code of
+anybody who can write to the database. The state depends only on its start and on the solutions of
+each generation that it was given. These are stored as trials, so the state is recomputed from them.
 """
 
 import math
@@ -20,11 +20,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 MARGIN = "x_for_tell"
-"""System attribute of CMA-ES with margin: the point that ``tell`` gets."""
+"""System attribute of CMA-ES with margin: the point that is passed to ``tell``."""
 
 
 class CmaEs(CmaEsSampler):
-    """Optuna's sampler, except that it neither pickles nor unpickles its state."""
+    """Optuna's ``CmaEsSampler``, except that it neither pickles nor unpickles its state."""
 
     _space: Mapping[str, BaseDistribution] = MappingProxyType({})
     _ended: Sequence[FrozenTrial] = ()
@@ -36,12 +36,12 @@ class CmaEs(CmaEsSampler):
         return super().sample_relative(study, trial, search_space)
 
     def _get_trials(self, study: Study) -> list[FrozenTrial]:
-        """Sorted by completion, so that a late trial does not change an earlier generation."""
+        """Return usable trials by time of completion, so that late ones change no generation."""
         found = [trial for trial in super()._get_trials(study) if self._is_sound(trial)]
         return sorted(found, key=lambda t: (t.datetime_complete or datetime.max, t.number))
 
     def _is_sound(self, trial: FrozenTrial) -> bool:
-        """Whether ``tell`` can use the trial: its row may be malformed."""
+        """Return whether ``tell`` can use the trial; its row in the database may be malformed."""
         noted, space = trial.system_attrs.get(MARGIN), self._space
         born = self._attr_key_generation in trial.system_attrs
         return (
@@ -53,11 +53,11 @@ class CmaEs(CmaEsSampler):
         )
 
     def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> None:
-        """Restore nothing: ``_init_optimizer`` recomputes the state from these trials."""
+        """Restore nothing: ``_init_optimizer`` recomputes the state from ``completed_trials``."""
         self._ended = completed_trials
 
     def _init_optimizer(self, trans: _SearchSpaceTransform, direction: StudyDirection) -> Any:
-        """The state after all complete generations."""
+        """Return an optimizer in the state after all complete generations."""
         optimizer = super()._init_optimizer(trans, direction)
         sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
         size = optimizer.population_size

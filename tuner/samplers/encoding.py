@@ -1,4 +1,4 @@
-"""Parameters as rows of numbers: ranges as [0, 1], choices as their index, inactive ones as NaN."""
+"""Encode parameters as numbers: ranges as [0, 1], choices as indices, inactive ones as NaN."""
 
 import itertools
 import math
@@ -20,14 +20,14 @@ from tuner.scoreboard import Floats
 from tuner.space import Parameter, Space
 
 LARGEST_GRID = 10_000
-"""Configurations of a space that are listed, to find those that are left."""
+"""Maximum number of configurations that are listed to find the unused ones of a space."""
 SAME = 1e-9
-"""Distance of two encoded values, as a share of a range, that are one."""
+"""Largest difference at which two encoded values are equal, as a fraction of the range."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One parameter; it is active where the column ``parent`` has chosen ``option``."""
+    """One parameter; it is active if the column ``parent`` has the value ``option``."""
 
     name: str
     distribution: BaseDistribution
@@ -36,10 +36,10 @@ class Column:
 
 
 class Encoding:
-    """The columns of a space, parents before children.
+    """The columns of a search space, parents before children.
 
-    A value of a grid (integers, steps) stands for a cell of its own around it, so that each has an
-    equal share of [0, 1], in logarithms if the range is.
+    A value of a discrete range (integers, steps) is encoded as the centre of a cell, so that all
+    values have equal parts of [0, 1], on a logarithmic scale for logarithmic ranges.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -49,7 +49,7 @@ class Encoding:
         self.choices = np.array(
             [len(d.choices) if isinstance(d, CategoricalDistribution) else 0 for d in kinds], int
         )
-        """Number of choices, 0 for a range."""
+        """The number of choices of each column, 0 for a range."""
         ranges = [d if isinstance(d, FloatDistribution | IntDistribution) else None for d in kinds]
         self._first = np.array([d.low if d else 0.0 for d in ranges], float)
         self._last = np.array([d.high if d else 1.0 for d in ranges], float)
@@ -66,13 +66,13 @@ class Encoding:
         return hash(self.columns)
 
     def __call__(self, trials: Sequence[FrozenTrial]) -> Floats:
-        """The parameters of trials, shape (trials, columns)."""
+        """Encode the parameters of trials as an array of shape (trials, columns)."""
         return self._rows([trial.params for trial in trials])
 
     def row(self, params: Mapping[str, Any]) -> Floats:
-        """Parameters as a row, shape (columns,); what lies outside of its range is kept.
+        """Encode parameters as a row of shape (columns,); values outside of their range are kept.
 
-        A choice that there is no more, and a value that a logarithm does not take, are NaN.
+        Unknown choices, and values without a logarithm in a logarithmic range, are NaN.
         """
         return np.asarray(self._rows([params])[0])
 
@@ -83,7 +83,7 @@ class Encoding:
         return self._encoded(np.where(self._log & ~(rows > 0), np.nan, rows))
 
     def values(self, rows: Floats) -> Floats:
-        """Encoded rows as numbers that may be evaluated; choices remain their index."""
+        """Decode rows to parameter values inside their ranges; choices remain indices."""
         position = self._low + rows * self._span
         value = np.where(self._log, np.exp(np.where(self._log, position, 0.0)), position)
         step = np.where(self._step > 0, self._step, 1.0)
@@ -93,7 +93,7 @@ class Encoding:
         return np.where(self.choices > 0, rows, np.clip(value, self._first, self._last))
 
     def snap(self, rows: Floats) -> Floats:
-        """Rows as they will be read back: integers and steps hit, inactive columns NaN."""
+        """Round rows to values that parameters can have, and set inactive columns to NaN."""
         snapped = self._encoded(self.values(rows))
         for k, column in enumerate(self.columns):
             if column.parent is not None:
@@ -101,7 +101,7 @@ class Encoding:
         return snapped
 
     def params(self, row: Floats) -> dict[str, Any]:
-        """The active parameters of a row."""
+        """Decode a row to its active parameters by name."""
         return {
             column.name: column.distribution.to_external_repr(float(value))
             for column, value in zip(self.columns, self.values(row[None])[0], strict=True)
@@ -109,12 +109,12 @@ class Encoding:
         }
 
     def uniform(self, rng: np.random.Generator, count: int) -> Floats:
-        """Points of the prior, every column filled, not snapped."""
+        """Draw ``count`` rows from the prior, with every column filled, not snapped."""
         u = rng.random((count, len(self.columns)))
         return np.where(self.choices > 0, np.floor(u * self.choices), u)
 
     def grid(self) -> Floats | None:
-        """Every configuration, snapped; None if they are too many to be listed."""
+        """Return all configurations, snapped, or None if there are too many to list."""
         rows = [[math.nan] * len(self.columns)]
         for k, column in enumerate(self.columns):
             values = self._every(k)
@@ -130,7 +130,7 @@ class Encoding:
         return self._encoded(np.array(rows, float).reshape(len(rows), len(self.columns)))
 
     def _every(self, k: int) -> list[float] | None:
-        """All internal values of a column; None if there is no end of them."""
+        """Return all internal values of column ``k``, or None if there are too many to list."""
         if self.choices[k]:
             return [float(i) for i in range(self.choices[k])]
         first, last, step = self._first[k], self._last[k], self._step[k]
@@ -141,7 +141,7 @@ class Encoding:
         return [float(first + i * step) for i in range(round((last - first) / step) + 1)]
 
     def _encoded(self, values: Floats) -> Floats:
-        """Internal values as shares of their ranges."""
+        """Convert internal values to fractions of their ranges."""
         return np.where(self.choices > 0, values, (self._scaled(values) - self._low) / self._span)
 
     def _scaled(self, values: Floats) -> Floats:
@@ -149,7 +149,7 @@ class Encoding:
 
 
 def _internal(column: Column, several: Sequence[Mapping[str, Any]]) -> list[float]:
-    """What the column's parameter is in each, NaN where there is none or it is no choice."""
+    """Return the column's internal value for each of ``several``, NaN if absent or invalid."""
     name, represent = column.name, column.distribution.to_internal_repr
 
     def one(params: Mapping[str, Any]) -> float:
@@ -162,18 +162,18 @@ def _internal(column: Column, several: Sequence[Mapping[str, Any]]) -> list[floa
 
 
 def is_known(row: Floats, known: Floats) -> bool:
-    """Whether a snapped row is among encoded ones."""
+    """Return whether a snapped row of shape (columns,) is among the rows of ``known``."""
     same = (np.abs(known - row) < SAME) | (np.isnan(known) & np.isnan(row))
     return bool(same.all(axis=1).any())
 
 
 def of_distributions(distributions: Mapping[str, BaseDistribution]) -> Encoding:
-    """An encoding of parameters that are always active."""
+    """Return the encoding of parameters that are always active."""
     return Encoding([Column(name, d) for name, d in distributions.items()])
 
 
 def of_space(space: Space) -> Encoding:
-    """An encoding of a tree: a branch's parameters are active where their option is chosen."""
+    """Return the encoding of a space; parameters of a branch are active if its option is chosen."""
     columns: list[Column] = []
     todo: list[tuple[Parameter, int | None, int | None]] = [
         (p, None, None) for p in space.root.parameters

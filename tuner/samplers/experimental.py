@@ -1,4 +1,4 @@
-"""Using what Optuna calls experimental without its warning of it."""
+"""Use Optuna's experimental features without their warnings."""
 
 import threading
 import warnings
@@ -12,9 +12,10 @@ _filters = threading.Lock()
 
 @contextmanager
 def allowed() -> Iterator[None]:
-    """No such warnings in the block, which one thread at a time is in.
+    """Suppress Optuna's warnings about experimental features in the block.
 
-    Filters are the process's: of two threads each would restore what the other has changed.
+    Warning filters belong to the process, and two threads would restore each other's; therefore
+    only one thread at a time can enter the block.
     """
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

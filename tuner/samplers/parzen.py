@@ -1,13 +1,13 @@
 """A density over a whole search space: one kernel around each observation, and the prior.
 
-The kernel of an observation is a product over the parameters that are active in the point it is
-asked about, so that parameters are modelled jointly, conditional ones included: where the
-observation has no value of its own (it lies in another branch) the prior takes its place.
+The kernel of an observation is a product over the parameters that are active at the point of
+evaluation. Parameters are thus modelled jointly, including conditional ones: where the observation
+has no value because it lies in another branch, the prior takes its place.
 
 The mixture is that of BOHB and of Optuna's multivariate TPE (Falkner et al. 2018, arXiv:1807.01774;
-Watanabe 2023, arXiv:2304.11127), but for the borders: Gaussian kernels are not cut off there, what
-a draw overshoots by is put on the border.  Good values often lie there, and a kernel that is cut
-off hardly gets to them.
+Watanabe 2023, arXiv:2304.11127), except at the ends of ranges: Gaussian kernels are not truncated
+there; draws outside of the range are moved to its end. Good values often lie there, and a truncated
+kernel hardly reaches them.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from tuner.scoreboard import Floats
 
 @dataclass(frozen=True)
 class Parzen:
-    """Equal kernels around ``rows`` (encoded, NaN where inactive), and the prior as one more.
+    """A mixture of equal kernels around ``rows`` (encoded, NaN where inactive) and the prior.
 
-    ``width`` is a kernel's standard deviation as a share of a range, and the probability that it
-    leaves a choice.
+    ``width`` is the standard deviation of a kernel as a fraction of the range, and for a choice the
+    probability of a draw from the prior instead of the observed option.
     """
 
     encoding: Encoding
@@ -31,7 +31,7 @@ class Parzen:
     width: float
 
     def draw(self, rng: np.random.Generator, count: int) -> Floats:
-        """So many points, every column filled, not snapped, shape (count, columns)."""
+        """Draw ``count`` points, with every column filled, not snapped; shape (count, columns)."""
         n, d = self.rows.shape
         wide = self.encoding.uniform(rng, count)
         if n == 0:
@@ -45,10 +45,10 @@ class Parzen:
         return np.where(is_prior, wide, near)
 
     def log_density(self, points: Floats) -> Floats:
-        """Log of the mixture at encoded points, up to a constant that all mixtures share.
+        """Return the log density at encoded points, up to a constant shared by all mixtures.
 
-        The log of each kernel at each point is one product of matrices: a quarter of the time that
-        a look at each choice of each pair takes, and equal to 1e-14.
+        The logs of all kernels at all points are one matrix product, which takes a quarter of the
+        time of comparing each pair choice by choice and differs by 1e-14.
         """
         active = ~np.isnan(points)
         x = np.nan_to_num(points)
@@ -56,14 +56,15 @@ class Parzen:
         total = self._weights(active.astype(float), x, prior) @ self._features()
         wide = prior.sum(1)
         top = np.maximum(total.max(1, initial=-np.inf), wide)
-        total -= top[:, None]  # np.logaddexp.reduce takes ten times as long
+        total -= top[:, None]  # np.logaddexp.reduce takes ten times longer
         sums = np.exp(total, out=total).sum(1) + np.exp(wide - top)
         return np.asarray(top + np.log(sums) - np.log(len(self.rows) + 1))
 
     def _features(self) -> Floats:
-        """Of the rows, shape (features, rows), those of a range or choice where it is known.
+        """Return the features of the rows, shape (features, rows).
 
-        Whether a parameter is unknown; of ranges 1, m and m²; of choices 1, and whether it is each.
+        For each column: whether the value is unknown and whether it is known; for ranges, the value
+        m and m²; for choices, whether it is each of the options.
         """
         m = np.ascontiguousarray(self.rows.T)
         known = ~np.isnan(m)
@@ -75,7 +76,8 @@ class Parzen:
         return np.concatenate(parts)
 
     def _weights(self, active: Floats, x: Floats, prior: Floats) -> Floats:
-        """Of the points, shape (points, features): what each feature adds to a kernel's log."""
+        """Return the features' weights in a kernel's log at the points, shape (points, features).
+        """
         ranges = self.encoding.choices == 0
         precision = active[:, ranges] / self.width**2
         linear = x[:, ranges]
@@ -89,16 +91,16 @@ class Parzen:
         return np.concatenate([prior, ones, precision * linear, -0.5 * precision, *hits], axis=1)
 
     def _choices(self) -> list[tuple[int, int]]:
-        """Columns of choices, and how many there are."""
+        """Return the index and the number of options of each choice column."""
         return [(int(k), int(n)) for k, n in enumerate(self.encoding.choices) if n > 0]
 
     def _log_prior(self, x: Floats) -> Floats:
-        """Per parameter: a Gaussian as wide as the range, or equal chances."""
+        """Return the log prior per parameter: a Gaussian as wide as the range, or uniform."""
         choices = self.encoding.choices
         return np.where(choices > 0, -np.log(np.maximum(choices, 1)), -0.5 * (x - 0.5) ** 2)
 
     def _log_choice(self, k: int) -> tuple[float, float]:
-        """Log of the chances of a kernel's own choice and of each other one."""
+        """Return the log probabilities of a kernel's own option and of each other option."""
         n = int(self.encoding.choices[k])
         leaves = self.width * (n - 1) / n if n > 1 else 0.0
         return float(np.log1p(-leaves)), float(np.log(leaves / (n - 1))) if n > 1 else 0.0

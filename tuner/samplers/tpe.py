@@ -1,10 +1,10 @@
-"""A tree-structured Parzen estimator that learns from curves, not from results alone.
+"""A tree-structured Parzen estimator that learns from learning curves, not only from final values.
 
-Bergstra et al. 2011: split what was tried into good and bad, and propose, of points drawn from the
-density of the good, the one that is likeliest under it against the density of the bad.  Here the
-split is by what trials scored at the highest rung that enough of them have reached, those that run
-and those that were pruned later on included.  Trials that ended below that rung are bad, whether a
-pruner stopped them, they diverged or they could not run at all.
+Bergstra et al. 2011: split the trials into good and bad ones, draw candidates from the density of
+the good ones, and propose the candidate with the largest ratio of this density to that of the bad
+ones. Here, trials are ranked by their values at the highest rung that enough of them have reached,
+including running trials and trials that were pruned later. Trials that ended below that rung are
+bad, whether they were pruned, diverged or could not run at all.
 """
 
 import functools
@@ -28,16 +28,17 @@ from tuner.scoreboard import Floats, Scoreboard, Table
 from tuner.space import Space
 
 MOST_GOOD = 25
-"""Trials that are imitated at most, as in hyperopt and in Optuna."""
+"""Maximum number of good trials, as in hyperopt and in Optuna."""
 RETRIES = 1024
-"""Draws from the prior that are tried where all proposals have been tried before."""
+"""Number of draws from the prior to try if all candidates are known configurations."""
 
 
 class Tpe(BaseSampler):
-    """Proposes whole configurations, the branches of conditional parameters included.
+    """Propose whole configurations, including the branches of conditional parameters.
 
-    A proposal is a function of the seed, the trial's number and what the study holds, so that a
-    sampler may be made anew for each trial.  ``scoreboard`` then keeps what it has read.
+    A proposal is a function of the seed, the trial's number and the contents of the study, so a new
+    sampler can be created for each trial. A shared ``scoreboard`` then keeps the trials already
+    read.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Tpe(BaseSampler):
 
     @functools.cached_property
     def several(self) -> TPESampler:
-        """Optuna's, for several objectives: their trade-offs are known at the end alone."""
+        """Optuna's TPE for several objectives, whose trade-offs are known only at a trial's end."""
         with experimental.allowed():
             return TPESampler(multivariate=True, group=True, seed=self.seed)
 
@@ -76,7 +77,7 @@ class Tpe(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         if len(study.directions) > 1:
             return self.several.infer_relative_search_space(study, trial)
-        return dict(self.encoding.distributions)  # PartialFixedSampler takes out what it fixes
+        return dict(self.encoding.distributions)  # PartialFixedSampler removes the fixed ones
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -96,7 +97,7 @@ class Tpe(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """At random, for a parameter that the space does not have."""
+        """Sample a parameter that is not in the search space at random."""
         if len(study.directions) > 1:
             return self.several.sample_independent(study, trial, param_name, param_distribution)
         seed = zlib.crc32(f"{self.seed} {trial.number} {param_name}".encode())
@@ -104,9 +105,12 @@ class Tpe(BaseSampler):
         return independent.sample_independent(study, trial, param_name, param_distribution)
 
     def propose(self, table: Table, rng: np.random.Generator, given: Floats) -> Floats:
-        """A row that is not in the table, unless the space is exhausted.
+        """Propose a snapped row that is not in the table, unless the space is exhausted.
 
-        Where ``given`` is no NaN its value is taken, and the rest fits it.
+        Args:
+            table: The trials of the study.
+            rng: Source of randomness.
+            given: Row of values to keep, NaN where the sampler is free; shape (columns,).
         """
         known = table.points[table.live]
         proposed: list[Floats] = []
@@ -118,7 +122,7 @@ class Tpe(BaseSampler):
         return proposed[0]
 
     def _draws(self, table: Table, rng: np.random.Generator, given: Floats) -> Iterator[Floats]:
-        """Rows in the order in which they should be tried."""
+        """Yield batches of candidate rows in the order in which they should be tried."""
 
         def snapped(rows: Floats) -> Floats:
             return self.encoding.snap(np.where(np.isnan(given), rows, given))
@@ -135,10 +139,11 @@ class Tpe(BaseSampler):
             yield rng.permutation(every[(np.isnan(given) | (every == given)).all(axis=1)])
 
     def _densities(self, good: Floats, bad: Floats) -> tuple[Parzen, Parzen]:
-        """Of the good narrower with each of them, of the bad by Scott's rule for its dimensions.
+        """Return the densities of the good and of the bad trials.
 
-        One good trial says where to look, several how close: few parameters matter much (Bergstra
-        and Bengio 2012), and Scott's rule for all of them would hardly narrow.
+        The kernels of the good trials get narrower with the number of trials, those of the bad
+        follow Scott's rule for their dimensions. Few parameters matter much (Bergstra and Bengio
+        2012), so Scott's rule for all of them would hardly narrow the kernels of the good trials.
         """
         scott = max(1, len(bad)) ** (-1 / (4 + len(self.encoding.columns)))
         return (
@@ -147,7 +152,7 @@ class Tpe(BaseSampler):
         )
 
     def split(self, table: Table) -> tuple[Floats, Floats] | None:
-        """The points of good and of bad trials; None while there is too little to learn from."""
+        """Return the points of good and of bad trials, None while there are too few trials."""
         rung = table.highest(self.least)
         if rung is None or np.count_nonzero(table.live) < self.n_startup_trials:
             return None
