@@ -1,1 +1,1 @@
-"""Launchers start ``tuner worker <same overrides>`` a number of times, and nothing else."""
+"""Launch workers on an engine: each launcher only starts ``tuner worker`` with given overrides."""

@@ -1,6 +1,6 @@
-"""The workers of ``launch=ray`` while they run: an actor for each, and what looks after them.
+"""The running workers of ``launch=ray``: one actor per worker, and the supervision of all actors.
 
-ray is imported late: it is an extra, and takes a second.
+ray is imported late: it is an optional dependency, and its import takes a second.
 """
 
 import signal
@@ -12,11 +12,11 @@ from tuner.launch.keeper import Keeper
 from tuner.log import log
 
 LINGER = 30.0
-"""Seconds that an actor whose worker has ended waits for somebody to ask how."""
+"""Seconds that an actor whose worker has ended keeps the result available."""
 
 
 class Actor(Keeper):
-    """A keeper that gives its place back when nobody looks after it any more."""
+    """A ``Keeper`` that ends its own actor if the result of its worker is not collected in time."""
 
     def _keep(self) -> None:
         super()._keep()
@@ -27,7 +27,7 @@ class Actor(Keeper):
 
 
 class Actors:
-    """The running workers of ``launch=ray``."""
+    """The running workers of ``launch=ray``, implementing ``Job``."""
 
     def __init__(self, actors: dict[int, Any], order: Order) -> None:
         self.actors = actors
@@ -40,8 +40,8 @@ class Actors:
         self.stopping = self.killing = False
 
     def poll(self) -> bool:
-        """False once every actor's worker has ended for good."""
-        # Not in the signal's handler, which may have interrupted Ray's own work.
+        """Process signals and results; return False once every worker has ended for good."""
+        # Not in the signal handler, which may have interrupted Ray's own code.
         if self.signal is not None:
             self._tell(self.signal)
             self.signal = None
@@ -56,12 +56,13 @@ class Actors:
         return bool(self.ends)
 
     def stop(self, signal_number: int) -> None:
-        """The next poll passes the signal on."""
+        """Let the next poll forward the signal to all workers."""
         self.stopping = True
         self.signal = signal_number
 
     def kill(self) -> None:
-        """The next poll ends the actors; a worker without one leaves at its next sign of life."""
+        """Let the next poll kill the actors; a worker without its actor ends at its next heartbeat.
+        """
         self.stopping = self.killing = True
 
     def _tell(self, signal_number: int) -> None:
@@ -74,7 +75,7 @@ class Actors:
             self._drop(k)
 
     def _drop(self, k: int) -> None:
-        """Give an actor's place back; a trial that is still held is requeued."""
+        """Kill an actor and requeue the trial that its worker still holds."""
         import ray
 
         ray.kill(self.actors.pop(k), no_restart=True)
@@ -87,19 +88,22 @@ class Actors:
         code, line = said if isinstance(said, tuple) else (None, f"its actor died: {said}")
         self._drop(k)
         if code == 0:
-            self._drop_unplaced()  # nobody needs more workers
+            self._drop_unplaced()  # the study is finished, no more workers are needed
         elif not self.stopping:
             self.failure = f"worker {k} gave up; {line}"
             self.stop(signal.SIGTERM)
 
 
 def place(order: Order, k: int) -> str:
-    """The id of worker ``k``'s place; the end of the study's name makes it unique, and 64 fit."""
+    """Return the id of worker ``k``'s place.
+
+    Ids have at most 64 characters; the end of the study's unique name keeps them unique.
+    """
     return f"ray-{order.name[-36:]}-{k}"
 
 
 def _answers(asked: dict[Any, int]) -> list[tuple[int, object]]:
-    """What has been answered by now, or the error in its place; it is not asked again."""
+    """Return the results that are ready, with errors as text, and remove them from ``asked``."""
     import ray
 
     if not asked:

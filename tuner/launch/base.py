@@ -1,4 +1,4 @@
-"""What every launcher offers."""
+"""The interface of all launchers, and functions that they share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,71 +10,83 @@ from tuner.errors import ConfigError
 
 @dataclass(frozen=True)
 class Order:
-    """What to start: the same command, any number of times."""
+    """What to launch: the same command, any number of times."""
 
     command: Sequence[str]
     log_dir: Path
-    """The output of worker ``k`` goes to ``worker-<k>.log`` in it, or to the next that is free."""
+    """Directory of the logs: worker ``k`` writes to ``worker-<k>.log``, or to the next unused
+    number.
+    """
     on_end: Callable[[str], bool]
-    """Called with the id of a worker whose process has ended, so that a trial that it still holds
-    is requeued now; says whether the worker had failed to strike itself out.  Ids may go on after
-    a dot: the id of a place stands for whoever worked there."""
+    """Callback to call with the id of a worker whose process has ended. It requeues the trial that
+    the worker still holds, and returns whether the worker had failed to unregister itself. The
+    id of a place also stands for all workers of that place, whose ids continue after a dot.
+    """
     name: str
-    """The study's, made unique: an engine finds the workers of an earlier command by it."""
+    """A unique name of the study, by which an engine finds the workers of an earlier command."""
 
 
 class Job(Protocol):
-    """Started workers."""
+    """The started workers of one command."""
 
     def poll(self) -> bool:
-        """Look after the workers; False once all of them have ended."""
+        """Supervise the workers; return False once all of them have ended."""
 
     def stop(self, signal_number: int) -> None:
-        """Ask all workers to leave; they checkpoint and requeue their trials."""
+        """Forward a signal to all workers, so that they checkpoint and requeue their trials."""
 
     def kill(self) -> None:
-        """End all workers at once."""
+        """Kill all workers at once."""
 
     @property
     def failure(self) -> str | None:
-        """Why the job failed, or None."""
+        """Why the job has failed, or None."""
 
     @property
     def where(self) -> str:
-        """Where the workers are, and their logs, for people."""
+        """A description of where the workers and their logs are, for users."""
 
 
 class Launcher(Protocol):
-    """A way to start workers."""
+    """A way to start workers on an engine."""
 
     @property
     def spread(self) -> bool:
-        """Whether workers may come to lie on other machines than this one."""
+        """Whether workers may run on other machines than this one."""
 
     @property
     def detach(self) -> bool:
-        """Whether the command that starts the workers returns and leaves them to the engine."""
+        """Whether the command that starts the workers leaves them to the engine and returns."""
 
     def describe(self) -> str:
-        """How many workers would be started, and where; asks the engine, and starts nothing.
+        """Describe how many workers would be started and where, without starting any.
 
-        Raises ConfigError where the engine is not there or would refuse, LaunchError where it
-        does not answer.
+        Raises:
+            ConfigError: The engine is not available or would reject the workers.
+            LaunchError: The engine does not answer.
         """
 
     def start(self, order: Order) -> Job:
-        """Start the workers, or join those of an earlier command that an engine still runs."""
+        """Start the workers, or attach to those of an earlier command that the engine still runs.
+
+        Args:
+            order: The command to run, its log directory and its name.
+
+        Raises:
+            ConfigError: The engine rejects the workers.
+            LaunchError: The engine does not answer.
+        """
 
 
 def at_least(least: int, **values: float) -> None:
-    """Raise ConfigError for the first ``launch.<name>`` below ``least``."""
+    """Raise ConfigError for the first ``launch.<name>`` whose value is below ``least``."""
     for name, value in values.items():
         if value < least:
             raise ConfigError(f"launch.{name}: must be at least {least}, got {value}")
 
 
 def last_line(path: Path) -> str:
-    """What a log ends with, or where it should be."""
+    """Return the last line of a log that is not blank, or a reference to the log."""
     text = path.read_text(errors="replace") if path.is_file() else ""
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else f"see {path}"

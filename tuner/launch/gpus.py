@@ -25,13 +25,16 @@ class Load:
     total: float
     """MiB."""
     utilisation: float
-    """Share of the last sample during which a kernel ran, 0 to 1."""
+    """Fraction of the last sample during which a kernel ran, 0 to 1."""
 
 
 def visible() -> list[str]:
-    """The GPUs that workers may use, in the notation of ``CUDA_VISIBLE_DEVICES``.
+    """Return the GPUs that workers may use, in the notation of ``CUDA_VISIBLE_DEVICES``.
 
-    Without that variable ``nvidia-smi`` lists them.  Raises: LaunchError if it hangs.
+    If that variable is not set, ``nvidia-smi`` lists them.
+
+    Raises:
+        LaunchError: ``nvidia-smi`` hangs.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
@@ -49,18 +52,18 @@ def visible() -> list[str]:
 
 
 def order() -> Mapping[str, str]:
-    """Environment variables with which CUDA in a worker numbers GPUs as ``visible`` does.
+    """Return environment variables that make CUDA in a worker number GPUs as ``visible`` does.
 
-    None if CUDA_VISIBLE_DEVICES is set: its numbers are CUDA's own already.
+    The result is empty if CUDA_VISIBLE_DEVICES is set, because its numbers are CUDA's own.
     """
     return {} if "CUDA_VISIBLE_DEVICES" in os.environ else BY_BUS
 
 
 def loads() -> dict[str, Load]:
-    """Every GPU's load by index and by UUID: ``CUDA_VISIBLE_DEVICES`` may hold either.
+    """Return the load of every GPU by index and by UUID; CUDA_VISIBLE_DEVICES may hold either.
 
-    GPUs that report no load (the driver may answer ``[N/A]``) are left out.  Indices are left out
-    if CUDA may number the GPUs differently, as it orders different models by speed.
+    GPUs that report no load (the driver may answer ``[N/A]``) are left out. Indices are left out if
+    CUDA may number the GPUs differently, as it orders different models by speed.
     """
     if shutil.which("nvidia-smi") is None:
         return {}
@@ -81,9 +84,10 @@ def loads() -> dict[str, Load]:
 
 
 def load_of(device: str, found: Mapping[str, Load]) -> Load | None:
-    """The load of a device as CUDA_VISIBLE_DEVICES names it; a UUID may be shortened.
+    """Return the load of a device as named in CUDA_VISIBLE_DEVICES; a UUID may be abbreviated.
 
-    None if ``found`` does not have it, as for an instance of a partitioned GPU (``MIG-…``).
+    The result is None if ``found`` does not have the device, such as an instance of a partitioned
+    GPU (``MIG-…``).
     """
     if device in found or not device.startswith("GPU-"):
         return found.get(device)
@@ -92,7 +96,7 @@ def load_of(device: str, found: Mapping[str, Load]) -> Load | None:
 
 
 def require(device: str | None) -> None:
-    """ConfigError if ``worker.device`` names a GPU on a machine without one."""
+    """Raise ConfigError if ``worker.device`` names a GPU and this machine has none."""
     if device is not None and device.startswith("cuda") and not visible():
         raise ConfigError(
             f"worker.device: {device} asked for, but no GPU is here; hint: null takes what there is"

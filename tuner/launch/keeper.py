@@ -1,4 +1,4 @@
-"""One worker process, started again where it dies: what an actor of Ray's does on its machine."""
+"""Run one worker process and restart it when it dies; a Ray actor does this on its node."""
 
 import os
 import signal
@@ -16,11 +16,11 @@ from tuner.sharing import MEMORY_FRACTION, SHARED
 from tuner.worker import DEVICE, REPLACES, SUPERVISOR, WORKER
 
 FATAL = (0, 1, 2)
-"""Exit codes after which another start would end the same way."""
+"""Exit codes after which a restart would end in the same way."""
 
 
 class Keeper:
-    """A place for one worker, which starts with the object, in the directory where ``log`` is."""
+    """Runs one worker from construction on, in the directory below which ``log`` is written."""
 
     def __init__(
         self,
@@ -44,18 +44,18 @@ class Keeper:
         threading.Thread(target=self._keep, daemon=True).start()
 
     def where(self) -> str:
-        """This machine's name and the log on it; whoever asks learns that the place exists."""
+        """Return host name and log path; the answer also shows that the actor is placed."""
         return f"{socket.gethostname()}:{self.log}"
 
     def wait(self) -> tuple[int, str]:
-        """The last exit code and the last line of the log, once no worker runs or will run."""
+        """Wait until the worker has ended for good; return its exit code and last log line."""
         with self.changed:
             self.changed.wait_for(lambda: self.result is not None)
             assert self.result is not None
             return self.result
 
     def stop(self, number: int) -> None:
-        """Send a signal to the worker, and start none any more."""
+        """Send a signal to the worker and do not restart it."""
         with self.changed:
             self.told = number
             self.changed.notify_all()
@@ -63,7 +63,7 @@ class Keeper:
                 self.process.send_signal(number)
 
     def _keep(self) -> None:
-        # Ray's threads keep SIGINT out, and a process inherits that from the thread that starts it.
+        # Ray's threads block SIGINT, and a process inherits the mask of the thread that starts it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             code = self._run_all()
@@ -88,8 +88,8 @@ class Keeper:
             pause *= 2
 
     def _run(self) -> int:
-        """One life of the worker; its exit code."""
-        os.stat(self.directory)  # mkdir below would make a stray one where it is not shared
+        """Run the worker once and return its exit code."""
+        os.stat(self.directory)  # raises if it is not shared here; mkdir would create it
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.changed:
             if self.told is not None:
@@ -110,7 +110,7 @@ class Keeper:
         return code
 
     def _own(self) -> dict[str, str]:
-        """Who this life of the worker is, and the devices that the engine gave this process."""
+        """Return variables that identify this run of the worker and the devices of this process."""
         found = {
             SUPERVISOR: str(os.getpid()),
             WORKER: f"{self.place}.{uuid.uuid4().hex[:6]}",
@@ -118,6 +118,6 @@ class Keeper:
         }
         if devices := os.environ.get("CUDA_VISIBLE_DEVICES"):
             found[DEVICE] = "cuda:0"
-            if MEMORY_FRACTION in self.environment:  # others have the rest of the device
+            if MEMORY_FRACTION in self.environment:  # others use the rest of the device
                 found[SHARED] = sharing.place(devices)
         return found

@@ -1,4 +1,4 @@
-"""Workers as supervised processes on this machine, one per GPU, or two on a CPU."""
+"""Run workers as supervised processes on this machine, one per GPU, or two on a CPU."""
 
 import os
 import signal
@@ -21,17 +21,17 @@ from tuner.sharing import MEMORY_FRACTION, SHARED
 from tuner.worker import DEVICE, SUPERVISOR, WORKER
 
 RESTART_PAUSE = 1.0
-"""Seconds before the first restart of a worker; doubled with each one after it …"""
+"""Seconds before the first restart of a worker; the pause doubles with each further restart."""
 
 LONGEST_PAUSE = 30.0
-"""… up to this, and from the start again after a worker that lived for longer."""
+"""Maximum pause in seconds; a worker that lived for longer starts with the first pause again."""
 
 FATAL = (1, 2)
-"""Exit codes after which another start would end the same way."""
+"""Exit codes after which a restart would end in the same way."""
 
 
 class Local:
-    """``launch=local``."""
+    """The launcher ``launch=local``: worker processes on this machine."""
 
     spread = False
     detach = False
@@ -56,32 +56,32 @@ class Local:
         at_least(0, max_restarts=max_restarts)
 
     def start(self, order: Order) -> "Processes":
-        """Start the workers, each with a ``worker-<n>.log`` of its own in ``order.log_dir``."""
+        """Start the workers, each with its own ``worker-<n>.log`` in ``order.log_dir``."""
         order.log_dir.mkdir(parents=True, exist_ok=True)
         return Processes(order, self)
 
     def slot(self, k: int, log: logs.Log, device: str | None = None) -> "Slot":
-        """The place of worker ``k``, on a given device or on the next in turn."""
+        """Return the slot of worker ``k`` on the given device, or on the next one in turn."""
         if device is None and self.devices:
             device = self.devices[k % len(self.devices)]
         return Slot(log, self._environment(device), device)
 
     def describe(self) -> str:
-        """Such as ``2 workers on the CPU``."""
+        """Describe the workers, such as ``2 workers on the CPU``."""
         where = f"GPU {', '.join(self.devices)}" if self.devices else "the CPU"
         more = ", more where there is room" * self.grows
         return f"{self.workers} worker{'s' * (self.workers > 1)} on {where}{more}"
 
     def _environment(self, device: str | None) -> dict[str, str]:
-        """Pins a worker to its device and its share of the cores, before torch is imported."""
+        """Return variables that pin a worker to its device and cores before torch is imported."""
         threads = str(self.threads)
         pinned = {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
-            # Spinning threads take the cores from the other workers: 330 → 901 images/s.
+            # Spinning threads block the cores for other workers: passive gives 901 images/s, not 330.
             "OMP_WAIT_POLICY": "passive",
-            # The trainer has malloc keep freed memory, which the heaps of threads beside the first
-            # cannot: trials in threads (worker.concurrency) took 520 µs an image for 422.
+            # The trainer lets malloc keep freed memory, which only the first arena can: with more,
+            # trials in threads (worker.concurrency) took 520 instead of 422 µs per image.
             "MALLOC_ARENA_MAX": "1",
             "GLIBC_TUNABLES": _tunables(),
             SUPERVISOR: str(os.getpid()),
@@ -99,10 +99,11 @@ class Local:
 
 
 def _tunables() -> str:
-    """Those that are set already, and huge pages for malloc, which is set up before any code.
+    """Return GLIBC_TUNABLES with huge pages for malloc, which are configured at process start.
 
-    A trial maps its memory anew (see the trainer's ``release_memory``), page by page, of 2 MiB in
-    place of 4 KiB: the gap to the first step of a new shape fell from 0.133 s of CPU to 0.101.
+    A trial maps its memory again (see the trainer's ``release_memory``). With pages of 2 MiB
+    instead of 4 KiB, the gap to the first step of a new shape fell from 0.133 to 0.101 s of CPU
+    time.
     """
     before = os.environ.get("GLIBC_TUNABLES")
     return ":".join(filter(None, [before, "glibc.malloc.hugetlb=1"]))
@@ -110,7 +111,7 @@ def _tunables() -> str:
 
 @dataclass
 class Slot:
-    """A place for a worker, numbered as its log: its environment, and the process there now."""
+    """A place for a worker, numbered like its log, with its environment and its current process."""
 
     log: logs.Log
     environment: Mapping[str, str]
@@ -131,12 +132,12 @@ class Slot:
             stdout=self.log.file,
             stderr=self.log.file,
             env={**os.environ, **self.environment, **more, WORKER: self.worker},
-            start_new_session=True,  # Ctrl-C reaches the supervisor, which tells the workers
+            start_new_session=True,  # Ctrl-C reaches the supervisor, which signals the workers
         )
 
 
 class Processes:
-    """The running workers of ``launch=local``."""
+    """The running workers of ``launch=local``, implementing ``Job``."""
 
     def __init__(self, order: Order, launcher: Local) -> None:
         self.order = order
@@ -153,7 +154,7 @@ class Processes:
             slot.start(order.command, self.environment)
 
     def poll(self) -> bool:
-        """Reap and restart; False once every worker has ended for good."""
+        """Reap and restart workers; return False once every worker has ended for good."""
         for slot in self.slots:
             if slot.process is not None and (code := slot.process.poll()) is not None:
                 slot.process = None
@@ -168,13 +169,13 @@ class Processes:
         return running
 
     def _log(self) -> logs.Log:
-        """A log of this command's own until it has ended."""
+        """Claim a log that is reserved for this command until it has ended."""
         log = logs.claim(self.order.log_dir)
         self.held.callback(log.file.close)
         return log
 
     def _pack(self, packer: Packer) -> None:
-        """Add a worker wherever a device has room for one."""
+        """Add a worker on each device that has room for one."""
         at_work = [s.device for s in self.slots if s.process is not None and s.device is not None]
         for device in packer.room(Counter(at_work), time.monotonic()):
             slot = self.launcher.slot(len(self.slots), self._log(), device)
@@ -182,7 +183,7 @@ class Processes:
             slot.start(self.order.command, self.environment)
 
     def stop(self, signal_number: int) -> None:
-        """Forward a signal to all workers; none is started again."""
+        """Forward a signal to all workers and do not restart them."""
         self.stopping = True
         for slot in self.slots:
             slot.restart_at = None
@@ -190,7 +191,7 @@ class Processes:
                 slot.process.send_signal(signal_number)
 
     def kill(self) -> None:
-        """SIGKILL to all workers and their children."""
+        """Send SIGKILL to all workers and their children."""
         self.stopping = True
         for slot in self.slots:
             slot.restart_at = None

@@ -1,4 +1,4 @@
-"""The log files of this machine's workers: no two commands write to one."""
+"""The log files of the workers on this machine; no two commands write to the same file."""
 
 import fcntl
 import itertools
@@ -10,7 +10,7 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Log:
-    """``worker-<number>.log``, open to append to."""
+    """The file ``worker-<number>.log``, open for appending."""
 
     number: int
     path: Path
@@ -18,10 +18,10 @@ class Log:
 
 
 def claim(directory: Path) -> Log:
-    """The log of the lowest number that nobody writes to, kept from others.
+    """Open the log with the lowest number that no other process writes to, and lock it.
 
-    The lock is that of the open file: it lasts until this process has closed it and each worker
-    that was started with it has ended.
+    The lock belongs to the open file: it is released once this process has closed the file and
+    every worker that inherited it has ended.
     """
     for number in itertools.count():
         path = directory / f"worker-{number}.log"
@@ -31,14 +31,14 @@ def claim(directory: Path) -> Log:
         except BlockingIOError:
             file.close()
             continue
-        except OSError:  # a file system without locks: then as if nobody else wrote
+        except OSError:  # file system without locks: assume that no other process writes
             pass
         return Log(number, path, file)
     raise AssertionError("unreachable")
 
 
 def where(directory: Path, logs: Sequence[Log]) -> str:
-    """For people: the directory, and the files in it that these are where it may have others."""
+    """Describe for users where the logs are: the directory, and file names if it has others."""
     numbers = [log.number for log in logs]
     if numbers == list(range(len(numbers))):
         return f"logs in {directory}"

@@ -1,4 +1,4 @@
-"""Several workers on one GPU: how many fit, by what is measured while they run."""
+"""Run several workers on one GPU; measurements while they run decide how many fit."""
 
 import os
 import shutil
@@ -15,31 +15,36 @@ from tuner.launch.gpus import Load
 from tuner.log import log
 
 HEADROOM = 0.95
-"""Share of a device's memory that workers may take together; contexts need the rest."""
+"""Fraction of a device's memory that workers may use together; CUDA contexts need the rest."""
 
 BUSY = 0.9
 """Mean utilisation above which another worker would only wait."""
 
 LOOK_EVERY = 2.0
 SETTLE = 20.0
-"""Seconds to watch a device before a worker is added: start-up and one epoch of a small model."""
+"""Seconds to watch a device before adding a worker: start-up and one epoch of a small model."""
 
 
 @dataclass
 class Packer:
-    """Decides when a device takes one more worker: ``launch.workers_per_device=auto``."""
+    """Decides when to add a worker to a device, for ``launch.workers_per_device=auto``."""
 
     limit: int
-    """Workers on this machine at most; each needs a core to feed its device."""
+    """Maximum number of workers on this machine; each needs a core to feed its device."""
     peaks: dict[str, float] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
     looked: float = 0.0
     since: dict[str, float] = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)
-    """Devices that nvidia-smi does not tell of, which has been said."""
+    """Devices whose load nvidia-smi does not report, for which the warning has been logged."""
 
     def room(self, workers: Mapping[str, int], now: float) -> list[str]:
-        """Devices that would take another worker, given how many each has now."""
+        """Return the devices that have room for another worker.
+
+        Args:
+            workers: The current number of workers of each device.
+            now: The monotonic time in seconds.
+        """
         if now - self.looked < LOOK_EVERY:
             return []
         self.looked = now
@@ -85,7 +90,7 @@ class Packer:
         return fits
 
     def _forget(self, device: str, now: float) -> None:
-        """What was measured no longer holds once another worker has come."""
+        """Discard a device's measurements, which no longer hold once another worker has started."""
         self.since[device] = now
         self.peaks.pop(device)
         self.samples.pop(device)
@@ -93,11 +98,11 @@ class Packer:
 
 @contextmanager
 def mps(wanted: bool) -> Iterator[dict[str, str]]:
-    """NVIDIA's multi-process service for the workers, as environment; empty where there is none.
+    """Start NVIDIA's Multi-Process Service and yield environment variables for the workers.
 
-    Kernels of several processes then run side by side instead of in turns.  A fatal fault of one
-    process hits all of them, which is why it must be asked for.  Where it does not start, the log
-    says why, and the workers take turns.
+    With it, kernels of several processes run concurrently instead of in turns. A fatal fault of one
+    process affects all of them, so the service must be requested. If it does not start, the reason
+    is logged, the yielded mapping is empty and the workers take turns.
     """
     if not wanted:
         yield {}
@@ -109,8 +114,8 @@ def mps(wanted: bool) -> Iterator[dict[str, str]]:
         return
     with tempfile.TemporaryDirectory(prefix="tuner-mps-") as directory:
         pipes = {"CUDA_MPS_PIPE_DIRECTORY": directory, "CUDA_MPS_LOG_DIRECTORY": directory}
-        # The daemon would number the devices of this variable anew, but the workers ask it for them
-        # by the numbers that they have without it: only one of both may have it, says the manual.
+        # The daemon would renumber the devices of this variable, but the workers request them by
+        # their original numbers: according to the manual, only one of the two may have it.
         environment = {**os.environ, **gpus.order(), **pipes}
         environment.pop("CUDA_VISIBLE_DEVICES", None)
         if not _control([control, "-d"], environment):
@@ -124,7 +129,7 @@ def mps(wanted: bool) -> Iterator[dict[str, str]]:
 
 
 def _control(command: list[str], environment: Mapping[str, str], said: bytes = b"") -> bool:
-    """Whether the daemon did as it was told; a warning if not."""
+    """Run a command of the MPS daemon; return whether it succeeded, and log a warning if not."""
     try:
         subprocess.run(command, input=said, env=environment, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:

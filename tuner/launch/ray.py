@@ -1,9 +1,9 @@
-"""Workers as actors of a Ray cluster; each looks after one ``tuner worker`` on its node.
+"""Run workers as actors of a Ray cluster; each actor supervises one ``tuner worker`` on its node.
 
-Actors, not tasks: they are found again by name, go on without the command that made them
-(``launch.detach``), and Ray makes them anew on another node when theirs dies.
+They are actors and not tasks: actors are found again by name, outlive the command that created them
+(``launch.detach``), and Ray recreates them on another node if theirs dies.
 
-ray is imported late: it is an extra, and takes a second.
+ray is imported late: it is an optional dependency, and its import takes a second.
 """
 
 import os
@@ -26,7 +26,7 @@ KNOCK = 5.0
 
 
 class Ray:
-    """``launch=ray``."""
+    """The launcher ``launch=ray``: actors on a Ray cluster."""
 
     spread = True
 
@@ -56,9 +56,11 @@ class Ray:
         at_least(0, gpus_per_worker=gpus_per_worker or 0)
 
     def describe(self) -> str:
-        """Such as ``4 Ray actors of CPU 1, GPU 0.5 on 2 nodes``.
+        """Describe the actors, such as ``4 Ray actors of CPU 1, GPU 0.5 on 2 nodes``.
 
-        Raises ConfigError if the package is missing, LaunchError if no cluster answers.
+        Raises:
+            ConfigError: The package is not installed.
+            LaunchError: No cluster answers.
         """
         ray = self._connect()
         need = self._need(ray)
@@ -71,7 +73,7 @@ class Ray:
         return shown
 
     def start(self, order: Order) -> Actors:
-        """Make the actors, or find those of an earlier command that are still there."""
+        """Create the actors, or attach to those of an earlier command that still run."""
         ray = self._connect()
         here = re.compile(rf"{re.escape(order.name)}-(\d+)")
         found = {
@@ -92,13 +94,13 @@ class Ray:
             num_gpus=self._need(ray)["GPU"],
             resources=self.resources,
             max_restarts=self.max_restarts,
-            max_task_retries=-1,  # whoever waits for the worker goes on waiting for the next one
-            max_concurrency=8,  # waiting must not keep a stop out
-            scheduling_strategy="SPREAD",  # a lost node costs fewest workers
+            max_task_retries=-1,  # a pending wait() continues with the restarted actor
+            max_concurrency=8,  # a pending wait() must not block stop()
+            scheduling_strategy="SPREAD",  # a lost node costs as few workers as possible
         )
         home = str(Path.cwd())
         command = list(order.command)
-        if self.working_dir is not None:  # paths below here are below the copy there
+        if self.working_dir is not None:  # paths below the directory are below its copy there
             command = [text.replace(f"--config-dir={home}/", "--config-dir=") for text in command]
         return made.remote(
             place=place(order, k),
@@ -110,10 +112,10 @@ class Ray:
         )
 
     def _environment(self) -> dict[str, str]:
-        """What the workers need of this command's environment, passwords among it.
+        """Return the variables that workers need from this environment, including passwords.
 
-        Arguments of an actor travel encrypted where Ray does and are shown nowhere, which the
-        variables of a ``runtime_env`` are.
+        They are passed as arguments of the actor, which are encrypted if Ray's connections are and
+        are not displayed, unlike the variables of a ``runtime_env``.
         """
         threads = str(max(1, int(self.cpus)))
         prefixes = ("TUNER_", "PG", "PYTORCH_")
@@ -125,7 +127,7 @@ class Ray:
         return found
 
     def _need(self, ray: Any) -> dict[str, float]:
-        """The resources of one worker; a GPU by default where the cluster has any."""
+        """Return the resources of one worker; by default one GPU if the cluster has any."""
         gpus = self.gpus if self.gpus is not None else float("GPU" in ray.cluster_resources())
         return {"CPU": self.cpus, "GPU": gpus, **self.resources}
 
@@ -142,7 +144,7 @@ class Ray:
         environment = dict(self.runtime_env)
         if self.working_dir is not None:
             environment["working_dir"] = self.working_dir
-        elif "excludes" in environment:  # has a meaning only for what is shipped
+        elif "excludes" in environment:  # applies only to a shipped directory
             del environment["excludes"]
         try:
             ray.init(
@@ -161,7 +163,7 @@ class Ray:
 
 
 def knock(address: str) -> None:
-    """LaunchError if nothing listens where a cluster is said to be."""
+    """Raise LaunchError if nothing listens at the address of the cluster."""
     found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
     if found is None:  # auto, local
         return

@@ -1,8 +1,9 @@
-"""Workers as the tasks of a Slurm job array, by the scheduler's own commands.
+"""Run workers as the tasks of a Slurm job array, with the scheduler's own commands.
 
-submitit would bring pickled Python functions, which ``tuner worker`` does not need, and a class per
-job; what matters here (asking before anything is made, a task that comes back by itself, cancelling
-what still waits, finding an array again) are single calls of sbatch, squeue, scontrol and scancel.
+submitit would add pickled Python functions, which ``tuner worker`` does not need, and one class per
+job. The required operations (validating a job before submission, requeueing a task from within,
+cancelling pending tasks, finding an array again) are single calls of sbatch, squeue, scontrol and
+scancel.
 """
 
 import re
@@ -22,15 +23,16 @@ from tuner.log import log
 
 COMMANDS = ("sbatch", "squeue", "scancel")
 AWAY = ("Unable to contact slurm controller", "Socket timed out", "Zero Bytes were transmitted")
-"""How Slurm's commands say that its controller does not answer."""
+"""Messages with which Slurm's commands report that the controller does not answer."""
 
 AT_WORK = {"CONFIGURING", "RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "SUSPENDED"}
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
-"""States in which a task may still do something; in all others it is over."""
+"""States of tasks that may still run; in all states not listed here or in AT_WORK, a task is over.
+"""
 
 
 class Slurm:
-    """``launch=slurm``."""
+    """The launcher ``launch=slurm``: a job array on a Slurm cluster."""
 
     spread = True
 
@@ -72,10 +74,11 @@ class Slurm:
         at_least(0, max_restarts=max_restarts, notice=notice, gpus_per_worker=gpus_per_worker or 0)
 
     def describe(self) -> str:
-        """Such as ``4 tasks of a Slurm job array``, and when Slurm would start the first.
+        """Describe the tasks, such as ``4 tasks of a Slurm job array``, and the estimated start.
 
-        Raises ConfigError if Slurm is not here or would refuse the job, LaunchError if its
-        controller does not answer.
+        Raises:
+            ConfigError: Slurm is not available or would reject the job.
+            LaunchError: Slurm's controller does not answer.
         """
         missing = [name for name in COMMANDS if shutil.which(name) is None]
         if missing:
@@ -89,7 +92,7 @@ class Slurm:
         return f"{tasks}, the first {when[0]}" if when else tasks
 
     def options(self) -> list[str]:
-        """What sbatch is asked for."""
+        """Return the options of sbatch."""
         return [
             "--parsable",
             "--requeue",
@@ -103,7 +106,7 @@ class Slurm:
         ]
 
     def start(self, order: Order) -> "Array":
-        """Submit the array, or find the one of an earlier command that is still at work."""
+        """Submit the array, or attach to the one of an earlier command that still runs."""
         name = f"tuner-{re.sub(r'[^A-Za-z0-9._-]', '_', order.name)}"
         found = _slurm(["squeue", "--noheader", "--me", f"--name={name}", "--format=%F"]).stdout
         if found:
@@ -118,7 +121,7 @@ class Slurm:
         return Array(job, order, self)
 
     def script(self, command: Sequence[str]) -> str:
-        """What each task runs; it goes to sbatch by a pipe, so no copy of it is left behind."""
+        """Return the script of each task; it is piped to sbatch, so no copy is left behind."""
         python = [self.python or command[0], *command[1:]]
         said = [shlex.quote(f"error: launch.setup failed: {line}") for line in self.setup]
         values = {
@@ -136,7 +139,7 @@ class Slurm:
 
 @dataclass
 class Task:
-    """One task of the array, as squeue last showed it."""
+    """One task of the array, as last reported by squeue."""
 
     state: str
     reason: str = ""
@@ -147,7 +150,7 @@ class Task:
 
 
 class Array:
-    """The submitted workers of ``launch=slurm``, watched by one squeue each ``launch.poll`` s."""
+    """The submitted workers of ``launch=slurm``, polled by one squeue per ``launch.poll`` s."""
 
     def __init__(self, job: str, order: Order, launcher: Slurm) -> None:
         self.job = job
@@ -162,7 +165,7 @@ class Array:
         self.killed = False
 
     def poll(self) -> bool:
-        """False once every task is over; asks Slurm only every ``launch.poll`` seconds."""
+        """Return False once every task is over; query Slurm only every ``launch.poll`` seconds."""
         if self.running and time.monotonic() >= self.due:
             try:
                 self._look()
@@ -172,13 +175,13 @@ class Array:
         return self.running
 
     def stop(self, signal_number: int) -> None:
-        """scancel: tasks that wait are struck out; workers get SIGTERM and Slurm's KillWait."""
+        """Run scancel: pending tasks are removed; workers get SIGTERM and Slurm's KillWait."""
         self.stopping = True
         self._cancel()
         self.due = 0.0
 
     def kill(self) -> None:
-        """SIGKILL to what is left."""
+        """Send SIGKILL to the remaining tasks."""
         if not self.killed:
             self.killed = self.stopping = True
             self._cancel("--full", "--signal=KILL")
@@ -187,7 +190,7 @@ class Array:
 
     @property
     def failure(self) -> str | None:
-        """A task that gave up; or, where none ended well, how they ended."""
+        """Why the job failed: a task that gave up, or the tasks' states if none succeeded."""
         for k, task in sorted(self.tasks.items()):
             if task.state == "FAILED":
                 return f"Slurm task {self.job}_{k} gave up; {last_line(self._log(k))}"
@@ -202,7 +205,7 @@ class Array:
         found = _slurm(asked, forgotten_is_empty=True).stdout
         before = self.tasks
         rows = [line.split(None, 2) for line in found.splitlines()]
-        # Slurm forgets tasks minutes after their end, the whole job last.
+        # Slurm forgets tasks minutes after they have ended, and the job after its last task.
         self.tasks = before | {int(k): Task(state, *rest) for k, state, *rest in rows}
         if not rows:
             self.tasks = {k: t if t.over else Task("FORGOTTEN") for k, t in self.tasks.items()}
@@ -215,7 +218,7 @@ class Array:
         self._tell()
 
     def _tell(self) -> None:
-        """Log how many tasks do what, when that has changed."""
+        """Log the number of tasks in each state when it has changed."""
         counts = Counter(task.state.lower() for task in self.tasks.values())
         text = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
         reasons = {t.reason.strip() for t in self.tasks.values() if t.state == "PENDING"} - {""}
@@ -240,7 +243,12 @@ class Array:
 def _slurm(
     command: Sequence[str], text: str = "", *, forgotten_is_empty: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands; ConfigError is its refusal, LaunchError its silence."""
+    """Run one of Slurm's commands.
+
+    Raises:
+        ConfigError: Slurm rejects the command.
+        LaunchError: Slurm's controller does not answer.
+    """
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode == 0 or (forgotten_is_empty and "Invalid job id" in done.stderr):
         return done
