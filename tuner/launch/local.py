@@ -78,7 +78,7 @@ class Local:
         pinned = {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
-            # Spinning threads block the cores for other workers: passive gives 901 images/s, not 330.
+            # Spinning threads take cores from other workers: 330 images/s, passive 901.
             "OMP_WAIT_POLICY": "passive",
             # The trainer lets malloc keep freed memory, which only the first arena can: with more,
             # trials in threads (worker.concurrency) took 520 instead of 422 µs per image.

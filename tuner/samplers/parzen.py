@@ -76,8 +76,7 @@ class Parzen:
         return np.concatenate(parts)
 
     def _weights(self, active: Floats, x: Floats, prior: Floats) -> Floats:
-        """Return the features' weights in a kernel's log at the points, shape (points, features).
-        """
+        """Return the features' weights in a kernel's log at points, shape (points, features)."""
         ranges = self.encoding.choices == 0
         precision = active[:, ranges] / self.width**2
         linear = x[:, ranges]
