@@ -61,8 +61,7 @@ class Actors:
         self.signal = signal_number
 
     def kill(self) -> None:
-        """Let the next poll kill the actors; workers without an actor end at their next heartbeat.
-        """
+        """Let the next poll kill the actors; a worker without one ends at its next heartbeat."""
         self.stopping = self.killing = True
 
     def _tell(self, signal_number: int) -> None:
