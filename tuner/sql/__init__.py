@@ -1,1 +1,1 @@
-"""Optuna's tables, read and written by few statements of our own."""
+"""Read and write Optuna's tables with few SQL statements."""

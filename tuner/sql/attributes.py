@@ -33,7 +33,7 @@ from tuner.sql.shapes import (
 MALFORMED = "tuner:malformed"
 """System attribute, never stored: the names of the attributes that were dropped."""
 SHOWN = 60
-"""Characters of a malformed value that the warning shows."""
+"""Number of characters of a malformed value that the warning shows."""
 
 DIGEST = matching(r"[0-9a-f]{6,64}")
 ARTIFACT = record({"artifact_id": matching(r"[0-9a-f-]{36}"), "filename": text})
@@ -125,7 +125,7 @@ STUDY_SYSTEM: Mapping[str, Shape] = {"study:metric_names": each(text)}
 def of_trial(
     name: int | str, user: dict[str, Any], system: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """User and system attributes without the malformed ones, which ``MALFORMED`` names."""
+    """Return user and system attributes without the malformed ones, which ``MALFORMED`` names."""
     who = f"trial {name}"
     user, wrong = _sound(who, user, TRIAL.get)
     system, more = _sound(who, system, _of_system)
@@ -137,7 +137,7 @@ def of_trial(
 
 
 def _unfinished(system: Mapping[str, Any]) -> list[str]:
-    """Attributes whose other parts are missing or malformed."""
+    """Return the names of attributes whose other parts are missing or malformed."""
     wrong = ["grid_id"] if "grid_id" in system and "search_space" not in system else []
     for name in DRAWN:
         if f"{name}:0" in system:
@@ -150,17 +150,21 @@ def _unfinished(system: Mapping[str, Any]) -> list[str]:
 
 
 def of_study(name: str, user: dict[str, Any]) -> dict[str, Any]:
-    """The user attributes of a study without the malformed ones."""
+    """Return the user attributes of a study without the malformed ones."""
     return _sound(f"study {name!r}", user, STUDY.get)[0]
 
 
 def of_study_system(name: str, system: dict[str, Any]) -> dict[str, Any]:
-    """The system attributes of a study without the malformed ones."""
+    """Return the system attributes of a study without the malformed ones."""
     return _sound(f"study {name!r}", system, _of_study_system)[0]
 
 
 def distribution(stored: str) -> BaseDistribution:
-    """Parse the stored distribution of a parameter.  Raises: ValueError if it is malformed."""
+    """Parse the stored distribution of a parameter.
+
+    Raises:
+        ValueError: The distribution is malformed.
+    """
     try:
         found = json_to_distribution(stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -206,7 +210,7 @@ _told: set[tuple[str, str]] = set()
 
 
 def warn(who: str, attribute: str, got: Any) -> None:
-    """Warn, once per process, that an attribute is dropped."""
+    """Warn, once per process and attribute, that an attribute is dropped."""
     if (who, attribute) not in _told:
         _told.add((who, attribute))
         shown = printable(repr(got)[:SHOWN], kept="")

@@ -1,4 +1,4 @@
-"""One commit for whatever the threads of a process write at the same time."""
+"""Group the writes that the threads of a process make at the same time into one commit."""
 
 import threading
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tuner.sql.writes import Write, apply, refuse
 
 
 class _Waiting:
-    """Writes of one thread, and what became of them."""
+    """The writes of one thread, and their outcome."""
 
     def __init__(self, writes: Sequence[Write]) -> None:
         self.writes = writes
@@ -20,25 +20,30 @@ class _Waiting:
 
 
 class Commits:
-    """Commits what the threads of this process write, together where it comes together.
+    """Commits the writes of this process, grouping those of concurrent threads.
 
-    A thread that finds nobody committing commits at once, alone.  Those that come meanwhile wait,
-    and the first of them then commits for all: the more there are, the more share a commit.
+    A thread commits at once and alone if no other thread is committing. Threads that arrive
+    meanwhile wait, and the first of them then commits for all of them: the more threads, the more
+    share a commit.
     """
 
     def __init__(self, engine: Engine, single: Engine) -> None:
         self.engine = engine
         self.single = single
-        """The same without transactions: a lone statement needs none, and saves two messages."""
+        """The engine in autocommit mode: a single statement needs no transaction, which saves two
+        messages.
+        """
         self.guard = threading.Lock()
         self.queue: list[_Waiting] = []
         self.busy = False
 
     def __call__(self, writes: Sequence[Write]) -> None:
-        """Return once the writes are committed.
+        """Commit the writes; return once they are stored.
 
-        Raises ``KeyError`` or ``UpdateFinishedTrialError`` if a trial is missing or has ended, and
-        then none of them is made; otherwise what SQLAlchemy raises.
+        Raises:
+            KeyError: A trial does not exist; none of the writes is stored.
+            UpdateFinishedTrialError: A trial has ended; none of the writes is stored.
+            SQLAlchemyError: The database failed.
         """
         mine = _Waiting(writes)
         with self.guard:
@@ -53,12 +58,12 @@ class Commits:
             raise mine.error
 
     def _lead(self) -> None:
-        """Commit what is queued, then hand over to the first of those who have come since."""
+        """Commit the queued writes, then hand over to the first thread that has arrived since."""
         with self.guard:
             batch, self.queue = self.queue, []
         try:
             self._commit(batch)
-        except BaseException as error:  # an interrupt: nobody knows what is stored
+        except BaseException as error:  # an interrupt: what is stored is unknown
             for waiting in batch:
                 waiting.error = error
         with self.guard:
@@ -79,7 +84,7 @@ class Commits:
                 for waiting in batch:
                     waiting.error = error
                 return
-        for waiting in batch:  # one of them cannot be stored, and the others must not suffer
+        for waiting in batch:  # one cannot be stored; store the others
             try:
                 if not self._store(waiting.writes):
                     with self.single.connect() as connection:
@@ -89,7 +94,7 @@ class Commits:
                 waiting.error = error
 
     def _store(self, writes: Sequence[Write]) -> bool:
-        """Whether all is stored; if not, nothing is."""
+        """Store all writes or none; return whether they were stored."""
         if len(writes) == 1:
             with self.single.connect() as connection:
                 return apply(connection, writes)

@@ -1,4 +1,4 @@
-"""What the parameters of a study are drawn from, in which Optuna lets no two trials differ."""
+"""The distributions of a study's parameters, which Optuna requires to be the same in all trials."""
 
 from typing import Any
 
@@ -11,20 +11,24 @@ from tuner.sql.writes import params, trials
 
 
 class Distributions:
-    """Those of all studies of a database.  Each is read once, for it stays what it is."""
+    """The distributions in all studies of a database; each is read once and never changes."""
 
     def __init__(self, single: Engine) -> None:
         self.single = single
         self.studies: dict[int, int] = {}
-        """Of trials, by their ids."""
+        """The study's id for each trial's id."""
         self.known: dict[tuple[int, str], BaseDistribution] = {}
-        """By study and parameter."""
+        """The distributions by study and parameter."""
 
     def check(self, trial_id: int, name: str, new: BaseDistribution) -> None:
-        """Whether a trial may draw a parameter from this; the first of a study always may.
+        """Check that a trial may sample a parameter from a distribution.
 
-        Raises: ``ValueError`` if it differs from the others', ``KeyError`` if there is no such
-        trial, ``UpdateFinishedTrialError`` if it has ended, which is the better reason.
+        The first distribution of a parameter in a study is always accepted.
+
+        Raises:
+            ValueError: The distribution is not compatible with that of other trials.
+            KeyError: There is no such trial.
+            UpdateFinishedTrialError: The trial has ended and the distribution is not compatible.
         """
         key = self._study(trial_id), name
         known = self._known(*key)
@@ -39,7 +43,7 @@ class Distributions:
             raise
 
     def forget(self, study_id: int) -> None:
-        """The study is no more, and its trials' ids may be given again."""
+        """Forget a deleted study and the studies of all trials, whose ids may be reused."""
         self.studies.clear()
         self.known = {key: found for key, found in self.known.items() if key[0] != study_id}
 
@@ -53,7 +57,7 @@ class Distributions:
         return self.studies[trial_id]
 
     def _known(self, study_id: int, name: str) -> BaseDistribution | None:
-        """What some trial of the study drew the parameter from, None if none has."""
+        """Return the parameter's distribution in some trial of the study, None if there is none."""
         if (study_id, name) not in self.known:
             query = sa.select(params.c.distribution_json).select_from(params.join(trials))
             query = query.where(trials.c.study_id == study_id, params.c.param_name == name)
@@ -62,7 +66,7 @@ class Distributions:
                 return None
             try:
                 self.known[study_id, name] = attributes.distribution(text)
-            except ValueError:  # somebody has written it by hand
+            except ValueError:  # written by another program, malformed
                 return None
         return self.known[study_id, name]
 

@@ -67,7 +67,7 @@ FAILURES = (DBAPIError, NoConnection, StorageInternalError, StorageAway)
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the same call may succeed later."""
+    """Return whether the same call may succeed later."""
     if isinstance(error, StorageAway | NoConnection):
         return True
     cause = told_by_driver(error)
@@ -86,7 +86,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether a file of SQLite does not hold what it should."""
+    """Return whether the error reports that a SQLite file is damaged."""
     cause = told_by_driver(error)
     orig = error if cause is None else cause.orig
     if not isinstance(orig, sqlite3.Error):
@@ -98,7 +98,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def is_read_only(orig: BaseException | None) -> bool:
-    """Whether a driver's exception says that the server is read-only, as a standby is."""
+    """Return whether a driver's exception reports that the server is read-only, as a standby is."""
     return _code(orig) in {READ_ONLY, *MYSQL_READ_ONLY} and not isinstance(orig, sqlite3.Error)
 
 
@@ -121,13 +121,13 @@ def watch(engine: Engine, path: Path | None = None) -> None:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether the error is of a study's database, not of one that an objective uses."""
+    """Return whether the error is of a study's database, not of one that an objective uses."""
     cause = told_by_driver(error)
     return cause is not None and OURS in cause.__dict__
 
 
 def lost(error: BaseException, path: Path | None = None) -> StorageLost:
-    """The ``StorageLost`` that explains why a database can no longer be used."""
+    """Return the ``StorageLost`` that explains why a database can no longer be used."""
     said = reason(error)
     if is_damage(error):
         return StorageLost(
@@ -143,13 +143,13 @@ def lost(error: BaseException, path: Path | None = None) -> StorageLost:
 
 
 def told_by_driver(error: BaseException) -> DBAPIError | None:
-    """The driver's error, also if Optuna's storage has wrapped it; None for any other error."""
+    """Return the driver's error, also if Optuna's storage has wrapped it; None for other errors."""
     cause = error if isinstance(error, DBAPIError) else error.__cause__
     return cause if isinstance(cause, DBAPIError) else None
 
 
 def reason(error: BaseException) -> str:
-    """The first line of the driver's message."""
+    """Return the first line of the driver's message."""
     cause = told_by_driver(error)
     orig = error if cause is None or cause.orig is None else cause.orig
     code = _code(orig)
@@ -158,7 +158,7 @@ def reason(error: BaseException) -> str:
 
 
 def _code(orig: BaseException | None) -> str | int | None:
-    """SQLite's extended code, MySQL's error number, or the SQLSTATE; None if there is none."""
+    """Return SQLite's extended code, MySQL's error number, or the SQLSTATE; None if absent."""
     if isinstance(orig, sqlite3.Error):
         return getattr(orig, "sqlite_errorcode", None)
     if orig is not None and orig.args and isinstance(orig.args[0], int):

@@ -51,9 +51,10 @@ class Patience:
             self.gone(who)
 
     def failed(self, who: object, error: BaseException) -> None:
-        """Note that a call of ``who`` failed and will be retried.
+        """Record that a call of ``who`` failed and will be retried.
 
-        Raises: StorageLost if a retry would fail as well.
+        Raises:
+            StorageLost: A retry would fail as well.
         """
         if not outages.is_outage(error):
             raise outages.lost(error) from error
@@ -69,12 +70,12 @@ class Patience:
         log.warning("the database is away: %s", said)
 
     def answered(self, who: object) -> None:
-        """Note that a call of ``who`` succeeded."""
+        """Record that a call of ``who`` succeeded."""
         if self.gone(who):
             log.warning("the database is back after %.0f s", time.monotonic() - self.since)
 
     def gone(self, who: object) -> bool:
-        """Note that ``who`` no longer waits.  Returns whether it was the last that waited."""
+        """Record that ``who`` no longer waits; return whether it was the last that waited."""
         with self.guard:
             waited = who in self.waiting
             self.waiting.discard(who)

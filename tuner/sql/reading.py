@@ -1,7 +1,7 @@
-"""Reading a study again and again, as samplers and pruners do, at the price of what is new.
+"""Read a study repeatedly, as samplers and pruners do, at the cost of what is new.
 
-Finished trials are read once.  Of the unfinished ones only changed states and later reports are
-read, so that 256 running trials do not cost 256 curves at each report.
+Finished trials are read once. Of unfinished trials only changed states and new reports are read, so
+that 256 running trials do not cost 256 curves at each report.
 """
 
 import bisect
@@ -22,30 +22,32 @@ from tuner.sql import attributes, rows
 from tuner.sql.rows import Facts, Head, Question
 
 AT_ONCE = 5000
-"""Trials a statement when a study is read whole; SQLite takes a million characters."""
+"""Number of trials per statement when a whole study is read; SQLite accepts a million characters.
+"""
 
 MANY = 500
-"""Trials from which on reading them is spared the search for garbage, a quarter of its time."""
+"""Number of trials from which on garbage collection is paused, which saves a quarter of the time.
+"""
 
 ATTRIBUTES_EVERY = 1.0
-"""Seconds between two looks at the user attributes of trials that run elsewhere."""
+"""Seconds between two reads of the user attributes of trials that run in other processes."""
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class Known:
-    """What has been read of one study.
+    """The cached trials of one study.
 
-    Trials are given out as they are, so none is ever changed: news make a new object.  Trials of
-    one study are created under a lock (ours and Optuna's), so a higher id is a later trial, and one
-    worker at a time reports a trial, so a higher step is a later report.  A trial whose steps fall
-    is seen whole once it has ended.
+    Callers get the cached objects, so these are never changed: news create a new object. Trials of
+    a study are created under a lock (tuner's and Optuna's), so a higher id is a later trial. Only
+    one worker at a time reports a trial, so a higher step is a later report. A trial whose steps
+    decrease is read completely once it has ended.
     """
 
     def __init__(self, study_id: int, replaced: Callable[[], object] = lambda: None) -> None:
         self.study_id = study_id
         self.replaced = replaced
-        """Called where the study turns out to be another than the one that was read."""
+        """Callback to call if the study is not the one that was read before."""
         self.lock = threading.Lock()
         self.looks = 0
         self.covered: frozenset[TrialState] = frozenset()
@@ -53,26 +55,27 @@ class Known:
 
     def _begin(self) -> None:
         self.latest: Head | None = None
-        """The latest trial.  It stays, unless the study is deleted, or a standby took over without
-        its last commits; SQLite then gives the same ids again."""
+        """The latest trial. It is missing only if the study was deleted, or if a standby took over
+        without its last commits; SQLite then reuses ids.
+        """
         self.open: dict[int, Head] = {}
         self.stale: set[int] = set()
-        """Trials whose own row has changed since their facts were read."""
+        """Ids of trials whose own row has changed since their facts were read."""
         self.trials: dict[int, FrozenTrial] = {}
         self.over: dict[TrialState, list[FrozenTrial]] = {s: [] for s in TrialState}
         """Finished trials by state, in order of their numbers."""
         self.looked = -ATTRIBUTES_EVERY
 
     def select(self, states: Container[TrialState]) -> list[FrozenTrial]:
-        """Trials in order of their numbers."""
+        """Return the trials in the given states, in order of their numbers."""
         parts = [found for state, found in self.over.items() if state in states]
         known = [self.trials[i] for i in self.open if i in self.trials]
         parts.append([t for t in known if t.state in states])
-        # Parts that are sorted already are merged in a moment.
+        # Sorting is fast, because the parts are already sorted.
         return sorted(itertools.chain.from_iterable(parts), key=attrgetter("_number"))
 
     def refresh(self, connection: Connection, states: Container[TrialState]) -> None:
-        """Read what is new about trials in these states."""
+        """Read what is new about trials in the given states."""
         for head in self._news(connection):
             self.open[head.id] = head
             self.stale.add(head.id)
@@ -87,7 +90,7 @@ class Known:
             self._follow(connection, set(due))
 
     def _news(self, connection: Connection) -> list[Head]:
-        """New trials, and known ones in another state than before; all, of another study."""
+        """Return new trials and those whose state has changed; all if the study was replaced."""
         found = rows.heads(connection, self._changed())
         if (latest := self.latest) is None:
             return found
@@ -103,7 +106,7 @@ class Known:
         return found
 
     def _changed(self) -> str:
-        """The condition of new trials, of known ones in another state, and of the latest."""
+        """Return the SQL condition for new trials, trials with a changed state, and the latest."""
         cases = [f"trial_id >= {self.latest.id if self.latest else 0}"]
         for state in UNFINISHED:
             if ids := [i for i, head in self.open.items() if head.state == state]:
@@ -121,7 +124,7 @@ class Known:
                 _put(self.over[head.state], self.trials[i])
 
     def _follow(self, connection: Connection, fresh: Collection[int]) -> None:
-        """What running trials have reported, drawn and noted since."""
+        """Read new reports, parameters and attributes of running trials."""
         running = [
             i for i, h in self.open.items() if h.state == TrialState.RUNNING and i not in fresh
         ]
@@ -154,7 +157,7 @@ class Known:
 
 
 class Reader:
-    """What this process knows of each study; threads that look at the same time share a look."""
+    """A thread-safe cache of all studies of a database; concurrent threads share one read."""
 
     def __init__(self, engine: Engine, replaced: Callable[[int], object]) -> None:
         self.engine = engine
@@ -165,12 +168,16 @@ class Reader:
     def trials(
         self, study_id: int, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """The trials of a study in these states; ``KeyError`` if there is no such study."""
+        """Return the trials of a study in the given states, all by default.
+
+        Raises:
+            KeyError: There is no such study.
+        """
         known = self._known(study_id)
         wanted = frozenset(s for s in TrialState if states is None or s in states)
         arrived = known.looks
         with known.lock:
-            # A look that was under way as we came may be older than what we have just written.
+            # A read that had started before this call may miss what this thread has just written.
             if known.looks == arrived or not wanted <= known.covered:
                 known.looks += 1
                 known.covered = frozenset()
@@ -180,7 +187,11 @@ class Reader:
             return known.select(wanted)
 
     def trial(self, trial_id: int) -> FrozenTrial:
-        """One trial as it is now; ``KeyError`` if there is none."""
+        """Return the current state of one trial.
+
+        Raises:
+            KeyError: There is no such trial.
+        """
         for known in tuple(self.studies.values()):
             found = known.trials.get(trial_id)
             if found is not None and found.state.is_finished():
@@ -203,7 +214,7 @@ class Reader:
 
 
 def _put(ordered: list[FrozenTrial], trial: FrozenTrial) -> None:
-    """Where it belongs by its number, which most often is the end."""
+    """Insert a trial into a list ordered by number; most often it belongs at the end."""
     if not ordered or ordered[-1]._number < trial._number:
         ordered.append(trial)
     else:
@@ -212,7 +223,7 @@ def _put(ordered: list[FrozenTrial], trial: FrozenTrial) -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Everything that is made stays, so there is nothing to collect among it."""
+    """Pause garbage collection while creating many objects that all stay alive."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -223,7 +234,11 @@ def _uncollected() -> Iterator[None]:
 
 
 def read(connection: Connection, ids: Collection[int]) -> list[FrozenTrial]:
-    """Trials as they are now, whatever is known of them; ``KeyError`` if one does not exist."""
+    """Return the current state of trials, without using the cache.
+
+    Raises:
+        KeyError: One of the trials does not exist.
+    """
     found = rows.heads(connection, f"trial_id IN ({rows.listed(ids)})")
     if len(found) < len(ids):
         raise KeyError(f"no trial has one of the ids {sorted(ids)}")

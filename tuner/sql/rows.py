@@ -1,10 +1,10 @@
-"""Rows of Optuna's tables as trials, many at once.
+"""Convert rows of Optuna's tables to trials, many at once.
 
-Optuna's own mapper builds an object a row: 10 to 15 s for 10,000 trials.  Here one statement reads
-everything about any set of trials, as plain tuples, and each row is looked at once.
+Optuna's own mapper creates an object per row, which takes 10 to 15 s for 10,000 trials. Here, one
+statement reads everything about any set of trials as plain tuples, and each row is processed once.
 
-The statements are written by hand with the ids in them: ids are integers of the database's own, and
-a thousand of them cost the drivers more as parameters than the server takes to read them.
+The statements are hand-written and contain the ids: these are integers of the database itself, and
+passing a thousand of them as parameters costs the drivers more than reading them costs the server.
 """
 
 from collections import defaultdict
@@ -23,10 +23,10 @@ from tuner.sql.attributes import MALFORMED
 from tuner.sql.shapes import decoded
 
 UNBOUNDED = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
-"""What Optuna stores as a word, since not every database has such numbers."""
+"""Numbers that Optuna stores as words, because not every database supports them."""
 
 MANY = 100
-"""Ids from which on a range is asked for instead, if it holds few others."""
+"""Number of ids from which on a range is requested instead, if it contains few others."""
 
 PARAM, VALUE, CURVE, USER, SYSTEM = range(5)
 
@@ -41,17 +41,17 @@ class Head(NamedTuple):
     complete: datetime | None
 
     def continues(self, before: "Head") -> bool:
-        """Whether it is the row that was read before, or another that was given its id."""
+        """Return whether this is the row ``before``, and not another trial with a reused id."""
         moved = self.start != before.start and None not in (self.start, before.start)
         return self.number == before.number and not moved
 
 
 @dataclass(slots=True)
 class Facts:
-    """What the other tables hold about a trial."""
+    """The contents of the other tables for a trial."""
 
     params: list[tuple[int, str, float, str]] = field(default_factory=list)
-    """(id of the row, name, internal value, distribution as JSON)"""
+    """Tuples of (row id, name, internal value, distribution as JSON)."""
     values: dict[int, float] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     user: dict[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Question:
-    """Which trials to ask each table about."""
+    """The trials to request from each table."""
 
     params: Collection[int] = ()
     values: Collection[int] = ()
@@ -68,7 +68,7 @@ class Question:
     user: Collection[int] = ()
     system: Collection[int] = ()
     news: Mapping[int, int] = field(default_factory=dict)
-    """Trial → the last step known: of these only later steps are asked for."""
+    """Trial id → last known step; only later steps of these trials are requested."""
 
 
 def require_study(connection: Connection, study_id: int) -> None:
@@ -82,7 +82,7 @@ def everything(ids: Collection[int]) -> Question:
 
 
 def heads(connection: Connection, where: str) -> list[Head]:
-    """The trials' own rows that meet a condition on the table ``trials``, in order of creation."""
+    """Return the rows of the table ``trials`` that meet a condition, in order of creation."""
     rows = fetch(
         connection,
         "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
@@ -93,9 +93,10 @@ def heads(connection: Connection, where: str) -> list[Head]:
 
 
 def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
-    """Everything asked for, in one statement; a trial of which nothing is stored has no facts.
+    """Return the requested facts by trial id, read with one statement.
 
-    There may be facts of trials between those asked for.
+    A trial without any facts is missing. The result may also contain facts of other trials whose
+    ids lie between the requested ones.
     """
     text = "CHAR" if connection.dialect.name == "mysql" else "VARCHAR"
     step = f"{CURVE}, step, '', intermediate_value, CAST(intermediate_value_type AS {text})"
@@ -122,7 +123,7 @@ def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
 
 
 def trial(head: Head, known: Facts) -> FrozenTrial:
-    """The trial as Optuna's own storage would give it, without what is malformed."""
+    """Return the trial as Optuna's own storage would, without malformed attributes."""
     params, distributions = parameters(head.number, known)
     user, system = attributes.of_trial(head.number, known.user, known.system)
     if lost := [name for _, name, _, _ in known.params if name not in params]:
@@ -144,7 +145,7 @@ def trial(head: Head, known: Facts) -> FrozenTrial:
 
 
 def parameters(number: int, known: Facts) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Values and distributions by name, in the order in which they were drawn."""
+    """Return values and distributions by name, in the order in which they were sampled."""
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for _, name, value, text in sorted(known.params):
@@ -161,14 +162,15 @@ def parameters(number: int, known: Facts) -> tuple[dict[str, Any], dict[str, Bas
 
 
 def listed(ids: Collection[int]) -> str:
-    """Ids as they stand in a statement; 0, which no row has, for none."""
+    """Return ids as an SQL list; without ids the list is 0, which no row has."""
     return ",".join(map(str, ids)) or "0"
 
 
 def _among(ids: Collection[int]) -> str:
-    """A condition that holds for the ids, and for those between if they are many and most of them.
+    """Return an SQL condition for the ids; a range if they are many and dense.
 
-    PostgreSQL finds 10,000 trials' rows in 85 ms by ranges, and in 129 by lists of 5,000 ids.
+    PostgreSQL finds the rows of 10,000 trials in 85 ms by ranges, and in 129 ms by lists of 5,000
+    ids.
     """
     first, last = min(ids), max(ids)
     if len(ids) > MANY and 2 * len(ids) > last - first:
@@ -177,22 +179,22 @@ def _among(ids: Collection[int]) -> str:
 
 
 def to_utc(time: datetime) -> datetime:
-    """Local time as Optuna stores it."""
+    """Convert local time to UTC without a zone, as Optuna stores it."""
     return time.astimezone(UTC).replace(tzinfo=None)
 
 
 def _local(stored: datetime | str | None) -> datetime | None:
     if stored is None:
         return None
-    time = datetime.fromisoformat(stored) if isinstance(stored, str) else stored  # SQLite has text
+    time = datetime.fromisoformat(stored) if isinstance(stored, str) else stored  # SQLite: text
     return time + _offset(time.year, time.month, time.day, time.hour, time.minute // 15)
 
 
 @lru_cache(maxsize=4096)
 def _offset(year: int, month: int, day: int, hour: int, quarter: int) -> timedelta:
-    """Of local time from UTC, which changes on a quarter of an hour if at all.
+    """Return the offset of local time from UTC, which changes only at quarters of an hour.
 
-    The system is asked for each trial twice otherwise, a tenth of the time of reading it.
+    Without this cache the system is asked twice per trial, a tenth of the time of reading it.
     """
     time = datetime(year, month, day, hour, quarter * 15, tzinfo=UTC)
     return time.astimezone().utcoffset() or timedelta()
@@ -200,15 +202,15 @@ def _offset(year: int, month: int, day: int, hour: int, quarter: int) -> timedel
 
 @lru_cache(maxsize=4096)
 def _distribution(text: str) -> BaseDistribution:
-    """A study has a few dozen, and a row of one for each parameter of each trial."""
+    """Parse a distribution; cached, because a study has a few dozen and a row for each use."""
     return attributes.distribution(text)
 
 
 def _later(connection: Connection, news: Mapping[int, int]) -> str:
-    """The rows of the curves after given steps, as a table ``t``, each found by the index.
+    """Return the rows of curves after the given steps as a table ``t``, each found by the index.
 
-    PostgreSQL would rather read the whole table (three times slower for 256 trials with 3,000 in
-    all, and worse with more) unless it is told to look each trial up.
+    PostgreSQL would read the whole table instead (three times slower for 256 of 3,000 trials, and
+    worse with more) unless the statement forces a lookup per trial.
     """
     dialect = connection.dialect
     row = "ROW" if dialect.name == "mysql" and not getattr(dialect, "is_mariadb", False) else ""
@@ -222,12 +224,12 @@ def _later(connection: Connection, news: Mapping[int, int]) -> str:
 
 
 def fetch(connection: Connection, statement: str) -> list[Any]:
-    """The driver's own tuples: SQLAlchemy's rows would double the time of a large answer."""
+    """Return the driver's own tuples; SQLAlchemy's rows would double the time of a large result."""
     result = connection.exec_driver_sql(statement)
     assert result.cursor is not None
     try:
         rows: list[Any] = result.cursor.fetchall()  # type: ignore[assignment]
-    except Exception as error:  # SQLite's file is read here; raised as any other statement's
+    except Exception as error:  # SQLite reads its file here; raise as for any statement
         connection._handle_dbapi_exception(error, statement, None, result.cursor, result.context)
     result.close()
     return rows

@@ -19,7 +19,7 @@ UNREADABLE = _Unreadable()
 
 
 def decoded(text: str) -> Any:
-    """Parse JSON; ``UNREADABLE`` if it is malformed."""
+    """Parse JSON; return ``UNREADABLE`` if it is malformed."""
     try:
         return _decode(text)[0]
     except (ValueError, TypeError, RecursionError):
@@ -39,17 +39,17 @@ def text(found: Any) -> bool:
 
 
 def count(found: Any) -> bool:
-    """A non-negative 32-bit integer, as every database and NumPy accept it."""
+    """Return whether a value is an integer from 0 to 2**31 - 1, as all databases accept it."""
     return type(found) is int and 0 <= found < 2**31
 
 
 def number(found: Any) -> bool:
-    """Including infinity, excluding NaN."""
+    """Return whether a value is a number, including infinity, excluding NaN."""
     return type(found) in (int, float) and abs(found) <= float("inf")
 
 
 def numeric(found: Any) -> bool:
-    """Including NaN."""
+    """Return whether a value is a number, including NaN."""
     return type(found) in (int, float)
 
 
@@ -75,12 +75,15 @@ def each(shape: Shape) -> Shape:
 
 
 def mapping(shape: Shape) -> Shape:
-    """A mapping whose values have one shape."""
+    """Return a predicate for mappings whose values all have the given shape."""
     return lambda found: isinstance(found, dict) and all(map(shape, found.values()))
 
 
 def record(needed: Mapping[str, Shape], **more: Shape) -> Shape:
-    """A mapping with the ``needed`` keys; those of ``more`` are optional, others are ignored."""
+    """Return a predicate for mappings with the ``needed`` keys; ``more`` are optional.
+
+    Other keys are ignored.
+    """
 
     def fits(found: Any) -> bool:
         return (
@@ -93,5 +96,5 @@ def record(needed: Mapping[str, Shape], **more: Shape) -> Shape:
 
 
 def encoded(shape: Shape) -> Shape:
-    """JSON within JSON, as in Optuna's metadata of artifacts."""
+    """Return a predicate for JSON within JSON, as in Optuna's metadata of artifacts."""
     return lambda found: isinstance(found, str) and shape(decoded(found))

@@ -60,7 +60,7 @@ class File:
         )
 
     def _found(self) -> tuple[int, int] | None:
-        """Device and inode of the file; None if it does not exist."""
+        """Return device and inode of the file; None if it does not exist."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -69,7 +69,7 @@ class File:
 
 
 def opened(url: URL) -> RDBStorage:
-    """Optuna's storage on a SQLite URL; creates the file and the tables if they are missing."""
+    """Open Optuna's storage on a SQLite URL; create the file and the tables if missing."""
     file = File(url)
     storage = RDBStorage(
         url.render_as_string(hide_password=False), engine_kwargs={"creator": file.connect}

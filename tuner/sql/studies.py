@@ -15,7 +15,7 @@ USER, SYSTEM = "study_user_attributes", "study_system_attributes"
 
 
 def every(connection: Connection) -> list[FrozenStudy]:
-    """All studies, in order of creation."""
+    """Return all studies, in order of creation."""
     directions: dict[int, list[StudyDirection]] = defaultdict(list)
     known = StudyDirection.__members__
     query = "SELECT study_id, direction FROM study_directions ORDER BY study_id, objective"
@@ -36,7 +36,11 @@ def every(connection: Connection) -> list[FrozenStudy]:
 
 
 def attributes_of(connection: Connection, study_id: int, table: str) -> dict[str, Any]:
-    """One study's attributes in ``table`` (USER or SYSTEM).  Raises: KeyError without a study."""
+    """Return one study's attributes in ``table`` (USER or SYSTEM).
+
+    Raises:
+        KeyError: There is no such study.
+    """
     found = _attributes(connection, table, f"WHERE s.study_id = {int(study_id)}")
     if not found:
         raise KeyError(f"no study has the id {study_id}")
@@ -44,7 +48,11 @@ def attributes_of(connection: Connection, study_id: int, table: str) -> dict[str
 
 
 def uid(connection: Connection, study_id: int) -> str | None:
-    """The study's ``uid``; None if tuner did not create it.  Raises: KeyError without a study."""
+    """Return the study's ``uid``; None if tuner did not create it.
+
+    Raises:
+        KeyError: There is no such study.
+    """
     found = fetch(
         connection,
         f"SELECT a.value_json FROM studies s LEFT JOIN {USER} a "
@@ -59,7 +67,7 @@ def uid(connection: Connection, study_id: int) -> str | None:
 def _attributes(
     connection: Connection, table: str, where: str = ""
 ) -> dict[tuple[int, str], dict[str, Any]]:
-    """Attributes by study id and name; empty for a study without attributes."""
+    """Return attributes by study id and name; empty for a study without attributes."""
     query = (
         f"SELECT s.study_id, s.study_name, a.key, a.value_json FROM studies s LEFT JOIN {table} a "
         f"ON a.study_id = s.study_id {where} ORDER BY s.study_id"

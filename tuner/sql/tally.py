@@ -1,4 +1,4 @@
-"""What a study has given out, counted again and again at the price of what is new."""
+"""Count the trials of a study repeatedly, at the cost of what is new."""
 
 from collections.abc import Iterable
 
@@ -8,11 +8,11 @@ from tuner.sql import rows, shapes
 
 
 class Tally:
-    """Trials, those that wait, and what some system attributes say of them.
+    """The number of a study's trials, the waiting ones, and the values of some system attributes.
 
-    Call ``refresh`` with the study locked and before anything is written under that lock: trials
-    of one study are created under it (ours and Optuna's), so that a higher id is a later trial, and
-    the attributes that are looked at are stored with the trial and never change.
+    Call ``refresh`` with the study locked and before anything is written under that lock. Trials of
+    one study are created under it (tuner's and Optuna's), so a higher id is a later trial. The
+    attributes are stored when a trial is created and never change.
     """
 
     def __init__(self, study_id: int, keys: Iterable[str]) -> None:
@@ -25,14 +25,14 @@ class Tally:
         self.last_number = -1
         self.next_number = 0
         self.waiting: set[int] = set()
-        """The ids of trials that wait; none waits again once it has run."""
+        """Ids of waiting trials; a trial that has run never waits again."""
         self.noted: dict[str, list[object]] = {key: [] for key in self.keys}
-        """Attribute → what it is in each of the trials that have it."""
+        """Attribute → its values in all trials that have it."""
 
     def refresh(self, connection: Connection) -> None:
-        """Read what has come since the last time; all, where the latest trial is no more.
+        """Read what is new since the last call; read everything if the latest trial is missing.
 
-        So it is where a standby has taken over without the last commits.
+        It is missing after a standby has taken over without the last commits.
         """
         found = self._fetch(connection)
         if self.last and (self.last, self.last_number) not in {(i, n) for i, n, _ in found}:
@@ -48,7 +48,7 @@ class Tally:
             self._note(connection, since)
 
     def _fetch(self, connection: Connection) -> list[tuple[int, int, str]]:
-        """Id, number and state of the latest trial, of later ones, and of those that waited."""
+        """Return id, number and state of the latest trial, later ones, and those that waited."""
         either = f"trial_id >= {self.last}"
         if self.waiting:
             either += f" OR trial_id IN ({rows.listed(self.waiting)})"

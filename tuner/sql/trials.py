@@ -1,8 +1,8 @@
-"""Optuna's storage interface on Optuna's own tables, for many workers and long studies.
+"""Implement Optuna's storage interface on Optuna's own tables, for many workers and long studies.
 
-Stock Optuna and its dashboard read and write the same study.  What differs is the price: a study is
-read once and then only what is new (``reading``), and what comes together is stored together
-(``commits``).  Studies themselves, their attributes and the tables stay Optuna's business.
+Stock Optuna and its dashboard read and write the same study. The difference is the cost: a study is
+read once and then only what is new (``reading``), and concurrent writes are stored together
+(``commits``). Studies, their attributes and the creation of the tables are left to Optuna.
 """
 
 import copy
@@ -27,13 +27,13 @@ from tuner.sql.rows import Question
 from tuner.sql.writes import Write
 
 Repeat = Callable[[Callable[[], None]], None]
-"""Makes a call, again if need be."""
+"""Calls a function, and retries it as needed."""
 
 locks = sa.table("studies", sa.column("study_id"))
 
 
 class Trials(BaseStorage):
-    """All studies of a database.  Safe for threads."""
+    """A thread-safe Optuna storage of all studies of a database."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class Trials(BaseStorage):
         self.writable = writable
         self.engine = rdb.engine
         self.single = single
-        """The engine without transactions, for statements that stand alone."""
+        """The engine in autocommit mode, for single statements."""
         self.reopen = reopen
         self.distributions = Distributions(single)
         self.reader = Reader(single, self.distributions.forget)
         self.commits = Commits(self.engine, single)
         self.turn = threading.Lock()
-        # What is read under the lock must be what was committed before it, on MySQL too.
+        # Under the lock, reads must see everything that was committed before, on MySQL too.
         mysql = self.engine.dialect.name == "mysql"
         committed = {"isolation_level": "READ COMMITTED"} if mysql else {}
         self.exclusive = self.engine.execution_options(**committed)
@@ -63,17 +63,19 @@ class Trials(BaseStorage):
         return self.reopen, (self.engine.url.render_as_string(hide_password=False),)
 
     def close(self) -> None:
-        """Close the connections of this thread and those that lie idle."""
+        """Close the idle connections and those of this thread."""
         self.rdb.remove_session()
         self.engine.dispose()
 
     @contextmanager
     def together(self, patience: Repeat | None = None) -> Iterator[None]:
-        """What this thread writes to trials in the block is stored by one commit as it ends.
+        """Store what this thread writes to trials in the block with one commit at its end.
 
-        A change of a trial's state stores it at once, with all that came before of that trial: all
-        or nothing.  If the block raises, what is not yet stored is dropped.  ``patience`` is given
-        the last commit, to repeat it.
+        A change of a trial's state is stored at once, in one transaction with all earlier writes to
+        that trial. If the block raises, writes that are not yet stored are dropped.
+
+        Args:
+            patience: Makes the final commit, and may retry it.
         """
         if self._held is not None:
             yield
@@ -87,16 +89,19 @@ class Trials(BaseStorage):
 
     @contextmanager
     def locked(self, study_id: int) -> Iterator[Connection]:
-        """A transaction that creates trials or takes them over, one at a time in a study.
+        """Lock a study and yield a transaction that may create trials or take them over.
 
-        The lock is the study's row, as with Optuna's own ``ask``; it goes with the connection, so
-        whoever dies or is cut off holds no lock and has done nothing by halves.  On SQLite every
-        transaction excludes all others.  The threads of a process wait here, and not each with a
-        connection.  Raises ``KeyError`` if there is no such study.
+        The lock is the study's row, as in Optuna's own ``ask``. It belongs to the connection, so a
+        process that dies or is cut off holds no lock, and its transaction is rolled back. On SQLite
+        every transaction excludes all others. The threads of a process wait here, without a
+        connection each.
+
+        Raises:
+            KeyError: There is no such study.
         """
         row = sa.select(locks.c.study_id).where(locks.c.study_id == study_id)
         with self.turn, self.exclusive.begin() as connection:
-            # Where there is a KEY SHARE, others may refer to the study meanwhile.
+            # With KEY SHARE (PostgreSQL), other transactions may still refer to the study.
             if connection.execute(row.with_for_update(key_share=True)).first() is None:
                 raise KeyError(f"no study has the id {study_id}")
             yield connection
@@ -220,7 +225,7 @@ class Trials(BaseStorage):
 
     @property
     def _held(self) -> list[Write] | None:
-        """What this thread keeps back, None outside of ``together``."""
+        """Writes that this thread holds back; None outside of ``together``."""
         return getattr(self.local, "held", None)
 
     def _write(self, write: Write) -> None:

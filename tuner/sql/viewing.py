@@ -1,8 +1,8 @@
-"""A SQLite file that cannot be written to, for those who only look: on a medium that is read-only,
-or in another user's directory.
+"""Open a SQLite file for reading that cannot be written to.
 
-SQLite itself wants to write beside what it reads, in write-ahead mode: a log and an index of it.
-Where those of a running search are there it reads them; where there is no log the file is whole.
+It may be on a read-only medium or in another user's directory. In write-ahead mode SQLite writes a
+log and an index beside the file that it reads. If those of a running search exist, it reads them;
+if there is no log, the file is complete.
 """
 
 import os
@@ -21,11 +21,11 @@ from tuner.errors import StorageError
 from tuner.sql import outages
 
 BESIDE = ("-wal", "-shm", ".lock")
-"""What is written beside a database, SQLite's and ours."""
+"""Suffixes of files written beside a database, by SQLite and by tuner."""
 
 
 def obstacle(path: Path) -> Path | None:
-    """The file, or else the directory, that this user may not write to; None if there is none."""
+    """Return the file or directory that this user may not write to; None if there is none."""
     files = [path, *(Path(f"{path}{ending}") for ending in BESIDE)]
     there = [file for file in files if file.exists()]
     missing = len(there) < len(files) and path.parent.exists()
@@ -34,7 +34,7 @@ def obstacle(path: Path) -> Path | None:
 
 
 def refusal(path: Path) -> str | None:
-    """Why the database cannot be written to, and the cure; None if it can."""
+    """Return why the database cannot be written to, with a hint; None if it can."""
     if (what := obstacle(path)) is None:
         return None
     return (
@@ -44,7 +44,7 @@ def refusal(path: Path) -> str | None:
 
 
 def opened(url: URL) -> RDBStorage:
-    """The file as it is; each statement finds what others have written to it since."""
+    """Open the file for reading; each statement sees what other processes have written to it."""
     path = Path(str(url.database))
     storage = RDBStorage(
         url.render_as_string(hide_password=False),
@@ -56,12 +56,12 @@ def opened(url: URL) -> RDBStorage:
 
 
 def lend(engine: Engine, tables: Sequence[Table]) -> None:
-    """Let connections find each of the tables empty where the database lacks it."""
+    """Make connections find an empty table for each of ``tables`` that the database lacks."""
     lent = (table.to_metadata(MetaData(), schema="lent") for table in tables)
     made = [str(CreateTable(table).compile(engine)) for table in lent]
 
     def attach(connection: Any, _record: object) -> None:
-        connection.execute("ATTACH ':memory:' AS lent")  # names are looked up in the file first
+        connection.execute("ATTACH ':memory:' AS lent")  # names resolve to the file first
         for statement in made:
             connection.execute(statement)
 

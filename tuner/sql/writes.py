@@ -1,8 +1,8 @@
-"""Writing to Optuna's tables, one statement a fact.
+"""Write to Optuna's tables, with one statement per fact.
 
-Every write is safe to repeat, for a connection may die between a commit and the word of it.  None
-is made to a trial that has ended: the statement itself looks, so that there is no moment between
-looking and writing in which another worker could take the trial away.
+Every write is safe to repeat, because a connection may be lost between a commit and its
+confirmation. No write changes a trial that has ended: the statement itself checks the state, so
+that no other worker can take the trial away between the check and the write.
 """
 
 import copy
@@ -38,13 +38,13 @@ KEYS = {
     user_attributes: "key",
     system_attributes: "key",
 }
-"""Table → the column that, with the trial's id, names a row."""
+"""Table → the column that, with the trial's id, identifies a row."""
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class Write(NamedTuple):
-    """A row to be stored, in the place of the one of its name if there is one."""
+    """A row to insert, or to replace if its key exists."""
 
     table: sa.Table
     row: dict[str, Any]
@@ -96,7 +96,14 @@ def system(trial_id: int, key: str, item: Any) -> Write:
 
 
 def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = True) -> bool:
-    """Make the writes; False if, guarded, one of their trials has ended or does not exist."""
+    """Execute the writes.
+
+    Args:
+        guarded: Store nothing for trials that have ended or do not exist.
+
+    Returns:
+        False if such a trial was found; the caller must then roll back.
+    """
     dialect = connection.dialect.name
     by_table: dict[sa.Table, list[dict[str, Any]]] = {}
     for write in writes:
@@ -104,7 +111,7 @@ def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = Tr
         by_table.setdefault(write.table, []).append(row)
     for table, rows in by_table.items():
         statement = upsert(dialect, table, guarded=guarded)
-        # MySQL counts a changed row twice, so only single rows tell.
+        # MySQL counts a changed row twice, so only the counts of single rows are reliable.
         batches = [[row] for row in rows] if dialect == "mysql" else [rows]
         for batch in batches:
             done = connection.execute(statement, batch if len(batch) > 1 else batch[0])
@@ -115,19 +122,20 @@ def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = Tr
 
 @functools.cache
 def upsert(dialect: str, table: sa.Table, *, guarded: bool) -> sa.Insert:
-    """Store a row of ``new_<column>`` values, or replace the one of its name.
+    """Return the statement that inserts a row of ``new_<column>`` values or replaces it.
 
-    Guarded it stores nothing unless the trial is unfinished, and on PostgreSQL holds the trial's
-    row until the commit, as the other two do by themselves: whoever ends the trial waits.
+    If ``guarded``, it stores nothing unless the trial is unfinished. On PostgreSQL it then also
+    locks the trial's row until the commit, as the other databases do implicitly, so that a
+    concurrent change of the state waits.
     """
     columns = [c for c in table.columns if not c.primary_key]
     new = {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in columns}
     insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert, "mysql": mysql.insert}
-    # Without the option SQLAlchemy forgets how many rows an INSERT made.
+    # Without this option SQLAlchemy discards the row count of an INSERT.
     statement: Any = insert[dialect](table).execution_options(preserve_rowcount=True)
     if guarded:
         unfinished: list[Any] = [sa.literal_column(f"'{state.name}'") for state in UNFINISHED]
-        postgres = dialect == "postgresql"  # it must be told the types of a SELECT's parameters
+        postgres = dialect == "postgresql"  # it needs the types of a SELECT's parameters
         items = [sa.cast(new[c.name], c.type) if postgres else new[c.name] for c in columns]
         source = sa.select(*items).where(
             trials.c.trial_id == new["trial_id"], trials.c.state.in_(unfinished)
@@ -147,7 +155,12 @@ def upsert(dialect: str, table: sa.Table, *, guarded: bool) -> sa.Insert:
 
 
 def refuse(connection: Connection, trial_ids: Collection[int]) -> None:
-    """Raise ``KeyError`` or ``UpdateFinishedTrialError`` if a trial cannot be written to."""
+    """Raise the error that explains why a trial cannot be written to, if there is one.
+
+    Raises:
+        KeyError: A trial does not exist.
+        UpdateFinishedTrialError: A trial has ended.
+    """
     query = sa.select(trials.c.trial_id, trials.c.number, trials.c.state)
     found = connection.execute(query.where(trials.c.trial_id.in_(trial_ids))).all()
     if missing := set(trial_ids) - {trial_id for trial_id, _, _ in found}:
@@ -162,9 +175,9 @@ def refuse(connection: Connection, trial_ids: Collection[int]) -> None:
 def create(
     connection: Connection, study_id: int, number: int, template: FrozenTrial | None = None
 ) -> int:
-    """A new trial with what the template holds, or an empty one that runs; its id.
+    """Create a trial with the contents of the template, or an empty running one; return its id.
 
-    Call it with the study locked, or two trials may get one number.
+    The study must be locked; otherwise two trials may get the same number.
     """
     now = to_utc(datetime.now())
     head = {"state": TrialState.RUNNING, "datetime_start": now}
@@ -184,7 +197,7 @@ def create(
 
 
 def next_number(connection: Connection, study_id: int) -> int:
-    """The number of the next trial, with the study locked."""
+    """Return the number of the next trial; the study must be locked."""
     latest: int | None = connection.scalar(
         sa.select(sa.func.max(trials.c.number)).where(trials.c.study_id == study_id)
     )
@@ -192,7 +205,7 @@ def next_number(connection: Connection, study_id: int) -> int:
 
 
 def contents(trial_id: int, trial: FrozenTrial) -> list[Write]:
-    """What a trial holds, as writes to another one."""
+    """Return the contents of a trial as writes to another one."""
     drawn = [(k, d.to_internal_repr(trial.params[k]), d) for k, d in trial.distributions.items()]
     return [
         *(param(trial_id, *each) for each in drawn),
@@ -204,7 +217,7 @@ def contents(trial_id: int, trial: FrozenTrial) -> list[Write]:
 
 
 def onto(trial: FrozenTrial, held: Sequence[Write]) -> FrozenTrial:
-    """The trial as it will be once the writes, which are to it, are stored."""
+    """Return the trial as it will be once the writes, all of which are to it, are stored."""
     new = copy.copy(trial)
     new.user_attrs, new.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)
     new.params, new.distributions = dict(trial.params), dict(trial.distributions)
@@ -229,16 +242,18 @@ def onto(trial: FrozenTrial, held: Sequence[Write]) -> FrozenTrial:
 def change_state(
     connection: Connection, trial_id: int, state: TrialState, ago: float = 0.0
 ) -> bool:
-    """Let a waiting trial run, or end an unfinished one; False if it is in no state for it.
+    """Start a waiting trial or end an unfinished one; return False if its state does not allow it.
 
-    It ended ``ago`` seconds before now, but not before it began.
+    Args:
+        state: The new state.
+        ago: Seconds by which the end lies in the past; it is never set before the start.
     """
     now = to_utc(datetime.now())
     change: dict[str, Any] = {"state": state}
     if state == TrialState.RUNNING:
         change["datetime_start"] = now
     if state.is_finished():
-        end = now - timedelta(seconds=max(0.0, ago))  # clocks are set back at times
+        end = now - timedelta(seconds=max(0.0, ago))  # clocks may be set back
         began = trials.c.datetime_start
         change["datetime_complete"] = sa.case((began > end, began), else_=end) if ago else now
     before = [TrialState.WAITING] if state == TrialState.RUNNING else UNFINISHED
