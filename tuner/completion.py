@@ -1,7 +1,7 @@
-"""What the shell offers when Tab is pressed: commands, options, groups, keys and their values.
+"""Complete commands, options, groups, keys and their values in the shell.
 
-Reads the YAML files alone: composing by Hydra would take a second, and an answer must come at once.
-The shells' side is argcomplete's.
+This reads only the YAML files: composing with Hydra takes a second, and Tab must respond at once.
+argcomplete implements the shells' side.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tuner import resources
 
 
 def serve(parser: argparse.ArgumentParser, commands: Mapping[str, Any]) -> None:
-    """Answer the shell, which has set ``_ARGCOMPLETE``; ends the process."""
+    """Answer a shell that has set ``_ARGCOMPLETE``, and exit."""
     for command in commands.values():
         for action in command._actions:
             if action.dest == "overrides":
@@ -32,17 +32,17 @@ def serve(parser: argparse.ArgumentParser, commands: Mapping[str, Any]) -> None:
 
 def _overrides(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
     if getattr(parsed_args, "app", None):
-        return []  # its groups are known to Hydra alone
+        return []  # only Hydra knows its groups
     try:
         words = shlex.split(os.environ.get("COMP_LINE", ""))
-    except ValueError:  # a quote is open
+    except ValueError:  # unterminated quote
         words = []
     directories = [*parsed_args.config_dir, resources.directory("conf")]
     return Offers(directories, parsed_args.config_name or "config", words).of(prefix)
 
 
 class Offers:
-    """What may come next, given the directories of configurations and the words so far."""
+    """The possible completions, given the configuration directories and the words so far."""
 
     def __init__(self, roots: Sequence[Path], primary: str, words: Sequence[str]) -> None:
         self.roots = [Path(root).expanduser() for root in roots]
@@ -53,7 +53,7 @@ class Offers:
         self.chosen = chosen | {group: said[group] for group in chosen.keys() & said.keys()}
 
     def of(self, prefix: str) -> list[str]:
-        """Completions of a word."""
+        """Return the completions of a word."""
         sign = re.match(r"[+~]*", prefix)
         assert sign is not None
         word = prefix[sign.end() :]
@@ -67,7 +67,7 @@ class Offers:
         return [f"{sign[0]}{text}" for text in found if text.startswith(word)]
 
     def _values(self, key: str) -> list[str]:
-        """A group's options, or what a key's type and comment allow."""
+        """Return the options of a group, or the values that a key's type and comment allow."""
         if "." not in key:
             return self._options(key)
         for path, value, comment in self._leaves(key.split(".")[0]):
@@ -83,7 +83,7 @@ class Offers:
         return sorted({p.stem for root in self.roots for p in (root / group).glob("*.yaml")})
 
     def _leaves(self, group: str) -> Iterator[tuple[str, object, str]]:
-        """Path, value and comment of each leaf of the option that is chosen of a group."""
+        """Yield path, value and comment of each leaf of the selected option of a group."""
         for root in self.roots:
             path = root / group / f"{self.chosen.get(group, 'default')}.yaml"
             if path.is_file():
@@ -91,7 +91,7 @@ class Offers:
                 yield from leaves(yaml.compose(text, yaml.SafeLoader), text.splitlines(), group)
 
     def _defaults(self, name: str) -> dict[str, str]:
-        """Group → option, as a defaults list says."""
+        """Return group → option from the defaults list of a configuration file."""
         for root in self.roots:
             path = root / f"{name}.yaml"
             if path.is_file():
@@ -106,7 +106,7 @@ class Offers:
 
 
 def leaves(node: Any, lines: Sequence[str], path: str) -> Iterator[tuple[str, object, str]]:
-    """Path, value and comment of each leaf below a YAML node."""
+    """Yield path, value and comment of each leaf below a YAML node."""
     if isinstance(node, yaml.MappingNode) and node.value:
         for key, value in node.value:
             if key.value not in ("defaults", "_target_", "_partial_"):
@@ -118,6 +118,6 @@ def leaves(node: Any, lines: Sequence[str], path: str) -> Iterator[tuple[str, ob
 
 
 def _alternatives(comment: str) -> list[str]:
-    """``a | b (of which …) | c`` → a, b, c; nothing where the comment lists no alternatives."""
+    """Split the comment ``a | b (of which …) | c`` into a, b, c; empty without alternatives."""
     parts = [part.split()[0].strip(":") for part in comment.split(" | ") if part.strip()]
     return parts if len(parts) > 1 else []

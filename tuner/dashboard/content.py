@@ -1,9 +1,9 @@
-"""What optuna-dashboard's own pages lack, added to its answers while they are made.
+"""Add content to optuna-dashboard's answers as they are generated.
 
-A note under every trial that repeats it, its metrics and what its run took as columns, and plots of
-the study.  None of it is stored: notes are kept in the study's attributes, where the dashboard
-looks through all of them for each trial (a minute of CPU for the first page at 10,000 trials), and
-stored plots are out of date at once.
+It adds a note to every trial with the command that repeats it, columns with its metrics and facts,
+and plots of the study. None of it is stored: notes are attributes of the study, and the dashboard
+searches all of them for each trial (a minute of CPU time for the first page at 10,000 trials), and
+stored plots would be outdated at once.
 """
 
 import json
@@ -31,27 +31,32 @@ from tuner.report.wording import plain
 
 STUDY = "/api/studies/<study_id:int>"
 FOLDED = ("metrics", "facts")
-"""Attributes that hold several columns."""
+"""Attributes that contain several columns."""
 HIDDEN = ("overrides", "traceback", "reason")
-"""Attributes that the note shows better: a table is as high as its longest cell."""
+"""Attributes that are shown in the note instead, because a table is as high as its longest cell."""
 BRIEF = 80
-"""Letters of a reason in the table."""
+"""Maximum number of characters of a reason in the table."""
 PLOTS_EVERY = 10.0
-"""Seconds for which a study's plots are shown again; the pages ask as often."""
+"""Seconds for which a study's plots are cached; the pages poll as often."""
 
 
 class Content:
-    """A plugin of Bottle's for the dashboard's application."""
+    """A Bottle plugin for the dashboard's application."""
 
     name = "tuner"
     api = 2
 
     def __init__(self, storage: BaseStorage, plan: Plan | None = None) -> None:
-        """``plan`` is that of the command which serves, and repeats trials of its study alone."""
+        """Initialise the plugin.
+
+        Args:
+            storage: The storage that the dashboard serves.
+            plan: The plan of the serving command, used to repeat trials of its own study only.
+        """
         self.storage = storage
         self.plan = plan
         self.columns: dict[int, dict[str, bool]] = {}
-        """By study: the names of all columns folded out so far, and whether they are numbers."""
+        """Study id → names of all columns so far, and whether they are numeric."""
         self.plotted: dict[int, tuple[float, list[dict[str, str]]]] = {}
 
     def apply(self, callback: Callable[..., Any], route: Any) -> Callable[..., Any]:
@@ -109,7 +114,7 @@ def enrich_trial(
     command: Sequence[str] = (),
     told: str = "",
 ) -> None:
-    """Fold the columns out and add the note, unless a person wrote one."""
+    """Replace folded attributes with their columns, and add the note unless a user wrote one."""
     folded = {*FOLDED, *HIDDEN, *columns}
     kept = [item for item in trial["user_attrs"] if item["key"] not in folded]
     trial["user_attrs"] = kept + [
@@ -121,14 +126,14 @@ def enrich_trial(
 
 
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
-    """A trial's attributes; a retry has those of the attempt before it, but not how that ended."""
+    """Return a trial's attributes, without what a retry inherited about the failure before."""
     trouble = stored.state in {TrialState.PRUNED, TrialState.FAIL}
     gone = () if trouble else ("reason", "traceback")
     return {key: value for key, value in stored.user_attrs.items() if key not in gone}
 
 
 def _attempt(stored: FrozenTrial) -> str:
-    """Of a configuration that was interrupted: which it is, for everybody else knows it by that."""
+    """Return text that names the configuration of an interrupted trial or a retry, else ""."""
     place = len(stored.system_attrs.get(HISTORY, ())) + 1
     told = f"Attempt {place} at configuration #{first_number(stored)}"
     if is_superseded(stored):
@@ -139,7 +144,7 @@ def _attempt(stored: FrozenTrial) -> str:
 
 
 def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, float | str]:
-    """What is folded out of a trial's attributes, and its seconds."""
+    """Return the columns from a trial's attributes, and its duration in seconds."""
     found: dict[str, float | str] = {}
     for name in FOLDED:
         found.update(attrs.get(name) or {})
@@ -151,14 +156,14 @@ def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, 
 
 
 def _titled(shape: Figure, title: str) -> str:
-    """The figure as JSON, its title on it: the dashboard's cards for plots have none."""
+    """Return the figure as JSON, with a title, which the dashboard's plot cards lack."""
     layout = {**shape["layout"], "title": {"text": title}, "height": 450}
     layout["margin"] = {**layout["margin"], "t": 90}
     return json.dumps({**shape, "layout": layout})
 
 
 def _command(plan: Plan | None, stored: FrozenTrial) -> list[str]:
-    """The words after ``tuner train`` that repeat a trial; none where the plan is of no such."""
+    """Return the arguments of ``tuner train`` that repeat a trial; empty if none are known."""
     words = stored.user_attrs.get("overrides")
     if plan is None or not words:
         return []
@@ -170,9 +175,9 @@ def _command(plan: Plan | None, stored: FrozenTrial) -> list[str]:
 
 
 def note(attrs: Mapping[str, Any], command: Sequence[str] = ()) -> str:
-    """In Markdown: the command that repeats a trial, and what went wrong with it.
+    """Return a note in Markdown: the command that repeats a trial, and its failure.
 
-    Where the ``command`` is not known, the trial's overrides are listed as they are stored.
+    If ``command`` is empty, the trial's overrides are listed as stored.
     """
     repeat = " \\\n  ".join(["tuner train", *map(shlex.quote, command)])
     stored = "\n".join(plain(item) for item in attrs.get("overrides") or ())
