@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it was trained and tested on, and how to use it."""
+"""Write the model card: what a model is, its training and test, and how to use it."""
 
 import math
 import shlex
@@ -13,7 +13,7 @@ from tuner.report.wording import interval, metric, scattered, span, without_urls
 Z = 1.959964
 """The normal distribution's 97.5 % quantile."""
 CLASSES = 30
-"""Class names that are written out; ``model.json`` has all."""
+"""Maximum number of class names to list; ``model.json`` has all of them."""
 
 
 def model_card(
@@ -25,11 +25,14 @@ def model_card(
     *,
     own: bool,
 ) -> str:
-    """Markdown of the winner ``row`` as it was trained in the end.
+    """Return the model card of the winner in Markdown.
 
-    ``final`` is ``final.json``, ``model`` the exported seed's ``model.json``, and ``forms`` maps
-    each file of the model to what is to be said of it.  A network that is not tuner's ``own``
-    takes its code and trust.
+    Args:
+        row: The winner, as it was finally trained.
+        final: The contents of ``final.json``.
+        model: The contents of ``model.json`` of the exported seed.
+        forms: The files of the model, each with its description.
+        own: Whether the network is one of tuner's; other networks need their code and trust.
     """
     parts = [
         f"---\nlibrary_name: tuner\npipeline_tag: {_task(model)}\n---\n",
@@ -118,7 +121,7 @@ def _spread(name: str, final: Mapping[str, Any]) -> str:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval for a share that was seen on ``count`` images (1927)."""
+    """Return Wilson's 95 % interval (1927) of a proportion observed on ``count`` images."""
     centre = share + Z**2 / (2 * count)
     half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     scale = 1 + Z**2 / count
@@ -181,7 +184,7 @@ def _settings(recipe: Mapping[str, Any], prefix: str, names: Sequence[str]) -> s
 def _augmentation(recipe: Mapping[str, Any]) -> str:
     prefix = "data.augment."
     used = [key for key, value in recipe.items() if key.startswith(prefix) and value]
-    if all(isinstance(recipe[key], str) for key in used):  # how, but nothing of what
+    if all(isinstance(recipe[key], str) for key in used):  # options such as border, but no augmentation
         return "none"
     return _settings(recipe, prefix, [key.removeprefix(prefix) for key in used])
 

@@ -1,4 +1,4 @@
-"""What ``tuner check`` shows: the configuration, the space as a table, and what would run."""
+"""The output of ``tuner check``: configuration, search space, and what would run."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tuner.plan import Plan
 
 
 def facts(plan: Plan, launch: str) -> dict[str, object]:
-    """What would run, without running it; ``launch`` says on how many workers and where."""
+    """Return what would run, without running it; ``launch`` describes the workers."""
     budget = search.budget(plan)
     return {
         "study": plan.study.name,
@@ -31,7 +31,7 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
 
 
 def as_json(plan: Plan, launch: str) -> str:
-    """For programs: configuration, space and facts."""
+    """Return configuration, space and facts as JSON."""
     return json.dumps(
         {"config": plan.base_text, "space": plan.space.rows(), "run": facts(plan, launch)},
         default=str,
@@ -39,14 +39,14 @@ def as_json(plan: Plan, launch: str) -> str:
 
 
 def as_text(plan: Plan, launch: str) -> str:
-    """For people: three sections of plain text."""
+    """Return configuration, space and facts as three sections of plain text."""
     shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
     run = "\n".join(line.rstrip() for line in shown)
     return f"{plan.base_text}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nall is well"
 
 
 def _words(value: object) -> str:
-    """A fact as words: no brackets, quotes or None of Python's."""
+    """Return a fact as text without Python's brackets, quotes or None."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_words(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):

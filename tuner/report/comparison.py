@@ -1,4 +1,4 @@
-"""By how much the winner is really better, as far as anything is known of that."""
+"""Estimate how much better the winner is than its rivals, with the seed-to-seed noise."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,18 @@ from tuner.report.summary import Summary
 from tuner.report.wording import beside, finite, interval, measured, metric, span
 
 DEFAULTS = "the defaults"
-"""What a configuration that was queued as it stands in conf/ says of its origin."""
+"""Origin of a trial that was enqueued with the configuration's own values."""
 
 
 ELSEWHERE = ("seed=", "data.root=", "data.download=")
-"""Overrides that may be others to a final training: its seeds, and where data lie."""
+"""Overrides that may differ in a final training: its seeds, and the location of the data."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviation of one training's score over seeds, and what it was measured by.
+    """Standard deviation of one training's score over seeds, and how it was measured.
 
-    ``freedom`` are the degrees of freedom of the measurement, None for a value that was given.
+    ``freedom`` has the degrees of freedom of the measurement, None for a given value.
     """
 
     deviation: float
@@ -37,14 +37,14 @@ class Noise:
 
     @property
     def reach(self) -> float:
-        """Half the 95 % interval of the difference of two trainings of one seed each."""
+        """Half the 95 % interval of the difference of two trainings with one seed each."""
         quantile = 1.959964 if self.freedom is None else float(stdtrit(self.freedom, 0.975))
         return quantile * self.deviation * math.sqrt(2)
 
 
 @dataclass(frozen=True)
 class Rival:
-    """A configuration that the winner is held against; a positive ``gain`` is the winner's."""
+    """A configuration to compare with the winner; a positive ``gain`` favours the winner."""
 
     name: str
     row: Row
@@ -72,12 +72,12 @@ class Rival:
 
 
 def read_final(directory: Path) -> Mapping[str, Any]:
-    """``final.json`` of a study's directory; empty before `tuner final`."""
+    """Return ``final.json`` of a study's directory; empty before `tuner final`."""
     return final_record(directory / "final")
 
 
 def final_record(final_dir: Path) -> Mapping[str, Any]:
-    """``final.json``; empty, and a warning, where it is not what `tuner final` writes."""
+    """Return ``final.json``; empty, with a warning, if `tuner final` cannot have written it."""
     path = final_dir / "final.json"
     try:
         found = exported.read(path)
@@ -94,13 +94,13 @@ def final_record(final_dir: Path) -> Mapping[str, Any]:
 
 
 def final_of(summary: Summary, directory: Path) -> Mapping[str, Any]:
-    """The same; empty too where it is of a study that lay in the directory before."""
+    """Return ``final.json`` if it belongs to this study; empty if an earlier one left it."""
     final = read_final(directory)
     return final if any(is_of(final, row) for row in summary.ranking) else {}
 
 
 def is_of(final: Mapping[str, Any], row: Row) -> bool:
-    """Whether ``final.json`` tells of this configuration, as far as it says of which."""
+    """Return whether ``final.json`` is of this configuration, as far as it records that."""
     number, overrides = final.get("number"), final.get("overrides")
     if number is None or overrides is None:
         return True
@@ -109,11 +109,11 @@ def is_of(final: Mapping[str, Any], row: Row) -> bool:
 
 
 def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
-    """The noise over seeds: as it was given, else as repeated runs measured it.
+    """Return the noise over seeds: the given value, else the one measured by repeated runs.
 
-    Those of the search (``budget.stop_when``) come first, then the race's, then the final
-    trainings: they are of the winner on the test images, the best guess that is left for its rivals
-    on the validation images.
+    Repeats of the search (``budget.stop_when``) come first, then those of the race, then the final
+    trainings. The latter are of the winner on test images, the best remaining estimate of the noise
+    of its rivals on validation images.
     """
     given = (summary.attrs.get("budget") or {}).get("noise")
     if isinstance(given, int | float) and given > 0:
@@ -128,9 +128,10 @@ def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
 
 
 def _measured(groups: Sequence[Any], what: str) -> Noise | None:
-    """The deviation within groups of runs of one configuration, pooled over the groups.
+    """Return the deviation within groups of runs of one configuration, pooled over groups.
 
-    None where there are too few, or all are the same: of few images, or by rounding.
+    The result is None if there are too few runs, or if all are equal because there are few images
+    or by rounding.
     """
     groups = [[float(v) for v in group if _number(v)] for group in groups if group is not None]
     known = [group for group in groups if len(group) > 1]
@@ -146,7 +147,7 @@ def _number(value: Any) -> bool:
 
 
 def rivals(summary: Summary, known: Noise | None) -> list[Rival]:
-    """The runner-up and the defaults, each if it was completed and is another configuration."""
+    """Return the runner-up and the defaults, if they completed and differ from the winner."""
     best = summary.best
     if best is None or not finite(best.value):
         return []
@@ -163,7 +164,7 @@ def _rival(name: str, row: Row, best: Row, summary: Summary, known: Noise | None
 
 
 def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[str]]]:
-    """Titles and a row for each rival, as plain text."""
+    """Return the titles and one row per rival, as plain text."""
     rows = [
         [f"{r.name} (#{r.row.number})", r.verdict, r.by, r.range, metric(r.row.value)]
         for r in rivals(summary, known)
@@ -172,7 +173,7 @@ def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[s
 
 
 def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -> list[str]:
-    """What is known, and what is not, in plain words; nothing where there is no winner."""
+    """Describe in words how much better the winner is; empty without a winner."""
     if not summary.ranking:
         return []
     said = []
@@ -198,7 +199,7 @@ def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -
 
 
 def _chosen(summary: Summary) -> str:
-    """How its being chosen flatters the winner."""
+    """Describe how the selection of the winner biases its score upwards."""
     if len(summary.ranking) == 1:
         return "Only one configuration was completed: there was nothing to choose the winner from."
     aim = "highest" if summary.maximize else "lowest"
@@ -209,7 +210,7 @@ def _chosen(summary: Summary) -> str:
 
 
 def _race(summary: Summary, race: Mapping[str, Any]) -> str:
-    """What the race of `tuner final` decided, by trainings that were made for the purpose."""
+    """Describe the result of the race of `tuner final`."""
     winner, lead = race["winner"], race.get("lead")
     best = summary.best
     same = best is not None and best.number == winner

@@ -1,7 +1,7 @@
-"""The HTML around the report: one file that opens without a network and runs nothing but itself.
+"""The HTML document of the report: one file that works offline and runs only its own scripts.
 
 Everything from the database is untrusted: text is escaped, figures are JSON that cannot end its
-script element, scripts run only by their hash, and the page may not reach the network.
+script element, scripts run only by their hash, and the page may not access the network.
 """
 
 import base64
@@ -16,8 +16,8 @@ from tuner.report.wording import as_json, without_urls
 
 
 def document(title: str, body: Sequence[str], figures: Mapping[str, Figure]) -> str:
-    """The whole page of a title, HTML sections and figures by the id of their element."""
-    from plotly.offline import get_plotlyjs  # heavy, and needed by nothing else
+    """Return the page with a title, HTML sections, and figures by the ids of their elements."""
+    from plotly.offline import get_plotlyjs  # heavy, needed only here
 
     scripts = [get_plotlyjs(), _resource("page.js")] if figures else []
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
@@ -45,12 +45,12 @@ def section(title: str, html: str) -> str:
 
 
 def escaped(value: object) -> str:
-    """Text as HTML, in an attribute too, without database URLs."""
+    """Escape text for HTML, including attributes, and remove database URLs."""
     return escape(without_urls(str(value)))
 
 
 def plot(figures: dict[str, Figure], name: str, shape: Figure | str, *, width: int = 0) -> str:
-    """An element for ``shape``, entered into ``figures``; a note stays a paragraph."""
+    """Return an element for ``shape`` and add it to ``figures``; a note becomes a paragraph."""
     if isinstance(shape, str):
         return f'<p class="faint">{escaped(shape)}</p>'
     figures[f"plot-{name}"] = shape
@@ -61,7 +61,7 @@ def plot(figures: dict[str, Figure], name: str, shape: Figure | str, *, width: i
 
 
 def _about(name: str, shape: Figure) -> str:
-    """What a plot shows, for those who cannot see it; the tables have its numbers."""
+    """Return the text alternative of a plot; the tables have its numbers."""
     x, y = (
         shape["layout"].get(axis, {}).get("title", {}).get("text", "")
         for axis in ("xaxis", "yaxis")
@@ -71,7 +71,7 @@ def _about(name: str, shape: Figure) -> str:
 
 
 def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False) -> str:
-    """A table of cells that are HTML already, its last column wrapped; nothing without rows."""
+    """Return a table of HTML cells whose last column wraps; empty without rows."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
@@ -91,14 +91,14 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = F
 
 
 def _cell(html: str, *, wrap: bool, title: str) -> str:
-    """``title``, as HTML, stands before the cell where a narrow screen has no room for a head."""
+    """Return a cell; narrow screens show ``title`` (HTML) in front of it instead of a head."""
     if wrap:
         return f'<td class="settings">{html}</td>'
     return f'<td data-title="{title}">{html}</td>' if title else f"<td>{html}</td>"
 
 
 def _json(value: Any) -> str:
-    """JSON that no parser of HTML can take for the end of its element; NaN becomes null."""
+    """Return JSON that no HTML parser can take for the end of its element; NaN becomes null."""
     return as_json(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -1,4 +1,4 @@
-"""The best configuration as an experiment that anyone can name, beside its trained model."""
+"""Export the best configuration as a Hydra experiment, beside its trained model."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,18 @@ from tuner.report.summary import Summary
 
 WEIGHTS, MODEL, EXAMPLES = "model.safetensors", "model.json", "examples.safetensors"
 FORMS = {"pt2": "torch.export", "onnx": "ONNX"}
-"""Further forms of the model, by the ending of their files."""
+"""Additional formats of the model, by the suffix of their files."""
 OWN = {"tuner.train.model.cnn", "tuner.train.transfer.classifier"}
-"""Networks that are built without trust, as ``tuner.train.predictor`` has them."""
+"""Networks that can be built without trust, as listed in ``tuner.train.predictor``."""
 
 
 def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
     """Write overrides as ``overrides.txt``, resolved ``config.yaml`` and ``experiment/best.yaml``.
 
-    The last serves ``tuner train --config-dir OUT_DIR experiment=best``.  Returns what was written.
+    ``tuner train --config-dir OUT_DIR experiment=best`` uses the last of these.
+
+    Returns:
+        The paths of the files.
     """
     (out_dir / "experiment").mkdir(parents=True, exist_ok=True)
     overrides = out_dir / "overrides.txt"
@@ -43,22 +46,24 @@ def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
 def write_model(
     summary: Summary, row: Row, final_dir: Path, out_dir: Path, forms: Sequence[str], *, trust: bool
 ) -> list[Path]:
-    """Write the trained model, in ``forms`` too, and its card; returns what was written.
+    """Write the trained model and its card, also in the formats ``forms``; return the paths.
 
-    The model is that of the first seed of ``tuner final``; without one nothing is written.  A form
-    whose extra is not installed is left out with a warning, unless it is the only one asked for.
+    The model is that of the first seed of ``tuner final``; without one, nothing is written. A
+    format whose extra is not installed is skipped with a warning, unless it is the only one
+    requested.
 
-    Raises: TunerError for a form that does not give what the model gave.
+    Raises:
+        TunerError: A format does not reproduce the outputs of the model.
     """
     for name in (WEIGHTS, MODEL, "README.md", *(f"model.{form}" for form in FORMS)):
-        (out_dir / name).unlink(missing_ok=True)  # of an earlier winner
+        (out_dir / name).unlink(missing_ok=True)  # left by an earlier winner
     final, seed = _trained(final_dir)
     if not ((seed / WEIGHTS).is_file() and comparison.is_of(final, row)):
         log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
         return []
     copied = [Path(shutil.copy2(seed / WEIGHTS, out_dir))]
     model = _model(seed)
-    if not model:  # an objective of the user's left weights of its own kind
+    if not model:  # a user's objective has written its own weights
         return copied
     copied.append(Path(shutil.copy2(seed / MODEL, out_dir)))
     said = {
@@ -81,10 +86,9 @@ def take_home(
     final_dir: Path,
     out_dir: Path,
 ) -> None:
-    """Write what ``write`` and ``write_model`` write of a winner that the trainer has trained.
+    """Export a winner that the trainer has trained: all files of ``write`` and ``write_model``.
 
-    Forms that an earlier export left are made anew, but for those that importing a class of the
-    user's own would take.
+    Formats of an earlier export are written again, except those that would import a user's class.
     """
     own = network(final_dir) not in OWN
     forms = [form for form in FORMS if not own and (out_dir / f"model.{form}").exists()]
@@ -93,14 +97,14 @@ def take_home(
 
 
 def network(final_dir: Path) -> str | None:
-    """The name of what builds the trained network; None if the built-in trainer did not run."""
+    """Return the name of the network's callable; None without the built-in trainer."""
     _, seed = _trained(final_dir)
     model = _model(seed)
     return str(model["recipe"]["model"]) if model and (seed / WEIGHTS).is_file() else None
 
 
 def _trained(final_dir: Path) -> tuple[Mapping[str, Any], Path]:
-    """What ``tuner final`` noted, and the run directory of its first seed."""
+    """Return the record of ``tuner final`` and the run directory of its first seed."""
     final = comparison.final_record(final_dir)
     return final, final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
 
@@ -108,7 +112,7 @@ def _trained(final_dir: Path) -> tuple[Mapping[str, Any], Path]:
 def _convert(
     seed: Path, out_dir: Path, forms: Sequence[str], *, trust: bool
 ) -> tuple[list[Path], dict[str, str]]:
-    """The model's further forms, and what is to be said of each."""
+    """Write the additional formats of the model; return their descriptions."""
     if not (seed / EXAMPLES).is_file():
         log.warning("trained before forms could be compared; hint: `tuner final` anew")
         return [], {}
@@ -131,9 +135,10 @@ def _convert(
 
 
 def _model(seed: Path) -> Mapping[str, Any]:
-    """``model.json`` of a training; empty where the built-in trainer wrote none.
+    """Return ``model.json`` of a training; empty if the built-in trainer wrote none.
 
-    Raises: TunerError where somebody has altered it.
+    Raises:
+        TunerError: The file was altered.
     """
     path = seed / MODEL
     try:
@@ -143,7 +148,7 @@ def _model(seed: Path) -> Mapping[str, Any]:
 
 
 def overlay(source: Source, overrides: Sequence[str]) -> str:
-    """Overrides as a Hydra experiment: groups in its defaults list, values below."""
+    """Return overrides as a Hydra experiment: groups in its defaults list, values below."""
     groups: list[str] = []
     values = OmegaConf.create()
     for text in overrides:

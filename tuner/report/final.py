@@ -1,4 +1,4 @@
-"""The finalists raced, then the winner trained anew over several seeds and scored on test."""
+"""Race the finalists, retrain the winner with several seeds, and score it on the test split."""
 
 import math
 import statistics
@@ -18,12 +18,12 @@ from tuner.report.card import wilson
 from tuner.report.records import Training
 from tuner.report.wording import SHARES, interval, metric, scattered, span
 
-MODEL = "model.safetensors"  # what an objective may leave in its run directory
+MODEL = "model.safetensors"  # what an objective may write to its run directory
 
 
 @dataclass(frozen=True)
 class FinalResult:
-    """Scores by seed.  ``sd`` has n - 1 degrees of freedom; one seed has no ``sd`` or interval."""
+    """Scores by seed; ``sd`` has n - 1 degrees of freedom, and one seed has no spread."""
 
     seeds: Sequence[int]
     values: Sequence[float]
@@ -35,18 +35,18 @@ class FinalResult:
     models: Sequence[str]
     overrides: Sequence[str]
     number: int | None = None
-    """The configuration in its study."""
+    """The number of the configuration in its study."""
     race: races.Result | None = None
-    """What it won, None if nobody else ran."""
+    """The race that the configuration won, None without competitors."""
     images: int | None = None
-    """Test images, where an accuracy was counted on them."""
+    """The number of test images, if an accuracy was measured on them."""
 
     def line(self, name: str) -> str:
-        """The score for people, ``name`` being the metric's."""
+        """Return the score for users; ``name`` is the metric."""
         count = len(self.values)
         if self.sd is None or self.interval is None:
             return f"final:     {name} {metric(self.mean)} (1 seed)"
-        if self.sd == 0:  # as many right each time: says nothing of the spread
+        if self.sd == 0:  # equal counts each time: no estimate of the spread
             return f"final:     {name} {metric(self.mean)}, the same over {count} seeds"
         return (
             f"final:     {name} {scattered(self.mean, self.sd, self.interval)} over {count} seeds"
@@ -54,7 +54,7 @@ class FinalResult:
         )
 
     def images_line(self) -> str | None:
-        """What chance there is in the choice of test images, which are the same for all seeds."""
+        """Describe the uncertainty from the choice of test images, which all seeds share."""
         if not self.images:
             return None
         return (
@@ -76,11 +76,15 @@ def run_final(
     number: int | None = None,
     won: races.Result | None = None,
 ) -> FinalResult:
-    """Train ``overrides`` with ``final_overrides`` once per seed, in ``out_dir/seed-k``.
+    """Train a configuration once per seed, in ``out_dir/seed-k``, and write ``final.json``.
 
-    A seed that was finished with the same overrides and configuration is taken as it is; one that
-    was interrupted goes on from its checkpoint.  Writes ``out_dir/final.json``.  ``name`` is the
-    metric's, which tells where it can lie; ``number`` and ``won`` are kept with the result.
+    A finished seed with the same overrides and configuration is reused; an interrupted one is
+    resumed from its checkpoint.
+
+    Args:
+        name: The metric, which determines the bounds of the interval.
+        number: The number of the configuration, stored with the result.
+        won: The result of the race, stored with the result.
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise TunerError(
@@ -119,9 +123,9 @@ def hold_race(
     device: str | None,
     log: Callable[[str], None],
 ) -> races.Result:
-    """Race configurations as the search trained them, each in ``out_dir/NUMBER/seed-k``.
+    """Race configurations with the search's own settings, each in ``out_dir/NUMBER/seed-k``.
 
-    What was trained before is taken as it is, as in ``run_final``.  Checkpoints are not kept.
+    Finished trainings are reused, as in ``run_final``. Checkpoints are removed.
     """
 
     def train(finalist: races.Finalist, seed: int) -> float:
@@ -173,10 +177,11 @@ def _images(run_dir: Path) -> int | None:
 
 
 def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean of two or more values, by Student's t.
+    """Return the 95 % confidence interval of the mean of two or more values, by Student's t.
 
-    For a ``share``, which lies from 0 to 1, on the angular scale, asin √x, where the spread does
-    not shrink towards the ends (Bartlett, 1936), so that the interval is skewed and never passes 1.
+    For a ``share``, which lies from 0 to 1, it is computed on the angular scale, asin √x, where the
+    spread does not shrink towards the ends (Bartlett, 1936). This interval is asymmetric and never
+    exceeds 1.
     """
     if share and all(0 <= value <= 1 for value in values):
         low, high = interval_of([math.asin(math.sqrt(v)) for v in values], share=False)

@@ -1,4 +1,4 @@
-"""A search that has ended without one value: what its configurations ended of, and the cures."""
+"""Explain a search without any value: why its configurations ended, and what helps."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,9 +7,9 @@ from tuner.report.rows import Row
 from tuner.report.summary import Summary
 
 SHOWN = 5
-"""Causes that are told; what is rarer is counted."""
+"""Maximum number of causes to show; rarer ones are counted."""
 LETTERS = 160
-"""Of a reason: the whole of it is in the report."""
+"""Maximum number of characters of a reason; the report has the whole text."""
 CURES = {
     "diverged": "smaller learning rates in the space",
     "out of memory": "smaller batches or networks in the space, or fewer workers on a device",
@@ -17,14 +17,14 @@ CURES = {
     "lost ": "the ends of the workers' logs, and the machine's memory",
     "pruned": "pruner=none, or a milder pruner",
 }
-"""How a reason begins, and what helps."""
+"""Beginnings of reasons, each with a hint."""
 
 
 def told(summary: Summary, command: Callable[[Row], str]) -> str | None:
-    """The causes, the most frequent first, each with an example; None where there may be a value.
+    """Return the causes, the most frequent first, each with an example.
 
-    ``command`` is what repeats a configuration, empty where nobody knows it.  A study that runs,
-    waits or is empty has not ended without a value.
+    The result is None if the study has a value or may still get one, because it runs or waits or is
+    empty. ``command`` returns the command that repeats a configuration, empty if unknown.
     """
     if not summary.rows or summary.best is not None or not all(row.over for row in summary.rows):
         return None
@@ -44,7 +44,7 @@ def told(summary: Summary, command: Callable[[Row], str]) -> str | None:
 
 
 def _causes(summary: Summary) -> list[tuple[str, Sequence[Row]]]:
-    """Reasons and whom they met; of equals the older first."""
+    """Return the rows of each reason, the most frequent first; of equal ones the older first."""
     causes: dict[str, Sequence[Row]] = dict(summary.failures)
     if summary.pruned:
         causes["pruned, behind what the pruner asks for"] = summary.pruned
@@ -60,7 +60,7 @@ def _lines(
 
 
 def _cure(reason: str, row: Row) -> str:
-    """What whoever gave the reason says helps, or what is known to."""
+    """Return the hint in a reason, or the known one of its kind."""
     own = reason.partition(" (hint: ")[2].removesuffix(")")
     known = (cure for begin, cure in CURES.items() if reason.startswith(begin))
     failed = row.state == "failed"

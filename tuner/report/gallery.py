@@ -1,4 +1,4 @@
-"""The pictures that the winner's own run left, put into the page."""
+"""Embed the images that the winner's run has written in the report."""
 
 import base64
 from pathlib import Path
@@ -14,13 +14,14 @@ PICTURES = {
 }
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 LARGEST = 400_000
-"""Bytes of a picture: a page must stay one that can be sent."""
+"""Maximum size of an image in bytes, so that the report can still be sent."""
 
 
 def pictures(row: Row | None, directory: Path) -> str:
-    """Those of PICTURES that lie where the run was, in the study's ``directory`` on this machine.
+    """Return the images in PICTURES of a run inside the study's ``directory`` on this machine.
 
-    As images they run nothing; nor is another file shown that a link of their name leads to.
+    As images, they cannot execute anything, and links of these names to other files are not
+    followed.
     """
     run_dir = directories.of_run(directory, row.run_dir) if row is not None else None
     if run_dir is None:

@@ -1,4 +1,4 @@
-"""A study told in lines: for a log file, and for the parts of the view that are text."""
+"""Describe a study in lines, for log files and for the textual parts of the live view."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -12,18 +12,18 @@ from tuner.report.summary import Summary
 from tuner.report.wording import duration, metric, plain, word
 
 SHORT = 60
-"""Letters of a reason in a line; the whole of it is in the report."""
+"""Maximum number of characters of a reason in a line; the report has the whole text."""
 
 
 class Lines:
-    """One line for every configuration that ends."""
+    """Logs one line for every configuration that ends."""
 
     def __init__(self, console: Console, n_trials: int | None) -> None:
         self.console = console
         self.n_trials = n_trials
         self.told: set[tuple[int, int]] | None = None
         self.lost: set[str] = set()
-        """Why the study cannot be read, as long as it cannot."""
+        """Why the study cannot be read at present, None if it can."""
 
     def __enter__(self) -> "Lines":
         return self
@@ -56,7 +56,7 @@ class Lines:
 
 
 def best_line(summary: Summary) -> str:
-    """The best configuration so far, in one line."""
+    """Return the best configuration so far as one line."""
     row = summary.best
     if row is None:
         return "best: none yet"
@@ -64,7 +64,7 @@ def best_line(summary: Summary) -> str:
 
 
 def settings(row: Row, without: Collection[str] = ()) -> str:
-    """The parameters in one line, without their groups where that leaves them distinct."""
+    """Return the parameters as one line, without their groups if the names remain distinct."""
     leaves = Counter(key.rpartition(".")[2] for key in row.settings)
     parts = []
     for key, value in row.settings.items():

@@ -1,4 +1,4 @@
-"""The view of a running study: calm on a terminal, plain lines anywhere else."""
+"""Follow a running study: a live view on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -21,17 +21,17 @@ from tuner.report.summary import Summary
 from tuner.report.wording import plain
 from tuner.sql import outages
 
-PAUSE = 0.2  # between two questions whether the workers still run
+PAUSE = 0.2  # seconds between two checks whether workers still run
 
 ABOVE = (
     (ControlType.CARRIAGE_RETURN,),
     (ControlType.ERASE_IN_LINE, 2),
     (ControlType.CURSOR_UP, 1),
 )
-"""Erases the line of the cursor and goes to the one above."""
+"""Escape sequence that erases the cursor's line and moves to the one above."""
 
 Whole = Callable[[Summary, int, int], RenderableType]
-"""A picture of a summary, so many columns wide, with at most so many running trials."""
+"""Draws a summary, given the width in columns and the maximum number of running trials."""
 
 
 def follow(
@@ -44,12 +44,15 @@ def follow(
     every: float = 1.0,
     whole: Whole | None = None,
 ) -> None:
-    """Show a study until ``running`` is false, with a last look after that.
+    """Show a study until ``running`` is false, and once more after that.
 
-    ``whole`` draws a terminal's picture in another way than the view of a search.
+    While the database cannot be read, the last picture stays.
 
-    ``snapshot`` is called at most each ``every`` seconds, and never for more than a tenth of the
-    time.  While the database cannot be read the last picture stays.
+    Args:
+        snapshot: Writes a snapshot; called at most every ``every`` seconds and for at most a tenth
+            of
+            the time.
+        whole: Draws the terminal's picture instead of the default view.
     """
     live = is_live(console)
     view = _Screen(console, n_trials, epochs, whole) if live else Lines(console, n_trials)
@@ -75,13 +78,13 @@ def _look(snapshot: Callable[[], Summary], view: "_Screen | Lines") -> None:
 
 
 def is_live(console: Console) -> bool:
-    """Whether the console can redraw: FORCE_COLOR colours a log file, it makes it no terminal."""
+    """Return whether the console can redraw; FORCE_COLOR does not turn a file into a terminal."""
     isatty = getattr(console.file, "isatty", lambda: False)
     return bool(isatty()) and not console.is_dumb_terminal
 
 
 class _Screen:
-    """A view redrawn in place; it leaves its last picture behind."""
+    """A view that is redrawn in place and leaves its last picture behind."""
 
     def __init__(
         self, console: Console, n_trials: int | None, epochs: int | None, whole: Whole | None
@@ -93,14 +96,14 @@ class _Screen:
         self.last: Summary | None = None
         self.drawn: RenderableType = Text()
         self.width, self.height = console.size
-        # We redraw when there is news, at most once a second: a refresh thread would only flicker.
+        # Redraw on news, at most once per second: a refresh thread would only flicker.
         self.live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
 
     def __enter__(self) -> "_Screen":
         before = sys.stderr
         self.live.start()
-        # Live prints what is written to its own stderr above the picture; what is logged to the
-        # one before would tear it.
+        # Live prints what is written to its own stderr above the picture; logging to the original
+        # stderr would damage it.
         for handler in log.handlers:
             if isinstance(handler, StreamHandler) and handler.stream is before:
                 handler.setStream(sys.stderr)
@@ -132,7 +135,7 @@ class _Screen:
         self.live.update(drawn, refresh=True)
 
     def _folded(self, width: int) -> int:
-        """By how many lines the last picture has grown: a narrower terminal folds its lines."""
+        """Return how many lines the last picture has gained because the terminal is narrower."""
         console = self.live.console
         options = console.options.update(width=self.width)
         lines = console.render_lines(self.drawn, options, pad=False)[: self.height]

@@ -1,4 +1,4 @@
-"""The report as Markdown, for an issue, a wiki or a message."""
+"""Write the report as Markdown, for an issue, a wiki or a message."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from tuner.report.summary import Summary
 from tuner.report.wording import duration, legend, metric, percent, plain
 
 TOP = 10
-"""Configurations that are listed."""
+"""Number of configurations to list."""
 
 
 def markdown(
     study: Study, summary: Summary, final: Mapping[str, Any], repeats: Repeats = UNKNOWN
 ) -> str:
-    """The report's numbers and words; its plots are on the page."""
+    """Return the numbers and text of the report; plots are only in the HTML page."""
     told = legend(summary.counts)
     parts = [
         f"# {_text(summary.name)}\n\nSearched for {_text(summary.aim)}:"
@@ -66,7 +66,7 @@ def _comparison(summary: Summary, final: Mapping[str, Any]) -> str:
 
 
 def _front(summary: Summary) -> list[str]:
-    """Nothing for one objective: its front is the winner."""
+    """Return the Pareto front; empty for a single objective, whose front is the winner."""
     if len(summary.objectives) < 2:
         return []
     rows = (
@@ -125,14 +125,14 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Names and settings as code, which needs no escapes in the source that people read too."""
+    """Return names and settings as code, which needs no escapes and stays legible as source."""
     kept = plain(text)
     named = any(c in kept for c in "_=[@") and not any(c in kept for c in "`|\\")
     return f"`{kept}`" if named else _text(text)
 
 
 def _text(text: str) -> str:
-    """One line of which nothing is markup."""
+    """Return one line of text in which all markup is escaped."""
     return _bare(plain(text))
 
 
@@ -141,13 +141,13 @@ def _bare(text: str) -> str:
 
 
 def _sentence(line: str) -> str:
-    """The same, but for `commands` between backticks, which are code."""
+    """Return one line of text in which only `commands` between backticks are markup."""
     parts = re.split("(`tuner [a-z]+`)", plain(line))
     return "".join(part if part.startswith("`tuner ") else _bare(part) for part in parts)
 
 
 def _fenced(line: str) -> str:
-    """A command on one line; nothing where there is none."""
+    """Return a command in a code block; empty without a command."""
     text = plain(line)
     if not text:
         return ""

@@ -1,4 +1,4 @@
-"""The report: the sections of one HTML page that a person can send to a colleague."""
+"""Assemble the report: the sections of one self-contained HTML page."""
 
 import os
 import tempfile
@@ -29,12 +29,13 @@ def write_page(
     summary: Summary | None = None,
     repeats: Repeats = UNKNOWN,
 ) -> Path:
-    """Write the report of ``study`` to ``path`` (replaced in one step) and return it.
+    """Write the report of ``study`` to ``path`` (replaced atomically) and return the path.
 
-    ``directory`` is the study's, where the final trainings lie; by default that of ``path``.
-    ``form`` is html, md, or png, which takes a browser.  The ``summary`` of whoever knows the
-    study's workers and clocks tells its times better.  ``repeats`` makes the commands that are
-    shown.
+    Args:
+        directory: The study's directory with the final trainings; by default that of ``path``.
+        form: html, md, or png, which needs a browser.
+        summary: A summary with workers and clocks, which has more accurate times.
+        repeats: Builds the commands that are shown.
     """
     summary = summary or summarise(study)
     directory = directory or path.parent
@@ -65,10 +66,11 @@ def page(
     *,
     still: bool = False,
 ) -> str:
-    """The page as text; it holds all of plotly.js, hence about 5 MB.
+    """Return the page as text; it includes plotly.js and therefore has about 5 MB.
 
-    ``pictures`` are the winner's, see ``tuner.report.gallery``.  One that stands ``still``, to
-    become a picture, has no more than can be seen without scrolling.
+    Args:
+        pictures: Images of the winner, see ``tuner.report.gallery``.
+        still: The page is to become an image, and has only what is visible without scrolling.
     """
     figures: dict[str, Figure] = {}
     winner = sections.winner(summary, repeats, pictures)
@@ -95,7 +97,7 @@ def _found(
     final: Mapping[str, Any],
     still: bool,
 ) -> list[str]:
-    """What a study has found, and what it cost."""
+    """Return the sections with the results of a study and their cost."""
     important = parameters.importances(study, summary)
     slices = _slices(figures, summary, important)
     return [
@@ -113,7 +115,7 @@ def _found(
 
 
 def _so_far(figures: dict[str, Figure], summary: Summary) -> list[str]:
-    """Before anything is complete: what went wrong comes first, and nothing is said of nothing."""
+    """Return the sections for a study without a complete trial, failures first."""
     curves = any(row.curve for row in summary.rows)
     return [
         section("Failures", sections.failures(summary)) if summary.failures else "",
@@ -150,7 +152,7 @@ def _parallel(
 
 
 def _pareto(figures: dict[str, Figure], summary: Summary) -> str:
-    """Nothing for one objective: its front is the winner."""
+    """Return the Pareto front; empty for a single objective, whose front is the winner."""
     if len(summary.objectives) < 2:
         return ""
     front = pareto.front(summary)

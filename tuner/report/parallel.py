@@ -1,7 +1,7 @@
-"""Parallel coordinates over the parameters that vary, as a plotly.js figure.
+"""Draw parallel coordinates of the searched parameters as a plotly.js figure.
 
 plotly.js has a trace type for this, but it needs WebGL and a page that may compile code from
-strings; plain lines open everywhere and under the page's strict policy.
+strings; plain lines work in every browser and under the page's strict policy.
 """
 
 import math
@@ -19,12 +19,12 @@ from tuner.report.wording import finite, shorten, word
 
 # Worst to best; each is legible on white and on black.
 FIFTHS = ["#8b949e", "#6ca0dc", "#2f81f7", "#a35bd6", "#e8590c"]
-NOT_SET = -0.12  # the place of a configuration without the parameter, below the axis
+NOT_SET = -0.12  # height of a configuration without the parameter, below the axis
 
 
 @dataclass(frozen=True)
 class Axis:
-    """``places`` are heights in [0, 1], or NOT_SET, one per row; ``ticks`` maps height to text."""
+    """One axis: ``places`` are heights in [0, 1] or NOT_SET; ``ticks`` maps height to text."""
 
     title: str
     places: Sequence[float]
@@ -32,11 +32,11 @@ class Axis:
 
 
 def parallel(summary: Summary, first: Sequence[str] = (), most: int | None = None) -> Figure | str:
-    """Completed configurations as lines over the axes, coloured by the fifth of their rank.
+    """Draw completed configurations as lines over the axes, coloured by quintile of rank.
 
-    Branches of one key (``optimizer.lr@sgd``, ``optimizer.lr@adamw``) share an axis.  At most so
-    many parameters are drawn, those named ``first`` before the others.  A note instead when fewer
-    than two are complete or nothing varies.
+    Branches of one key (``optimizer.lr@sgd``, ``optimizer.lr@adamw``) share an axis. The number of
+    axes is limited; parameters named ``first`` are preferred. Returns a note instead if fewer than
+    two trials are complete or no parameter varies.
     """
     rows = [row for row in summary.ranking if finite(row.value)]
     rows = rows[:: math.ceil(len(rows) / MAX_CURVES) or 1]
@@ -60,7 +60,7 @@ def parallel(summary: Summary, first: Sequence[str] = (), most: int | None = Non
 
 
 def _axis(key: str, rows: Sequence[Row], summary: Summary) -> Axis | None:
-    """One axis; None when fewer than two values occur."""
+    """Return one axis, or None if fewer than two values occur."""
     present = [row.settings[key] for row in rows if key in row.settings]
     if len({word(value) for value in present}) < 2:
         return None
@@ -83,7 +83,7 @@ def _axis(key: str, rows: Sequence[Row], summary: Summary) -> Axis | None:
 def _categories(
     values: Sequence[Any], choices: Sequence[Any]
 ) -> tuple[list[float], dict[float, str]]:
-    """Heights and ticks of the choices that occur, in the order in which the space lists them."""
+    """Return heights and ticks of the choices that occur, in the order of the space."""
     present = {word(value) for value in values}
     words = [item for item in dict.fromkeys(map(word, [*choices, *values])) if item in present]
     heights = {item: index / (len(words) - 1) for index, item in enumerate(words)}
@@ -93,7 +93,7 @@ def _categories(
 def _numbers(
     values: Sequence[float], *, log: bool, whole: bool = False
 ) -> tuple[list[float], dict[float, str]]:
-    """Heights, and five ticks at equal distances on the axis's own scale, or at whole numbers."""
+    """Return heights and ticks: five at equal distances on the axis's scale, or whole numbers."""
     scaled = [math.log10(value) if log else float(value) for value in values]
     low, high = min(scaled), max(scaled)
     if low == high:
@@ -111,7 +111,7 @@ def _numbers(
 
 
 def _lines(rows: Sequence[Row], axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    """One trace per fifth of the ranking, the worst first so that the best lies on top."""
+    """Return one trace per quintile of the ranking, the best last and therefore on top."""
     count = min(len(FIFTHS), len(rows))
     traces: list[dict[str, Any]] = []
     for part in reversed(range(count)):
@@ -140,7 +140,7 @@ def _upright(x: int) -> dict[str, Any]:
 
 
 def _labels(x: int, axis: Axis) -> list[dict[str, Any]]:
-    # A key may be long: its last part tells the axes apart, the group stands above it.
+    # A key may be long: its last part distinguishes the axes, the group is shown above it.
     group, _, leaf = axis.title.rpartition(".")
     title = f"<b>{text(leaf)}</b>" + (f"<br>{text(group)}" if group else "")
     common = {"x": x, "showarrow": False, "font": {"size": 11}}

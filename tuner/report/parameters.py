@@ -1,4 +1,4 @@
-"""What each parameter did: importances and slices, as plotly.js figures."""
+"""Draw the effect of each parameter, importances and slices, as plotly.js figures."""
 
 import math
 import random
@@ -18,19 +18,19 @@ from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import finite, shorten, word
 
-SHOWN = 15  # bars; those after the fifteenth say little, and are told in words
+SHOWN = 15  # bars; further ones are small and listed as text
 RESAMPLED = 20
-LARGEST_SAMPLE = 1000  # trials of a resample, and …
-PATIENCE = 3.0  # … seconds for all of them: a report is written at the end of each command
-MARKS = 300  # of a slice: a page of 10,000 configurations would take tens of megabytes
+LARGEST_SAMPLE = 1000  # trials of a resample
+PATIENCE = 3.0  # seconds for all resamples, because each command ends with a report
+MARKS = 300  # points of a slice; 10,000 would take tens of megabytes
 MOST_TICKS = 4  # of a slice, which is narrow
-MOST_NAMES, LETTERS = 12, 14  # of a categorical one; names that would overlap are turned
-ENOUGH = 10  # completed configurations; below, PED-ANOVA's top tenth is not even one of them
+MOST_NAMES, LETTERS = 12, 14  # of a categorical axis; overlapping names are rotated
+ENOUGH = 10  # completed configurations; with fewer, PED-ANOVA's top tenth is empty
 
 
 @dataclass(frozen=True)
 class Importance:
-    """A parameter's share, and the middle 80 % of its shares over resamples."""
+    """A parameter's importance, and the middle 80 % of its values over resamples."""
 
     name: str
     share: float
@@ -43,9 +43,9 @@ class Importance:
 
 
 def importances(study: Study, summary: Summary) -> list[Importance] | str:
-    """Shares in reaching the top tenth (PED-ANOVA, Optuna's default), the largest first.
+    """Return importances for reaching the top tenth (PED-ANOVA, Optuna's default), descending.
 
-    A note instead when too few are complete or no parameter varies.
+    Returns a note instead if too few trials are complete or no parameter varies.
     """
     done = [row for row in summary.ranking if finite(row.value)]
     if len(done) < ENOUGH:
@@ -68,7 +68,7 @@ def importances(study: Study, summary: Summary) -> list[Importance] | str:
 
 
 def bars(found: Sequence[Importance]) -> Figure:
-    """Horizontal bars, the largest on top, each with the range of its resampled shares."""
+    """Draw horizontal bars, the largest on top, with whiskers over the resamples."""
     rows = list(found)[::-1]
     drawn = {
         "type": "bar",
@@ -93,9 +93,9 @@ def bars(found: Sequence[Importance]) -> Figure:
 
 
 def _spread(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, list[float]]:
-    """Each parameter's shares over resamples of the completed, drawn with replacement.
+    """Return each parameter's importances over bootstrap resamples of the completed trials.
 
-    They tell how much a share owes to which configurations happened to be tried.
+    Their spread shows how much an importance depends on which configurations were tried.
     """
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     rng = random.Random(0)
@@ -106,7 +106,7 @@ def _spread(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, l
         try:
             shares = _shares(sample, summary, names)
         except (ValueError, RuntimeError, ArithmeticError):
-            continue  # a resample in which a parameter took one value alone
+            continue  # a resample with a single value of a parameter
         for name, share in shares.items():
             found[name].append(share)
         if time.monotonic() > until:
@@ -115,7 +115,7 @@ def _spread(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, l
 
 
 class _Sample(Study):
-    """A study whose trials are those given."""
+    """A study that consists of the given trials."""
 
     def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
         super().__init__(study.study_name, study._storage)
@@ -127,14 +127,14 @@ class _Sample(Study):
 
 def _shares(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, float]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its advice is for callers who chose the evaluator
+        warnings.simplefilter("ignore")  # its advice is for callers who choose an evaluator
         return optuna.importance.get_param_importances(
             study, params=list(names), target=lambda trial: summary.loss(trial.values[0])
         )
 
 
 def _middle(shares: Sequence[float], own: float) -> tuple[float, float]:
-    """The middle 80 %, widened to hold the share itself; of fewer than 5 resamples, nothing."""
+    """Return the middle 80 %, extended to the value itself; None for fewer than 5 resamples."""
     known = sorted(share for share in shares if finite(share))
     if len(known) < 5:
         return own, own
@@ -143,7 +143,7 @@ def _middle(shares: Sequence[float], own: float) -> tuple[float, float]:
 
 
 def slices(summary: Summary, first: Sequence[str] = ()) -> Mapping[str, Figure]:
-    """Value against each parameter that varies, by its name; ``first`` are those that matter."""
+    """Draw the value against each searched parameter, by name; ``first`` selects which."""
     rows = [row for row in summary.rows if finite(row.value) and row.reason is None]
     rows = thinned(rows, summary, MARKS)
     varied = [name for name in summary.space if len(_values(rows, name)) > 1]
@@ -174,12 +174,12 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
     axis = shape["layout"]["xaxis"]
     axis.update(_axis(kind, [row.params[name] for row in rows]))
     if not nominal:
-        axis["tickangle"] = 0  # names may turn, which is what plotly.js does by itself
+        axis["tickangle"] = 0  # otherwise plotly.js rotates the names
     return shape
 
 
 def _axis(kind: BaseDistribution, values: Sequence[Any]) -> dict[str, Any]:
-    """What plotly.js must know of a parameter's axis."""
+    """Return plotly.js's settings of a parameter's axis."""
     if isinstance(kind, CategoricalDistribution):
         known = [text(word(choice)) for choice in kind.choices]
         order = {"categoryorder": "array", "categoryarray": known}
@@ -196,7 +196,7 @@ def _axis(kind: BaseDistribution, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """At most MOST_TICKS round numbers: powers of ten, with their 2 and 5 where few lie between."""
+    """Return at most MOST_TICKS round numbers: powers of ten, and 2 and 5 if there is room."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = [k * 10.0**power for power in powers for k in digits]

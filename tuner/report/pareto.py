@@ -1,4 +1,4 @@
-"""The Pareto front of a study of several objectives: what to choose among, and at which price."""
+"""The Pareto front of a study with several objectives."""
 
 from typing import Any
 
@@ -14,9 +14,10 @@ from tuner.report.wording import metric
 
 
 def front(summary: Summary) -> list[Row]:
-    """Completed configurations that none is better than in all objectives, best metric first.
+    """Return the Pareto-optimal completed trials, the best metric first.
 
-    What broke a constraint is not among them: it was pruned.  Of one objective it is the best.
+    Trials that violated a constraint were pruned and are not included. With one objective, the
+    front is the best trial.
     """
     ways = [-1 if maximized else 1 for maximized in summary.objectives.values()]
     rows = {row.number: row for row in summary.ranking if len(row.values) == len(ways)}
@@ -28,7 +29,7 @@ def front(summary: Summary) -> list[Row]:
 
 
 def data(summary: Summary, repeat: Repeat) -> list[dict[str, Any]]:
-    """The front for programs; ``values`` has each objective by its name."""
+    """Return the front as plain data; ``values`` has each objective by its name."""
     return [
         as_data(row, repeat) | {"values": dict(zip(summary.objectives, row.values, strict=True))}
         for row in front(summary)
@@ -36,7 +37,7 @@ def data(summary: Summary, repeat: Repeat) -> list[dict[str, Any]]:
 
 
 def table(summary: Summary) -> Table:
-    """The front for people, with all settings: one of these is to be chosen."""
+    """Return the front as a table with all settings, to choose from."""
     grid = columns(["#", *summary.objectives, "settings"], ())
     for row in front(summary):
         grid.add_row(f"{row.number}", *map(metric, row.values), Text(settings(row)))

@@ -1,4 +1,4 @@
-"""A study at one moment as lines of a terminal: what runs, the best so far, what is left."""
+"""Draw the present state of a study on a terminal: running trials, best trial, budget."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ COLOURS = {
 }
 LEVELS = "▁▂▃▄▅▆▇█"
 WIDE, WIDER = 76, 104
-"""Columns from which on the curves, and where each trial runs, are shown as well."""
+"""Number of columns from which on curves, and the location of each trial, are shown as well."""
 
 
 def picture(
@@ -35,10 +35,12 @@ def picture(
     epochs: int | None,
     elapsed: float | None = None,
 ) -> RenderableType:
-    """The whole view, no line wider than ``width`` and at most ``rows`` running trials.
+    """Draw the whole view, at most ``width`` columns wide.
 
-    ``epochs`` is the length of a trial if it is known; ``elapsed`` seconds are shown in place of
-    those that were worked on the study.
+    Args:
+        rows: The maximum number of running trials to show.
+        epochs: The length of a trial, if known.
+        elapsed: Seconds to show instead of the work time of the study.
     """
     active = [row for row in summary.rows if row.state == "running"]
     shown: list[RenderableType] = [
@@ -55,9 +57,9 @@ def picture(
 
 
 def remaining(summary: Summary, n_trials: int | None, epochs: int | None) -> float | None:
-    """Seconds of work left at the pace so far, the running counted by their epochs.
+    """Estimate the seconds of work left at the pace so far, counting running trials by epochs.
 
-    None where the number of configurations is unknown.
+    The result is None if the number of configurations is unknown.
     """
     if n_trials is None or summary.over == 0 or summary.wall <= 0:
         return None
@@ -82,7 +84,7 @@ def _head(summary: Summary) -> Text:
 def _budget(
     summary: Summary, width: int, n_trials: int | None, epochs: int | None, elapsed: float
 ) -> Text:
-    """How much of the budget is spent, and the time that took and will take."""
+    """Draw how much of the budget is spent, and the time spent and left."""
     times = duration(int(elapsed)) if elapsed >= 10 else f"{elapsed:.0f} s"
     left = remaining(summary, n_trials, epochs)
     if n_trials is None:
@@ -98,7 +100,7 @@ def _budget(
 
 
 def _bar(part: float, width: int) -> Text:
-    """A thick line for what is done and a thin one for the rest: told apart without colours."""
+    """Draw a bar: thick for the finished part and thin for the rest, distinct without colours."""
     done = round(width * min(1.0, max(0.0, part)))
     bar = Text("━" * done, "cyan", no_wrap=True, overflow="ellipsis")
     return bar.append("─" * (width - done), "bright_black")
@@ -110,7 +112,7 @@ def _counts(summary: Summary) -> Text:
 
 
 def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | None) -> Table:
-    """A line for each running trial."""
+    """Return a table with one line per running trial."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     grid.add_column("#", justify="right", no_wrap=True)
     grid.add_column("epoch", no_wrap=True)
@@ -138,7 +140,7 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
 
 
 def _places(rows: Sequence[Row], summary: Summary) -> list[str]:
-    """Machine and device of each row; nothing where the study has run in one place alone."""
+    """Return host and device of each row; empty if the study has run in one place only."""
     hosts = {worker.id: worker.host for worker in summary.workers}
 
     def place(row: Row) -> str:
@@ -153,7 +155,7 @@ def _time(row: Row) -> Text:
 
 
 def _scale(summary: Summary) -> tuple[float, float]:
-    """The range of all curves without their worst tenth, the same for every line of a view."""
+    """Return the range of all curves without their worst tenth, common to all lines of a view."""
     values = [y for row in summary.rows for y in row.curve.values() if finite(y)]
     if len(values) < 2:
         return (values[0], values[0]) if values else (0.0, 0.0)
@@ -163,7 +165,7 @@ def _scale(summary: Summary) -> tuple[float, float]:
 
 
 def sparkline(row: Row, scale: tuple[float, float], width: int, epochs: int | None) -> str:
-    """The curve so far in at most ``width`` characters, a whole trial filling them."""
+    """Draw the curve so far, scaled so that a whole trial fills ``width`` characters."""
     curve = [row.curve[step] for step in sorted(row.curve)]
     length = max(epochs or len(curve), len(curve), 1)
     cells = min(width, length)
@@ -178,13 +180,13 @@ def sparkline(row: Row, scale: tuple[float, float], width: int, epochs: int | No
 
 
 def table(summary: Summary, top: int = 10) -> Table:
-    """The ``top`` completed configurations, best first, one line each."""
-    # Cut in the cell: a column that may not wrap would take its width from the numbers.
+    """Return the ``top`` completed configurations, best first, one line each."""
+    # Truncate here: a column that does not wrap would take width from the numbers.
     return _ranking(summary, top, lambda row: _line(settings(row)))
 
 
 def closing(summary: Summary, top: int = 5) -> RenderableType:
-    """The ``top`` configurations with all of their settings: what they share is said once."""
+    """Return the ``top`` configurations with all settings; common settings appear once."""
     rows = summary.ranking[:top]
     alike = _alike(rows)
     grid = _ranking(summary, top, lambda row: Text(settings(row, without=alike)))
@@ -206,7 +208,7 @@ def _ranking(summary: Summary, top: int, last: Callable[[Row], Text]) -> Table:
 
 
 def _alike(rows: Sequence[Row]) -> set[str]:
-    """The parameters that have one value in all rows, of several."""
+    """Return the parameters that have the same value in all rows, if there are several rows."""
     if len(rows) < 2:
         return set()
     first = rows[0].settings
@@ -215,7 +217,7 @@ def _alike(rows: Sequence[Row]) -> set[str]:
 
 
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Plain columns, the last one folded where the line ends."""
+    """Return plain columns, of which the last one wraps at the end of the line."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     for title in titles[:-1]:
         grid.add_column(title, no_wrap=True, overflow="ellipsis")

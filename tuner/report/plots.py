@@ -1,6 +1,6 @@
-"""How a search went: history and learning curves, as the dictionaries that plotly.js takes.
+"""Draw the progress of a search, history and learning curves, as plotly.js dictionaries.
 
-Every string in a figure is escaped, because plotly.js reads labels as HTML.  Colours of ink, grid
+Every string in a figure is escaped, because plotly.js reads labels as HTML. Colours of text, grid
 and background come from the page, which knows whether it is light or dark.
 """
 
@@ -17,7 +17,7 @@ from tuner.report.wording import finite, word
 
 Figure = dict[str, Any]
 
-# Legible on white and on black; distinct for the colour-blind together with the marks' shapes.
+# Legible on white and black; distinct for the colour-blind together with the markers.
 COLOURS = {
     "best": "#e8590c",
     "complete": "#2f81f7",
@@ -26,13 +26,13 @@ COLOURS = {
     "failed": "#cf222e",
     "running": "#2da44e",
 }
-MAX_CURVES = 400  # beyond this a browser draws slowly and nobody can tell the lines apart
+MAX_CURVES = 400  # more are slow to draw and cannot be distinguished
 
 MAX_MARKS = 1000
 
 
 def history(summary: Summary) -> Figure | str:
-    """Every configuration's value by number, and the best so far; a note when there is none."""
+    """Draw every configuration's value by number and the best so far, or return a note."""
     shown = [row for row in summary.rows if finite(row.value) and row.reason is None]
     if not shown:
         return "No configuration has a value yet."
@@ -78,7 +78,7 @@ def _best_so_far(summary: Summary) -> dict[str, Any]:
 
 
 def curves(summary: Summary) -> Figure | str:
-    """Learning curves coloured by fate; a note when nothing was reported."""
+    """Draw learning curves coloured by outcome, or return a note if nothing was reported."""
     rows = curves_shown(summary)
     if not rows:
         return "No configuration has reported an epoch yet."
@@ -93,12 +93,12 @@ def curves(summary: Summary) -> Figure | str:
 
 
 def curves_shown(summary: Summary) -> list[Row]:
-    """Those with a curve; of more than MAX_CURVES the best, and the others thinned evenly."""
+    """Return rows with a curve; of more than MAX_CURVES the best, and a sample of the others."""
     return thinned([row for row in summary.rows if row.curve], summary, MAX_CURVES)
 
 
 def thinned(rows: Sequence[Row], summary: Summary, most: int) -> list[Row]:
-    """At most so many of ``rows``: the best quarter of that, and the others thinned evenly."""
+    """Return at most ``most`` rows: the best for a quarter of that, and every nth of the others."""
     if len(rows) <= most:
         return list(rows)
     numbers = {row.number for row in rows}
@@ -110,7 +110,7 @@ def thinned(rows: Sequence[Row], summary: Summary, most: int) -> list[Row]:
 
 
 def pareto(summary: Summary, front: Sequence[Row]) -> Figure | str:
-    """The first two objectives against each other, and those on the ``front``."""
+    """Draw the first two objectives against each other, and highlight the ``front``."""
     done = [row for row in summary.ranking if len(row.values) > 1 and all(map(finite, row.values))]
     if not done:
         return "No configuration is complete."
@@ -134,7 +134,7 @@ def _points(rows: Sequence[Row], fate: str, name: str) -> dict[str, Any]:
 
 
 def _curves(fate: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The curves of a fate, a line each; those of one epoch are dots, with one legend for both."""
+    """Return traces of one outcome: lines, and dots for single epochs, with one legend entry."""
     dots = [row for row in rows if len(row.curve) == 1]
     lines = [row for row in rows if len(row.curve) > 1]
     traces = [_trace(fate, group, mode) for group, mode in ((lines, "lines"), (dots, "markers"))
@@ -145,7 +145,7 @@ def _curves(fate: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _trace(fate: str, rows: Sequence[Row], mode: str) -> dict[str, Any]:
-    """One trace for several curves: a gap (None) parts them."""
+    """Return one trace for several curves, separated by gaps (None)."""
     x: list[int | None] = []
     y: list[float | None] = []
     text: list[str] = []
@@ -177,7 +177,7 @@ def figure(
     y_range: tuple[float, float] | None = None,
     **layout: Any,
 ) -> Figure:
-    """A figure with titled axes; names of ``layout`` are plotly's."""
+    """Return a figure with titled axes; the names in ``layout`` are plotly's."""
     return {
         "data": list(traces),
         "layout": {
@@ -193,16 +193,16 @@ def figure(
 
 
 def _whole(shape: Figure, numbers: Sequence[int]) -> Figure:
-    """No half epochs: over few whole numbers plotly.js would set ticks between them."""
+    """Return settings that keep plotly.js from placing ticks between few whole numbers."""
     if max(numbers) - min(numbers) <= 10:
         shape["layout"]["xaxis"]["dtick"] = 1
     return shape
 
 
 def robust_range(values: Iterable[float]) -> tuple[float, float] | None:
-    """The axis range for ``values`` without their far outliers (3 interquartile ranges away).
+    """Return the axis range of ``values`` without outliers (3 interquartile ranges away).
 
-    None leaves the choice to plotly.js.  A double click on the plot shows everything.
+    None leaves the choice to plotly.js. A double click on the plot shows everything.
     """
     known = sorted(value for value in values if math.isfinite(value))
     if len(known) < 8:
@@ -215,7 +215,7 @@ def robust_range(values: Iterable[float]) -> tuple[float, float] | None:
 
 
 def label(row: Row) -> str:
-    """What a mark says when touched: number, value and settings, as plotly.js's HTML."""
+    """Return the hover text of a mark as plotly.js's HTML: number, value and settings."""
     value = "" if row.value is None else f"{row.value:.6g}"
     settings = [f"{key} = {word(item)}" for key, item in row.settings.items()]
     return "<br>".join(text(part) for part in (f"#{row.number} {row.state} {value}", *settings))

@@ -1,6 +1,6 @@
-"""How often the pruner was wrong, as its audit shows, and what it saved.
+"""Report the false-pruning rate, as estimated by the audit, and the savings of the pruner.
 
-The terms, the estimate and its interval are those of ``tuner.pruners.audit``.
+``tuner.pruners.audit`` defines the terms, the estimate and its interval.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from tuner.report.wording import percent
 
 @dataclass(frozen=True)
 class Audit:
-    """``audited`` of the ``condemned`` were let live and have ended; ``wrong`` of them won."""
+    """Numbers of ``condemned`` trials, completed ``audited`` ones, and ``wrong`` decisions."""
 
     condemned: int
     audited: int
@@ -21,12 +21,12 @@ class Audit:
 
     @property
     def rate(self) -> float | None:
-        """The estimated share of wrong kills among the condemned, None before one was audited."""
+        """The estimated false-pruning rate, None before an audited trial has ended."""
         return self.wrong / self.audited if self.audited else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The rate's 95 % interval, 0 to 1 while nothing is known."""
+        """The 95 % interval of the rate, 0 to 1 before an audited trial has ended."""
         return audits.interval(self.wrong, self.audited)
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Audit:
 
 
 def audit(summary: Summary) -> Audit | None:
-    """What became of the audited; None if nothing was condemned, or nothing survived."""
+    """Return the result of the audit; None if no trial was condemned or none survived."""
     spared = [row for row in summary.rows if row.condemned_at is not None]
     survivors = [row for row in summary.ranking if row.condemned_at is None and row.repeats is None]
     condemned = len(summary.pruned) + len(spared)
@@ -53,7 +53,7 @@ def audit(summary: Summary) -> Audit | None:
 
 
 def line(summary: Summary) -> str | None:
-    """Both in one line, None where nothing was pruned."""
+    """Return rate and savings as one line, None if no trial was pruned."""
     found = audit(summary)
     if found is None:
         return None
@@ -62,7 +62,7 @@ def line(summary: Summary) -> str | None:
 
 
 def as_data(summary: Summary) -> dict[str, Any] | None:
-    """The audit for programs."""
+    """Return the audit as plain data."""
     found = audit(summary)
     if found is None:
         return None

@@ -1,19 +1,18 @@
-"""A race of finalists over paired seeds: who is best is decided by trainings made for the purpose.
+"""Race finalists over paired seeds: retrain them to decide which one is best.
 
-The best of many trials owes its place to luck too, for it was chosen by the very score that made it
-so.  In a race each finalist is trained anew from the same fresh seeds and scored on the validation
-split; the test split stays sealed.  As all share a seed, what a seed does to everybody drops out of
-the differences.
+The best of many trials was selected by its score, so part of the score is luck. In a race, each
+finalist is retrained with the same new seeds and scored on the validation split; the test split is
+not used. Effects of a seed that are common to all finalists cancel in the differences.
 
-After each round, from the second on, a finalist leaves when its mean is behind the leader's by a
-one-sided t-test over paired seeds.  What seeds do differently to two finalists is estimated from
-all that are left, (finalists - 1)(seeds - 1) degrees of freedom: two or three pairs alone tell
-hardly anything, and for two finalists it is the paired test.  The truly best of ``k`` finalists can
-meet ``k - 1`` others in ``n - 1`` rounds, and each test is made at the level ``error / ((k - 1)(n -
-1))`` (Bonferroni; the scheme is that of Maron and Moore, "Hoeffding Races", 1993).  So where
-scores are normal and spread alike the truly best leaves with a probability of at most ``error``
-over the whole race.  Where all differences are equal (scores are counts of few images) no deviation
-can be estimated, and the sign test, ``2 ** -n``, stands in.
+After each round, from the second on, a finalist is dropped if its mean is behind the leader's by a
+one-sided t-test over paired seeds. The variance of differences is estimated from all remaining
+finalists, with (finalists - 1)(seeds - 1) degrees of freedom, because two or three pairs alone are
+hardly informative; for two finalists this is the paired test. The truly best of ``k`` finalists can
+meet ``k - 1`` others in ``n - 1`` rounds, and each test has the level ``error / ((k - 1)(n - 1))``
+(Bonferroni; the scheme is that of Maron and Moore, "Hoeffding Races", 1993). If scores are normal
+with equal variance, the truly best is therefore dropped with a probability of at most ``error``
+over the whole race. If all differences are equal (scores are counts of few images), no deviation
+can be estimated, and the sign test, ``2 ** -n``, is used.
 """
 
 import math
@@ -30,7 +29,7 @@ from tuner.report.wording import measured, span
 
 @dataclass(frozen=True)
 class Finalist:
-    """One configuration in a race, its values by seed as far as it came."""
+    """One configuration in a race, with its values by seed so far."""
 
     number: int
     overrides: Sequence[str]
@@ -43,36 +42,36 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Lead:
-    """How much better the winner's mean is than that of the ``rival`` nearest to it."""
+    """The difference between the means of the winner and of the closest ``rival``."""
 
     rival: int
     gain: float
     """Positive if the winner is better."""
     interval: tuple[Finite, Finite] | None
-    """95 %, by Student's t over paired seeds; None where no spread shows one."""
+    """The 95 % interval by Student's t over paired seeds; None if all differences are equal."""
     count: int
 
     @property
     def by(self) -> str:
-        """The gain, to the digits that its interval allows."""
+        """The gain, with as many digits as its interval allows."""
         return measured(self.gain, self.interval)
 
 
 @dataclass(frozen=True)
 class Result:
-    """Finalists in the order of the search; ``winner`` is one of their numbers."""
+    """Finalists in the order of the search; ``winner`` is the number of one of them."""
 
     finalists: Sequence[Finalist]
     winner: int
     lead: Lead | None
-    """None if nobody else came as far as the second seed."""
+    """The winner's lead, None if no other finalist completed a second seed."""
 
     @property
     def trainings(self) -> int:
         return sum(len(finalist.values) for finalist in self.finalists)
 
     def line(self) -> str:
-        """Who won, for people."""
+        """Describe the winner for users."""
         others = len(self.finalists) - 1
         who = f"race:      #{self.winner} won against {others} other{'s' * (others > 1)}"
         who += f" in {self.trainings} trainings"
@@ -96,11 +95,15 @@ def race(
     train: Callable[[Finalist, int], float],
     log: Callable[[str], None],
 ) -> Result:
-    """Train by ``train(finalist, seed)``, a seed at a time, until one is left or seeds are used up.
+    """Train finalists seed by seed until one is left or all seeds are used.
 
-    A value that is not finite ends a finalist's race.  Of equals the first in the list wins.
+    A finalist with a non-finite value is dropped. Of equal finalists the first in the list wins.
 
-    Raises: TunerError if all have diverged.
+    Args:
+        train: Trains a finalist with a seed and returns its value.
+
+    Raises:
+        TunerError: All finalists have diverged.
     """
     sign = 1.0 if maximize else -1.0
     level = error / max(1, (len(finalists) - 1) * (len(seeds) - 1))
@@ -121,13 +124,13 @@ def race(
             log(f"#{loser.number} leaves the race behind #{leader.number}")
         left = stays
         if len(left) == 1 or (place > 1 and all(len(set(f.values)) == 1 for f in left)):
-            break  # one is left, or seeds make no difference
+            break  # one is left, or seeds have no effect
     winner = max(left, key=lambda f: sign * f.mean)
     return Result(finalists, winner.number, _lead(winner, finalists, sign))
 
 
 def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: float) -> float:
-    """Of the leader's being no better, from paired seeds; 1 before the second of them."""
+    """Return the p-value that the leader is not better, from paired seeds; 1 for one seed."""
     gains = _gains(leader, other, sign)
     if len(gains) < 2:
         return 1.0
@@ -138,10 +141,10 @@ def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: 
 
 
 def _spread(finalists: Sequence[Finalist], count: int) -> tuple[float, int]:
-    """Standard deviation of a difference over the first ``count`` seeds, and its freedom.
+    """Return the standard deviation of a difference over ``count`` seeds, and its freedom.
 
-    From the residuals of all who came so far, once each one's mean and each seed's are taken out;
-    0 where they are the rounding of equal differences.
+    It is computed from the residuals after subtracting the means of finalists and of seeds; 0 if
+    they are only rounding errors of equal differences.
     """
     rows = [f.values[:count] for f in finalists if len(f.values) >= count]
     seeds = [statistics.fmean(column) for column in zip(*rows, strict=True)]

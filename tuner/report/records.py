@@ -1,4 +1,4 @@
-"""One training of a finalist, made once: what it was to be and what came of it stay on record."""
+"""Train a finalist once and record the plan and the result, so that they can be reused."""
 
 import json
 import math
@@ -20,12 +20,12 @@ from tuner.objective import measured
 from tuner.report.wording import duration, metric, strict
 from tuner.schema import StudySettings
 
-PLAN = "plan.json"  # in a run directory: whose training it holds
+PLAN = "plan.json"  # in a run directory: identifies its training
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a training's ``result.json`` holds."""
+    """The contents of a training's ``result.json``."""
 
     value: exported.Finite
     metrics: dict[str, float]
@@ -33,7 +33,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is wanted."""
+    """A requested training."""
 
     overrides: list[str]
     cfg: DictConfig
@@ -44,24 +44,24 @@ class Training:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What makes it this one: the files behind the overrides may have been edited."""
+        """The identity of the training, including files behind the overrides, which may change."""
         text = nodes.text(self.cfg, without=sorted(OPERATIONAL))
         return {"overrides": self.overrides, "configuration": text}
 
     def differs(self, run_dir: Path) -> bool:
-        """Whether what lies there is of another one."""
+        """Return whether the run directory holds another training."""
         return run_dir.exists() and read(run_dir / PLAN) != self.plan
 
     def score(
         self, run_dir: Path, device: str | None, log: Callable[[str], None]
     ) -> dict[str, Any] | None:
-        """``value`` and ``metrics``, trained in ``run_dir`` unless they are on record there.
+        """Return ``value`` and ``metrics``, trained in ``run_dir`` unless recorded there.
 
-        None, and nothing on record, if there is no finite value.
+        The result is None, and nothing is recorded, if the value is not finite.
         """
         record = run_dir / "result.json"
         if self.differs(run_dir):
-            shutil.rmtree(run_dir)  # its checkpoint is of another configuration
+            shutil.rmtree(run_dir)  # its checkpoint belongs to another configuration
         stored = read(record)
         if stored and not exported.mistakes(stored, Score):
             log(f"seed was finished before: {metric(stored['value'])}")
@@ -87,7 +87,7 @@ class Training:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it is missing, was cut short or holds no object."""
+    """Return the object in a JSON file; empty if it is missing, truncated or no object."""
     try:
         return exported.read(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The commands that repeat a configuration or the whole search, built from the current command.
+"""Build the commands that repeat a configuration or the whole search from the current command.
 
 Commands and overrides stored in the database are only compared with these, and never printed.
 """
@@ -25,30 +25,31 @@ class Repeats:
     plan: Plan | None = None
 
     def overrides(self, row: Row) -> list[str]:
-        """The overrides that train a configuration again.
+        """Return the overrides that train a configuration again.
 
-        Raises: RowRefused if the trial does not fit the current command.
+        Raises:
+            RowRefused: The trial does not fit the current command.
         """
         if self.plan is None:
             raise RowRefused([f"trial {row.number}: nothing is known of its search"])
         return vetting.overrides(self.plan, row.number, row.params, row.stored)
 
     def known(self, row: Row) -> list[str] | None:
-        """As ``overrides``, but None if the trial is refused."""
+        """Return the overrides that train a configuration again, None if the trial is refused."""
         try:
             return self.overrides(row)
         except RowRefused:
             return None
 
     def train_line(self, row: Row) -> str:
-        """The ``tuner train`` command without local paths; empty if the trial is refused."""
+        """Return the ``tuner train`` command without local paths; empty if the trial is refused."""
         words = self.known(row)
         if self.plan is None or words is None:
             return ""
         return shlex.join(["tuner", "train", *shared([*self.plan.source.argv(), *words])])
 
     def tune_line(self, summary: Summary) -> str:
-        """The ``tuner tune`` command; empty if the study is of another search."""
+        """Return the ``tuner tune`` command; empty if the study is of another search."""
         plan = self.plan
         if plan is None or not self._is_of(summary, plan):
             return ""
@@ -64,7 +65,7 @@ UNKNOWN = Repeats()
 
 
 def shared(overrides: Iterable[object]) -> list[str]:
-    """Overrides and options without the locations of the database, data and directories."""
+    """Return overrides and options without the locations of database, data and directories."""
     kept = [str(item) for item in overrides]
     return [_placeless(item) for item in kept if not item.lstrip("+~").startswith(SECRET)]
 
@@ -72,6 +73,6 @@ def shared(overrides: Iterable[object]) -> list[str]:
 def _placeless(item: str) -> str:
     if item.startswith("data.root="):
         return "data.root=DIR"
-    if item.startswith(DIRECTORY):  # in a copy of the project it has the same name
+    if item.startswith(DIRECTORY):  # it has the same name in a copy of the project
         return DIRECTORY + PurePath(item.removeprefix(DIRECTORY)).name
     return item

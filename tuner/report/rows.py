@@ -1,7 +1,7 @@
-"""One row a configuration: its attempts merged into what people want to know of it.
+"""Merge the attempts at each configuration into one row.
 
-Optuna keeps each attempt as a trial of its own.  The number is the first attempt's; the state, the
-value and the curve are the last attempt's (a retry inherits the curve).
+Optuna stores each attempt as a separate trial. The number is that of the first attempt; the state,
+the value and the curve are those of the last attempt (a retry inherits the curve).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,16 +19,16 @@ from tuner.noise import REPEAT
 from tuner.pruners import audit
 
 STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
-"""In the order in which people read them; ``tuner.attempts.word`` tells what each is."""
+"""States in display order; ``tuner.attempts.word`` assigns them."""
 
 
 Ends = Mapping[int, datetime]
-"""Ids of trials whose worker is dead, and when it was last heard of."""
+"""Ids of trials whose worker is dead, and the time of its last heartbeat."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration.  ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
+    """One configuration. ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
 
     ``reason`` is why it failed or is infeasible; ``number`` is that of the first attempt.
     """
@@ -38,8 +38,9 @@ class Row:
     value: float | None
     params: Mapping[str, Any]
     stored: Sequence[str]
-    """Its overrides as the database has them: to be compared and shown; ``tuner.vetting`` makes
-    those that are run."""
+    """Its overrides as stored in the database, to compare and show; ``tuner.vetting`` builds those
+    to run.
+    """
     curve: Mapping[int, float]
     attempts: int
     seconds: float
@@ -48,29 +49,29 @@ class Row:
     traceback: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, float | str] = field(default_factory=dict)
-    """What the objective noted of the run as a whole: its parameters, its peak memory."""
+    """What the objective noted about the run, such as the number of parameters or peak memory."""
     values: Sequence[float] = ()
-    """Of all objectives, in the order of ``Summary.objectives``; ``value`` is the first."""
+    """The values in the order of ``Summary.objectives``; ``value`` is the first one."""
     worker: str | None = None
     device: str | None = None
     origin: str | None = None
-    """Where one that was queued came from."""
+    """Where an enqueued configuration came from."""
     run_dir: str | None = None
     length: int | None = None
-    """Epochs of its whole schedule, where they are known."""
+    """Number of epochs of its whole schedule, if known."""
     condemned_at: int | None = None
-    """The epoch at which an audited configuration was condemned, and let live all the same."""
+    """Epoch at which an audited configuration was condemned."""
     repeats: int | None = None
-    """The configuration that this one trains once more, to measure the noise."""
+    """Number of the configuration that this one repeats to measure the noise."""
 
     @property
     def epoch(self) -> int:
-        """The last epoch reported, 0 when there is none."""
+        """The last reported epoch, 0 if there is none."""
         return max(self.curve, default=0)
 
     @property
     def latest(self) -> float | None:
-        """The metric at the last epoch reported, None when there is none."""
+        """The metric at the last reported epoch, None if there is none."""
         return self.curve[self.epoch] if self.curve else None
 
     @property
@@ -84,12 +85,12 @@ class Row:
 
 
 def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: Ends) -> Row:
-    """A configuration from its attempts, oldest first; see `spans`."""
+    """Merge the attempts at a configuration, oldest first; see ``spans`` for the arguments."""
     last = attempts[-1]
     attrs = last.user_attrs
     state = "queued" if _goes_on(last, lost) else word(last.state, attrs.get("reason"))
-    # A retry inherits the attributes of the attempt before it, so those that tell how an attempt
-    # ended mean nothing until this one has ended too.
+    # A retry inherits the attributes of the previous attempt, so those about the end of an attempt
+    # are meaningless until this attempt has ended too.
     ended = state in {"infeasible", "failed"}
     return Row(
         number=number,
@@ -119,29 +120,31 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
 
 
 def _told(value: Any, asked: BaseDistribution) -> Any:
-    """A parameter as the trial's overrides have it."""
+    """Return the value of a parameter as written in the trial's overrides."""
     if isinstance(asked, FloatDistribution) and asked.step is not None:
         return counted(value, asked.low, asked.step)
     return value
 
 
 def _reached(trial: FrozenTrial) -> float | None:
-    """The last value of one that was pruned, which Optuna stores for one objective alone."""
+    """Return the last value of a pruned trial, which Optuna stores only for one objective."""
     curve = trial.intermediate_values
     return curve[max(curve)] if curve and trial.state == TrialState.PRUNED else None
 
 
 def _goes_on(trial: FrozenTrial, lost: Ends) -> bool:
-    """Whether the next worker that comes goes on with it."""
+    """Return whether the next worker will resume the trial."""
     return is_superseded(trial) or (trial.state == TrialState.RUNNING and trial._trial_id in lost)
 
 
 def spans(
     trials: Iterable[FrozenTrial], now: datetime, lost: Ends
 ) -> Iterable[tuple[datetime, datetime]]:
-    """When each of the trials began and ended.
+    """Return when each of the trials began and ended.
 
-    ``now`` ends those that run; ``lost`` those whose worker is dead, when it was last heard of.
+    Args:
+        now: The end of running trials.
+        lost: The ends of trials whose worker is dead.
     """
     for trial in trials:
         end = trial.datetime_complete or lost.get(trial._trial_id, now)

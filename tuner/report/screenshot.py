@@ -1,4 +1,4 @@
-"""The report as one picture, by the browser that is installed: it draws what the page draws."""
+"""Render the report as one PNG image with an installed browser."""
 
 import os
 import shutil
@@ -17,15 +17,16 @@ FLAGS = (
     "--disable-dev-shm-usage", "--hide-scrollbars", "--virtual-time-budget=10000",
 )  # fmt: skip
 WIDTH, TALLEST = 1280, 14000
-"""Pixels; a page that is taller is cut there (Chromium draws 16,384 at most)."""
+"""Size in pixels; a taller page is cut off (Chromium draws at most 16,384)."""
 PATIENCE = 120
-"""Seconds for the browser."""
+"""Time limit of the browser in seconds."""
 
 
 def capture(page: Path, output: Path) -> Path:
-    """Draw the HTML file ``page`` into the PNG ``output``, cut where it ends.
+    """Render the HTML file ``page`` as the PNG file ``output``, cropped to its content.
 
-    Raises: TunerError where there is no browser, or it failed.
+    Raises:
+        TunerError: There is no browser, or it failed.
     """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -39,7 +40,7 @@ def capture(page: Path, output: Path) -> Path:
             browser, *FLAGS, f"--user-data-dir={directory}/profile", f"--screenshot={picture}",
             f"--window-size={WIDTH},{TALLEST}", page.resolve().as_uri(),
         ]  # fmt: skip
-        if os.geteuid() == 0:  # as in a container: then Chromium has no sandbox of its own
+        if os.geteuid() == 0:  # as in a container, where Chromium's sandbox does not work
             command.insert(1, "--no-sandbox")
         try:
             subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
@@ -51,7 +52,7 @@ def capture(page: Path, output: Path) -> Path:
 
 
 def _cut(picture: Image.Image) -> Image.Image:
-    """Without the empty paper below the page."""
+    """Crop the empty area below the page."""
     paper = Image.new("RGB", picture.size, picture.getpixel((0, picture.height - 1)))
     box = ImageChops.difference(picture, paper).getbbox()
     bottom = picture.height if box is None else min(box[3] + 40, picture.height)

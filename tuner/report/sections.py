@@ -1,4 +1,4 @@
-"""The parts of the report that are words and tables, as HTML."""
+"""The textual sections and tables of the report, as HTML."""
 
 import math
 import re
@@ -17,9 +17,9 @@ from tuner.report.summary import Summary
 from tuner.report.wording import duration, legend, metric, percent, rate, word
 
 LISTED = 200
-"""Configurations in the table: of ten thousand nobody reads the last."""
+"""Maximum number of configurations in the table."""
 SHORT = 60
-"""Letters of a reason in that table; whole it is among the failures."""
+"""Maximum number of characters of a reason in that table; the failures have the whole text."""
 
 
 def head(summary: Summary) -> str:
@@ -82,13 +82,13 @@ def compared(summary: Summary, final: Mapping[str, Any]) -> str:
 
 
 def _sentence(line: str) -> str:
-    """A paragraph of a line in which `commands` stand between backticks."""
+    """Return a paragraph in which `commands` stand between backticks."""
     told = re.sub("`([^`]+)`", r"<code>\1</code>", escaped(line))
     return f"<p>{told}</p>"
 
 
 def front(summary: Summary, rows: Sequence[Row]) -> str:
-    """What there is to choose among: none of these is beaten in all objectives at once."""
+    """Return the table of Pareto-optimal configurations."""
     ways = ["highest" if maximized else "lowest" for maximized in summary.objectives.values()]
     named = zip(summary.objectives, ways, strict=True)
     titles = ["#", *(f"{escaped(name)} ({way})" for name, way in named), "settings"]
@@ -104,7 +104,7 @@ def space(summary: Summary) -> str:
 
 
 def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain text, in which long names may break after their parts."""
+    """Return a table of plain text in which long names may wrap after their parts."""
 
     def cell(text: str) -> str:
         return re.sub(r"([.@=_])(?=[^\W\d])", r"\1<wbr>", escaped(text))
@@ -162,7 +162,7 @@ def _failure(reason: str, rows: Sequence[Row]) -> str:
 
 
 def configurations(summary: Summary, listed: int = LISTED) -> str:
-    """The table, best first; the unfinished and the failed come last."""
+    """Return the table of configurations, best first, unfinished and failed ones last."""
     order = {row.number: place for place, row in enumerate(summary.ranking)}
     rows = sorted(summary.rows, key=lambda row: (order.get(row.number, math.inf), row.number))
     titles = ["#", "state", escaped(summary.metric), "epochs", "time", "settings"]
@@ -211,7 +211,7 @@ def provenance(summary: Summary, repeats: Repeats) -> str:
 
 
 def _pinned(summary: Summary) -> str:
-    """What every configuration had, of a study that does not know its command."""
+    """Return the overrides common to all configurations, if the study's command is unknown."""
     pins = shlex.join(shared(summary.attrs.get("overrides") or []))
     return f"<p>Pinned: {escaped(pins)}</p>" if pins else ""
 

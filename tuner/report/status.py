@@ -1,4 +1,4 @@
-"""What a study is doing right now, for people, for programs, and of all studies of a database."""
+"""Show the present state of a study, as text or JSON, and of all studies of a database."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,21 +16,21 @@ from tuner.report.wording import duration, metric, percent, rate
 from tuner.study import Study
 
 IDLE = "nobody works at it; tuner tune goes on"
-"""Of a study that has not ended."""
+"""The text for an unfinished study without active workers."""
 
 
 def look(study: Study) -> Summary:
-    """The study with its workers."""
+    """Summarise the study together with its workers."""
     return summarise(study.optuna, times=study.times(), workers=study.workers())
 
 
 def budget_of(study: Study) -> Budget:
-    """What the study may spend, as it was last asked for."""
+    """Return the budget that was last requested for the study."""
     return limits_of(study.attrs)
 
 
 def as_json(summary: Summary, budget: Budget, ended: str | None, repeat: Repeat = unknown) -> str:
-    """One line for programs."""
+    """Return the status as one line of JSON."""
     best = None if summary.best is None else {**best_of(summary, repeat), "found": _found(summary)}
     data: dict[str, Any] = {
         "study": summary.name,
@@ -61,9 +61,9 @@ def _found(summary: Summary) -> str | None:
 def as_picture(
     summary: Summary, budget: Budget, ended: str | None, *, width: int, rows: int | None = None
 ) -> RenderableType:
-    """What people see: the view of a running study, its workers, pace and price, and its best.
+    """Return the live view of a study with workers, pace, cost and best trial.
 
-    ``rows`` is how many running trials fit on a screen, where lines are cut; None for no end.
+    ``rows`` is the number of running trials that fit on a screen; None for no limit.
     """
     n_trials, epochs = budget.n_trials, budget.length
     shown: list[RenderableType] = [
@@ -79,7 +79,7 @@ def as_picture(
 
 
 def _at_work(workers: Sequence[Worker]) -> RenderableType:
-    """A line a worker; their devices, where any was chosen."""
+    """Return one line per worker, with devices if any were selected."""
     trials = ("idle" if w.trial_number is None else f"#{w.trial_number}" for w in workers)
     table = {
         "worker": [w.id for w in workers],
@@ -117,12 +117,12 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
 
 
 def _hours(hours: float) -> str:
-    """Devices are paid by the hour; below ten hours, minutes tell more."""
+    """Format device hours, with minutes below ten hours, because devices are paid by the hour."""
     return f"{hours:,.0f} h" if hours >= 10 else duration(3600 * hours)
 
 
 def _lost(summary: Summary) -> list[str]:
-    """Of workers that died, as long as no other has taken over what they held."""
+    """Describe dead workers whose trials no other worker has taken over yet."""
     return [
         f"{worker.id} was lost {duration(worker.silent)} ago"
         + (f"; the next worker goes on with #{worker.trial_number}" if worker.trial_id else "")
@@ -131,16 +131,16 @@ def _lost(summary: Summary) -> list[str]:
 
 
 def _ago(summary: Summary, now: datetime | None = None) -> str:
-    """Such as ``3:05 ago (#12)``."""
+    """Format a time and a trial such as ``3:05 ago (#12)``."""
     best = summary.best
     if best is None or best.finished is None:
         return "at a time that is not known"
-    now = now or datetime.now()  # local, as Optuna's own times
+    now = now or datetime.now()  # local, like Optuna's times
     return f"{duration(max(0.0, (now - best.finished).total_seconds()))} ago (#{best.number})"
 
 
 def overview(summaries: Sequence[Summary]) -> RenderableType:
-    """All studies of a database, a line each, the latest at work first."""
+    """Return all studies of a database, one line each, the most recently active first."""
     rows = [
         (
             found.name,

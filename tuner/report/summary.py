@@ -1,8 +1,8 @@
-"""A study as one row per configuration, with everything the views show computed once.
+"""Summarise a study as one row per configuration, with all values that the views share.
 
-A configuration is a trial and its retries.  Optuna keeps each attempt as a trial of its own; here
-they are merged by the system attribute ``failed_trial``: the number is the first attempt's, the
-state, value and curve are the last attempt's (a retry inherits the curve).
+A configuration is a trial and its retries. Optuna stores each attempt as a separate trial; here,
+they are merged by the system attribute ``failed_trial``. The number is that of the first attempt;
+state, value and curve are those of the last attempt (a retry inherits the curve).
 """
 
 import math
@@ -29,12 +29,12 @@ from tuner.report.rows import STATES, Row, merged, spans
 
 @dataclass(frozen=True)
 class Summary:
-    """What a study amounts to at one moment.
+    """The state of a study at one moment.
 
     ``space`` maps every parameter ever suggested to its latest distribution; ``wall`` is seconds
     with an attempt under way; ``attrs`` are the study's user attributes; ``budget`` has each limit
-    that is set (``study.n_trials``, ``budget.hours``, …) with what is spent of it; ``workers`` are
-    those alive, where somebody looked for them.
+    that is set (``study.n_trials``, ``budget.hours``, …) and what is spent of it; ``workers`` are
+    the active ones, if known.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Summary:
     times: Times = field(default_factory=Times)
     workers: Sequence[Worker] = ()
     lost: Sequence[Worker] = ()
-    """Workers that are dead and that nobody has missed yet."""
+    """Dead workers whose trials have not been requeued yet."""
     objectives: Mapping[str, bool] = field(default_factory=dict)
     """Each objective, the metric first, and whether it is maximised; see ``report.pareto``."""
 
     @property
     def searched(self) -> tuple[list[str], list[list[str]]]:
-        """The space, as it was stored or else as was suggested: titles, and a row a parameter.
+        """The search space as stored, or else as suggested: titles, and one row per parameter.
 
-        Without the column of conditions where there are none.
+        The column of conditions is missing if there are none.
         """
         stored = self.attrs.get("space") or [
             {"name": name, "distribution": str(kind)} for name, kind in self.space.items()
@@ -69,19 +69,19 @@ class Summary:
 
     @property
     def aim(self) -> str:
-        """What is sought, as people say it."""
+        """The objectives and constraints in words."""
         objectives = self.objectives or {self.metric: self.maximize}
         return wording.aim(objectives, self.attrs.get("constraints"))
 
     @property
     def counts(self) -> dict[str, int]:
-        """Configurations by state; every state is present."""
+        """The number of configurations by state; every state is present."""
         seen = Counter(row.state for row in self.rows)
         return {state: seen[state] for state in STATES}
 
     @property
     def tally(self) -> str:
-        """The counts that are not 0, for people; empty without a configuration."""
+        """The counts that are not 0 as text; empty without a configuration."""
         return ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)
 
     @property
@@ -90,7 +90,7 @@ class Summary:
 
     @property
     def ranking(self) -> list[Row]:
-        """Completed configurations, best first; ties go to the older."""
+        """Completed configurations, best first; of equal ones the older first."""
         done = [row for row in self.rows if row.state == "complete" and row.value is not None]
         return sorted(done, key=lambda row: (self.loss(row.value), row.number))
 
@@ -100,17 +100,17 @@ class Summary:
 
     @property
     def hourly(self) -> float | None:
-        """Configurations finished per hour of work, None before there is one."""
+        """Finished configurations per hour of work, None before there is one."""
         return 3600 * self.over / self.wall if self.over and self.wall > 0 else None
 
     @property
     def epochs(self) -> int:
-        """Epochs run by all configurations, counted once however often they were retried."""
+        """Epochs run by all configurations; repeated epochs of retries count once."""
         return sum(len(row.curve) for row in self.rows)
 
     @property
     def pruned(self) -> list[Row]:
-        """Those the pruner gave up; the infeasible could not have gone on anyway."""
+        """Configurations stopped by the pruner, without infeasible ones."""
         return [row for row in self.rows if row.state == "pruned"]
 
     @property
@@ -121,27 +121,27 @@ class Summary:
 
     @property
     def epochs_saved(self) -> int | None:
-        """Epochs that the pruned would still have run, each on its own schedule.
+        """Epochs that pruned configurations would still have run, by their own schedules.
 
-        Where that is not known, at the length of the completed; None without one.
+        Unknown schedules count with the length of completed ones; the result is None without one.
         """
         full = self.full_length
         return None if full is None else sum(_left(row, full) for row in self.pruned)
 
     @property
     def share_saved(self) -> float | None:
-        """Share of the epochs of the same configurations without pruning, in [0, 1)."""
+        """Fraction of epochs saved relative to the same search without pruning, in [0, 1)."""
         saved = self.epochs_saved
         return None if saved is None else saved / (self.epochs + saved)
 
     @property
     def device_hours(self) -> float:
-        """By the study's clock or, where none ran, by the configurations' own times."""
+        """Device hours by the study's clock or, if it never ran, by the configurations' times."""
         return self.times.device_hours or sum(row.seconds for row in self.rows) / 3600
 
     @property
     def device_hours_saved(self) -> float | None:
-        """What the pruned would still have taken, each at its own pace."""
+        """Device hours that pruned configurations would still have taken, each at its own pace."""
         full = self.full_length
         worked = sum(row.seconds for row in self.rows)
         if full is None or not worked:
@@ -149,14 +149,13 @@ class Summary:
         usual = [row.seconds / row.epoch for row in self.rows if row.epoch > 1]
         most = median_high(usual) if usual else math.inf
         saved = sum(_left(row, full) * _pace(row, most) for row in self.pruned if row.epoch)
-        return self.device_hours * saved / worked  # those that share a device take turns
+        return self.device_hours * saved / worked  # trials that share a device take turns
 
     @property
     def failures(self) -> dict[str, list[Row]]:
-        """Configurations that failed or were infeasible, by reason; largest first.
+        """Failed and infeasible configurations by reason, the most frequent first.
 
-        Reasons that differ in their numbers alone (a step, a size) are one group, named by the
-        first.
+        Reasons that differ only in numbers (a step, a size) form one group, named by the first.
         """
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
@@ -166,14 +165,14 @@ class Summary:
         return {rows[0].reason or "unknown": rows for rows in largest}
 
     def loss(self, value: float | None) -> float:
-        """``value`` turned so that smaller is better; missing and NaN are worst."""
+        """Return ``value`` with its sign such that smaller is better; missing and NaN are worst."""
         if value is None or math.isnan(value):
             return math.inf
         return -value if self.maximize else value
 
 
 def _pace(row: Row, most: float) -> float:
-    """Seconds an epoch, at ``most`` so many where the one that was run may have been the start."""
+    """Return seconds per epoch, at most ``most`` if a single epoch may include the start-up."""
     return row.seconds / row.epoch if row.epoch > 1 else min(row.seconds, most)
 
 
@@ -188,11 +187,14 @@ def summarise(
     times: Times | None = None,
     workers: Sequence[Worker] = (),
 ) -> Summary:
-    """Read ``study`` once (no copies) and merge retries.
+    """Read ``study`` once, without copies, and merge retries.
 
-    ``now``, naive local time as Optuna's own, ends the running attempts.  Of several objectives the
-    first ranks.  ``times`` are the hours worked by the study's clock, for its budget;
-    without them ``wall`` stands for both.  Of ``workers`` the dead tell when their trials ended.
+    With several objectives, the first one ranks.
+
+    Args:
+        now: Naive local time, as Optuna's own; the end of running attempts.
+        times: Hours worked by the study's clock, for its budget; without them ``wall`` is used.
+        workers: The study's workers; the last heartbeat of dead ones is the end of their trials.
     """
     now = now or datetime.now()
     trials = study.get_trials(deepcopy=False)
@@ -229,7 +231,7 @@ def _objectives(study: Study, attrs: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def limits_of(attrs: Mapping[str, Any]) -> Budget:
-    """The budget that is stored with a study."""
+    """Return the budget that is stored with a study."""
     limits = attrs.get("budget") or {"n_trials": attrs.get("n_trials")}
     known = {field.name for field in fields(Budget)}
     return Budget(**{key: limit for key, limit in limits.items() if key in known})
@@ -241,17 +243,18 @@ def _shares(attrs: Mapping[str, Any], rows: Sequence[Row], times: Times) -> list
 
 
 Repeat = Callable[[Row], list[str] | None]
-"""The overrides that repeat a configuration; None where nobody knows them."""
+"""Returns the overrides that repeat a configuration, None if they are unknown."""
 
 
 def unknown(_row: Row) -> None:
-    """Of a study whose search nobody knows."""
+    """Return None: the search of the study is unknown."""
 
 
 def best_of(summary: Summary, repeat: Repeat = unknown) -> dict[str, Any]:
-    """The winner as plain data: number, value, params, overrides, metrics, facts.
+    """Return the winner as plain data: number, value, params, overrides, metrics, facts.
 
-    Raises TunerError when no configuration is complete.
+    Raises:
+        TunerError: No configuration is complete.
     """
     row = summary.best
     if row is None:
@@ -264,7 +267,7 @@ def best_of(summary: Summary, repeat: Repeat = unknown) -> dict[str, Any]:
 
 
 def as_data(row: Row, repeat: Repeat) -> dict[str, Any]:
-    """A configuration for programs."""
+    """Return a configuration as plain data."""
     return {
         "number": row.number,
         "value": row.value,

@@ -1,4 +1,4 @@
-"""How values read for people, and what must not be read by them."""
+"""Format values and text for users, and remove what they must not see."""
 
 import json
 import math
@@ -12,30 +12,30 @@ _URL = re.compile(
 
 
 def word(value: Any) -> str:
-    """A parameter's value as an override writes it, floats shortened to 4 digits."""
+    """Format a parameter's value as in an override, with floats shortened to 4 digits."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def shorten(name: str, letters: int) -> str:
-    """A name in so many letters: its middle goes, for names differ at either end."""
+    """Shorten a name by removing its middle, because names differ at the ends."""
     if len(name) <= letters:
         return name
     return f"{name[: letters // 2]}…{name[len(name) - (letters - 1) // 2 :]}"
 
 
 def metric(value: float | None) -> str:
-    """Five significant digits; a count of parameters is written out."""
+    """Format a metric with five significant digits; large whole numbers are written out."""
     if value is None:
         return ""
     return f"{value:.0f}" if 1e5 <= abs(value) < 1e12 else f"{value:.5g}"
 
 
 def measured(value: float, ends: Sequence[float] | None) -> str:
-    """A value, to the second significant digit of half its interval: below that is noise.
+    """Format a value to the second significant digit of half its interval.
 
-    Where there is no interval, or it has no width, as ``metric``.
+    Without an interval, or with one of width zero, the result is that of ``metric``.
     """
     half = (ends[1] - ends[0]) / 2 if ends else 0.0
     if not (math.isfinite(half) and half > 0):
@@ -45,27 +45,27 @@ def measured(value: float, ends: Sequence[float] | None) -> str:
 
 
 def beside(value: float, score: float | None) -> str:
-    """A difference, to no more decimals than a ``score`` has in five significant digits."""
+    """Format a difference with no more decimals than a ``score`` of five significant digits has."""
     if not score or not math.isfinite(score):
         return metric(value)
     return metric(round(value, 4 - math.floor(math.log10(abs(score)))))
 
 
 def span(ends: Sequence[float]) -> str:
-    """An interval, both ends to the digits that its width allows."""
+    """Format an interval, with as many digits as its width allows."""
     low, high = ends
     return f"{measured(low, ends)} to {measured(high, ends)}"
 
 
 def scattered(value: float, deviation: float, ends: Sequence[float]) -> str:
-    """A mean ± the standard deviation, both to the digits that the mean's interval allows."""
+    """Format mean ± standard deviation, with as many digits as the mean's interval allows."""
     return f"{measured(value, ends)} ± {measured(deviation, ends)}"
 
 
 def aim(objectives: Mapping[str, bool], limits: Mapping[str, float] | None = None) -> str:
-    """What is sought: objectives by name, True for the highest, and what must be kept below.
+    """Describe the objectives (name → whether it is maximised) and the constraints in words.
 
-    Such as ``the highest accuracy and the lowest parameters, with latency_ms at most 2``.
+    For example, ``the highest accuracy and the lowest parameters, with latency_ms at most 2``.
     """
     ways = (f"the {'highest' if up else 'lowest'} {name}" for name, up in objectives.items())
     kept = " and ".join(f"{name} at most {limit:g}" for name, limit in (limits or {}).items())
@@ -77,22 +77,22 @@ MEANINGS = {
     "infeasible": "no score to be had: it diverged, did not fit, or broke a limit",
     "queued": "waits for the next worker",
 }
-"""Of the states that do not explain themselves."""
+"""Explanations of states that are not self-explanatory."""
 
 
 def legend(counts: Mapping[str, int]) -> str:
-    """What the states mean that occur; nothing where all explain themselves."""
+    """Explain the states that occur; empty if all are self-explanatory."""
     told = (f"{state}: {said}" for state, said in MEANINGS.items() if counts.get(state))
     return "; ".join(told)
 
 
 SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "auroc"}
-"""Metrics of the built-in trainer that lie from 0 to 1; the others are 0 or more."""
+"""Metrics of the built-in trainer that lie between 0 and 1; the others are 0 or more."""
 LOSSES = {"loss", "mse", "mae"}
 
 
 def interval(name: str, ends: Sequence[float]) -> str:
-    """An interval of the metric ``name``, cut where that cannot lie: Student's knows no ends."""
+    """Format an interval of the metric ``name``, clipped to the metric's range."""
     low, high = ends
     known = name.removeprefix("val_").removeprefix("test_")
     low = max(low, 0.0) if known in SHARES | LOSSES else low
@@ -101,17 +101,17 @@ def interval(name: str, ends: Sequence[float]) -> str:
 
 
 def rate(number: float) -> str:
-    """So many an hour."""
+    """Format a number per hour."""
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def as_json(data: Any) -> str:
-    """One line of JSON, which has no NaN and no infinity: they are null."""
+    """Return one line of JSON, with null for NaN and infinity."""
     return json.dumps(strict(data), allow_nan=False)
 
 
 def strict(data: Any) -> Any:
-    """``data`` with null for the numbers that JSON has not."""
+    """Return ``data`` with null for numbers that JSON does not have."""
     if isinstance(data, Mapping):
         return {key: strict(item) for key, item in data.items()}
     if isinstance(data, list | tuple):
@@ -124,7 +124,7 @@ def percent(share: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``59 s``, ``4:05`` (minutes), ``2:04:05`` (hours), ``3 d 4 h``."""
+    """Format seconds as ``59 s``, ``4:05`` (minutes), ``2:04:05`` (hours) or ``3 d 4 h``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -135,12 +135,12 @@ def duration(seconds: float) -> str:
 
 
 def plain(text: object) -> str:
-    """One line without control characters: a stored string cannot move the cursor."""
+    """Escape control characters in one line, so that stored text cannot move the cursor."""
     return "".join(c if c.isprintable() else " " for c in without_urls(str(text))).strip()
 
 
 def without_urls(text: str) -> str:
-    """``text`` with database URLs, which may hold passwords, replaced."""
+    """Replace database URLs in ``text``, because they may contain passwords."""
     return _URL.sub("(storage URL)", text)
 
 
