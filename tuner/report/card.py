@@ -184,7 +184,7 @@ def _settings(recipe: Mapping[str, Any], prefix: str, names: Sequence[str]) -> s
 def _augmentation(recipe: Mapping[str, Any]) -> str:
     prefix = "data.augment."
     used = [key for key, value in recipe.items() if key.startswith(prefix) and value]
-    if all(isinstance(recipe[key], str) for key in used):  # options such as border, but no augmentation
+    if all(isinstance(recipe[key], str) for key in used):  # only options, such as border
         return "none"
     return _settings(recipe, prefix, [key.removeprefix(prefix) for key in used])
 
