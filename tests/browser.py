@@ -1,4 +1,4 @@
-"""A real Chromium without a window, for the tests that need one."""
+"""A real headless Chromium for the tests that need a browser."""
 
 import shutil
 from collections.abc import Iterator

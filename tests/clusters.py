@@ -1,4 +1,4 @@
-"""Real clusters for tests, all on this machine: Slurm with two nodes, Ray with two nodes."""
+"""Real clusters for tests, each with two nodes on this machine: Slurm and Ray."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A user's project in a temporary directory, and the real command line run in it."""
+"""Fixtures: a user's project in a temporary directory, and the real command line run in it."""
 
 import os
 import signal

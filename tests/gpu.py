@@ -1,6 +1,6 @@
 """Marks and a learner for tests on a GPU.
 
-They import neither Hydra nor Optuna, so that a bare GPU machine can run them.
+This module imports neither Hydra nor Optuna, so that a GPU machine without them can run the tests.
 """
 
 import functools

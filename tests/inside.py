@@ -1,4 +1,4 @@
-"""A command line run in this process: for tests of which no process is the subject."""
+"""Run a command line in this process, for tests whose subject is not the process."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""A real ``tuner tune`` on PostgreSQL whose trials wait until the test lets them go on."""
+"""A real ``tuner tune`` on PostgreSQL whose trials wait until the test releases them."""
 
 import subprocess
 import uuid

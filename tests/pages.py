@@ -1,7 +1,7 @@
-"""What the pages of the documentation tell: their fenced blocks, and the commands in them.
+"""Parse the documentation: the fenced blocks of its pages, and the commands in them.
 
-Of a block ``bash`` each line is to be typed; ``python FILE`` and ``yaml FILE`` are files to be
-written first.  A word after ``bash`` says what must be there as well, or where.
+Each line of a ``bash`` block is a command; ``python FILE`` and ``yaml FILE`` are files to write
+first. A word after ``bash`` names a requirement, or where the commands are run.
 """
 
 import re

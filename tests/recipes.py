@@ -1,4 +1,4 @@
-"""A small, whole training run from plain Python partials, for the trainer's tests."""
+"""A small, complete training run from plain Python partials, for the trainer's tests."""
 
 import functools
 from collections.abc import Callable

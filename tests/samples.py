@@ -1,4 +1,4 @@
-"""Real studies for the tests of the report, in every shape in which a study can be."""
+"""Real studies for the tests of the report, in all states that a study can have."""
 
 import shlex
 from datetime import datetime, timedelta

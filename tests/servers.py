@@ -1,4 +1,4 @@
-"""Real database servers for tests, each started on a port or socket of its own."""
+"""Real database servers for tests, each with its own port or socket."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What may be started under a budget: on a real study in SQLite, without workers."""
+"""Admission of trials under a budget, with a real study in SQLite and without workers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Objectives, limits and the front among them."""
+"""Objectives, constraints and the Pareto front."""
 
 import math
 

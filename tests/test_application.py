@@ -1,4 +1,4 @@
-"""A Hydra application of a user's, searched as it is: by `--app` and by `hydra/sweeper=tuner`."""
+"""A user's Hydra application is searched unchanged, by `--app` and by `hydra/sweeper=tuner`."""
 
 import json
 import os

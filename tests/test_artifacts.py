@@ -1,4 +1,4 @@
-"""What a trial leaves can be read by optuna-dashboard and by Optuna."""
+"""optuna-dashboard and Optuna can read a trial's artifacts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A malformed attribute is left out with a warning that names it, and takes nothing down."""
+"""Malformed attributes are dropped with a warning that names them, and cause no failure."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The sample of the condemned that lives on, and the interval of the rate that it shows."""
+"""The audit: the random sample of condemned trials, and the interval of the false-pruning rate."""
 
 import math
 

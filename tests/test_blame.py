@@ -1,4 +1,4 @@
-"""Who is to blame where a trial cannot be stored: the database, and never the objective."""
+"""Errors while storing a trial are attributed to the database, never to the objective."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Absurd numbers are refused before any work, all at once: as values and as ends of ranges."""
+"""Absurd numbers are refused together before any work, as values and as ends of ranges."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Limits and what is spent of them."""
+"""Budgets: limits and how much of them is spent."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The short form of the storm; ``make chaos`` is the long one, and a seed repeats a failure."""
+"""Short fault injection; ``make chaos`` is the long form, and a seed reproduces a failure."""
 
 import os
 from dataclasses import replace

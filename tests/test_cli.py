@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a study of a user's own function, from end to end."""
+"""The command line end to end, with a study of a user's own function."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The hours of a study as they are noted with it."""
+"""The work time of a study, as stored with it."""
 
 import pytest
 import sqlalchemy as sa

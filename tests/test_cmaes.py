@@ -1,4 +1,4 @@
-"""CMA-ES whose state is replayed: the same as Optuna's, and nothing in a row is ever unpickled."""
+"""CMA-ES with recomputed state proposes what Optuna's does, and unpickles nothing."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""By how much the winner is better has an interval, and is not said where nothing is known."""
+"""The winner's improvement has an interval, and is omitted if it is unknown."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What Tab offers, in the shells themselves where they are installed."""
+"""Tab completion, also in the real shells where they are installed."""
 
 import os
 import pty

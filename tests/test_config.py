@@ -1,4 +1,4 @@
-"""What is composed is what Hydra composes, and its files are read once a command."""
+"""Configurations are composed as Hydra composes them, reading each file once per command."""
 
 import pickle
 from collections.abc import Callable

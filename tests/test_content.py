@@ -1,4 +1,4 @@
-"""What is added to the dashboard's answers, asked of the real application and in a real browser."""
+"""Content added to the dashboard, tested in the real application and in a real browser."""
 
 import json
 import shlex

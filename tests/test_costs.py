@@ -1,4 +1,4 @@
-"""What a network costs, against counts by hand."""
+"""The costs of a network, compared with hand calculations."""
 
 import torch
 from torch import nn

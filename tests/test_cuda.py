@@ -1,4 +1,4 @@
-"""Each option of the trainer on a CUDA device that is not there: it learns as on the CPU."""
+"""Each option of the trainer on a simulated CUDA device learns as on the CPU."""
 
 import typing
 from collections.abc import Iterator

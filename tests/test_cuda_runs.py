@@ -1,4 +1,4 @@
-"""Runs of the trainer on a CUDA device that is not there, from start to end."""
+"""Whole runs of the trainer on a simulated CUDA device."""
 
 import functools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The command for a real GPU keeps what it has, whatever its parts do."""
+"""The benchmark command for a GPU keeps its results, even if parts fail or hang."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Where files cannot be written it is said before any work: what, why, and the cure."""
+"""Unwritable directories are refused before any work, with the reason and a hint."""
 
 from pathlib import Path
 

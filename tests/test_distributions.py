@@ -1,4 +1,4 @@
-"""Which distributions a study's parameters have, asked of the database once."""
+"""The distributions of a study's parameters are read from the database only once."""
 
 import pytest
 import sqlalchemy as sa

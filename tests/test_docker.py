@@ -1,4 +1,4 @@
-"""docker/ and kubernetes/ against a linter and the schemas; `make docker-check` builds and runs."""
+"""Linter and schemas for docker/ and kubernetes/; `make docker-check` builds and runs them."""
 
 import json
 import os

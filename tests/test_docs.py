@@ -1,10 +1,9 @@
-"""The documentation is true: what it tells to type runs, and every link leads somewhere.
+"""The documentation is true: every command runs, and every link has a target.
 
-Of a fenced block ``bash`` each line is run, all of a page in one directory; ``python FILE`` and
-``yaml FILE`` are written there first, ``python`` alone is run after the commands.  A word after
-``bash`` names what must be there as well: ``postgresql``, ``s3``, ``slurm``, ``ray``,
-``download``; ``again`` repeats commands that other pages have.  ``NOT_RUN`` is all that is not
-run, and docs/README.md tells its reasons.
+Each line of a fenced ``bash`` block is run, all lines of a page in one directory. ``python FILE``
+and ``yaml FILE`` are written there first; ``python`` alone is run after the commands. A word after
+``bash`` names a requirement: ``postgresql``, ``s3``, ``slurm``, ``ray``, ``download``; ``again``
+marks commands that other pages run. Only ``NOT_RUN`` is not run, for the reasons in docs/README.md.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The drawings are well-formed SVG whatever the text and numbers."""
+"""Drawings are well-formed SVG for any text and numbers."""
 
 import math
 import re

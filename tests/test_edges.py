@@ -1,4 +1,4 @@
-"""What does not go together shows at the edges of a space, before the first trial."""
+"""Incompatible settings are found at the corners of the space before the first trial."""
 
 import pytest
 

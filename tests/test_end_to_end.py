@@ -1,4 +1,4 @@
-"""The comparison by the clock: its arithmetic, one space for all, and no process left behind."""
+"""The wall-clock comparison: its arithmetic, one space for all, and no remaining processes."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""The examples: every command of their pages is typed in a copy of them."""
+"""Every command of the examples' pages runs in a copy of the examples."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""What `tuner export` leaves of a trained winner, and what `tuner predict` then says."""
+"""`tuner export` of a trained winner, and `tuner predict` with the result."""
 
 import json
 import shutil

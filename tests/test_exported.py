@@ -1,4 +1,4 @@
-"""Files of a model that somebody has altered: clear errors, whatever they hold."""
+"""Altered files of an exported model cause clear errors, whatever they contain."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""A module that is missing names the extra that brings it."""
+"""A missing module is reported with the extra that installs it."""
 
 import importlib.metadata
 import sys

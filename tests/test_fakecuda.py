@@ -1,4 +1,4 @@
-"""What the stand-in for a CUDA device sees: each kind of fault, planted in a step, is found."""
+"""The simulated CUDA device detects every kind of fault that is planted in a step."""
 
 import functools
 import re

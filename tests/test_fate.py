@@ -1,4 +1,4 @@
-"""How an attempt's end is stored: once, by whoever still holds the trial."""
+"""The end of an attempt is stored once, by the worker that still holds the trial."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The winner over seeds, by the real composition and the real trial, with a small objective."""
+"""Final training over seeds, with real composition and trials and a small objective."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Code, packages and configuration that differ from the study's are said, and kept with trials."""
+"""Code, packages and settings that differ from the study's are reported and recorded."""
 
 import copy
 import subprocess

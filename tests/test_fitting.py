@@ -1,4 +1,4 @@
-"""Any image becomes the bytes that a network was trained on."""
+"""Any image is converted to the format that a network was trained on."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Other forms of a model give what the model gives, on real images and any batch."""
+"""Exported formats reproduce the model's outputs on real images with any batch size."""
 
 import functools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A search without one value tells what it ended of, and nothing of one that may have a value."""
+"""A finished search without a value is explained; one that may still get a value is not."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The winner's own pictures travel within the page, if they are small enough to be sent."""
+"""The winner's images are embedded in the page if they are small enough."""
 
 import base64
 from pathlib import Path

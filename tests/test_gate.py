@@ -1,4 +1,4 @@
-"""Who passes the gate before the dashboard, asked through the WSGI interface alone."""
+"""Access control of the dashboard, tested through the WSGI interface."""
 
 import io
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
-"""Whole runs on a GPU: where they run, how exactly they repeat, and what they survive.
+"""Whole runs on a GPU: placement, reproducibility and recovery.
 
-What a CPU can follow runs there too.
+Tests that a CPU can run are run there too.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What goes wrong while a step is captured costs no trial, and leaves the process as it was."""
+"""A failing capture of a step fails no trial and leaves the process as it was."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The search-space language: what it says, what it refuses, and that nothing is lost on the way."""
+"""The search-space language: parsing, errors, and lossless round trips."""
 
 import re
 

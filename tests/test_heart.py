@@ -1,4 +1,4 @@
-"""What a worker's signs of life find out about its database."""
+"""A worker's heartbeat detects what has happened to its database."""
 
 import logging
 

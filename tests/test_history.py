@@ -1,4 +1,4 @@
-"""The metrics of a configuration's epochs outlive its process."""
+"""The metrics of a configuration's epochs survive its process."""
 
 from pathlib import Path
 

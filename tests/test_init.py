@@ -1,4 +1,4 @@
-"""`tuner init`: the project that it writes runs by the commands that it prints."""
+"""The project of `tuner init` runs with the commands that it prints."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`make install` says what it is at, and fails as pip does."""
+"""`make install` reports its progress, and fails as pip does."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""What a pruner is shown: configurations, not attempts."""
+"""Pruners get configurations, not attempts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The keeper of one worker, by itself."""
+"""The keeper of a single worker, without Ray."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``launch=local``: devices and threads are pinned, the dead are replaced, none is left behind."""
+"""``launch=local``: devices and threads are pinned, dead workers restarted, none left over."""
 
 import os
 import signal

@@ -1,5 +1,8 @@
-"""What every launcher keeps: N workers start, their logs are found, cancel stops them, a lost one
-comes back, and the study ends with exactly its budget.  On real engines."""
+"""The contract of every launcher, tested on real engines.
+
+N workers start, their logs are found, cancelling stops them, a lost worker is replaced, and the
+study ends with exactly its budget.
+"""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""``launch=ray`` on a real cluster: joining, refusals."""
+"""``launch=ray`` on a real cluster: attaching and refusals."""
 
 import sys
 from collections.abc import Iterator

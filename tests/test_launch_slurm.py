@@ -1,4 +1,4 @@
-"""``launch=slurm`` on a real slurmctld and slurmd: limits, preemption, joining, refusals."""
+"""``launch=slurm`` on a real slurmctld and slurmd: limits, preemption, attaching, refusals."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""The view on a real terminal (a pty), and its lines anywhere else."""
+"""The live view on a real terminal (a pty), and its lines elsewhere."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""No two commands on one study write to one log, and what is printed of it is true."""
+"""Commands on one study write to separate logs, and print where these are."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Data are looked at before anything runs: are they there, and can they be split?"""
+"""Data sets are validated before anything runs: files exist and can be split."""
 
 import gzip
 from pathlib import Path

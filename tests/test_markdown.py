@@ -1,4 +1,4 @@
-"""The report in words says what the page says, and stored strings are never markup."""
+"""The Markdown report has the facts of the page, and stored strings are never markup."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""A password that is planted in a URL is found nowhere."""
+"""A password in a URL appears in no output."""
 
 import pytest
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Run directories at a URL: a real S3 server over HTTP, and a plain directory."""
+"""Run directories at a URL: on a real S3 server over HTTP and in a plain directory."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The sheet shows what the network got wrong, and nothing else."""
+"""The sheet of misclassified images shows these and no others."""
 
 import functools
 from dataclasses import replace

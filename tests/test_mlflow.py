@@ -1,4 +1,4 @@
-"""MLflow has one run a configuration, and is no trial's misfortune where it is away."""
+"""MLflow has one run per configuration, and fails no trial if it is unavailable."""
 
 import importlib.util
 

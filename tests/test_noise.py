@@ -1,4 +1,4 @@
-"""The gain of going on, against the standard deviation over seeds."""
+"""The expected gain of continuing, compared with the standard deviation over seeds."""
 
 import itertools
 import random

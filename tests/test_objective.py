@@ -1,4 +1,4 @@
-"""What an objective may tell: the same in a search, in ``tuner train`` and in ``tuner final``."""
+"""An objective reports in the same way in a search, ``tuner train`` and ``tuner final``."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which errors of a driver are an outage, a damaged file, or a refusal."""
+"""Errors of database drivers are classified as outages, damaged files or refusals."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wheel as a stranger installs it: outside the checkout, in an environment of its own."""
+"""The wheel works outside of the checkout, in an environment of its own."""
 
 import json
 import os

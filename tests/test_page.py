@@ -1,4 +1,4 @@
-"""The page opens offline, is well-formed, says what the study is, and runs nothing foreign."""
+"""The report page works offline, is well-formed and true, and runs no foreign code."""
 
 import base64
 import dataclasses

@@ -1,4 +1,4 @@
-"""Waiting for a database that is away, and what is told of it."""
+"""Workers wait during a database outage and log it once."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The real schedulers of others, where they are installed: they are no dependencies of ours."""
+"""The schedulers of other libraries, where installed; tuner does not depend on them."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""A study as lines of a terminal: no line too wide, nothing told by colour alone."""
+"""A study drawn on a terminal: no line is too wide, and colour is never the only signal."""
 
 import io
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The places that a search needs are asked before any work, beside all other mistakes."""
+"""Databases and directories are checked before any work, together with all other errors."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A command line becomes a plan: what composes, what is refused, all mistakes at once."""
+"""A command line becomes a plan, or all of its errors are reported together."""
 
 from pathlib import Path
 

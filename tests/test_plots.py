@@ -1,4 +1,4 @@
-"""Figures are valid plotly figures for every shape of study, and show what they say."""
+"""Figures are valid plotly figures in all states of a study, and show the right data."""
 
 import math
 from pathlib import Path

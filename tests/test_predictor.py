@@ -1,4 +1,4 @@
-"""A trained model taken home: it says what it said when it was tested, of any image."""
+"""An exported model predicts as it did when it was tested, for any image."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""The best of a prior study begin a new one, where their parameters are this space's too."""
+"""A warm start begins with the best trials of a prior study that fit the space."""
 
 from contextlib import closing
 from pathlib import Path

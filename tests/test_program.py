@@ -1,4 +1,4 @@
-"""``--app``: a file is imported once, however it is named, and its ``@hydra.main`` is found."""
+"""``--app`` imports a file once, however it is named, and finds its ``@hydra.main``."""
 
 import calendar
 import importlib.util

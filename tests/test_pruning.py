@@ -1,4 +1,4 @@
-"""How often the pruner was wrong, told by what became of the audited, to people and programs."""
+"""The false-pruning rate and its interval, in text and in JSON."""
 
 import io
 import json

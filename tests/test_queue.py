@@ -1,4 +1,4 @@
-"""What is tried first: the defaults, what is enqueued, and every mistake in it."""
+"""The first trials: defaults, enqueued overrides, and the errors in them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The race: who leaves when, who wins, and what is said of it."""
+"""The race of finalists: when one is dropped, who wins, and how that is described."""
 
 import math
 import random

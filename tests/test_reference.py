@@ -1,4 +1,4 @@
-"""The reference says what is: every key of the configuration, and no other on any page."""
+"""The reference has every key of the configuration, and no page names any other."""
 
 import importlib.util
 import re

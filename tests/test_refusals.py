@@ -1,4 +1,4 @@
-"""Bad input: each is one error with its cure, an exit code, and nothing half-made."""
+"""Bad input causes one error with a hint, an exit code, and no partial results."""
 
 import resource
 import sqlite3

@@ -1,4 +1,4 @@
-"""The commands that a report shows repeat the search, and tell nothing of where it ran."""
+"""The commands in a report repeat the search, and do not reveal where it ran."""
 
 import shlex
 from dataclasses import replace

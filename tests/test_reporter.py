@@ -1,4 +1,4 @@
-"""Several objectives and constraints, from an objective's `report` to what is read of the study."""
+"""Several objectives and constraints, from the objective's `report` to the study."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Checkpoints of trials that ended: the best few keep theirs, and whoever may go on."""
+"""Checkpoints of ended trials are removed, except those of the best and of unfinished ones."""
 
 from collections import Counter
 

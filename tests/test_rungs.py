@@ -1,4 +1,4 @@
-"""Successive halving on fractions of the schedule: in memory, and by real workers."""
+"""Successive halving on fractions of the schedule, in memory and with real workers."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Optuna's own suites for samplers, on ours."""
+"""Optuna's test suites for samplers, run on tuner's samplers."""
 
 import pickle
 from collections.abc import Callable, Mapping

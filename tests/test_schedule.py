@@ -1,4 +1,4 @@
-"""Where a rung lies on a trial's own schedule, and what a trial had reached there."""
+"""The epochs of rungs on a trial's own schedule, and its values there."""
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial

@@ -1,4 +1,4 @@
-"""The report as a picture: by a real browser, or a word on what is missing."""
+"""The report as an image by a real browser, or a clear error without one."""
 
 import os
 from pathlib import Path

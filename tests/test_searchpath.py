@@ -1,4 +1,4 @@
-"""Directories and settings of the user's own, by each of Hydra's ways of naming them."""
+"""A user's own configuration directories, by all of Hydra's ways of adding them."""
 
 import json
 import sys

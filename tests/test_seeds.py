@@ -1,4 +1,4 @@
-"""A configuration gives the same value again, though its objective draws at random."""
+"""A configuration reproduces its value although its objective draws random numbers."""
 
 import importlib
 import json

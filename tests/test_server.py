@@ -1,4 +1,4 @@
-"""A real dashboard process, asked over HTTP."""
+"""A real dashboard process, tested over HTTP."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""A file of SQLite that is deleted, replaced or damaged under those who use it."""
+"""A SQLite file is deleted, replaced or damaged while it is in use."""
 
 import os
 import re

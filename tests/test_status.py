@@ -1,4 +1,4 @@
-"""What a study is doing, asked by the real command while real workers run."""
+"""`tuner status` while real workers run."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Connections: few, none left within a transaction, and lost without loss."""
+"""Database connections: few, none idle in a transaction, and replaced when lost."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""The contract of every storage: exact budgets, one requeue, leases, resuming, clear refusals."""
+"""The contract of every storage: exact budgets, requeues, leases, resuming, clear errors."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""Rows, counts and shares are those of configurations, not of attempts."""
+"""Rows, counts and fractions refer to configurations, not attempts."""
 
 import math
 from datetime import timedelta

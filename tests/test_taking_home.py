@@ -1,4 +1,4 @@
-"""`tuner final` ends with a model to use: its lines are true, and a failure costs no score."""
+"""`tuner final` exports a usable model, and a failing export does not affect the score."""
 
 import json
 import os

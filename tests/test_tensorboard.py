@@ -1,4 +1,4 @@
-"""TensorBoard reads what a search wrote."""
+"""TensorBoard can read the runs of a search."""
 
 import importlib.util
 

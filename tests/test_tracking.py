@@ -1,4 +1,4 @@
-"""A tracker gets what is reported, and what is wrong with it harms no trial."""
+"""Trackers receive what is reported, and their errors fail no trial."""
 
 import sys
 import threading

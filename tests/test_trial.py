@@ -1,4 +1,4 @@
-"""What an objective may return, and what it leaves to those who share its device."""
+"""The return values of an objective, and the memory that it leaves to other trials."""
 
 import fcntl
 from types import SimpleNamespace

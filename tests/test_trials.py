@@ -1,4 +1,4 @@
-"""Optuna's own storage suite on every database, and what ours promises beyond it."""
+"""Optuna's storage test suite on every database, and the additional guarantees."""
 
 import contextlib
 import json

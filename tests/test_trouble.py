@@ -1,4 +1,4 @@
-"""Lack of memory is told from a broken device, and what an objective held is given back."""
+"""Out-of-memory errors differ from a broken device, and release the objective's memory."""
 
 import traceback
 import weakref

@@ -1,4 +1,4 @@
-"""``hydra/sweeper=tuner``: what a Hydra application says of its sweep, and what becomes of it."""
+"""``hydra/sweeper=tuner``: how the sweep of a Hydra application is configured and run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What people mistype, and the cure that they are offered."""
+"""Mistyped names are answered with the nearest existing ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A wrong call is told as any other mistake: one line with what, got and cure, and exit code 2."""
+"""A wrong call causes one line with the error and a hint, and exit code 2."""
 
 import pytest
 

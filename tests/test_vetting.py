@@ -1,4 +1,4 @@
-"""What a row of the database can make a command do: nothing but what it would do by itself."""
+"""Rows of the database cannot make a command do anything that it would not do itself."""
 
 import json
 from pathlib import Path

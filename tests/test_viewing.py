@@ -1,4 +1,4 @@
-"""A database that cannot be written to can be looked at, and is left as it was."""
+"""A database that cannot be written to can be read, and is not changed."""
 
 import ctypes
 import http.client

@@ -1,4 +1,4 @@
-"""Commands that tests fork from a warm process, or run in their own, are as good as real ones."""
+"""Commands forked from a warm process, or run in the test's, behave like real ones."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Values read as people write them, and within what they can be."""
+"""Values are formatted for people and within their possible range."""
 
 import pytest
 

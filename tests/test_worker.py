@@ -1,4 +1,4 @@
-"""Real worker processes and real signals: nothing is lost, nothing is run twice."""
+"""Real worker processes and real signals: no trial is lost or run twice."""
 
 import json
 import os

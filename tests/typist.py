@@ -1,4 +1,4 @@
-"""Types the commands of a page, as a reader would, but with smaller budgets."""
+"""Run the commands of a page as a reader would, with smaller budgets."""
 
 import functools
 import os

@@ -1,12 +1,12 @@
-"""``python -m tuner`` forked from a process that has imported it already.
+"""Fork ``python -m tuner`` from a process that has already imported it.
 
-A start costs about two seconds of CPU, nearly all of them imports.  Where a test needs a process
-but not its start, :class:`Popen` forks one in some 30 ms that is in all else as real: its own
-working directory, environment, signals, output and exit code, and a child of the process that asked
-for it.  A process that starts further ones (``tuner tune``) forks them from a server of its own.
+A start costs about two seconds of CPU time, nearly all of it for imports. If a test needs a process
+but not its start, :class:`Popen` forks one in about 30 ms. It behaves like a real one: it has its
+own working directory, environment, signals, output and exit code, and it is a child of the process
+that requested it. A process that starts others (``tuner tune``) forks them from its own server.
 
-What the interpreter and C libraries read once as they start (``PYTHON…``, ``OMP_…``, ``LC_ALL``)
-is the server's: tests of these start a real one.
+Variables that the interpreter and C libraries read once at start (``PYTHON…``, ``OMP_…``,
+``LC_ALL``) are those of the server: tests of these start a real process.
 """
 
 import atexit
