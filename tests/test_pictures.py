@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.recipes import CPU
 from tuner.errors import ConfigError, TunerError
-from tuner.train import pictures
+from tuner.train import listing, pictures
 from tuner.train.augment import Augment
 from tuner.train.folder import folder
 
@@ -50,7 +50,7 @@ def test_images_may_be_grey(root):
 
 
 def test_processes_read_the_same(root):
-    files = [file for files in pictures.find(root).values() for file in files]
+    files = listing.find(root).files
     alone, together = (pictures.read(files, 8, 3, workers) for workers in (0, 2))
     assert np.array_equal(alone, together)
 
@@ -79,26 +79,64 @@ def test_a_dead_data_worker_is_named(root, monkeypatch):
         images(root, workers=2)
 
 
-def test_an_empty_class_is_named(root, tmp_path):
-    (tmp_path / "blue").mkdir()
-    with pytest.raises(TunerError, match=r"no image in blue .*hint"):
-        images(root)
-
-
-def test_a_root_without_classes_is_named(tmp_path):
-    with pytest.raises(TunerError, match=r"data\.root=.*nowhere: 0 classes"):
-        images(tmp_path / "nowhere")
+def test_a_size_of_none_is_refused(root):
     with pytest.raises(ConfigError, match=r"data\.size: expected int of 1 or more, got 0"):
-        images(tmp_path, size=0)
+        images(root, size=0)
 
 
 def test_a_fingerprint_is_of_names_and_sizes(root, tmp_path):
     def found() -> str:
-        files = [file for of_class in pictures.find(root).values() for file in of_class]
-        return pictures.fingerprint(root, files)
+        return pictures.fingerprint(root, listing.find(root).files)
 
     first = found()
     os.utime(root / "green" / "1.png", (0, 0))
     assert found() == first, "a copy on another machine has other times"
     Image.new("RGB", (8, 99), (0, 200, 0)).save(root / "green" / "1.png")
     assert found() != first
+
+
+def test_a_file_name_need_not_be_utf8(root):
+    name = os.fsencode(root / "green") + b"/caf\xe9.png"
+    Image.new("RGB", (8, 16), COLOURS["green"]).save(os.fsdecode(name), "PNG")
+    found = images(root)
+    assert sum(len(split) for split in (found.train, found.validation, found.test)) == 21
+    assert len(found.fingerprint) == 16
+
+
+def test_what_terminals_obey_is_written_out_in_names(root):
+    (root / "green" / "\x1b[31m\r.png").write_bytes(b"")
+    with pytest.raises(TunerError) as raised:
+        images(root)
+    assert r"green/\x1b[31m\r.png cannot be read as an image: it is none of JPEG" in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "webp", "avif", "apng", "jp2", "PBM"])
+def test_every_format_is_read_by_its_suffix(root, suffix):
+    known = Image.registered_extensions()[f".{suffix.lower()}"]
+    Image.new("RGB", (8, 16), COLOURS["green"]).save(root / "green" / f"x.{suffix}", known)
+    files = listing.find(root).classes["green"]
+    (pixels,) = pictures.read([files[-1]], 8, 3, 0)
+    assert files[-1].name == f"x.{suffix}"
+    assert pixels.shape == (8, 8, 3)
+
+
+def test_formats_that_other_programs_read_are_refused(root):
+    Image.new("RGB", (8, 16)).save(root / "green" / "0.BMP", "EPS")
+    with pytest.raises(TunerError, match=r"0\.BMP cannot be read as an image: it is none of JPEG"):
+        images(root)
+
+
+@pytest.mark.parametrize(("bits", "is_told"), [(12, True), (16, False)])
+def test_images_that_are_almost_black_are_warned_of(tmp_path, caplog, bits, is_told):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        levels = np.linspace(0, 2**bits - 1, 64).astype(np.uint16).reshape(8, 8)
+        Image.fromarray(levels).save(tmp_path / name / "0.png")
+    files = listing.find(tmp_path).files
+    words = pictures.examine(files[0], 3)
+    assert words == ["16 bits to 8", "grey to RGB", *["no level above 15 of 255"][: int(is_told)]]
+    with caplog.at_level("WARNING", "tuner"):
+        pictures.read(files, 8, 1, 0)
+    assert caplog.text.count("2 of 2 images have no level above 15") == int(is_told)

@@ -3,31 +3,164 @@
 Imports no torch, so that a decoding process starts at once.
 """
 
+import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from tuner.errors import TunerError
+from tuner.log import printable
+
+WANTED = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")
+"""No format that takes another program to read: Pillow hands EPS to Ghostscript."""
+TRANSPARENT = {"RGBA", "LA", "PA", "La", "RGBa"}
+GREY = {"1", "L", "LA", "La", "I", "F"}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image upright whose EXIF orientation is that."""
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those of WANTED that this Pillow reads."""
+    Image.init()
+    return tuple(form for form in WANTED if form in Image.OPEN)
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """Of the names of files in these formats, in small letters."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, form in known.items() if form in formats())
+
+
+@contextmanager
+def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
+    """The image in a file, of which the header was read.
+
+    Pillow's warnings, which are of metadata, are left out.
+
+    Raises: TunerError that names the file, for whatever is wrong with it while it is open.
+    """
+    name = printable(str(file), kept="")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=formats()) as image:
+                yield image
+    except TunerError as error:
+        raise TunerError(f"{name}: {error}") from error
+    except Exception as error:  # of a damaged file the decoders raise whatever they come across
+        raise TunerError(
+            f"{name} cannot be read as an image: {_reason(error)}; hint: replace it or take it away"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # whose text repeats the name
+        return f"it is none of {', '.join(formats())}"
+    system = isinstance(error, OSError) and error.strerror
+    return printable(system or str(error) or type(error).__name__, kept="")
+
+
+def is_image(file: str) -> bool:
+    """Whether the header is that of an image."""
+    try:
+        with opened(file):
+            return True
+    except TunerError:
+        return False
 
 
 def fitted(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
     """uint8 [height, width, channels]: the shorter side scaled, the middle cut out.
 
-    ``size`` is (width, height); ``channels`` 1 is grey, 3 is RGB.  What is transparent is white;
-    grey levels of 16 bits become 8.
+    ``size`` is (width, height); ``channels`` 1 is grey, 3 is RGB.  An image is turned as its EXIF
+    data say, what is transparent is white, of several frames the first is taken.  16 bits become
+    8, and so do floats from 0 to 1.
+
+    Raises: TunerError for floats or whole numbers that lie beyond; what Pillow does, of half a
+    file.
     """
-    plain = _opaque(_eight_bits(image)).convert("L" if channels == 1 else "RGB")
-    return np.asarray(ImageOps.fit(plain, size)).reshape(size[1], size[0], channels)
+    image.load()  # turns a TIFF, and finds EXIF data that lie behind the pixels
+    plain = _upright(_opaque(_eight_bits(image)), _orientation(image))
+    fit = ImageOps.fit(plain.convert("L" if channels == 1 else "RGB"), size)
+    return np.asarray(fit).reshape(size[1], size[0], channels)
+
+
+def conversions(image: Image.Image, channels: int) -> Iterator[str]:
+    """What ``fitted`` does to an image beside scaling it, in words, as its header tells."""
+    is_grey = image.mode in GREY or image.mode.startswith("I;")
+    if is_deep(image):
+        yield "floats to 8 bits" if image.mode == "F" else "16 bits to 8"
+    if image.mode in {"P", "PA"}:
+        yield "palette to colours"
+    if image.mode == "CMYK":
+        yield "CMYK without its colour profile"
+    if is_grey and channels == 3:
+        yield "grey to RGB"
+    if not is_grey and channels == 1:
+        yield "colours to grey"
+    if _is_transparent(image):
+        yield "transparency to white"
+    if _orientation(image) in TURNS:
+        yield "turned as EXIF says"
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        yield "first of several frames"
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether its one channel has more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Pillow's own conversion would turn all above 255 white."""
-    if not image.mode.startswith("I"):
+    """Pillow's own conversion would turn all above 255 white, and 1.0 almost black."""
+    if not is_deep(image):
         return image
-    levels = np.asarray(image).clip(0, 65535)
-    return Image.fromarray((levels // 257).astype(np.uint8))
+    levels, white = np.asarray(image), 1 if image.mode == "F" else 65535
+    if not 0 <= levels.min() <= levels.max() <= white:  # NaN is not either
+        raise TunerError(
+            f"its pixels are {levels.dtype} from {levels.min():g} to {levels.max():g}; hint: save"
+            " it with 8 bits, with 16 (0 to 65535), or as floats from 0 to 1"
+        )
+    scaled = (levels * np.float32(255)).round() if image.mode == "F" else levels // 257
+    if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0:
+        scaled = 255 - scaled  # in such a TIFF 0 is white
+    clear = image.info.get("transparency")
+    return Image.fromarray(np.where(levels == clear, 255, scaled).astype(np.uint8))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in TRANSPARENT or "transparency" in image.info
 
 
 def _opaque(image: Image.Image) -> Image.Image:
     """Pillow's own conversion would show what lies below, which nobody has seen."""
-    if image.mode not in {"RGBA", "LA", "PA", "La", "RGBa"} and "transparency" not in image.info:
+    if not _is_transparent(image):
         return image
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF data damage no pixel
+        return None
+
+
+def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,24 +13,39 @@ import torch
 
 from tuner.bounds import Count, Part, Seed, Whole
 from tuner.schema import judged
-from tuner.train import pictures
+from tuner.train import listing, pictures
 from tuner.train.augment import Augment
 from tuner.train.data import Data, place
 from tuner.train.files import Arrays
 from tuner.train.look import Look, seen_by
 from tuner.train.stratified import split
 
+logger = logging.getLogger("tuner")
+
+EACH, ALL = 16, 1024
+"""Files of a class, and of all classes, that a look opens."""
+
 
 def look(*, root: str, size: int, channels: int, **_: object) -> Look:
-    """What ``folder`` would find; of each class the first file's header is read.
+    """What ``folder`` would find; of each class some files, spread over it, are opened.
 
     Raises: TunerError for a class without images, or such a file that is none.
     """
-    classes = pictures.find(Path(root).expanduser())
-    for files in classes.values():
-        pictures.check(files[0])
-    counts = tuple(map(len, classes.values()))
-    return Look((channels, size, size), tuple(classes), sum(counts), counts)
+    found = listing.find(Path(root).expanduser())
+    most = max(1, min(EACH, ALL // len(found.classes)))
+    sample = [file for files in found.classes.values() for file in _spread(files, most)]
+    done = Counter(word for file in sample for word in pictures.examine(file, channels))
+    counts = tuple(map(len, found.classes.values()))
+    told = {
+        "opened": f"{len(sample):,} of {sum(counts):,} files, up to {most} a class",
+        "converted": ", ".join(f"{word}: {count:,}" for word, count in sorted(done.items())),
+        "skipped": found.left_out(),
+    }
+    return Look((channels, size, size), tuple(found.classes), sum(counts), counts, told=told)
+
+
+def _spread(files: Sequence[Path], most: int) -> Sequence[Path]:
+    return files[:: -(-len(files) // most)]
 
 
 @seen_by(look)
@@ -66,11 +84,13 @@ def _folder(
     split_seed: int,
     limit: int | None,
 ) -> Data:
-    classes = pictures.find(Path(root).expanduser())
-    labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
-    files = [file for of_class in classes.values() for file in of_class]
-    images = pictures.read(files, size, channels, workers)
-    arrays = Arrays(images, labels.astype(np.int64), tuple(classes))
+    found = listing.find(Path(root).expanduser())
+    if left := found.left_out():
+        logger.info("%s: %d images; skipped: %s", root, len(found.files), left)
+    counts = [len(files) for files in found.classes.values()]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = pictures.read(found.files, size, channels, workers)
+    arrays = Arrays(images, labels.astype(np.int64), tuple(found.classes))
     pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
-    known = pictures.fingerprint(Path(root).expanduser(), files)
+    known = pictures.fingerprint(found.root, found.files)
     return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit, known)

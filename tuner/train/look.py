@@ -1,8 +1,8 @@
 """What a data set is, seen before any of it is decoded, and whether it can be split as asked."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tuner.errors import ConfigError
@@ -13,13 +13,15 @@ Source = TypeVar("Source", bound=Callable[..., Any])
 @dataclass(frozen=True)
 class Look:
     """``in_shape``: channels, height, width.  ``images``, ``counts`` of each class: before the
-    splits, but for a ``test`` split that lies apart; no counts where targets are numbers."""
+    splits, but for a ``test`` split that lies apart; no counts where targets are numbers.
+    ``told``: what else there is to say, a few words under each heading, of which some are empty."""
 
     in_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     images: int
     counts: tuple[int, ...] = ()
     test: int | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def parts(
         self, *, validation: float, limit: int | None, test: float | None = None, **_: object

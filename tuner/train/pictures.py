@@ -5,47 +5,35 @@ Imports no torch, so that a decoding process starts at once.
 
 import functools
 import hashlib
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tuner.errors import TunerError
-from tuner.train.fitting import fitted
+from tuner.train import fitting
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+logger = logging.getLogger("tuner")
+
+DARK = 16
+"""An image without a grey level of that, of 255, looks black: 12 bits in a file of 16 do."""
 
 
-def find(root: Path) -> dict[str, list[Path]]:
-    """The image files of each class, which is a directory below ``root``, sorted by name.
+def examine(file: Path, channels: int) -> list[str]:
+    """What is done to an image beside scaling it, in words; of most the header alone is read.
 
-    Raises: TunerError where there are no classes, or one without an image.
+    Raises: TunerError for a file that is no image, or has pixels that ``read`` refuses.
     """
-    directories = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    classes = {
-        path.name: sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        for path in sorted(directories)
-        if not path.name.startswith(".")
-    }
-    empty = [name for name, files in classes.items() if not files]
-    if len(classes) < 2 or empty:
-        found = f"no image in {', '.join(empty[:5])}" if empty else f"{len(classes)} classes"
-        raise TunerError(
-            f"data.root={root}: {found} (hint: a directory with one directory of images"
-            f" a class, two classes or more; known are {' '.join(sorted(SUFFIXES))})"
-        )
-    return classes
-
-
-def check(file: Path) -> None:
-    """Raises: TunerError for a file whose header is no image's."""
-    with _explained(file), Image.open(file):
-        pass
+    with fitting.opened(file) as image:
+        found = list(fitting.conversions(image, channels))
+        if fitting.is_deep(image) and fitting.fitted(image, (64, 64), channels).max() < DARK:
+            found.append(f"no level above {DARK - 1} of 255")
+        return found
 
 
 def fingerprint(root: Path, files: Sequence[Path]) -> str:
@@ -55,7 +43,7 @@ def fingerprint(root: Path, files: Sequence[Path]) -> str:
     study may have several versions.
     """
     listed = [f"{file.relative_to(root)} {file.stat().st_size}\n" for file in files]
-    return hashlib.sha256("".join(listed).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("".join(listed))).hexdigest()[:16]
 
 
 def read(files: Sequence[Path], size: int, channels: int, workers: int) -> np.ndarray:
@@ -67,8 +55,16 @@ def read(files: Sequence[Path], size: int, channels: int, workers: int) -> np.nd
     """
     images = np.empty((len(files), size, size, channels), np.uint8)
     decode = functools.partial(_decoded, size=size, channels=channels)
+    dark = 0
     for place, image in enumerate(_mapped(decode, files, workers)):
         images[place] = image
+        dark += int(image.max() < DARK)
+    if dark > len(files) / 10:
+        logger.warning(
+            "%d of %d images have no level above %d of 255 (12 bits in files of 16?)"
+            "; hint: scale them to the whole range",
+            dark, len(files), DARK - 1,
+        )  # fmt: skip
     return images
 
 
@@ -84,22 +80,11 @@ def _mapped(
             yield from pool.map(decode, files, chunksize=64)
     except BrokenProcessPool as error:
         raise TunerError(
-            f"a data worker died while reading {files[0].parent.parent} (hint: killed for want of"
-            f" memory? data.workers={workers // 2} takes less; 0 shows what the image is)"
+            f"a data worker died while reading {files[0].parent.parent}; hint: killed for want of"
+            f" memory? data.workers={workers // 2} takes less; 0 shows what the image is"
         ) from error
 
 
 def _decoded(file: Path, size: int, channels: int) -> np.ndarray:
-    with _explained(file), Image.open(file) as image:
-        return fitted(image, (size, size), channels)
-
-
-@contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    """TunerError for what Pillow says of a file that is no image."""
-    try:
-        yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise TunerError(
-            f"{file} cannot be read as an image: {error} (hint: replace it or take it away)"
-        ) from error
+    with fitting.opened(file) as image:
+        return fitting.fitted(image, (size, size), channels)

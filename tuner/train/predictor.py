@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from tuner.errors import TunerError
 from tuner.exported import model as read_card
-from tuner.train import formats, pretrained
+from tuner.train import fitting, formats, pretrained
 from tuner.train.deployed import Deployed, views
-from tuner.train.fitting import fitted
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray
 OWN = {"tuner.train.model.cnn", "tuner.train.transfer.classifier"}
@@ -88,12 +87,9 @@ class Predictor:
             grey = image.ndim == 3 and image.shape[2] == 1
             image = Image.fromarray(image[..., 0] if grey else image)
         if isinstance(image, Image.Image):
-            return fitted(image, (width, height), channels)
-        try:
-            with Image.open(image) as opened:
-                return fitted(opened, (width, height), channels)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise TunerError(f"{image} cannot be read as an image: {error}") from error
+            return fitting.fitted(image, (width, height), channels)
+        with fitting.opened(image) as opened:
+            return fitting.fitted(opened, (width, height), channels)
 
     def export(self, form: str, path: Path, examples: Path) -> float:
         """Write the model as ``pt2`` or ``onnx``; see ``formats.write``."""

@@ -61,7 +61,7 @@ def check(
             f" trainer.devices={trainer.devices}; hint: a multiple of it"
         )
     found.require()
-    return {} if seen is None else {"data": _sentence(*seen)}
+    return {} if seen is None else _facts(*seen, balanced=_is_balanced(data))
 
 
 NOTED = "peak_memory_mb"
@@ -149,9 +149,13 @@ def _look(data: Callable[..., Any]) -> tuple[Look, tuple[int, int, int]] | None:
             f"data: no image of {len(empty)} of {len(found.classes)} classes:"
             f" {', '.join(empty[:5])} (hint: more images, or fewer classes)"
         )
-    if keywords.get("balanced"):
+    if _is_balanced(data):
         sampling.check(found.counts)
     return found, found.parts(**keywords)
+
+
+def _is_balanced(data: Callable[..., Any]) -> bool:
+    return bool(getattr(data, "keywords", {}).get("balanced"))
 
 
 def _check_augmentation(data: Callable[..., Any], look: Look) -> None:
@@ -181,6 +185,39 @@ def _check_model(model: Callable[..., Any], look: Look) -> None:
         raise
     except Exception:  # such as a network that looks at its numbers, which there are none of
         return
+
+
+COUNTED = 20
+"""Classes that are told one by one."""
+UNEVEN = 3
+"""A class that has so many times the images of another is told."""
+
+
+def _facts(look: Look, sizes: tuple[int, int, int], *, balanced: bool) -> dict[str, str]:
+    """The data in words; what there is nothing to say of is left out."""
+    facts = {"data": _sentence(look, sizes), **look.told}
+    if look.counts:
+        facts["classes"] = _counted(look)
+        few, many = min(look.counts), max(look.counts)
+        if many >= UNEVEN * few and not balanced:
+            facts["imbalance"] = (
+                f"warning: the largest class has {many / few:.3g} times the images of the smallest;"
+                " data.balanced=true visits all equally often"
+            )
+    return {key: text for key, text in facts.items() if text}
+
+
+def _counted(look: Look) -> str:
+    """The images of each class; of many classes, of the smallest and the largest."""
+    told = list(zip(look.counts, look.classes, strict=True))
+    if len(told) > COUNTED:
+        told.sort(key=lambda pair: pair[0])
+        return f"from {_class(*told[0])} to {_class(*told[-1])}"
+    return ", ".join(_class(*pair) for pair in told)
+
+
+def _class(count: int, name: str) -> str:
+    return f"{name}: {count:,}"
 
 
 def _sentence(look: Look, sizes: tuple[int, int, int]) -> str:

@@ -1,0 +1,195 @@
+"""The image files below a directory, by class, and what is left out of them.
+
+Imports no torch, so that a decoding process starts at once.
+"""
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.errors import TunerError
+from tuner.log import printable
+from tuner.train import fitting
+
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+SYSTEMS = {"__MACOSX", "@eaDir", "lost+found"}
+"""Directories that zip files of macOS, Synology's thumbnails and file systems leave behind."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """``classes`` holds the sorted files of each class, ``skipped`` how many things were left out
+    for which reason."""
+
+    root: Path
+    classes: Mapping[str, Sequence[Path]]
+    skipped: Mapping[str, int]
+    times: Mapping[str, int]
+    """When each directory was last changed, in nanoseconds since 1970."""
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them, class after class."""
+        return [file for files in self.classes.values() for file in files]
+
+    def left_out(self) -> str:
+        """What was skipped, in words; empty if nothing was."""
+        return ", ".join(f"{reason}: {count:,}" for reason, count in sorted(self.skipped.items()))
+
+
+def find(root: Path) -> Listing:
+    """The images of each class, which is a directory below ``root``; its own are included.
+
+    Linked directories are followed, each real one once.
+
+    Raises: TunerError where there are no classes, or one without an image; for directories that
+    are splits, cannot be listed, or have a name that is not UTF-8.
+    """
+    known = _LAST.get(root)
+    if known and all(_changed(path) == at for path, at in known.times.items()):
+        return known
+    if not root.is_dir():
+        raise TunerError(f"{_named(root)}: there is no such directory; hint: data.root=DIR")
+    start, walk = time.time_ns(), _Walk(root)
+    walk.all()
+    classes = {
+        name: [Path(path) for path in sorted(paths, key=lambda path: path.split(os.sep))]
+        for name, paths in sorted(walk.classes.items())
+    }
+    found = Listing(root, classes, walk.skipped, walk.times)
+    _check(found)
+    _LAST.clear()
+    if max(found.times.values()) < start - SETTLED:
+        _LAST[root] = found
+    return found
+
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after which another change of a directory is sure to have another time."""
+_LAST: dict[Path, Listing] = {}
+"""What was found last, which is the same until a directory changes: a search is judged at many
+edges of its space before it begins, and a million files take ten seconds to list."""
+
+
+def _changed(directory: str) -> int:
+    try:
+        return os.stat(directory).st_mtime_ns
+    except OSError:
+        return -1
+
+
+class _Walk:
+    """Goes through real directories first: what is linked as well belongs where it lies."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.classes: dict[str, list[str]] = {}
+        self.skipped: Counter[str] = Counter()
+        self.real: deque[tuple[str, str]] = deque()
+        self.linked: deque[tuple[str, str]] = deque()
+        self.seen = {os.path.realpath(root)}
+        self.times = dict[str, int]()
+
+    def all(self) -> None:
+        for entry in self._entries(str(self.root)):
+            if _is_hidden(entry.name):
+                self.skipped["hidden"] += 1
+            elif _is(entry.is_dir):
+                self.classes[entry.name] = []
+                self._later(entry.name, entry)
+            else:
+                self.skipped["outside of the class directories"] += 1
+        while self.real or self.linked:
+            name, path = (self.real or self.linked).popleft()
+            self._directory(name, path)
+
+    def _later(self, name: str, entry: "os.DirEntry[str]") -> None:
+        (self.linked if entry.is_symlink() else self.real).append((name, entry.path))
+
+    def _directory(self, name: str, path: str) -> None:
+        real = os.path.realpath(path)
+        if real in self.seen:
+            self.skipped["linked directories that are read anyway"] += 1
+            return
+        self.seen.add(real)
+        for entry in self._entries(path):
+            if not _is_hidden(entry.name) and _is(entry.is_dir):
+                self._later(name, entry)
+            elif reason := _reason(entry):
+                self.skipped[reason] += 1
+            else:
+                self.classes[name].append(entry.path)
+
+    def _entries(self, directory: str) -> list["os.DirEntry[str]"]:
+        self.times[directory] = _changed(directory)
+        try:
+            with os.scandir(directory) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise TunerError(
+                f"{_named(directory)} cannot be listed: {error.strerror}; hint: give it the rights"
+                " r and x, or move it away"
+            ) from error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SYSTEMS
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Of a link, what it leads to; neither kind where that cannot be told."""
+    try:
+        return kind()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _reason(entry: "os.DirEntry[str]") -> str:
+    """Why a thing is no image to be read; empty for an image."""
+    if _is_hidden(entry.name):
+        return "hidden"
+    if not _is(entry.is_file):  # to open a FIFO would wait for its other end
+        is_broken = entry.is_symlink() and not os.path.exists(entry.path)
+        return "broken links" if is_broken else "not regular files"
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if not suffix:
+        return "" if fitting.is_image(entry.path) else "no suffix and no image"
+    return "" if suffix in fitting.suffixes() else f"*{printable(suffix, kept='')}"
+
+
+def _check(found: Listing) -> None:
+    names, where = list(found.classes), _named(found.root)
+    splits = [name for name in names if name.lower() in SPLITS]
+    if len(splits) > 1 or (splits and len(names) == 1):
+        first = next((name for name in splits if name.lower().startswith("train")), splits[0])
+        raise TunerError(
+            f"{where} holds {' and '.join(splits)}, which are splits and no classes; hint:"
+            f" {_named(found.root / first)}, whose directories are the classes (the validation and"
+            " test splits are made from them)"
+        )
+    for name in names:
+        _check_name(where, name)
+    empty = [printable(name, kept="") for name, files in found.classes.items() if not files]
+    if len(names) < 2 or empty:
+        what = f"no image in {', '.join(empty[:5])}" if empty else f"{len(names)} classes"
+        left = f" (skipped: {text})" if (text := found.left_out()) else ""
+        raise TunerError(
+            f"{where}: {what}{left}; hint: a directory with one directory of images a class, two"
+            f" classes or more; read are {', '.join(fitting.formats())}"
+        )
+
+
+def _check_name(where: str, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise TunerError(
+            f"{where}: the name of the class {os.fsencode(name)!r} is not UTF-8; hint: rename it"
+        ) from error
+
+
+def _named(path: str | Path) -> str:
+    return f"data.root={printable(str(path), kept='')}"
