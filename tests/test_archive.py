@@ -1,4 +1,7 @@
 import functools
+import os
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -90,21 +93,96 @@ def test_the_metric_and_the_loss_must_be_of_the_targets_kind(tmp_path):
         train(tmp_path, Curve(), metric="mse")
 
 
+OBJECTS = np.array([None] * 200)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES}, "cannot be read: .*targets.*hint: np.savez"),
-        ({"images": IMAGES[:9], "targets": BRIGHTNESS}, "as many targets"),
-        ({"images": IMAGES / 255, "targets": BRIGHTNESS}, r"images float64\[200, 8, 8\]"),
-        ({"images": IMAGES, "targets": BRIGHTNESS * np.nan}, "float targets must be finite"),
-        ({"images": IMAGES, "targets": np.arange(200) - 1}, "classes are integers from 0"),
+        ({"images": IMAGES}, "it holds images, and no array targets; hint: np.savez"),
+        ({"x": IMAGES, "y": BRIGHTNESS}, "it holds x, y, and no array images; hint: np.savez"),
+        ({"images": IMAGES[:9], "targets": BRIGHTNESS}, "as many targets as images"),
+        ({"images": IMAGES.T, "targets": BRIGHTNESS}, r"hint: np\.moveaxis\(images, -1, 0\)"),
+        (
+            {"images": IMAGES / 255, "targets": BRIGHTNESS},
+            r"images float64\[200, 8, 8\]; hint: .*255",
+        ),
+        ({"images": IMAGES > 9, "targets": BRIGHTNESS}, r"images bool.*astype\(np\.uint8\) \* 255"),
+        (
+            {"images": IMAGES.astype("u2") * 257, "targets": BRIGHTNESS},
+            r"images uint16.*; hint: .*scaled",
+        ),
+        (
+            {"images": IMAGES[0], "targets": BRIGHTNESS[:8]},
+            r"images uint8\[8, 8\]; hint: .*n, H, W",
+        ),
+        ({"images": OBJECTS, "targets": BRIGHTNESS}, r"images are Python objects.*np\.stack"),
+        ({"images": IMAGES, "targets": OBJECTS}, r"targets are Python objects.*tolist"),
+        ({"images": IMAGES, "targets": BRIGHTNESS, "names": OBJECTS}, "names are Python objects"),
+        ({"images": IMAGES, "targets": np.arange(200) - 1}, "classes are not negative; hint: "),
         ({"images": IMAGES, "targets": np.arange(200) % 3, "names": ["a"]}, "1 names for 3"),
-        ({"images": IMAGES, "targets": np.array([None] * 200)}, "cannot be read"),
     ],
 )
 def test_what_is_no_such_archive_is_named(tmp_path, arrays, message):
-    with pytest.raises(TunerError, match=message):
-        saved(tmp_path, **arrays)(CPU)
+    data = saved(tmp_path, **arrays)
+    for read in (lambda: data(CPU), lambda: archive.look(root=str(tmp_path), name="a b.npz")):
+        with pytest.raises(TunerError, match=rf"a b\.npz: .*{message}"):
+            read()
+
+
+def test_channels_may_come_first(tmp_path):
+    images = RANDOM.integers(0, 256, (200, 3, 9, 8)).astype(np.uint8)
+    read = saved(tmp_path, images=images, targets=np.arange(200) % 3)
+    assert archive.look(root=str(tmp_path), name="a b.npz").in_shape == (3, 9, 8)
+    assert read(CPU).in_shape == (3, 9, 8)
+    arrays = archive.read(tmp_path / "a b.npz")
+    assert (arrays.images == images.transpose(0, 2, 3, 1)).all()
+    assert arrays.images.flags.c_contiguous
+
+
+def npy(header: str, content: bytes = b"", version: int = 1) -> bytes:
+    """An array as NumPy writes it, with a header of one's own."""
+    size = struct.pack("<H" if version == 1 else "<I", len(header))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + header.encode() + content
+
+
+PLAIN = "{'descr': '|u1', 'fortran_order': False, 'shape': (200, 8, 8), }\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (npy("{'descr': '|u1', 'shape': ((((("), "it is damaged"),
+        (npy("(" * 5000), "it is damaged"),
+        (npy(PLAIN.replace("|u1", "|u")), "it is damaged"),
+        (npy(PLAIN, bytes(12800), version=9), "it is damaged"),
+        (b"no array", "it is damaged"),
+        (npy(PLAIN, b"too short"), "images is not as long as its header says"),
+        (npy(PLAIN.replace("200", str(10**15))), "images is not as long as its header says"),
+        (npy(PLAIN.replace("200", "-1"), bytes(64)), "images is not as long as its header says"),
+    ],
+)
+@pytest.mark.parametrize("name", ["images", "targets"])
+def test_a_broken_header_names_the_file(tmp_path, written, message, name):
+    data = saved(tmp_path, images=IMAGES, targets=BRIGHTNESS)
+    contents = {"images": npy(PLAIN, bytes(12800)), "targets": npy(PLAIN, bytes(12800))}
+    with zipfile.ZipFile(tmp_path / "a b.npz", "w") as file:
+        for array, content in (contents | {name: written}).items():
+            file.writestr(f"{array}.npy", content)
+    message = message.replace("images", name)
+    for read in (lambda: data(CPU), lambda: archive.look(root=str(tmp_path), name="a b.npz")):
+        with pytest.raises(TunerError, match=rf"a b\.npz.*: {message}.*; hint: "):
+            read()
+
+
+def test_a_single_array_or_no_file_at_all_is_no_archive(tmp_path):
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, IMAGES)
+    with pytest.raises(TunerError, match=r"a\.npz cannot be read: it is damaged, or no archive"):
+        archive.look(root=str(tmp_path), name="a.npz")
+    os.mkfifo(tmp_path / "b.npz")
+    with pytest.raises(TunerError, match=r"b\.npz: is no regular file; hint: "):
+        archive.look(root=str(tmp_path), name="b.npz")
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
@@ -114,7 +192,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path):
     with pytest.raises(TunerError, match=r"a b\.npz cannot be read"):
         data(CPU)
     path.unlink()
-    with pytest.raises(TunerError, match=r"a b\.npz: there is no such file .*data\.root=DIR"):
+    with pytest.raises(TunerError, match=r"a b\.npz: there is no such file; hint: data\.root=DIR"):
         data(CPU)
 
 

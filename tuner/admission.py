@@ -1,7 +1,6 @@
-"""Decide what a worker may start next under the study's budget.
+"""What a worker may start next under the study's budget: a trial that waits, a new one, or none.
 
-That is a waiting trial, a new one, or none. This module knows no SQL: it reads the study through
-``Books``, under the study's lock.
+Knows no SQL: it asks the study's books, and is asked under the study's lock.
 """
 
 from collections.abc import Sequence
@@ -17,11 +16,11 @@ from tuner.noise import REPEAT
 from tuner.queue import Item
 
 QUEUED = "tuner:queued"
-"""System attribute of an enqueued trial: the key of its item in the queue."""
+"""System attribute of a trial from the queue: the key of its item."""
 
 
 class Books(Protocol):
-    """The records of a study that admission needs."""
+    """What is on record of a study."""
 
     @property
     def maximize(self) -> bool: ...
@@ -29,26 +28,26 @@ class Books(Protocol):
     def configurations(self) -> int: ...
     def oldest_waiting(self) -> int | None: ...
     def attempts(self) -> list[FrozenTrial]:
-        """Return the last attempt of each configuration."""
+        """The last attempt of each configuration."""
         ...
 
     def is_queued(self, key: str) -> bool:
-        """Return whether the item of the queue with this key has become a trial."""
+        """Whether the item of the queue with this key has become a trial."""
         ...
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The reported epochs, and the epochs that each running trial may still need."""
+    """Epochs reported, and those that each running trial may still need."""
 
     reported: int
     running: list[int]
     waiting: dict[int, int]
-    """Waiting trials by id."""
+    """By the trial's id."""
 
 
 def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int | FrozenTrial | str:
-    """Return the id of a waiting trial to run, a trial to create, or why there is neither now."""
+    """The id of a waiting trial to run, a trial to add, or why there is neither now."""
     times = books.times() if budget.timed else Times()
     if over := budget.time_over(times.hours, times.device_hours):
         return over
@@ -75,15 +74,15 @@ def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int 
 
 
 def epochs(attempts: list[FrozenTrial]) -> int:
-    """Return the epochs reported so far; a retry's curve includes those of earlier attempts."""
+    """Epochs reported; a retry's curve holds those of the attempts before it."""
     return sum(len(trial.intermediate_values) for trial in attempts)
 
 
 def may_go_on(attempts: list[FrozenTrial], budget: Budget) -> bool:
-    """Return whether a running trial of unknown length may begin another epoch.
+    """Whether a running trial of unknown length may begin another epoch.
 
-    All other running trials may already be within an epoch. If two ask at once for the last epoch,
-    neither gets it, so that the budget is never exceeded.
+    All others that run may be within one already: of two that ask at once for the last epoch
+    neither has it, so that the budget is never overshot.
     """
     ledger = _ledger(attempts, budget)
     return budget.fits(ledger.reported, ledger.running, 0)
@@ -108,7 +107,7 @@ def _too_few(budget: Budget, ledger: Ledger, needs: int) -> str:
 
 
 def _worthwhile(books: Books, budget: Budget) -> FrozenTrial | str:
-    """Return a new trial, one that measures the noise, or why neither is worthwhile."""
+    """A new trial, one that measures the noise, or why neither is worth while."""
     new = create_trial(state=TrialState.WAITING)
     attempts = books.attempts()
     sign = -1.0 if books.maximize else 1.0

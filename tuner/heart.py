@@ -1,4 +1,4 @@
-"""The heartbeat of a worker, in a separate thread."""
+"""The heartbeat of a worker, in a thread of its own."""
 
 import os
 import signal
@@ -16,10 +16,10 @@ from tuner.sql import outages
 from tuner.study import Study
 
 BOOKED_EVERY = 6
-"""Heartbeats between two updates of the work time, because all workers update one row."""
+"""Heartbeats between two updates of the time worked: all workers update one row."""
 
 UNUSABLE = (SQLAlchemyError, StorageError)
-"""Exceptions that a last write to the database may raise."""
+"""What a last write to the database may raise."""
 
 
 class Heart(threading.Thread):
@@ -47,7 +47,7 @@ class Heart(threading.Thread):
         self.tried = time.time()
         self.stopped = threading.Event()
         self.supervisor = supervisor
-        """PID of the parent process; the worker exits when that ends. 0 for none."""
+        """PID of the parent process with whose end the worker leaves; 0 for none."""
 
     def run(self) -> None:
         beats = 0
@@ -83,10 +83,9 @@ class Heart(threading.Thread):
             raise self.error
 
     def is_lost(self) -> bool:
-        """Return whether the lease has expired; after a suspension, try to renew it first.
+        """Whether the lease has expired.  After a pause of this process it is renewed first.
 
-        Raises:
-            StorageLost: The database is lost; see ``check``.
+        Raises: StorageLost, as ``check`` does.
         """
         if time.time() - self.tried > max(2 * self.interval, self.study.leases.grace / 2):
             self.beat()
@@ -94,7 +93,7 @@ class Heart(threading.Thread):
         return self.lost
 
     def renew(self) -> None:
-        """Record a new lease, so that a heartbeat in progress does not report it as lost."""
+        """Note a new lease, so that a heartbeat under way does not report it as lost."""
         self.leases += 1
         self.lost = False
 

@@ -1,8 +1,8 @@
-"""The search space: the searched parameters as a tree of conditions.
+"""The search space: what may vary, as a tree of conditions.
 
-A parameter's key is its override path. A mapping in the space is a categorical parameter whose
-options have parameters of their own; these are stored per branch (``optimizer.lr@sgd``), so that
-the sampler never mixes two meanings of one name. Overrides contain the bare key.
+A parameter's key is its override path.  A mapping in the space is a categorical whose options own
+the parameters below them; those are stored per branch (``optimizer.lr@sgd``), so that the sampler
+never mixes two meanings of one name.  Overrides carry the bare key.
 """
 
 import functools
@@ -14,7 +14,7 @@ from tuner.distributions import Categorical, Distribution, Scalar, Suggester
 
 @dataclass(frozen=True)
 class Branch:
-    """Parameters that are searched together, and constants that are set with them."""
+    """Parameters that are searched together, and constants that hold beside them."""
 
     parameters: tuple["Parameter", ...] = ()
     constants: tuple[str, ...] = ()
@@ -22,18 +22,18 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A searched key, and the conditions (key, option) that make it active."""
+    """A searched key under the conditions (key, option) that make it active."""
 
     key: str
     distribution: Distribution
     condition: tuple[tuple[str, str], ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
-    """Override text of an option → what is searched only if it is chosen."""
+    """Override text of an option → what is searched only when it is chosen."""
     sign: str = ""
-    """``+`` or ``++`` before the key in overrides, if Hydra requires it."""
+    """``+`` or ``++`` before the key in overrides, where Hydra asks for it."""
 
     def override(self, text: str) -> str:
-        """Return the override that sets the parameter to a value's text."""
+        """The override that gives the parameter a value's text."""
         return f"{self.sign}{self.key}={text}"
 
     @property
@@ -44,24 +44,20 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """The whole search space; ``root`` holds what is always active."""
+    """The whole space; ``root`` holds what is always active."""
 
     root: Branch = Branch()
 
     def suggest(self, trial: Suggester) -> list[str]:
-        """Let the trial's sampler choose every active parameter; return the overrides."""
+        """Let the trial's sampler choose every active parameter; returns the overrides."""
         return self._walk(lambda p: p.distribution.suggest(trial, p.name))
 
     def overrides(self, params: Mapping[str, Scalar]) -> list[str]:
-        """Return the overrides of stored parameters (by study name).
-
-        Raises:
-            KeyError: A parameter is missing.
-        """
+        """The overrides of stored parameters (by study name); ``KeyError`` if one is missing."""
         return self._walk(lambda p: params[p.name])
 
     def parameters(self) -> Iterator[Parameter]:
-        """Return all parameters of all branches, parents before children."""
+        """All parameters, active together or not, parents before children."""
         todo = list(self.root.parameters)
         while todo:
             parameter = todo.pop(0)
@@ -69,7 +65,7 @@ class Space:
             todo[:0] = [p for b in parameter.branches.values() for p in b.parameters]
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the space as a table: name, key, distribution, condition."""
+        """The space as a table: name, key, distribution, condition."""
         return [
             {
                 "name": p.name,
@@ -81,7 +77,7 @@ class Space:
         ]
 
     def contexts(self) -> list[list[str]]:
-        """Return selections of options that together activate every parameter at least once."""
+        """Selections of options that together activate every parameter at least once."""
         found = [self._selection({})]
         for p in self.parameters():
             if isinstance(p.distribution, Categorical):
@@ -92,11 +88,11 @@ class Space:
         return found
 
     def edges(self, options: Mapping[str, str], *, every: bool) -> Iterator[list[str]]:
-        """Return overrides for the corners of the space: all ranges at their low, then high ends.
+        """Overrides for the edges of the space: all ranges at their low, then at their high ends.
 
-        The options in ``options`` (key → override text) are kept. Of the other categoricals, every
-        first option is taken, then every second one and so on; if ``every`` is false, only the
-        first ones.
+        ``options`` (key → override text) are kept; of the other categoricals, all together, first
+        every first option is taken, then every second one, and so on, or with ``every`` false
+        just the first.
         """
 
         def option(p: Parameter, turn: int, end: int) -> Scalar:
@@ -114,7 +110,7 @@ class Space:
                 yield self._walk(functools.partial(option, turn=turn, end=end))
 
     def active(self, selection: Sequence[str]) -> list[Parameter]:
-        """Return the parameters that a selection of ``contexts`` activates."""
+        """The parameters that a selection of ``contexts`` activates."""
         found: list[Parameter] = []
         todo = [self.root]
         while todo:
@@ -147,7 +143,7 @@ class Space:
 
 
 def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> "Difference":
-    """Return what has changed between two tables of ``Space.rows``."""
+    """What changed between two tables of ``Space.rows``."""
     old, new = ({row["name"]: row for row in rows} for rows in (stored, now))
     breaking = [f"- {name}: {old[name]['distribution']}" for name in old if name not in new]
     breaking += [f"+ {name}: {new[name]['distribution']}" for name in new if name not in old]
@@ -163,7 +159,7 @@ def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]
 
 @dataclass(frozen=True)
 class Difference:
-    """Changes that a study cannot accept, and changed numeric ranges, which it can."""
+    """Changes that a study cannot take, and changed numeric ranges, which it can."""
 
     breaking: list[str]
     ranges: list[str]

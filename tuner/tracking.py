@@ -1,7 +1,7 @@
-"""Record a study's trials in a tracker such as TensorBoard, one run per configuration.
+"""A study's trials in a tracker such as TensorBoard, a run for each configuration.
 
-Each trial passes data to its tracker in a separate thread: a server that is slow or unreachable
-does not delay training, and its errors cost curves in the tracker, not the trial.
+A tracker is told from a thread of its own, one a trial: a server that is slow or away never holds
+up the training, and what goes wrong costs curves elsewhere, not the trial.
 """
 
 import queue
@@ -14,23 +14,22 @@ from typing import ClassVar, Protocol, runtime_checkable
 from tuner.log import log
 
 PATIENCE = 10.0
-"""Seconds that the end of a trial waits for pending writes."""
+"""Seconds that the end of a trial waits for what is still to be written."""
 SETTING_UP = 60.0
-"""Seconds that a search waits for its tracker at the start; a new MLflow database takes about 15.
-"""
+"""Seconds that a search waits for its tracker at its start; a new MLflow database takes some 15."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the tracker: one configuration, regardless of the attempt."""
+    """A configuration, whichever attempt at it this is."""
 
     study: str
     uid: str
-    """The uid of the study, which is unique, unlike its name."""
+    """Of the study: names return, this does not."""
     number: int
     params: Mapping[str, str]
     before: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    """Steps of earlier attempts, because a killed process may not have written its last ones."""
+    """Steps of earlier attempts: a process that was killed may not have written its last."""
 
     @property
     def name(self) -> str:
@@ -38,39 +37,39 @@ class Run:
 
 
 class Written(Protocol):
-    """An open run of the tracker."""
+    """A run that is being written."""
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None: ...
     def close(self, fate: str | None) -> None:
-        """Close the run; ``fate`` is complete, pruned or failed, None if it will be resumed."""
+        """``fate`` is complete, pruned or failed; None where another attempt goes on."""
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """The interface of the options of ``tracking``."""
+    """What ``tracking`` names."""
 
     def prepare(self) -> None:
-        """Create what the workers share, before they start and could create it concurrently."""
+        """Before the workers start: make what they share, which two of them must not do at once."""
 
     def begin(self, run: Run) -> Written | None:
-        """Start a run, or resume it."""
+        """Begin a run, or go on with it."""
 
 
 class Nothing:
-    """The option ``tracking=none``."""
+    """``tracking=none``."""
 
     def prepare(self) -> None:
-        """Do nothing."""
+        """Nothing."""
 
     def begin(self, run: Run) -> None:
         return None
 
 
 class Track:
-    """Passes a trial's reports to its tracker, in order, without waiting for it."""
+    """Passes what a trial reports on to its tracker, in order, without waiting for it."""
 
     patience: ClassVar[float] = PATIENCE
-    """Seconds to wait; 0 once a tracker has exceeded it, so that later trials do not wait."""
+    """None is left once a tracker was not done in time: the trials after it do not wait."""
 
     def __init__(self, tracker: Tracker, run: Run) -> None:
         self.calls: queue.SimpleQueue[Callable[[Written], None] | None] = queue.SimpleQueue()
@@ -81,12 +80,12 @@ class Track:
         self.thread.start()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Pass on the metrics of a step."""
+        """Pass on a step's metrics."""
         told = dict(metrics)
         self.calls.put(lambda written: written.metrics(step, told))
 
     def end(self, fate: str | None) -> None:
-        """Pass on the outcome, once, and wait a limited time for the tracker."""
+        """Pass on how it ended, and wait a little for the tracker to write it all; only once."""
         if self.ended:
             return
         self.ended = True
@@ -111,17 +110,17 @@ class Track:
 
 
 class Silent:
-    """A track without a tracker."""
+    """No tracker."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Do nothing."""
+        """Nothing."""
 
     def end(self, fate: str | None) -> None:
-        """Do nothing."""
+        """Nothing."""
 
 
 def prepare(tracker: Tracker) -> None:
-    """Create what the workers will share; errors are logged and do not stop the workers."""
+    """Make what the workers will share; what goes wrong is said, and does not keep them waiting."""
 
     def attempt() -> None:
         try:
@@ -141,14 +140,14 @@ def _told(error: Exception) -> str:
 
 
 def directories(tracker: Tracker) -> list[tuple[str, Path]]:
-    """Return the local directories that a tracker writes to, by configuration key.
+    """Directories of this machine that it writes to, by the key that names each.
 
-    Trackers without an attribute ``directories`` do not declare any.
+    A tracker that has no ``directories`` keeps them to itself.
     """
     told = getattr(tracker, "directories", None)
     return list(told()) if told is not None else []
 
 
 def begin(tracker: Tracker, run: Run) -> Track | Silent:
-    """Return the track of a trial, to log its steps and its outcome."""
+    """Where to log a trial's steps, and to say what became of it."""
     return Silent() if isinstance(tracker, Nothing) else Track(tracker, run)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,31 +14,32 @@ import torch
 
 from tuner.bounds import Count, Part, Seed
 from tuner.errors import TunerError
+from tuner.log import printable
 from tuner.schema import judged
 from tuner.train.augment import Augment
 from tuner.train.data import Data, place
 from tuner.train.files import Arrays
+from tuner.train.labels import Labels, understood
 from tuner.train.look import Look, seen_by
 from tuner.train.stratified import split
 
 
 def look(*, root: str, name: str, **_: object) -> Look:
-    """What ``read`` would find: the targets are read, of the images the header alone.
+    """What ``read`` would find; the targets are read, of the images the header alone.
 
     Raises: as ``read`` does.
     """
-    path = _file(root, name)
-    with _explained(path):
-        with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
-            version = np.lib.format.read_magic(file)
-            header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-            shape, _, dtype = header(file)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            targets, names = arrays["targets"], _names(arrays)
-    labels, names = _checked(path, shape, dtype, targets, names)
-    counts = () if labels.ndim == 2 else tuple(np.bincount(labels, minlength=len(names)).tolist())
-    height, width, *channels = shape[1:]
-    return Look((*(channels or [1]), height, width), names, len(labels), counts)
+    with _opened(_file(root, name)) as archive:
+        labels, shape, is_first = _described(archive)
+    height, width, *channels = (*shape[2:], shape[1]) if is_first else shape[1:]
+    counts = () if labels.values.ndim == 2 else _counted(labels)
+    told = {"targets": labels.told, "converted": "channels first to last" if is_first else ""}
+    in_shape = (channels[0] if channels else 1, height, width)
+    return Look(in_shape, labels.names, shape[0], counts, told=told)
+
+
+def _counted(labels: Labels) -> tuple[int, ...]:
+    return tuple(np.bincount(labels.values, minlength=len(labels.names)).tolist())
 
 
 @seen_by(look)
@@ -56,9 +58,10 @@ def npz(
 ) -> Data:
     """The arrays that ``np.savez(root/name, images=…, targets=…)`` wrote.
 
-    ``images`` uint8 [n, H, W] or [n, H, W, C].  ``targets`` int [n], classes from 0 on, or float
-    [n] or [n, k], for regression; give those about unit scale.  ``names`` [classes or k] may name
-    the classes or the numbers.
+    ``images`` uint8 [n, H, W], [n, H, W, C] or, with 1 to 4 channels, [n, C, H, W].  ``targets``
+    for classes are whole numbers or strings [n], or rows [n, k] with a single 1; floats [n] or
+    [n, k] are for regression: give those about unit scale.  ``names`` [classes or k] may name the
+    classes or the numbers.
 
     Raises: TunerError that names the file and what is wrong with it.
     """
@@ -82,86 +85,118 @@ def _npz(
     return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit)
 
 
-MOST_CLASSES = 100_000
-"""A label beyond is a mistake, such as a -1 that was cast to an unsigned number."""
-
-
 def read(path: Path) -> Arrays:
-    """The content of an archive; labels int64 [n], or float32 [n, k].
+    """The content of an archive; images uint8 [n, H, W, C], labels int64 [n] or float32 [n, k].
 
     Raises: TunerError for what is no such archive.
     """
-    with (
-        _explained(path),
-        path.open("rb") as file,  # NumPy would leave a damaged one open
-        np.load(file, allow_pickle=False) as archive,
-    ):
-        images, targets, names = archive["images"], archive["targets"], _names(archive)
-    labels, names = _checked(path, images.shape, images.dtype, targets, names)
-    return Arrays(images if images.ndim == 4 else images[..., None], labels, names)
+    with _opened(path) as archive:
+        labels, shape, is_first = _described(archive)
+        images = _array(archive, "images")
+    if len(shape) == 3:
+        images = images[..., None]
+    if is_first:
+        images = np.ascontiguousarray(np.moveaxis(images, 1, -1))
+    return Arrays(images, labels.values, labels.names)
 
 
 def _file(root: str, name: str) -> Path:
     path = Path(root).expanduser() / name
     if not path.is_file():
-        raise TunerError(f"{path}: there is no such file (hint: data.root=DIR data.name=FILE.npz)")
+        what = "is no regular file" if path.exists() else "there is no such file"
+        raise TunerError(f"{printable(str(path))}: {what}; hint: data.root=DIR data.name=FILE.npz")
     return path
 
 
-def _names(archive: Any) -> tuple[str, ...]:
-    return tuple(map(str, archive["names"])) if "names" in archive else ()
-
-
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """TunerError for what NumPy and zipfile say of a file that is no such archive."""
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive; whatever is wrong with it is a TunerError that names the file.
+
+    A damaged one may raise anything out of zipfile, zlib, NumPy or Python's own parser.
+    """
+    name = printable(str(path), kept="")
     try:
-        yield
-    except (
-        OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
-        reason = str(error) or type(error).__name__
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except TunerError as error:
+        raise TunerError(f"{name}: {printable(str(error), kept='')}") from error
+    except MemoryError as error:
         raise TunerError(
-            f"{path} cannot be read: {reason} (hint: np.savez(file, images=…, targets=…))"
+            f"{name} does not fit into memory; hint: fewer or smaller images, or data=image_folder"
+        ) from error
+    except Exception as error:
+        system = isinstance(error, OSError) and error.strerror
+        reason = system or "it is damaged, or no archive of NumPy's"
+        raise TunerError(
+            f"{name} cannot be read: {reason}; hint: np.savez(file, images=…, targets=…)"
         ) from error
 
 
-def _checked(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    targets: np.ndarray,
-    names: tuple[str, ...],
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The targets as ``read`` gives them, and a name for each class or number.
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,  # but for the names of fields, which none has
+}
 
-    Raises: TunerError for images (of which shape and type say all) or targets of another kind.
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array, which is as long as they say.
+
+    Raises: TunerError for an array that is missing, of Python objects or of another length.
     """
-    matching = targets.ndim > 0 and shape[:1] == targets.shape[:1]
-    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape or not matching:
+    known = [member.removesuffix(".npy") for member in archive.namelist()]
+    if name not in known:
         raise TunerError(
-            f"{path}: images {dtype}{list(shape)} and targets {list(targets.shape)}"
-            " (hint: images uint8 [n, H, W] or [n, H, W, C], and as many targets)"
+            f"it holds {', '.join(known[:9]) or 'nothing'}, and no array {name}; hint:"
+            " np.savez(file, images=…, targets=…)"
         )
-    labels = _numbers(targets, path) if targets.dtype.kind == "f" else _labels(targets, path)
-    size = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    names = names or tuple(map(str, range(size)))
-    if len(names) < size or (labels.ndim == 2 and len(names) > size):
-        raise TunerError(f"{path}: {len(names)} names for {size} classes or numbers")
-    return labels, names
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+        if dtype.hasobject:
+            cure = "np.stack(images)" if name == "images" else f"np.array({name}.tolist())"
+            raise TunerError(
+                f"{name} are Python objects, which are not unpickled; hint: save {cure}, one array"
+                " of plain values"
+            )
+        if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+            raise TunerError(f"{name} is not as long as its header says; hint: save it again")
+    return shape, dtype
 
 
-def _numbers(targets: np.ndarray, path: Path) -> np.ndarray:
-    if targets.ndim > 2 or not np.isfinite(targets).all():
-        raise TunerError(f"{path}: float targets must be finite and [n] or [n, k]")
-    return targets.astype(np.float32).reshape(len(targets), -1)
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    _header(archive, name)
+    with archive.open(f"{name}.npy") as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
-def _labels(targets: np.ndarray, path: Path) -> np.ndarray:
-    wrong = targets.dtype.kind not in "iu" or targets.ndim != 1
-    if wrong or targets.min() < 0 or targets.max() >= MOST_CLASSES:
+def _described(archive: zipfile.ZipFile) -> tuple[Labels, tuple[int, ...], bool]:
+    """The labels, the shape of the images, and whether their channels come first.
+
+    Raises: TunerError for images or targets that cannot be used, or do not belong together.
+    """
+    shape, dtype = _header(archive, "images")
+    targets = _array(archive, "targets")
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
+        raise TunerError(f"images {dtype}{list(shape)}; hint: {_cure(dtype, shape)}")
+    if targets.shape[:1] != shape[:1]:
+        is_last = targets.shape[:1] == shape[-1:]
+        cure = "np.moveaxis(images, -1, 0)" if is_last else "as many targets as images"
         raise TunerError(
-            f"{path}: targets {targets.dtype}{list(targets.shape)}, largest {targets.max()} (hint:"
-            " classes are integers from 0 on, [n]; numbers to be predicted are floats)"
+            f"images {dtype}{list(shape)} and targets {list(targets.shape)}; hint: {cure}"
         )
-    return targets.astype(np.int64)
+    is_first = len(shape) == 4 and shape[1] <= 4 < shape[3]
+    has_names = "names.npy" in archive.namelist()
+    labels = understood(targets, _array(archive, "names") if has_names else None)
+    return labels, shape, is_first
+
+
+def _cure(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    if dtype == np.uint8:
+        return "images uint8 [n, H, W], [n, H, W, C] or [n, C, H, W]"
+    if dtype.kind == "f":
+        return "images are uint8: if they go from 0 to 1, (images * 255).round().astype(np.uint8)"
+    if dtype.kind == "b":
+        return "images are uint8: images.astype(np.uint8) * 255"
+    return "images are uint8: images.astype(np.uint8), scaled to 0 … 255 first"

@@ -163,7 +163,8 @@ def check_metric(name: str, *, regression: bool = False) -> None:
     known = reported(regression) if regression else (*METRICS, RANKED)
     if name not in known:
         kind = "regression targets" if regression else "class labels"
+        cure = ", or whole numbers as targets, which are classes" if regression else ""
         raise ConfigError(
             f"study.metric={name} is not reported by this trainer for {kind}"
-            f" (hint: {nearest(name, known)})"
+            f" (hint: {nearest(name, known)}{cure})"
         )

@@ -1,0 +1,147 @@
+"""The forms in which people write labels down, made into classes from 0 on, or into numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.errors import TunerError
+
+MOST_CLASSES = 100_000
+"""A label beyond is a mistake, such as a -1 that was cast to an unsigned number."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """``values`` int64 [n], or float32 [n, k] for numbers; a name for each class or number.
+
+    ``told`` says what was made of the targets where that is not plain.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    told: str = ""
+
+
+def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
+    """What targets mean; ``given`` are the names of the classes or numbers, if they have any.
+
+    Whole numbers [n] or [n, 1] are classes; without names each that occurs is one.  So are
+    strings, which names bring into an order, and rows [n, k] with a single 1 among zeros.
+    Floats [n] or [n, k] are numbers to be predicted.
+
+    Raises: TunerError, which says what was got and what to do.
+    """
+    names = () if given is None else _words(given, "names")
+    kind = targets.dtype.kind
+    if kind != "f" and targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if _is_one_hot(targets):
+        values = targets.argmax(1)
+        every = _named(names, targets.shape[1], exactly=True)
+        found = Labels(values, every, "rows with a single 1, made into classes")
+    elif kind in "US" and targets.ndim == 1:
+        found = _from_strings(targets, names)
+    elif kind in "biu" and targets.ndim == 1:
+        found = _from_integers(targets, names)
+    elif kind == "f" and targets.ndim in (1, 2):
+        return _numbers(targets, names)
+    else:
+        raise TunerError(
+            f"targets {targets.dtype}{list(targets.shape)}; hint: whole numbers or strings [n], or"
+            " rows [n, k] with a single 1, for classes; floats [n] or [n, k] for numbers to be"
+            " predicted"
+        )
+    if len(found.names) < 2:
+        raise TunerError(
+            f"all targets are of one class, {found.names[0]}; hint: two classes or more"
+        )
+    return Labels(found.values.astype(np.int64), found.names, found.told)
+
+
+def _is_one_hot(targets: np.ndarray) -> bool:
+    if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind not in "biuf":
+        return False
+    return bool((((targets == 0) | (targets == 1)).all(1) & ((targets == 1).sum(1) == 1)).all())
+
+
+def _from_strings(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
+    found, values = np.unique(targets, return_inverse=True)
+    words = _words(found, "targets")
+    if names and set(words) - set(names):
+        strange = sorted(set(words) - set(names))[:5]
+        raise TunerError(
+            f"names lacks {', '.join(strange)} of the targets; hint: all of them, or no names"
+        )
+    order = np.array([names.index(word) for word in words]) if names else np.arange(len(words))
+    return Labels(order[values], names or words)
+
+
+def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0:
+        raise TunerError(
+            f"targets from {low} to {high}: classes are not negative; hint: if {low} means that"
+            " there is no label, keep images[targets >= 0] and targets[targets >= 0] alone; else"
+            " targets - targets.min()"
+        )
+    if high >= MOST_CLASSES:
+        raise TunerError(
+            f"targets up to {high}, where {MOST_CLASSES:,} classes are the most; hint: is it a"
+            " negative number that was cast? Floats are numbers to be predicted"
+        )
+    if names:
+        return Labels(targets, _named(names, high + 1))
+    found, values = np.unique(targets, return_inverse=True)
+    words = tuple(str(int(number)) for number in found)
+    is_plain = high + 1 == len(found)
+    return Labels(
+        values, words, "" if is_plain else f"numbers from {low} to {high}, each made into a class"
+    )
+
+
+def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
+    """Names as Python's own.  Raises: TunerError unless they are different words."""
+    if array.ndim != 1 or array.dtype.kind not in "USiu":
+        raise TunerError(
+            f"{what} {array.dtype}{list(array.shape)}; hint: np.array([…]) of strings, one for each"
+        )
+    is_bytes = array.dtype.kind == "S"
+    try:
+        text = np.char.decode(array, "utf-8") if is_bytes else array.astype(str)
+        words = tuple(text.tolist())
+        "".join(words).encode()
+    except UnicodeError as error:
+        raise TunerError(
+            f"{what} are not UTF-8; hint: np.char.decode({what}, 'latin-1')"
+        ) from error
+    if "" in words or len(set(words)) < len(words):
+        raise TunerError(
+            f"{what} hold an empty string, or one twice; hint: a different word for each class;"
+            " leave out images that have none"
+        )
+    return words
+
+
+def _numbers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
+    with np.errstate(over="ignore"):
+        values = targets.astype(np.float32).reshape(len(targets), -1)
+    if not np.isfinite(values).all():
+        wrong = int((~np.isfinite(values)).sum())
+        raise TunerError(
+            f"float targets must be finite, as float32 too, and {wrong:,} are not; hint: leave"
+            " those images out, or scale the targets"
+        )
+    whole = (values == values.round()).all()
+    told = "none: floats are numbers to be predicted; targets.astype(int) would be classes"
+    return Labels(values, _named(names, values.shape[1], exactly=True), told if whole else "")
+
+
+def _named(names: tuple[str, ...], count: int, *, exactly: bool = False) -> tuple[str, ...]:
+    """The names given, or numbers from 0 on."""
+    if names and (len(names) < count or (exactly and len(names) > count)):
+        off_by_one = not exactly and len(names) == count - 1
+        raise TunerError(
+            f"{len(names)} names for {count} classes or numbers; hint: "
+            + ("if targets count from 1, targets - 1" if off_by_one else "a name for each, or none")
+        )
+    return names or tuple(map(str, range(count)))
