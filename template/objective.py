@@ -1,6 +1,6 @@
-"""What is searched: a small network for scikit-learn's digits.  Put your own training in its place.
+"""The objective: a small network for scikit-learn's digits.  Replace it with your own training.
 
-It may be any callable with a ``report`` keyword; its other arguments are the keys below
+An objective is any callable with a ``report`` keyword; its other arguments are the keys below
 ``objective`` in ``conf/objective/mine.yaml``.
 """
 
@@ -27,14 +27,14 @@ def train(
     run_dir: Path,
     report: Callable[..., None],
 ) -> float:
-    """Accuracy of one configuration.  ``report`` may raise to end it early: let it through."""
+    """Train one configuration and return its accuracy.  Do not catch what ``report`` raises."""
     (x, y), (x_score, y_score) = digits(score_on)
     torch.manual_seed(seed)
     network = build(width, dropout)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
-    checkpoint = run_dir / "checkpoint.pt"  # the same place for every attempt
+    checkpoint = run_dir / "checkpoint.pt"  # the same for all attempts
     first, accuracy = 1, 0.0
-    if checkpoint.exists():  # an earlier attempt was interrupted: go on from there
+    if checkpoint.exists():  # resume an interrupted attempt
         saved = torch.load(checkpoint)
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -65,7 +65,7 @@ def train(
 
 
 def build(width: int, dropout: float) -> nn.Module:
-    """Two convolutions and a dense layer for 8x8 grey pixels and 10 classes."""
+    """Return two convolutions and a dense layer for 8x8 grey pixels and 10 classes."""
     return nn.Sequential(
         nn.Conv2d(1, width, 3, padding=1),
         nn.ReLU(),
@@ -79,10 +79,10 @@ def build(width: int, dropout: float) -> nn.Module:
 
 
 def digits(score_on: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Images and labels to learn from, and those to score on.
+    """Return images and labels for training, and those for scoring.
 
-    A search learns from the training images and is scored on the validation images; `tuner final`
-    learns from both and is scored on the test images, which no search has seen.
+    A search trains on the training images and scores on the validation images; `tuner final`
+    trains on both and scores on the test images, which no search has used.
     """
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
@@ -96,7 +96,7 @@ def digits(score_on: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def save(path: Path, state: dict[str, object]) -> None:
-    """Write, then rename: a process that dies half-way leaves the checkpoint before it."""
+    """Write, then rename: if the process dies in between, the previous checkpoint remains."""
     temporary = path.with_suffix(".part")
     torch.save(state, temporary)
     temporary.replace(path)

@@ -1,6 +1,7 @@
-"""What a worker may start next under the study's budget: a trial that waits, a new one, or none.
+"""Decide what a worker may start next under the study's budget.
 
-Knows no SQL: it asks the study's books, and is asked under the study's lock.
+That is a waiting trial, a new one, or none. This module knows no SQL: it reads the study through
+``Books``, under the study's lock.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from tuner.noise import REPEAT
 from tuner.queue import Item
 
 QUEUED = "tuner:queued"
-"""System attribute of a trial from the queue: the key of its item."""
+"""System attribute of an enqueued trial: the key of its item in the queue."""
 
 
 class Books(Protocol):
-    """What is on record of a study."""
+    """The records of a study that admission needs."""
 
     @property
     def maximize(self) -> bool: ...
@@ -28,26 +29,26 @@ class Books(Protocol):
     def configurations(self) -> int: ...
     def oldest_waiting(self) -> int | None: ...
     def attempts(self) -> list[FrozenTrial]:
-        """The last attempt of each configuration."""
+        """Return the last attempt of each configuration."""
         ...
 
     def is_queued(self, key: str) -> bool:
-        """Whether the item of the queue with this key has become a trial."""
+        """Return whether the item of the queue with this key has become a trial."""
         ...
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Epochs reported, and those that each running trial may still need."""
+    """The reported epochs, and the epochs that each running trial may still need."""
 
     reported: int
     running: list[int]
     waiting: dict[int, int]
-    """By the trial's id."""
+    """Waiting trials by id."""
 
 
 def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int | FrozenTrial | str:
-    """The id of a waiting trial to run, a trial to add, or why there is neither now."""
+    """Return the id of a waiting trial to run, a trial to create, or why there is neither now."""
     times = books.times() if budget.timed else Times()
     if over := budget.time_over(times.hours, times.device_hours):
         return over
@@ -74,15 +75,15 @@ def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int 
 
 
 def epochs(attempts: list[FrozenTrial]) -> int:
-    """Epochs reported; a retry's curve holds those of the attempts before it."""
+    """Return the epochs reported so far; a retry's curve includes those of earlier attempts."""
     return sum(len(trial.intermediate_values) for trial in attempts)
 
 
 def may_go_on(attempts: list[FrozenTrial], budget: Budget) -> bool:
-    """Whether a running trial of unknown length may begin another epoch.
+    """Return whether a running trial of unknown length may begin another epoch.
 
-    All others that run may be within one already: of two that ask at once for the last epoch
-    neither has it, so that the budget is never overshot.
+    All other running trials may already be within an epoch. If two ask at once for the last epoch,
+    neither gets it, so that the budget is never exceeded.
     """
     ledger = _ledger(attempts, budget)
     return budget.fits(ledger.reported, ledger.running, 0)
@@ -107,7 +108,7 @@ def _too_few(budget: Budget, ledger: Ledger, needs: int) -> str:
 
 
 def _worthwhile(books: Books, budget: Budget) -> FrozenTrial | str:
-    """A new trial, one that measures the noise, or why neither is worth while."""
+    """Return a new trial, one that measures the noise, or why neither is worthwhile."""
     new = create_trial(state=TrialState.WAITING)
     attempts = books.attempts()
     sign = -1.0 if books.maximize else 1.0

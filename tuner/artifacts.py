@@ -1,4 +1,4 @@
-"""What a trial leaves for the dashboard: its files, and the learning curves of all its metrics."""
+"""Upload a trial's files and the learning curves of all its metrics for the dashboard."""
 
 import json
 import re
@@ -20,16 +20,16 @@ METRICS = "metrics.csv"
 
 
 def open_store(directory: Path) -> FileSystemArtifactStore:
-    """The artifact store in ``directory``, which is created."""
+    """Create ``directory`` and return the artifact store in it."""
     directory.mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(directory)
 
 
 def attach(study: Study, trial: Trial, run_dir: Path, store: FileSystemArtifactStore) -> None:
-    """Upload ``run_dir/artifacts/*``, the learning curves of all metrics, and those as a table.
+    """Upload ``run_dir/artifacts/*``, and the learning curves as drawing and table.
 
-    To be called before tell: Optuna takes no attribute of a finished trial.  A file of a name that
-    an earlier attempt uploaded replaces it.  Costs one commit per new file.
+    Call this before the trial ends, because Optuna does not accept attributes of a finished trial.
+    A file replaces the one of the same name from an earlier attempt. Costs one commit per new file.
     """
     frozen = study._storage.get_trial(trial._trial_id)
     folder = run_dir / FOLDER
@@ -58,9 +58,9 @@ def _curves(study: Study, trial: FrozenTrial, kept: Mapping[int, Mapping[str, fl
 
 
 def _uploaded(trial: FrozenTrial) -> dict[str, str]:
-    """File name to artifact id; a retry inherits those of the attempt before it.
+    """Return artifact ids by file name; a retry inherits those of earlier attempts.
 
-    The id names a file in the store: none but those that Optuna makes are followed.
+    An id names a file in the store, so ids that Optuna would not generate are ignored.
     """
     stored = (v for k, v in trial.system_attrs.items() if k.startswith("artifacts:"))
     metas = [json.loads(value) for value in stored if value is not None]

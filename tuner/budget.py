@@ -1,4 +1,4 @@
-"""Budgets: what a study may spend over its whole life, what it has spent, and why it ended."""
+"""Budgets: what a study may spend over its lifetime, what it has spent, and why it has ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tuner.schema import StopWhen
 
 @dataclass(frozen=True)
 class Times:
-    """Hours worked on a study, and those of its devices added up."""
+    """Hours worked on a study, and the sum of its device hours."""
 
     hours: float = 0.0
     device_hours: float = 0.0
@@ -26,7 +26,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Share:
-    """One limit, named by the key that people type, and how much of it is spent."""
+    """One limit, named by its configuration key, and how much of it is spent."""
 
     key: str
     spent: float
@@ -34,7 +34,7 @@ class Share:
 
     @property
     def part(self) -> float:
-        """From 0 to 1, more where a smaller limit was set later."""
+        """The fraction spent, more than 1 if the limit was lowered later."""
         return self.spent / self.limit
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits, None for those that are not set; ``length`` is the epochs of the longest training.
+    """The limits, None for unset ones; ``length`` is the number of epochs of the longest training.
 
     ``stop_when``, ``noise`` and ``repeats`` are those of ``conf/budget``.
     """
@@ -62,7 +62,7 @@ class Budget:
         return self.hours is not None or self.device_hours is not None
 
     def shares(self, spent: Spent) -> list[Share]:
-        """The limits that are set, as far as they are spent."""
+        """Return the limits that are set, with what is spent of them."""
         known = {
             "study.n_trials": (spent.n_trials, self.n_trials),
             "budget.epochs": (spent.epochs, self.epochs),
@@ -72,18 +72,20 @@ class Budget:
         return [Share(key, done, end) for key, (done, end) in known.items() if end is not None]
 
     def time_over(self, hours: float, device_hours: float) -> str | None:
-        """Why nothing may run any more, or None while there is time."""
+        """Return why nothing may run any more, or None while there is time."""
         timed = Budget(hours=self.hours, device_hours=self.device_hours)
         shares = timed.shares(Spent(hours=hours, device_hours=device_hours))
         return next((str(share) for share in shares if share.part >= 1), None)
 
     def left(self, step: int) -> int:
-        """Epochs that a trial may still need after ``step``; of unknown length, one at a time."""
+        """Return the epochs that a trial may need after ``step``; 1 if its length is unknown."""
         return 1 if self.length is None else max(0, self.length - step)
 
     def fits(self, reported: int, under_way: Sequence[int], needs: int) -> bool:
-        """Whether ``needs`` more epochs may be begun.
+        """Return whether ``needs`` more epochs may be started.
 
-        ``reported`` are spent, and each trial ``under_way`` may need so many more.
+        Args:
+            reported: Epochs that are spent.
+            under_way: Epochs that each running trial may still need.
         """
         return self.epochs is None or reported + sum(under_way) + needs <= self.epochs

@@ -1,10 +1,10 @@
-"""How long was worked on a study: the seconds with a worker at work, and those of each device.
+"""Work-time accounting: seconds with at least one active worker, and seconds of each device.
 
-A row for the study and one for each device add up the union of the intervals that their workers
-book, by the database's own clock; while nobody works no time passes.  Workers book every few beats
-and as they leave, so that one which is killed loses the seconds since.
+One row for the study and one per device hold the union of the intervals that their workers book, by
+the database's own clock; time without workers does not count. Workers book every few heartbeats and
+when they leave, so a killed worker loses only the seconds since the last booking.
 
-The sums are noted with the study, too, for ``optuna.copy_study`` copies no tables but Optuna's.
+The sums are also stored with the study, because ``optuna.copy_study`` copies only Optuna's tables.
 """
 
 import json
@@ -30,14 +30,14 @@ clocks = Table(
     Column("touched", Double, nullable=False),
 )
 STUDY = ""
-"""Name of the row that is the study's own, not a device's."""
+"""Name of the row of the study itself, not of a device."""
 
 NOTED = "clock"
-"""User attribute of a study: the seconds by name."""
+"""User attribute of a study: the seconds by row name."""
 
 
 class Clock:
-    """The clocks of one study."""
+    """The work times of one study."""
 
     def __init__(self, engine: sa.Engine, study_id: int) -> None:
         self.engine = engine
@@ -45,17 +45,17 @@ class Clock:
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
     def read(self, connection: sa.Connection) -> Times:
-        """The sums as they are booked; of a study that was copied, as they were noted."""
+        """Return the booked sums; for a copied study, those stored with it."""
         seconds = self._booked(connection) or self._noted(connection)
         hours = {name: value / 3600 for name, value in seconds.items()}
         return Times(hours.pop(STUDY, 0.0), sum(hours.values()))
 
     def is_copied(self, connection: sa.Connection) -> bool:
-        """Whether the study was worked on, but never in this database."""
+        """Return whether the study was worked on, but never in this database."""
         return not self._booked(connection) and bool(self._noted(connection))
 
     def start(self, device: str, count: int = 1) -> "Shift":
-        """Start to work on ``count`` devices of one name."""
+        """Start to count the work on ``count`` devices of one name."""
         with self.engine.connect() as connection:
             before = {} if self._booked(connection) else self._noted(connection)
         for name, seconds in ({STUDY: 0.0, device: 0.0} | before).items():
@@ -68,7 +68,7 @@ class Clock:
         return {name: seconds for name, seconds in connection.execute(query).all()}
 
     def _noted(self, connection: sa.Connection) -> dict[str, float]:
-        """As anybody may have written it, so that what is no time is left out."""
+        """Return the stored sums without malformed values, which any program may have written."""
         query = sa.select(attributes.c.value_json).filter_by(study_id=self.study_id, key=NOTED)
         found = decoded(connection.scalar(query) or "{}")
         return {
@@ -78,7 +78,7 @@ class Clock:
         }
 
     def _enter(self, table: sa.Table, key: dict[str, str], **values: object) -> None:
-        """Make a row if it is missing; another worker may make it at the same moment."""
+        """Insert a row if it is missing; another worker may insert it at the same moment."""
         row = {"study_id": self.study_id, **key}
         with suppress(IntegrityError), self.engine.begin() as connection:
             if connection.execute(sa.select(table.c.study_id).filter_by(**row)).first() is None:
@@ -87,10 +87,14 @@ class Clock:
     def book(
         self, rates: dict[str, int], since: float | None, at_most: float
     ) -> tuple[float, Times]:
-        """Book the time from ``since`` to now, at most so many seconds; returns now and the sums.
+        """Book the time from ``since`` to now, at most ``at_most`` seconds.
 
-        Time that another worker has booked in the same row is not booked again.  Without ``since``
-        nothing is booked, nor is a row touched: others' time up to now is theirs to book.
+        Time that another worker has booked in the same row is not booked again. Without ``since``
+        nothing is booked and no row is changed, so that other workers can still book the time up to
+        now.
+
+        Returns:
+            The time now, and the sums.
         """
         with self.engine.begin() as connection:
             now = float(connection.execute(sa.select(self.now)).scalar_one())
@@ -127,13 +131,16 @@ class Shift:
         self.book()
 
     def book(self) -> None:
-        """Book what was worked since the last time; a machine that slept did not work."""
+        """Book the work since the last booking, without time in which the machine was suspended."""
         at = time.monotonic()
         self.since, self.booked = self.clock.book(self.rates, self.since, at - self.booked_at)
         self.booked_at = at
 
     def times(self) -> Times:
-        """The hours by now, without asking the database: others' since the last booking lack."""
+        """Return the hours so far without querying the database.
+
+        The latest bookings of other workers are not included.
+        """
         more = (time.monotonic() - self.booked_at) / 3600
         own = sum(rate for name, rate in self.rates.items() if name != STUDY)
         return Times(self.booked.hours + more, self.booked.device_hours + own * more)

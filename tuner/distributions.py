@@ -1,4 +1,4 @@
-"""What a searched key may be: a number in a range, or one of several choices."""
+"""The distributions of searched keys: a number in a range, or one of several choices."""
 
 import decimal
 import math
@@ -10,7 +10,7 @@ Scalar = None | bool | int | float | str
 
 
 class Suggester(Protocol):
-    """What the space needs of a trial; Optuna's trials have it."""
+    """What the space needs of a trial; Optuna's trials implement it."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None, log: bool
@@ -21,7 +21,7 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [low, high], on a grid of ``step`` if given."""
+    """A real number in [low, high], with a grid of ``step`` if given."""
 
     low: float
     high: float
@@ -40,11 +40,11 @@ class Float:
         return [self.low, self.high]
 
     def size(self) -> float:
-        """How many values there are."""
+        """The number of values."""
         return round((self.high - self.low) / self.step) + 1 if self.step else math.inf
 
     def every(self) -> list[Scalar]:
-        """All values, if their number is finite."""
+        """Return all values, if their number is finite."""
         step = self.step or math.nan
         return [counted(self.low + k * step, self.low, step) for k in range(int(self.size()))]
 
@@ -72,11 +72,11 @@ class Int:
         return [self.low, self.high]
 
     def size(self) -> float:
-        """How many values there are."""
+        """The number of values."""
         return (self.high - self.low) // self.step + 1
 
     def every(self) -> list[Scalar]:
-        """All values."""
+        """Return all values."""
         return list(range(self.low, self.high + 1, self.step))
 
     def __str__(self) -> str:
@@ -101,11 +101,11 @@ class Categorical:
         return list(self.choices)
 
     def size(self) -> float:
-        """How many values there are."""
+        """The number of values."""
         return len(self.choices)
 
     def every(self) -> list[Scalar]:
-        """All values."""
+        """Return all values."""
         return list(self.choices)
 
     def __str__(self) -> str:
@@ -116,11 +116,11 @@ Distribution = Float | Int | Categorical
 
 
 def counted(value: float, low: float, step: float) -> float:
-    """A value on a grid, in its decimals: steps of 0.1 add up to 0.30000000000000004."""
+    """Return a value on a grid, exact in decimals: steps of 0.1 add up to 0.30000000000000004."""
     return round(value, max(_places(low), _places(step)))
 
 
 def _places(value: float) -> int:
-    """Digits after the point of the shortest decimal that is this number."""
+    """Return the number of decimals of the shortest decimal equal to this number."""
     exponent = decimal.Decimal(repr(value)).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0

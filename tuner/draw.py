@@ -1,7 +1,7 @@
-"""Small SVG drawings, with the standard library alone.
+"""Draw small SVG images with the standard library.
 
-They are shown as ``<img>`` by the dashboard, on a page that may be light or dark whatever the
-reader's system prefers, so each drawing brings its own background.
+The dashboard shows them as ``<img>``, on a page that may be light or dark regardless of the
+system's preference, so each drawing has its own background.
 """
 
 import math
@@ -28,7 +28,7 @@ _NUMBERED_CLASSES = 24  # above this a count no longer fits into its cell
 
 @dataclass(frozen=True)
 class Box:
-    """Where a panel of curves is drawn: the rectangle between its axes, in units."""
+    """The rectangle between the axes of a panel, in SVG units."""
 
     left: float
     top: float
@@ -37,10 +37,13 @@ class Box:
 
 
 def curves_svg(curves: Mapping[str, Mapping[int, float]], *, title: str) -> str:
-    """Draw learning curves, metric to epoch to value: the first large, the others below, in pairs.
+    """Draw learning curves (metric → epoch → value): the first one large, the others in pairs.
 
-    ``train_x`` is drawn into the panel of ``x``, dashed.  Points that are NaN or infinite are left
-    out.  Returns a whole SVG document, 640 units wide.  The texts may be anything.
+    ``train_x`` is drawn into the panel of ``x``, dashed. NaN and infinite points are omitted. Texts
+    are escaped.
+
+    Returns:
+        An SVG document, 640 units wide.
     """
     names = [n for n in curves if _finite(curves[n]) and not _is_training(n, curves)]
     parts = [_text(24, 26, title, "ink title")]
@@ -63,7 +66,7 @@ def _finite(points: Mapping[int, float]) -> dict[int, float]:
 
 
 def _panel(box: Box, name: str, curves: Mapping[str, Mapping[int, float]]) -> Iterable[str]:
-    """A metric's curve, and that of the training images beside it, within axes of their own."""
+    """Draw a metric's curve, and that of the training images, with axes."""
     own, training = _finite(curves[name]), _finite(curves.get(f"train_{name}", {}))
     yield _text(box.left, box.top - 12, name + " (dashed: training)" * bool(training), "faint")
     xs, ys = [*own, *training], [*own.values(), *training.values()]
@@ -96,8 +99,10 @@ def _line(spots: Sequence[tuple[float, float]], kind: str) -> Iterable[str]:
 def confusion_svg(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     """Draw a confusion matrix: ``counts[true][predicted]``, k rows of k non-negative integers.
 
-    A cell is shaded by its share of its row, so that rare classes are as legible as common ones.
-    Raises ValueError when ``counts`` is not square or does not match ``classes``.
+    A cell is shaded by its fraction of the row, so that rare classes are as legible as common ones.
+
+    Raises:
+        ValueError: ``counts`` is not square or does not match ``classes``.
     """
     size = len(classes)
     if len(counts) != size or any(len(row) != size for row in counts):
@@ -138,7 +143,7 @@ def _row(row: Sequence[int], x: float, y: float, cell: float, *, numbered: bool)
 
 
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Four to eight round numbers; for values they enclose the range, for whole steps lie in it."""
+    """Return four to eight round numbers that enclose a range of values, or lie in one of steps."""
     if low == high:
         margin = 1.0 if whole else abs(low) / 10 or 1.0
         low, high = (low, high + margin) if whole else (low - margin, high + margin)

@@ -1,4 +1,4 @@
-"""Which of tuner's extras brings a module that is not installed."""
+"""Find the extra of tuner that contains a missing module."""
 
 import importlib.metadata
 import re
@@ -9,9 +9,9 @@ OWN = "tuner"
 
 
 def cure(module: str) -> str:
-    """How to install what provides ``module``: the extra that names it, else the package.
+    """Return how to install ``module``: by the extra that contains it, else by its package.
 
-    A distribution that is named after it (``mlflow-skinny``) brings it as well.
+    A distribution whose name starts with the module's (``mlflow-skinny``) counts as well.
     """
     name = _normal(module.partition(".")[0])
     for text in _requirements():

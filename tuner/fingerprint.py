@@ -1,8 +1,9 @@
-"""Which code runs here: the git commit, changes to it, the objective's file, package versions.
+"""Identify the running code: git commit, uncommitted changes, objective file, package versions.
 
-A study keeps the fingerprint of the process that created it; one that resumes or joins it says in
-what it differs.  None of this is an error: commits differ for good reasons, and a cluster's nodes
-are not alike.  But trials that ran on other code may not compare, so they carry the difference.
+A study stores the fingerprint of the process that created it; a process that resumes or joins it
+reports the differences. They are not errors: commits differ for good reasons, and the nodes of a
+cluster are not alike. But trials of different code may not be comparable, so trials record the
+difference.
 """
 
 import hashlib
@@ -17,14 +18,14 @@ from typing import Any
 
 PACKAGES = ("tuner", "torch", "torchvision", "optuna", "hydra-core", "sqlalchemy")
 CODE = ("*.py", "*.yaml", "*.yml")
-"""Files whose changes can change a trial, below the working directory."""
+"""Files below the working directory whose changes can affect a trial."""
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 SHOWN = 5
-"""Names of changed files that a message lists."""
+"""Maximum number of changed files in a message."""
 
 
 def here(target: str) -> dict[str, Any]:
-    """The fingerprint of this process, whose objective is the ``_target_``."""
+    """Return the fingerprint of this process, whose objective is the ``_target_``."""
     changes = _git("diff", "HEAD", "--", *CODE)
     return {
         "git_commit": (_git("rev-parse", "HEAD") or "").strip() or None,
@@ -35,7 +36,7 @@ def here(target: str) -> dict[str, Any]:
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what this process differs from the one that created the study, a line each."""
+    """Return the differences between this process and the study's creator, one line each."""
     old, new = stored.get("versions") or {}, now["versions"]
     found = [
         f"{package} {new[package]} here, {old[package]} in the study"
@@ -71,7 +72,7 @@ def _named(names: str) -> str:
 
 
 def _git(*args: str) -> str | None:
-    """What git says in the working directory; None where it is no repository, or too slow."""
+    """Return git's output in the working directory; None without a repository, or if too slow."""
     try:
         done = subprocess.run(
             ["git", *args], capture_output=True, text=True, timeout=5, check=False, errors="replace"
@@ -82,7 +83,7 @@ def _git(*args: str) -> str | None:
 
 
 def _source(target: str) -> str | None:
-    """A digest of the file that a ``_target_`` lies in; its module is not imported."""
+    """Return a digest of the file of a ``_target_``, without importing its module."""
     for cut in range(target.count("."), 0, -1):
         try:
             spec = importlib.util.find_spec(".".join(target.split(".")[:cut]))

@@ -1,4 +1,4 @@
-"""The heartbeat of a worker, in a thread of its own."""
+"""The heartbeat of a worker, in a separate thread."""
 
 import os
 import signal
@@ -16,10 +16,10 @@ from tuner.sql import outages
 from tuner.study import Study
 
 BOOKED_EVERY = 6
-"""Heartbeats between two updates of the time worked: all workers update one row."""
+"""Heartbeats between two updates of the work time, because all workers update one row."""
 
 UNUSABLE = (SQLAlchemyError, StorageError)
-"""What a last write to the database may raise."""
+"""Exceptions that a last write to the database may raise."""
 
 
 class Heart(threading.Thread):
@@ -47,7 +47,7 @@ class Heart(threading.Thread):
         self.tried = time.time()
         self.stopped = threading.Event()
         self.supervisor = supervisor
-        """PID of the parent process with whose end the worker leaves; 0 for none."""
+        """PID of the parent process; the worker exits when that ends. 0 for none."""
 
     def run(self) -> None:
         beats = 0
@@ -83,9 +83,10 @@ class Heart(threading.Thread):
             raise self.error
 
     def is_lost(self) -> bool:
-        """Whether the lease has expired.  After a pause of this process it is renewed first.
+        """Return whether the lease has expired; after a suspension, try to renew it first.
 
-        Raises: StorageLost, as ``check`` does.
+        Raises:
+            StorageLost: The database is lost; see ``check``.
         """
         if time.time() - self.tried > max(2 * self.interval, self.study.leases.grace / 2):
             self.beat()
@@ -93,7 +94,7 @@ class Heart(threading.Thread):
         return self.lost
 
     def renew(self) -> None:
-        """Note a new lease, so that a heartbeat under way does not report it as lost."""
+        """Record a new lease, so that a heartbeat in progress does not report it as lost."""
         self.leases += 1
         self.lost = False
 

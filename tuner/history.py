@@ -1,8 +1,8 @@
-"""Every metric of every epoch of a configuration, kept in its run directory.
+"""Store every metric of every epoch of a configuration in its run directory.
 
-The study stores one value an epoch, which is what samplers and pruners read; all the others would
-cost every reader of the study at every look.  They lie beside the checkpoint instead, a line of
-JSON an epoch, and like it they outlive the process: ``tail -f`` follows a run.
+The study stores one value per epoch, which samplers and pruners read; the others would cost every
+reader of the study at every read. They are stored beside the checkpoint instead, as one line of
+JSON per epoch, and survive the process like it: ``tail -f`` follows a run.
 """
 
 import csv
@@ -15,14 +15,14 @@ FILE = "metrics.jsonl"
 
 
 def append(run_dir: Path, step: int, metrics: Mapping[str, float]) -> None:
-    """Keep the metrics of a step; one that was kept before is replaced."""
+    """Store the metrics of a step, replacing earlier ones of the same step."""
     line = json.dumps({"step": step, **metrics})
     with (run_dir / FILE).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
 
 def read(run_dir: Path) -> dict[int, dict[str, float]]:
-    """The metrics of each step, in order; a line that a dying process left half-written is not."""
+    """Return the metrics of each step, in order, without incomplete lines of a dying process."""
     path = run_dir / FILE
     found: dict[int, dict[str, float]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -35,7 +35,7 @@ def read(run_dir: Path) -> dict[int, dict[str, float]]:
 
 
 def curves(history: Mapping[int, Mapping[str, float]]) -> dict[str, dict[int, float]]:
-    """The same by metric: name to step to value."""
+    """Return the values by metric and step."""
     names = dict.fromkeys(name for metrics in history.values() for name in metrics)
     return {
         name: {step: metrics[name] for step, metrics in history.items() if name in metrics}
@@ -44,7 +44,7 @@ def curves(history: Mapping[int, Mapping[str, float]]) -> dict[str, dict[int, fl
 
 
 def as_csv(history: Mapping[int, Mapping[str, float]]) -> str:
-    """One row a step, which the dashboard shows as a table."""
+    """Return the metrics as CSV with one row per step, which the dashboard shows as a table."""
     names = dict.fromkeys(name for metrics in history.values() for name in metrics)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

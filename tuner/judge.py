@@ -1,10 +1,9 @@
-"""What a pruner is to see: configurations, where the database holds attempts at them.
+"""Show configurations to pruners instead of the attempts that the database stores.
 
-Left to itself a pruner counts an interrupted attempt beside the one that goes on with it.  Where
-machines are preempted often, a rung of successive halving fills with copies of whatever has run
-longest, and Hyperband moves a trial to another bracket whenever it is tried again, for it derives
-the bracket from the trial's number.  Runs that repeat the best, to measure the noise, are no
-competitors either.
+Otherwise, a pruner counts an interrupted attempt besides the one that resumes it. If machines are
+preempted often, a rung of successive halving fills with copies of the longest trial, and Hyperband
+moves a trial to another bracket at each retry, because it derives the bracket from the trial's
+number. Runs that repeat the best trial to measure the noise are not competitors either.
 """
 
 import copy
@@ -19,11 +18,12 @@ from tuner.attempts import FIRST, first_number, last
 from tuner.noise import REPEAT
 
 JUDGING = threading.Lock()
-"""Pruners are not made for threads: Hyperband builds its brackets as it is first asked."""
+"""Lock around pruners, which are not thread-safe: Hyperband builds its brackets at the first call.
+"""
 
 
 class _Configurations:
-    """A storage whose list of trials has the last attempt at each, numbered as the first was."""
+    """A storage that lists the last attempt of each configuration, numbered as the first."""
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
@@ -43,7 +43,7 @@ class _Configurations:
 
 
 class Judge:
-    """Asks a trial's pruner."""
+    """Calls a trial's pruner."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial_id = trial._trial_id
@@ -53,7 +53,7 @@ class Judge:
             self.study._storage = storage
 
     def should_prune(self) -> bool:
-        """As ``Trial.should_prune``."""
+        """Return whether to prune the trial, like ``Trial.should_prune``."""
         trial = _renumbered(self.study._storage.get_trial(self.trial_id))
         with JUDGING:
             return self.study.pruner.prune(self.study, trial)

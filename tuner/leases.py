@@ -1,9 +1,10 @@
-"""The table of workers: who lives, where, and which trial each of them holds.
+"""The table of workers: which are active, where they run, and which trial each of them holds.
 
-One row a worker, beside Optuna's tables in the same database.  A row's trial is leased until the
-row has been silent for ``grace`` seconds; all times are the database's own clock, so machines need
-not agree on theirs.  Optuna's heartbeats are not used: they miss a trial whose worker dies before
-its first beat, are looked at only before an ask, and crash a worker that was merely paused.
+It has one row per worker, in the same database as Optuna's tables. A row's trial is leased until
+the row has had no heartbeat for ``grace`` seconds. All times are those of the database's clock, so
+the clocks of machines may differ. Optuna's heartbeats are not used: they miss a trial whose worker
+dies before its first heartbeat, are checked only before an ask, and crash a worker that was merely
+suspended.
 """
 
 import time
@@ -39,7 +40,7 @@ NOW = {
 
 @dataclass(frozen=True)
 class Worker:
-    """A row of the table, with whether it has been heard of lately."""
+    """A row of the table, and whether it had a heartbeat recently."""
 
     id: str
     host: str
@@ -47,27 +48,29 @@ class Worker:
     device: str
     started: float
     beat: float
-    """Seconds since the epoch, by the database's clock; negative once it was seen to die."""
+    """Seconds since the epoch, by the database's clock; negative once the worker's death was
+    observed.
+    """
     trial_id: int | None
     trial_number: int | None
-    """That of the configuration, by which people know it, whichever attempt runs."""
+    """Number of the configuration, whichever attempt runs."""
     alive: bool
     silent: float
-    """Seconds since it was last heard of, by the database's clock."""
+    """Seconds since the last heartbeat, by the database's clock."""
 
     @property
     def expired(self) -> bool:
-        """Whether it was seen to die, and not merely not heard of."""
+        """Whether the worker's death was observed, not only missing heartbeats."""
         return self.beat <= 0
 
 
 class Leases:
-    """The rows of one study."""
+    """The workers and leases of one study."""
 
     def __init__(self, engine: sa.Engine, single: sa.Engine, study_id: int, grace: float) -> None:
         self.engine = engine
         self.single = single
-        """The same without transactions."""
+        """The engine in autocommit mode."""
         self.study_id = study_id
         self.grace = grace
         self.heard = self.since = 0.0
@@ -75,12 +78,12 @@ class Leases:
         self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
 
     def join(self, worker: str, host: str, pid: int, device: str) -> None:
-        """Enter a worker, or enter it again after it was counted as lost."""
+        """Register a worker, also again after it was considered lost."""
         with self.engine.begin() as connection:
             self.enter(connection, worker, host, pid, device)
 
     def enter(self, connection: Connection, worker: str, host: str, pid: int, device: str) -> None:
-        """The same within a transaction."""
+        """Register a worker within the given transaction."""
         row = {"study_id": self.study_id, "host": host, "pid": pid, "device": device}
         connection.execute(sa.delete(workers).where(workers.c.id == worker))
         connection.execute(
@@ -89,7 +92,7 @@ class Leases:
         self._answered(anew=True)
 
     def beat(self, worker: str) -> bool:
-        """A sign of life; False if the worker was counted as lost in the meantime."""
+        """Send a heartbeat; return False if the worker was considered lost in the meantime."""
         return self._update(worker, beat=self.now)
 
     def hold(
@@ -99,14 +102,15 @@ class Leases:
         number: int | None,
         connection: Connection | None = None,
     ) -> bool:
-        """Lease a trial, or with None give it back; False if the worker was counted as lost."""
+        """Lease a trial, or return it with None; False if the worker was considered lost."""
         held = {"trial_id": trial_id, "trial_number": number, "beat": self.now}
         return self._update(worker, connection, **held)
 
     def expire(self, worker: str) -> bool:
-        """Count a worker, and all places of its process, as lost: its supervisor saw it die.
+        """Declare a worker and all places of its process lost, because its death was observed.
 
-        False if it had struck itself out before.
+        Returns:
+            False if the worker had unregistered itself before.
         """
         mine = sa.and_(
             workers.c.study_id == self.study_id,
@@ -118,26 +122,26 @@ class Leases:
         return bool(done.rowcount)
 
     def leave(self, worker: str, connection: Connection | None = None) -> None:
-        """Strike a worker out."""
+        """Unregister a worker."""
         with self._on(connection) as at:
             at.execute(sa.delete(workers).where(workers.c.id == worker))
 
     def steady(self) -> bool:
-        """Whether the silence of others says anything.
+        """Return whether missing heartbeats of other workers are reliable evidence of their loss.
 
-        After an outage, or a pause of this machine, the first to be back would count all others
-        as lost; so it waits until they have had the time to be heard.
+        After an outage, or a suspension of this machine, the first worker to return would consider
+        all others lost. Therefore it waits until they have had time for a heartbeat.
         """
         now = time.time()
         return now - self.heard <= self.grace / 2 and now - self.since >= self.grace / 3
 
     def all(self) -> list[Worker]:
-        """All rows, longest at work first."""
+        """Return all rows, the longest active workers first."""
         with self.single.connect() as connection:
             return self.rows(connection)
 
     def rows(self, connection: Connection) -> list[Worker]:
-        """The same within a transaction."""
+        """Return all rows, read within the given transaction."""
         alive = (workers.c.beat > self.now - self.grace).label("alive")
         silent = (self.now - sa.func.abs(workers.c.beat)).label("silent")
         query = (
@@ -156,7 +160,7 @@ class Leases:
 
     @contextmanager
     def _on(self, connection: Connection | None) -> Iterator[Connection]:
-        """The transaction that is given, or a connection whose statements stand alone."""
+        """Yield the given transaction, or else a connection in autocommit mode."""
         if connection is not None:
             yield connection
             return

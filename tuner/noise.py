@@ -1,7 +1,7 @@
-"""Whether more search can still be told from luck.
+"""Decide whether further search would still gain more than the seed-to-seed noise.
 
-Scores differ between seeds.  Once as many configurations again are expected to raise the best by
-less than that difference, going on chooses among lucky seeds, not among configurations.
+Scores differ between seeds. Once as many configurations again are expected to improve the best
+value by less than that, further search selects lucky seeds instead of better configurations.
 """
 
 import math
@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from statistics import stdev
 
 REPEAT = "tuner:repeat"
-"""System attribute of a run that measures the noise: the number of the trial it repeats."""
+"""System attribute of a run that measures the noise: the number of the trial that it repeats."""
 LEAST = 20
-"""Configurations that must have ended before their distribution is believed."""
+"""Number of configurations that must have ended before their distribution is used."""
 
 
 def gain(losses: Sequence[float], unfinished: int) -> float:
-    """What the second half of a search has lowered the best loss by, in expectation.
+    """Return the expected decrease of the best loss by the second half of a search.
 
-    ``losses`` are those of the complete; so many ``unfinished`` ones were given up and take part as
-    none of the best.  The difference between the expected best of half and of all, whatever the
-    order in which they came.  Gains fall as a search goes on, so that as many configurations again
-    are expected to gain no more.
+    It is the difference between the expected best of half of the configurations and the best of
+    all, over all orders. Gains decrease during a search, so that as many configurations again are
+    expected to gain no more.
+
+    Args:
+        losses: The losses of the completed configurations.
+        unfinished: The number of pruned or failed ones, which count as never the best.
     """
     n = len(losses) + unfinished
     worst = max(losses)
@@ -29,7 +32,7 @@ def gain(losses: Sequence[float], unfinished: int) -> float:
 
 
 def expected_best(values: Sequence[float], k: int) -> float:
-    """The mean of the smallest of ``k`` of the ascending values, over all ways to draw them.
+    """Return the mean of the smallest of ``k`` of the ascending values, over all ways to draw them.
 
     Σᵢ C(n - i, k - 1) / C(n, k) · v₍ᵢ₎, from the smallest on: the unbiased estimate, from n
     results, of what k of them would have reached (Tang et al., ACL 2020).
@@ -40,5 +43,5 @@ def expected_best(values: Sequence[float], k: int) -> float:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation of repeated runs (n - 1 degrees of freedom); None without a repetition."""
+    """Return the standard deviation of repeated runs (n - 1 degrees of freedom); None for one."""
     return stdev(values) if len(values) > 1 else None

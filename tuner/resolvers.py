@@ -1,18 +1,18 @@
-"""What configurations compute of themselves: the resolvers that conf/ uses, and what they read."""
+"""The OmegaConf resolvers that conf/ uses, and the values that they read."""
 
 from omegaconf import DictConfig, OmegaConf
 
 from tuner.nodes import at
 
 EPOCHS = ("objective.epochs", "trainer.epochs", "objective.trainer.epochs")
-"""Where the length of a full training may stand, as a person types it."""
+"""Keys that may hold the length of a full training."""
 
 APPLICATION_EPOCHS = ("epochs", "training.epochs", "trainer.epochs", "trainer.max_epochs")
-"""… and where in an application's own configuration."""
+"""Keys of an application's own configuration that may hold it."""
 
 
 def epochs_key(cfg: DictConfig) -> str | None:
-    """Which of ``EPOCHS`` the objective reads, None if it says no length."""
+    """Return the key of ``EPOCHS`` that the objective has, None if it declares no length."""
     read: tuple[str, ...]
     read = EPOCHS if at(cfg, "objective.trainer.epochs") is not None else EPOCHS[:1]
     read = read if at(cfg, "objective.app") is None else APPLICATION_EPOCHS
@@ -20,31 +20,31 @@ def epochs_key(cfg: DictConfig) -> str | None:
 
 
 def epochs(cfg: DictConfig) -> int | None:
-    """The length of a full training, if the objective says one."""
+    """Return the length of a full training, if the objective declares one."""
     key = epochs_key(cfg)
     return None if key is None else int(at(cfg, key))
 
 
 def devices(cfg: DictConfig) -> int:
-    """Devices that one trial takes."""
+    """Return the number of devices of one trial."""
     found = at(cfg, "objective.trainer.devices")
     return found if isinstance(found, int) else 1
 
 
 def register() -> None:
-    """Make ``${share:…}``, ``${costs:}`` and ``${epochs:…}`` known to every configuration."""
+    """Register ``${share:…}``, ``${costs:}`` and ``${epochs:…}`` for all configurations."""
     OmegaConf.register_new_resolver("share", _share, replace=True)
     OmegaConf.register_new_resolver("costs", _costs, replace=True)
     OmegaConf.register_new_resolver("epochs", _epochs, replace=True)
 
 
 def _share(part: float, whole: int) -> int:
-    """So much of a whole number, rounded down."""
+    """Return a fraction of a whole number, rounded down."""
     return int(float(part) * int(whole))
 
 
 def _costs(*, _root_: DictConfig) -> list[str]:
-    """What the search wants to know of a configuration beside its metric."""
+    """Return the costs that objectives and constraints need besides the metric."""
     asked = [OmegaConf.select(_root_, f"study.{key}") for key in ("objectives", "constraints")]
     found = [str(name) for names in asked if isinstance(names, DictConfig) for name in names]
     metric = OmegaConf.select(_root_, "study.metric")
@@ -52,5 +52,5 @@ def _costs(*, _root_: DictConfig) -> list[str]:
 
 
 def _epochs(fallback: int, *, _root_: DictConfig) -> int:
-    """The length of a full training, or what to take where the objective says none."""
+    """Return the length of a full training, or the given default."""
     return epochs(_root_) or fallback

@@ -1,10 +1,10 @@
-"""Where the files lie that ship with the package and are not Python's."""
+"""Locate the packaged files that are not Python code."""
 
 from pathlib import Path
 
 
 def directory(name: str) -> Path:
-    """``conf`` or ``template``: inside the wheel, or beside the package in a checkout."""
+    """Return the path of ``conf`` or ``template``: in the wheel, or beside the package."""
     package = Path(__file__).parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name

@@ -1,4 +1,7 @@
-"""Whose checkpoints are kept: a hundred trials of 140 MB, each twice, fill a disk."""
+"""Remove checkpoints that are no longer needed.
+
+A hundred trials of 140 MB, each twice, would fill a disk.
+"""
 
 import shutil
 from pathlib import Path
@@ -14,17 +17,18 @@ from tuner.sql.writes import trials, values
 from tuner.study import Study
 
 PATTERN = "checkpoint*"
-"""Names, directly in a run directory, of what is removed; an objective's other files stay."""
+"""Names of the files to remove, directly in a run directory; an objective's other files are kept.
+"""
 WINDOW = 8
-"""Trials beyond the best that are looked at: so many workers may finish at the same moment."""
+"""Trials after the best ones that are checked too, as this many workers may finish at once."""
 
 
 def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> list[FrozenTrial]:
-    """Whose checkpoints nobody wants any more, now that ``ended`` has.
+    """Return the trials whose checkpoints are no longer needed, now that ``ended`` has ended.
 
-    The rule: a configuration keeps its checkpoints while it may go on (it runs, it waits, or it
-    was interrupted), and as long as it is one of the best ``keep`` of those that are complete.
-    One that was pruned, or failed by its own fault, keeps none.
+    A configuration keeps its checkpoints while it may be resumed (it runs, waits, or was
+    interrupted), and while it is one of the best ``keep`` completed ones. A configuration that was
+    pruned, or failed by itself, keeps none.
     """
     if ended.state in (TrialState.PRUNED, TrialState.FAIL):
         return [ended]
@@ -44,7 +48,7 @@ def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> lis
 
 
 def tidy(study: Study, plan: Plan, trial_id: int) -> None:
-    """Remove what a trial that has just been told makes superfluous; a failure is only logged."""
+    """Remove what a trial that has just ended makes superfluous; a failure is only logged."""
     if (keep := plan.study.keep_checkpoints) is None:
         return
     try:
@@ -60,7 +64,7 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
 
 
 def remove(plan: Plan, run_dir: Path) -> None:
-    """The checkpoints in a run directory, on this machine and in the mirror."""
+    """Remove the checkpoints in a run directory, on this machine and in the mirror."""
     for path in run_dir.glob(PATTERN):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""How a process is asked to leave: a first signal is heard and answered, a second one ends it."""
+"""Ask a process to stop: the first signal is acknowledged, the second one ends the process."""
 
 import os
 import signal
@@ -12,21 +12,23 @@ from types import FrameType
 from tuner.log import log
 
 SHOW_CURSOR = b"\x1b[?25h\n"
-"""What a live view has hidden, and nobody is left to show again."""
+"""Escape sequence that shows the cursor again, which a live view has hidden."""
 
 
 Heard = SimpleQueue[int | None]
-"""Signals that came, and None at the end.  A handler runs between any two instructions of the main
-thread, whatever locks that holds: it may put here, but must not log, wait or end anything."""
+"""A queue of received signals, and None at the end. A signal handler runs between any two
+instructions of the main thread, whatever locks that holds: it may put here, but must not log,
+wait or end anything.
+"""
 
 
 @contextmanager
 def listening(
     note: Callable[[int, FrameType | None], object], obey: Callable[[], object], heard: Heard
 ) -> Iterator[None]:
-    """SIGTERM and SIGINT go to ``note``, and a thread of ``obey`` does what they ask for.
+    """Pass SIGTERM and SIGINT to ``note``, and act on them in a thread that runs ``obey``.
 
-    It reads ``heard`` until None comes, and is waited for.
+    The thread reads ``heard`` until None comes, and is joined at the end.
     """
     before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
     obeying = threading.Thread(target=obey, name="tuner-signals", daemon=True)
@@ -41,7 +43,7 @@ def listening(
 
 
 class Signals:
-    """SIGTERM and SIGINT set a flag; a second one leaves at once."""
+    """Records SIGTERM and SIGINT; a second signal exits at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -56,7 +58,7 @@ class Signals:
         self.heard.put(number)
 
     def answer(self) -> None:
-        """Say that a signal was heard: until the objective's next report nothing else shows it."""
+        """Acknowledge a signal, because the objective's next report may be far away."""
         if (number := self.heard.get()) is not None:
             log.warning(
                 "stopping (%s): the trial is saved and queued again at its next report; a second "
@@ -68,7 +70,7 @@ class Signals:
         return signal.Signals(self.received).name if self.received is not None else None
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until a signal comes."""
+        """Sleep for some seconds, or until a signal comes."""
         end = time.monotonic() + seconds
         while self.received is None and (left := end - time.monotonic()) > 0:
             time.sleep(min(0.1, left))
@@ -76,7 +78,7 @@ class Signals:
 
 @contextmanager
 def captured() -> Iterator[Signals]:
-    """Take over SIGTERM and SIGINT, and give them back."""
+    """Handle SIGTERM and SIGINT in the block, and restore their handlers after it."""
     signals = Signals()
     with listening(signals.note, signals.answer, signals.heard):
         yield signals

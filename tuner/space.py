@@ -1,8 +1,8 @@
-"""The search space: what may vary, as a tree of conditions.
+"""The search space: the searched parameters as a tree of conditions.
 
-A parameter's key is its override path.  A mapping in the space is a categorical whose options own
-the parameters below them; those are stored per branch (``optimizer.lr@sgd``), so that the sampler
-never mixes two meanings of one name.  Overrides carry the bare key.
+A parameter's key is its override path. A mapping in the space is a categorical parameter whose
+options have parameters of their own; these are stored per branch (``optimizer.lr@sgd``), so that
+the sampler never mixes two meanings of one name. Overrides contain the bare key.
 """
 
 import functools
@@ -14,7 +14,7 @@ from tuner.distributions import Categorical, Distribution, Scalar, Suggester
 
 @dataclass(frozen=True)
 class Branch:
-    """Parameters that are searched together, and constants that hold beside them."""
+    """Parameters that are searched together, and constants that are set with them."""
 
     parameters: tuple["Parameter", ...] = ()
     constants: tuple[str, ...] = ()
@@ -22,18 +22,18 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A searched key under the conditions (key, option) that make it active."""
+    """A searched key, and the conditions (key, option) that make it active."""
 
     key: str
     distribution: Distribution
     condition: tuple[tuple[str, str], ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
-    """Override text of an option → what is searched only when it is chosen."""
+    """Override text of an option → what is searched only if it is chosen."""
     sign: str = ""
-    """``+`` or ``++`` before the key in overrides, where Hydra asks for it."""
+    """``+`` or ``++`` before the key in overrides, if Hydra requires it."""
 
     def override(self, text: str) -> str:
-        """The override that gives the parameter a value's text."""
+        """Return the override that sets the parameter to a value's text."""
         return f"{self.sign}{self.key}={text}"
 
     @property
@@ -44,20 +44,24 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """The whole space; ``root`` holds what is always active."""
+    """The whole search space; ``root`` holds what is always active."""
 
     root: Branch = Branch()
 
     def suggest(self, trial: Suggester) -> list[str]:
-        """Let the trial's sampler choose every active parameter; returns the overrides."""
+        """Let the trial's sampler choose every active parameter; return the overrides."""
         return self._walk(lambda p: p.distribution.suggest(trial, p.name))
 
     def overrides(self, params: Mapping[str, Scalar]) -> list[str]:
-        """The overrides of stored parameters (by study name); ``KeyError`` if one is missing."""
+        """Return the overrides of stored parameters (by study name).
+
+        Raises:
+            KeyError: A parameter is missing.
+        """
         return self._walk(lambda p: params[p.name])
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, active together or not, parents before children."""
+        """Return all parameters of all branches, parents before children."""
         todo = list(self.root.parameters)
         while todo:
             parameter = todo.pop(0)
@@ -65,7 +69,7 @@ class Space:
             todo[:0] = [p for b in parameter.branches.values() for p in b.parameters]
 
     def rows(self) -> list[dict[str, str]]:
-        """The space as a table: name, key, distribution, condition."""
+        """Return the space as a table: name, key, distribution, condition."""
         return [
             {
                 "name": p.name,
@@ -77,7 +81,7 @@ class Space:
         ]
 
     def contexts(self) -> list[list[str]]:
-        """Selections of options that together activate every parameter at least once."""
+        """Return selections of options that together activate every parameter at least once."""
         found = [self._selection({})]
         for p in self.parameters():
             if isinstance(p.distribution, Categorical):
@@ -88,11 +92,11 @@ class Space:
         return found
 
     def edges(self, options: Mapping[str, str], *, every: bool) -> Iterator[list[str]]:
-        """Overrides for the edges of the space: all ranges at their low, then at their high ends.
+        """Return overrides for the corners of the space: all ranges at their low, then high ends.
 
-        ``options`` (key → override text) are kept; of the other categoricals, all together, first
-        every first option is taken, then every second one, and so on, or with ``every`` false
-        just the first.
+        The options in ``options`` (key → override text) are kept. Of the other categoricals, every
+        first option is taken, then every second one and so on; if ``every`` is false, only the
+        first ones.
         """
 
         def option(p: Parameter, turn: int, end: int) -> Scalar:
@@ -110,7 +114,7 @@ class Space:
                 yield self._walk(functools.partial(option, turn=turn, end=end))
 
     def active(self, selection: Sequence[str]) -> list[Parameter]:
-        """The parameters that a selection of ``contexts`` activates."""
+        """Return the parameters that a selection of ``contexts`` activates."""
         found: list[Parameter] = []
         todo = [self.root]
         while todo:
@@ -143,7 +147,7 @@ class Space:
 
 
 def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> "Difference":
-    """What changed between two tables of ``Space.rows``."""
+    """Return what has changed between two tables of ``Space.rows``."""
     old, new = ({row["name"]: row for row in rows} for rows in (stored, now))
     breaking = [f"- {name}: {old[name]['distribution']}" for name in old if name not in new]
     breaking += [f"+ {name}: {new[name]['distribution']}" for name in new if name not in old]
@@ -159,7 +163,7 @@ def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]
 
 @dataclass(frozen=True)
 class Difference:
-    """Changes that a study cannot take, and changed numeric ranges, which it can."""
+    """Changes that a study cannot accept, and changed numeric ranges, which it can."""
 
     breaking: list[str]
     ranges: list[str]

@@ -1,7 +1,7 @@
-"""A study's trials in a tracker such as TensorBoard, a run for each configuration.
+"""Record a study's trials in a tracker such as TensorBoard, one run per configuration.
 
-A tracker is told from a thread of its own, one a trial: a server that is slow or away never holds
-up the training, and what goes wrong costs curves elsewhere, not the trial.
+Each trial passes data to its tracker in a separate thread: a server that is slow or unreachable
+does not delay training, and its errors cost curves in the tracker, not the trial.
 """
 
 import queue
@@ -14,22 +14,23 @@ from typing import ClassVar, Protocol, runtime_checkable
 from tuner.log import log
 
 PATIENCE = 10.0
-"""Seconds that the end of a trial waits for what is still to be written."""
+"""Seconds that the end of a trial waits for pending writes."""
 SETTING_UP = 60.0
-"""Seconds that a search waits for its tracker at its start; a new MLflow database takes some 15."""
+"""Seconds that a search waits for its tracker at the start; a new MLflow database takes about 15.
+"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A configuration, whichever attempt at it this is."""
+    """A run of the tracker: one configuration, regardless of the attempt."""
 
     study: str
     uid: str
-    """Of the study: names return, this does not."""
+    """The uid of the study, which is unique, unlike its name."""
     number: int
     params: Mapping[str, str]
     before: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    """Steps of earlier attempts: a process that was killed may not have written its last."""
+    """Steps of earlier attempts, because a killed process may not have written its last ones."""
 
     @property
     def name(self) -> str:
@@ -37,39 +38,39 @@ class Run:
 
 
 class Written(Protocol):
-    """A run that is being written."""
+    """An open run of the tracker."""
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None: ...
     def close(self, fate: str | None) -> None:
-        """``fate`` is complete, pruned or failed; None where another attempt goes on."""
+        """Close the run; ``fate`` is complete, pruned or failed, None if it will be resumed."""
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """What ``tracking`` names."""
+    """The interface of the options of ``tracking``."""
 
     def prepare(self) -> None:
-        """Before the workers start: make what they share, which two of them must not do at once."""
+        """Create what the workers share, before they start and could create it concurrently."""
 
     def begin(self, run: Run) -> Written | None:
-        """Begin a run, or go on with it."""
+        """Start a run, or resume it."""
 
 
 class Nothing:
-    """``tracking=none``."""
+    """The option ``tracking=none``."""
 
     def prepare(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def begin(self, run: Run) -> None:
         return None
 
 
 class Track:
-    """Passes what a trial reports on to its tracker, in order, without waiting for it."""
+    """Passes a trial's reports to its tracker, in order, without waiting for it."""
 
     patience: ClassVar[float] = PATIENCE
-    """None is left once a tracker was not done in time: the trials after it do not wait."""
+    """Seconds to wait; 0 once a tracker has exceeded it, so that later trials do not wait."""
 
     def __init__(self, tracker: Tracker, run: Run) -> None:
         self.calls: queue.SimpleQueue[Callable[[Written], None] | None] = queue.SimpleQueue()
@@ -80,12 +81,12 @@ class Track:
         self.thread.start()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Pass on a step's metrics."""
+        """Pass on the metrics of a step."""
         told = dict(metrics)
         self.calls.put(lambda written: written.metrics(step, told))
 
     def end(self, fate: str | None) -> None:
-        """Pass on how it ended, and wait a little for the tracker to write it all; only once."""
+        """Pass on the outcome, once, and wait a limited time for the tracker."""
         if self.ended:
             return
         self.ended = True
@@ -110,17 +111,17 @@ class Track:
 
 
 class Silent:
-    """No tracker."""
+    """A track without a tracker."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self, fate: str | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def prepare(tracker: Tracker) -> None:
-    """Make what the workers will share; what goes wrong is said, and does not keep them waiting."""
+    """Create what the workers will share; errors are logged and do not stop the workers."""
 
     def attempt() -> None:
         try:
@@ -140,14 +141,14 @@ def _told(error: Exception) -> str:
 
 
 def directories(tracker: Tracker) -> list[tuple[str, Path]]:
-    """Directories of this machine that it writes to, by the key that names each.
+    """Return the local directories that a tracker writes to, by configuration key.
 
-    A tracker that has no ``directories`` keeps them to itself.
+    Trackers without an attribute ``directories`` do not declare any.
     """
     told = getattr(tracker, "directories", None)
     return list(told()) if told is not None else []
 
 
 def begin(tracker: Tracker, run: Run) -> Track | Silent:
-    """Where to log a trial's steps, and to say what became of it."""
+    """Return the track of a trial, to log its steps and its outcome."""
     return Silent() if isinstance(tracker, Nothing) else Track(tracker, run)

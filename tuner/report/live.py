@@ -46,13 +46,9 @@ def follow(
 ) -> None:
     """Show a study until ``running`` is false, and once more after that.
 
-    While the database cannot be read, the last picture stays.
-
-    Args:
-        snapshot: Writes a snapshot; called at most every ``every`` seconds and for at most a tenth
-            of
-            the time.
-        whole: Draws the terminal's picture instead of the default view.
+    ``snapshot`` is called at most every ``every`` seconds, and for at most a tenth of the time.
+    ``whole`` replaces the default view of a terminal. While the database cannot be read, the last
+    picture stays.
     """
     live = is_live(console)
     view = _Screen(console, n_trials, epochs, whole) if live else Lines(console, n_trials)

@@ -1,4 +1,4 @@
-"""The built-in objective: trains a CNN on labelled images and reports after every epoch."""
+"""The built-in objective: train a CNN on labelled images and report after every epoch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,19 +39,21 @@ def train(
     device: str | None = None,
     measure: Sequence[str] = (),
 ) -> float:
-    """Trains one configuration and returns the last value of ``metric``.
+    """Train one configuration and return the last value of ``metric``.
 
-    With ``trainer.protocol=search`` it learns from the training split, reports the validation
-    scores after every epoch and never looks at the test split.  With ``final`` it learns from
-    both, scores the test split once, after the last epoch, and leaves the model in ``run_dir``.
+    With ``trainer.protocol=search`` it trains on the training split, reports the validation scores
+    after every epoch and never uses the test split. With ``final`` it trains on both, scores the
+    test split once, after the last epoch, and writes the model to ``run_dir``.
 
-    Those of ``costs.COSTS`` that ``measure`` names are noted before the first epoch, so that a
-    network which is too large costs none.
+    The costs in ``measure`` (of ``costs.COSTS``) are noted before the first epoch, so that a
+    network that exceeds a constraint is not trained. If ``run_dir`` holds a checkpoint, training is
+    resumed from it, bit-identical on the CPU.
 
-    Where ``run_dir`` holds a checkpoint it goes on after that step, to the same bits on the CPU.
-
-    Raises: Infeasible for a network that does not fit the images, Diverged for a loss that is
-    not finite, ConfigError for settings that contradict each other, and what ``report`` raises.
+    Raises:
+        Infeasible: The network does not fit the images.
+        Diverged: The loss is not finite.
+        ConfigError: Settings contradict each other.
+        Stop: Whatever ``report`` raises.
     """
     place = _place(device, trainer)
     recipe = checkpoint.describe(
@@ -91,7 +93,7 @@ train.__dict__["check"] = preflight.check
 
 
 def _place(device: str | None, trainer: Settings) -> torch.device:
-    """Where the run is trained, set up for it."""
+    """Return the device of the run, configured for it."""
     place = hardware.choose(device)
     hardware.configure(
         place,
@@ -104,14 +106,20 @@ def _place(device: str | None, trainer: Settings) -> torch.device:
 
 
 def _splits(images: Data, trainer: Settings) -> tuple[Split, Split]:
-    """The split to learn from and the one to score."""
+    """Return the split to train on and the one to score."""
     if trainer.protocol == "final":
         return images.train + images.validation, images.test
     return images.train, images.validation
 
 
 def _checked_counts(images: Data, learned: Split, scored: Split) -> list[int]:
-    """Images of each class to learn from.  Raises: what is wrong with the labels."""
+    """Return the number of training images per class, empty for regression.
+
+    Raises:
+        TunerError: A label is outside [0, num_classes), a class is empty, or a target is not
+            finite.
+        ConfigError: ``data.balanced`` is set for regression.
+    """
     images.check(learned, scored)
     counts = images.counts(learned)
     if images.balanced:
@@ -122,7 +130,7 @@ def _checked_counts(images: Data, learned: Split, scored: Split) -> list[int]:
 def _train_epochs(
     trainee: Learner | Member | Share, progress: Progress, learned: Split, scored: Split, seed: int
 ) -> None:
-    """All epochs that are left, each saved, scored and reported."""
+    """Train, save, score and report all remaining epochs."""
     learner = progress.learner
     epochs, search = learner.settings.epochs, learner.settings.protocol == "search"
     for epoch in range(max(1, learner.epoch), epochs + 1):

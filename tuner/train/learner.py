@@ -1,7 +1,7 @@
-"""One configuration in training: the step, the epoch, the evaluation.
+"""Train and evaluate one configuration: the step, the epoch, the evaluation.
 
-Nothing in here waits for the device: losses and counts add up on it, and whoever asks for the
-numbers (once an epoch) pays for the one transfer.
+Nothing here waits for the device: losses and counts accumulate on it, and reading the numbers (once
+an epoch) takes a single transfer.
 """
 
 import functools
@@ -24,7 +24,7 @@ from tuner.train.settings import Settings
 class Learner:
     """A network with its optimiser, schedule and loss, on the device of its data.
 
-    ``epoch`` counts from 1; ``done`` of its ``steps`` were made, with losses that add up to
+    ``epoch`` counts from 1; ``done`` of its ``steps`` are finished, and their losses sum to
     ``total``.
     """
 
@@ -62,7 +62,7 @@ class Learner:
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and exported: the averaged one where there is one."""
+        """The network that is scored and exported: the averaged one if there is one."""
         return self.average.network if self.average else self.network
 
     def train_epoch(
@@ -72,11 +72,13 @@ class Learner:
         generator: torch.Generator,
         between: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Trains one pass over ``split`` in a new order, or what a resumed one has left of it.
+        """Train one pass over ``split`` in a new order, or the rest of a resumed one.
 
-        Every step has the same shape: the images left over after the last whole batch sit this
-        epoch out.  ``between`` is called after each step.  Returns the mean loss, a scalar on the
-        device.
+        Every step has the same shape: images left over after the last whole batch are skipped in
+        this epoch. ``between`` is called after each step.
+
+        Returns:
+            The mean loss, a scalar on the device.
         """
         if staged.begin_epoch(self.network, epoch):
             self.make_step = None  # another step than was recorded
@@ -102,15 +104,16 @@ class Learner:
         return self.total / steps
 
     def _begin(self, epoch: int) -> None:
-        """Starts counting an epoch, unless a checkpoint left this very one half-made."""
+        """Start counting an epoch, unless a checkpoint was taken within this epoch."""
         if epoch != self.epoch:
             self.epoch, self.done = epoch, 0
             self.total.zero_()
 
     def order(self, split: Split, generator: torch.Generator) -> Tensor:
-        """The images of an epoch, one after the other: int64 [n] in main memory.
+        """Return the order of the images of an epoch: int64 [n] in main memory.
 
-        Drawn there, for streamed images are gathered there, and so in the same order everywhere.
+        It is drawn on the CPU, where streamed images are gathered, and is thus the same on all
+        devices.
         """
         host = hardware.host_generator(generator)
         if self.data.balanced:
@@ -118,14 +121,14 @@ class Learner:
         return sampling.shuffled(len(split), host)
 
     def _factors(self, steps: int) -> Sequence[float] | Sequence[Tensor]:
-        """What the learning rate is multiplied by at each of the epoch's steps."""
+        """Return the factors of the learning rate at each step of the epoch."""
         total = self.settings.epochs * steps
         first = (self.epoch - 1) * steps
         factors = [self.schedule((first + step) / total) for step in range(steps)]
         return self.rates.factors(factors) if self.rates else factors
 
     def _choose(self, steps: int) -> Callable[..., None]:
-        """The way to make the ``steps`` that are left."""
+        """Choose how to run the remaining ``steps``."""
         rung = graph.choose(self.settings.graph, self.device, self.optimizer, steps)
         if rung == "compile":
             self.forward = graph.Compiled(self.network)
@@ -146,10 +149,10 @@ class Learner:
         self.step(images, labels, *mix)
 
     def step(self, images: Tensor, labels: Tensor, *mix: Tensor) -> None:
-        """One optimiser step on images float32 [b, C, H, W]; its loss adds to ``total``.
+        """Run one optimiser step on images float32 [b, C, H, W] and add its loss to ``total``.
 
-        ``mix`` is one row of ``mixing.draw``, or nothing.  The step may be recorded and replayed:
-        all that changes from step to step is in tensors.
+        ``mix`` is one row of ``mixing.draw``, or nothing. The step may be captured and replayed:
+        everything that changes between steps is in tensors.
         """
         for parameter in self.trained:
             parameter.grad = None
@@ -162,9 +165,9 @@ class Learner:
         self.optimizer.step()
 
     def _losses(self, images: Tensor, labels: Tensor, *mix: Tensor) -> Iterator[Tensor]:
-        """The batch's loss, or with ``accumulate`` that of each of its parts: they add up to it.
+        """Yield the loss of the batch, or with ``accumulate`` of its parts, which sum to it.
 
-        The batch is blended before it is parted, so that an image's partner is the same.
+        The batch is blended before it is divided, so that the pairs of images are the same.
         """
         share, partners, own = self._share(labels), labels, None
         if mix:
@@ -180,13 +183,13 @@ class Learner:
             yield loss
 
     def _portions(self, *batch: Tensor) -> Iterable[tuple[Tensor, ...]]:
-        """The batch's tensors in ``accumulate`` parts; of the whole no views need be made."""
+        """Yield the batch's tensors in ``accumulate`` parts, without views for a single part."""
         if self.settings.accumulate == 1:
             return [batch]
         return zip(*(part.chunk(self.settings.accumulate) for part in batch), strict=True)
 
     def _share(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The loss of a part of the batch with these labels, as its share of the whole's."""
+        """Return the loss of a part of the batch, as its contribution to the mean of the batch."""
         if self.settings.accumulate == 1 and self.mass is None:
             return self.loss
         mass = self.mass(labels) if self.mass else self.loss.mass(labels)
@@ -194,7 +197,7 @@ class Learner:
 
     @torch.inference_mode()
     def evaluate(self, split: Split) -> Tally | ErrorTally:
-        """Counts and losses over a whole split, still on the device."""
+        """Return counts and losses over a whole split, still on the device."""
         network = self.scored.eval()
         tally = self.tally()
         size = self.feed.portion(self.settings.eval_batch_size)
@@ -205,23 +208,23 @@ class Learner:
         return tally
 
     def _outputs(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Logits, or outputs, as float32; with ``tta`` their mean over views of the images."""
+        """Return logits, or outputs, as float32; with ``tta`` their mean over views of images."""
         views = self.data.augment.views(images) if self.settings.tta else [images]
         outputs = [network(view).float() for view in views]
         return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
 
     def tally(self) -> Tally | ErrorTally:
-        """An empty one, of what this learner is scored by."""
+        """Return an empty tally of what this learner is scored by."""
         if self.data.regression:
             return ErrorTally(self.device)
         return Tally(len(self.data.classes), self.device, ranked=self.metric == RANKED)
 
     def close(self) -> None:
-        """Lets go of recorded steps, and of the cycles that would keep the network's memory."""
+        """Release captured steps, and reference cycles that would keep the network's memory."""
         self.make_step, self.rates, self.forward = None, None, self.network
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, between any two steps."""
+        """Return everything that the next step depends on, between any two steps."""
         average = {"average": self.average.network.state_dict()} if self.average else {}
         return average | {
             "network": self.network.state_dict(),

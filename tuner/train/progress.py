@@ -1,9 +1,9 @@
-"""What becomes of the epochs of a run: a checkpoint on the disk, then a report.
+"""Save and report the epochs of a run: first a checkpoint on the disk, then a report.
 
-Neither holds the device up.  The copy of the state is written by a thread; an epoch's scores are
-read, and reported, while the first steps of the next epoch run.  The order is kept: an epoch is
-reported once its checkpoint, where one is due, would survive a power cut (or the disk is full, and
-the next epoch tries again), and no later checkpoint is begun before.
+Neither blocks the device. A thread writes the copy of the state; an epoch's scores are read and
+reported while the first steps of the next epoch run. The order is kept: an epoch is reported once
+its checkpoint, if one is due, would survive a power failure (or the disk is full, and the next
+epoch tries again), and no later checkpoint is started before.
 """
 
 import logging
@@ -35,7 +35,7 @@ WORTH_SAVING = 1.0
 
 
 class Evaluated:
-    """An epoch's scores and losses on their way from the device, by ``stream`` if it is a GPU."""
+    """An epoch's scores and losses on their way from the device, on ``stream`` if it is a GPU."""
 
     def __init__(
         self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor,
@@ -52,7 +52,7 @@ class Evaluated:
         return self.event is None or bool(self.event.query())  # type: ignore[no-untyped-call]
 
     def read(self) -> tuple[dict[str, float], list[list[int]] | None]:
-        """The metrics and the confusion matrix; on a GPU beside the steps queued meanwhile."""
+        """Return the metrics and the confusion matrix; on a GPU, queued steps run meanwhile."""
         if self.stream is None or self.event is None:
             return self._read()
         self.stream.wait_event(self.event)
@@ -67,7 +67,7 @@ class Evaluated:
 
 
 class Progress:
-    """Saves and reports the epochs that ``learner`` makes; ``metrics`` are the last reported."""
+    """Saves and reports the epochs of ``learner``; ``metrics`` are the last reported ones."""
 
     def __init__(
         self, learner: Learner, run_dir: Path, recipe: Recipe, report: Callable[..., None]
@@ -80,19 +80,19 @@ class Progress:
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
         self.saved_at = time.monotonic()
         self.held = 0.0
-        """Seconds that the training stood still for the last checkpoint."""
+        """Seconds for which training waited for the last checkpoint."""
         self.pending: Evaluated | None = None
         self.stream: torch.cuda.Stream | None = None
-        """For reading scores: one a run, for torch has but 32, and others are in use."""
+        """The stream for reading scores; one per run, because torch has only 32 streams."""
         if learner.device.type == "cuda":
             self.stream = torch.cuda.Stream(learner.device)  # type: ignore[no-untyped-call]
         self.metrics: dict[str, float] = {}
         self.confusion: list[list[int]] | None = None
 
     def resume(self) -> None:
-        """Puts the learner where the checkpoint of the run directory is, if there is one.
+        """Restore the learner from the checkpoint of the run directory, if there is one.
 
-        The scores of an epoch are not in it: they are found again, and reported again, for the
+        The scores of the epoch are not stored: they are computed and reported again, because the
         process may have died between the checkpoint and the report.
         """
         state = checkpoint.load(self.writer.path, self.recipe, self.fingerprint)
@@ -101,11 +101,13 @@ class Progress:
             self.writer.place = self.learner.epoch, self.learner.done
 
     def step_made(self) -> None:
-        """Between two steps: reports and saves what is ready or due.
+        """Report and save what is ready or due between two steps.
 
-        Raises: what the report raises where this process was asked to leave.  Runs that others
-        take part in stop only at the end of an epoch, and are not saved within one: the other
-        ranks' generators are not at hand.
+        A run with several ranks stops and saves only at the end of an epoch, because the generators
+        of the other ranks are not available here.
+
+        Raises:
+            Stop: This process was asked to stop; raised by the report.
         """
         alone = self.learner.settings.fused == 1 and self.learner.settings.devices == 1
         if alone and self.poll is not None:
@@ -124,7 +126,7 @@ class Progress:
             self.save()
 
     def epoch_trained(self) -> None:
-        """Between an epoch's last step and its evaluation, which the writing goes beside."""
+        """Start a checkpoint between the last step and the evaluation, which runs concurrently."""
         self.settle()
         epoch, last, saved = self.learner.epoch, self.learner.settings.epochs, self.writer.place[0]
         due = epoch - saved >= self.every.epochs and self._affordable()
@@ -132,9 +134,9 @@ class Progress:
             self.save()
 
     def _affordable(self) -> bool:
-        """Whether a checkpoint as dear as the last would keep to its share of the time since then.
+        """Return whether another checkpoint would keep to its share of the time since the last.
 
-        So a crash costs epochs that are worth fifty checkpoints, or ``every.seconds``, at most.
+        A crash therefore costs epochs worth at most fifty checkpoints, or ``every.seconds``.
         """
         if self.every.share >= 1:  # whatever it costs
             return True
@@ -142,18 +144,20 @@ class Progress:
         return time.monotonic() - self.saved_at >= min(dear, self.every.seconds)
 
     def evaluated(self, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
-        """Leaves the epoch to be reported; without a tally it is only looked at for NaN.
+        """Queue the epoch's report; without a tally the loss is only checked for NaN.
 
-        Where others wait for this run it is reported at once.
+        If other ranks wait for this run, the epoch is reported at once.
         """
         self.pending = Evaluated(self.learner.epoch, tally, train_loss, self.stream)
         if self.learner.settings.fused > 1 or self.learner.settings.devices > 1:
             self.settle()
 
     def settle(self) -> None:
-        """Reports the pending epoch, once it is evaluated and its checkpoint is on the disk.
+        """Report the pending epoch, once it is evaluated and its checkpoint is on the disk.
 
-        Raises: Diverged, what the report raises, and what went wrong with the checkpoint.
+        Raises:
+            Diverged: The loss is not finite.
+            Exception: What the report raises, or the error of the checkpoint.
         """
         if self.pending is None:
             return
@@ -171,9 +175,10 @@ class Progress:
         self.report(pending.epoch, **metrics)
 
     def save(self) -> None:
-        """Begins a checkpoint of the learner as it is, unless the last one is of just that.
+        """Start a checkpoint of the learner, unless the last one has the same state.
 
-        Raises: what the report raises where the trial has gone to another worker.
+        Raises:
+            Stop: The trial has gone to another worker; raised by the report.
         """
         place = self.learner.epoch, self.learner.done
         self.saved_at = time.monotonic()
@@ -187,13 +192,13 @@ class Progress:
         self.held = time.perf_counter() - began
 
     def preempted(self) -> None:
-        """Saves what was done since the last checkpoint, where that is worth it."""
+        """Save the progress since the last checkpoint, if that is worthwhile."""
         if time.monotonic() - self.saved_at > WORTH_SAVING:
             self.save()
             self.writer.wait()
 
     def completed(self, scored: Split) -> None:
-        """Shows what the network gets wrong in the end; not where that are the test images."""
+        """Write the sheet of misclassified images at the end, unless they are test images."""
         if self.learner.settings.protocol == "search" and not self.learner.data.regression:
             try:
                 mistakes.write(self.run_dir, self.learner, scored)
@@ -201,9 +206,9 @@ class Progress:
                 logger.warning("no picture of the mistakes in %s: %s", self.run_dir, error)
 
     def close(self) -> None:
-        """Lets the writer end, tells what the run took, and draws what was found last.
+        """Wait for the writer, note facts about the run, and draw the last results.
 
-        What goes wrong here is but logged: the run is over, or something else went wrong before.
+        Errors are only logged, because the run has ended or another error came first.
         """
         try:
             with suppress(Diverged):  # nothing new: the run has ended with it
@@ -215,10 +220,7 @@ class Progress:
             logger.warning("the end of the run in %s: %s", self.run_dir, error)
 
     def note_costs(self, names: Sequence[str]) -> None:
-        """Notes what the network costs to use, as far as it is asked for and can be measured.
-
-        Raises: what the report raises where a constraint does not hold.
-        """
+        """Note the requested costs of the network, as far as they can be measured."""
         note: Callable[..., None] | None = getattr(self.report, "note", None)
         if note is not None and names:
             learner = self.learner

@@ -1,4 +1,4 @@
-"""A network in stages from input to head: the first may be frozen, the lower learn more slowly."""
+"""Fine-tuning of a network in stages from input to head: freezing and layer-wise learning rates."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +14,11 @@ Stage = Sequence[nn.Module | nn.Parameter]
 
 
 class Staged(nn.Module):
-    """Base of networks that are trained from weights learned elsewhere.
+    """Base of networks that are trained from pretrained weights.
 
-    ``stages`` lists modules and lone parameters in the order of depth, the head last; it is set by
-    the subclass with ``set_stages``.  ``mean`` and ``std`` (in grey levels, one for each of three
-    channels) are the normalisation that the weights expect, None where they expect none.
+    ``stages`` lists modules and single parameters in order of depth, the head last; subclasses set
+    it with ``set_stages``. ``mean`` and ``std`` (in grey levels, one for each of three channels)
+    are the normalisation that the weights expect, None if they expect none.
     """
 
     mean: Sequence[float] | None = None
@@ -33,9 +33,10 @@ class Staged(nn.Module):
         unfreeze_epoch: Whole,
         layer_decay: Factor,
     ) -> None:
-        """Says how stages learn; see ``conf/model/torchvision.yaml``.
+        """Set how stages learn; see ``conf/model/torchvision.yaml``.
 
-        Raises: ConfigError for values out of their range.
+        Raises:
+            ConfigError: A value is out of its range.
         """
         below = len(stages) - 1  # the head is never frozen
         self.stages = stages
@@ -46,7 +47,7 @@ class Staged(nn.Module):
         self.begin_epoch(1)
 
     def begin_epoch(self, epoch: int) -> bool:
-        """Freezes or frees what ``epoch`` (from 1) wants; whether that changed anything.
+        """Freeze or unfreeze stages for ``epoch`` (from 1); return whether anything changed.
 
         A step that was captured before a change must be captured again.
         """
@@ -61,9 +62,10 @@ class Staged(nn.Module):
         return changed
 
     def train(self, mode: bool = True) -> "Staged":
-        """As usual, but frozen stages stay as in evaluation.
+        """Set training mode, keeping frozen stages in eval mode.
 
-        Their batch norms keep and use the statistics they came with, and nothing drops out.
+        Their batch norms use their stored statistics without updating them, and their dropout is
+        off.
         """
         super().train(mode)
         for stage in self.stages[: self.frozen] if mode else ():
@@ -73,9 +75,9 @@ class Staged(nn.Module):
         return self
 
     def factors(self) -> dict[nn.Parameter, float]:
-        """What the learning rate of each parameter that is ever trained is multiplied by.
+        """Return the factor of the learning rate for each parameter that is ever trained.
 
-        ``layer_decay`` to the power of the distance from the head, as in BEiT (Bao 2021,
+        It is ``layer_decay`` to the power of the distance from the head, as in BEiT (Bao 2021,
         arXiv:2106.08254).
         """
         never = 0 if self.unfreeze_epoch else self.freezable
@@ -89,14 +91,14 @@ class Staged(nn.Module):
 
 
 def begin_epoch(network: nn.Module, epoch: int) -> bool:
-    """``Staged.begin_epoch`` where the network has stages; False for any other."""
+    """Call ``Staged.begin_epoch`` if the network has stages; return False for other networks."""
     return isinstance(network, Staged) and network.begin_epoch(epoch)
 
 
 def normalised(data: Data, network: nn.Module) -> Data:
-    """The data with the normalisation that the network's weights expect, if they expect one.
+    """Return the data with the normalisation that the network's weights expect, if any.
 
-    Three means over images of one channel make three channels of them.
+    Three means for images of one channel expand them to three channels.
     """
     if not isinstance(network, Staged) or network.mean is None or network.std is None:
         return data
