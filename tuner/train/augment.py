@@ -1,8 +1,8 @@
-"""Random crops, flips and cutout of a whole batch, drawn for each sample apart.
+"""Random crops, flips and cutout of a whole batch, drawn separately for each sample.
 
-torchvision's v2 transforms draw one set of parameters for a batch, so they cannot be used on
-batches.  Here the draws of an epoch are made at once, and shifting and flipping are part of the
-gather that takes the batch out of the data set: no further pass over the pixels.
+torchvision's v2 transforms draw one set of parameters per call, so they cannot be used on batches.
+Here, the draws of an epoch are made at once, and shifting and flipping are part of the gather that
+takes the batch from the data set, without another pass over the pixels.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,15 @@ from tuner.schema import require
 
 @dataclass(frozen=True)
 class Augment:
-    """What may happen to a training image; the default is nothing.
+    """The augmentation of a training image; none by default.
 
-    ``shift``: moved by up to so many pixels either way, black moving in (a padded random crop).
-    ``flip``: mirrored left to right, every other time.
-    ``cutout``: a black square of that side around a random point, cut off at the border.
-    ``border``: what moves in, black or the image mirrored at its edge (its outermost pixels once).
-    ``mixup`` and ``cutmix``: alpha of the blends of two images of a batch, made by ``mixing``.
+    Args:
+        shift: Maximum shift in pixels in each direction, filled with black (a padded random crop).
+        flip: Mirror horizontally with probability 0.5.
+        cutout: Side in pixels of a black square around a random point, cut off at the border.
+        border: Fill of a shift: black, or the image mirrored at its edge (outermost pixels once).
+        mixup: Alpha of ``mixing`` by mixup.
+        cutmix: Alpha of ``mixing`` by CutMix.
     """
 
     shift: Whole = 0
@@ -43,10 +45,11 @@ class Augment:
         return not (self.shift or self.flip or self.cutout)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Draws for ``count`` images of height and width ``size``.
+        """Draw the augmentation of ``count`` images of height and width ``size``.
 
-        Returns int64 [count, 5]: shift down, shift right, mirrored (0 or 1), row and column of
-        the centre of the cutout.
+        Returns:
+            int64 [count, 5]: shift down, shift right, mirrored (0 or 1), row and column of the
+                cutout's centre.
         """
         height, width = size
         spans = ((-self.shift, self.shift + 1),) * 2 + ((0, 1 + self.flip), (0, height), (0, width))
@@ -57,7 +60,7 @@ class Augment:
         return torch.stack(columns, dim=1)
 
     def take(self, images: Tensor, index: Tensor, draws: Tensor) -> Tensor:
-        """The images number ``index`` of the data set, augmented.
+        """Gather and augment the images number ``index`` of the data set.
 
         ``images`` uint8 [n, H, W, C], ``index`` int64 [b], ``draws`` [b, 5] → uint8 [b, H, W, C].
         """
@@ -81,10 +84,10 @@ class Augment:
         return batch.masked_fill_(black[..., None], 0)
 
     def views(self, images: Tensor) -> Iterator[Tensor]:
-        """What test-time augmentation looks at: float [b, C, H, W] as it is, mirrored, moved.
+        """Return the views for test-time augmentation of float [b, C, H, W], the original first.
 
-        Mirrored where training mirrors; moved by one pixel along either diagonal where training
-        moves, the outermost pixels repeated.
+        They are mirrored if training mirrors, and shifted by one pixel along either diagonal if
+        training shifts, with the outermost pixels repeated.
         """
         height, width = images.shape[2:]
         for mirrored in (images, images.flip(3)) if self.flip else (images,):
@@ -95,13 +98,13 @@ class Augment:
                 yield padded[:, :, -height:, -width:]
 
     def _near(self, positions: Tensor, centre: Tensor) -> Tensor:
-        """Which positions [s] lie in the cutout around each centre [b], as bool [b, s]."""
+        """Return which positions [s] lie in the cutout around each centre [b], as bool [b, s]."""
         start = centre[:, None] - self.cutout // 2
         return (positions >= start) & (positions < start + self.cutout)
 
 
 def _reflected(positions: Tensor, size: int) -> Tensor:
-    """Positions beyond an edge mirrored at it, the outermost pixel not repeated; one time only."""
+    """Mirror positions beyond an edge once, without repeating the outermost pixel."""
     inner = positions.abs()
     return torch.minimum(inner, 2 * (size - 1) - inner)
 

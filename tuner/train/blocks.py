@@ -1,4 +1,4 @@
-"""What the blocks of the ``cnn`` are made of: plain, residual and depthwise convolutions."""
+"""The blocks of the ``cnn``: plain, residual and depthwise convolutions."""
 
 import functools
 from collections.abc import Callable
@@ -23,14 +23,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 RISING = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)
-"""Activations that never fall: of several values they give the largest for the largest."""
+"""Monotonic activations, which commute with the maximum."""
 
 
 def pooled(layers: nn.Sequential, pool: nn.Module) -> nn.Sequential:
-    """``layers`` with ``pool`` at their end.
+    """Append ``pool`` to ``layers``.
 
-    The maximum is taken before a rising activation rather than after it: the same numbers from a
-    quarter of the work (with the activation in place a Fashion-MNIST step took 55 ms for 63).
+    The maximum is taken before a monotonic activation instead of after it: the result is the same
+    with a quarter of the work (a Fashion-MNIST step took 55 instead of 63 ms, with in-place
+    activations).
     """
     if isinstance(pool, nn.MaxPool2d) and isinstance(layers[-1], RISING):
         return nn.Sequential(*layers[:-1], pool, layers[-1])
@@ -51,10 +52,11 @@ def block(
     squeeze: int,
     drop: float,
 ) -> nn.Sequential:
-    """``convs`` convolutions of one width, the stride at the first; the last ends in an activation.
+    """Return ``convs`` convolutions of one width and an activation; the first has the stride.
 
-    ``squeeze``: squeeze-and-excitation with so many times fewer channels inside, 0 for none.
-    ``drop``: how often a residual block is passed over.
+    Args:
+        squeeze: Reduction ratio of squeeze-and-excitation, 0 for none.
+        drop: Probability that a residual block is skipped in training.
     """
     activate = ACTIVATIONS[activation]
     one = separable if kind == "depthwise" else convolution
@@ -64,7 +66,7 @@ def block(
         layers += one(inputs, out_channels, kernel, step, padding, norm, activate)
         layers.append(activate())
     if kind == "residual":
-        del layers[-1]  # it comes after the sum
+        del layers[-1]  # the activation comes after the sum
     if squeeze:
         layers.append(_excitation(out_channels, squeeze))
     if kind == "residual":
@@ -84,13 +86,13 @@ def convolution(
     *,
     groups: int = 1,
 ) -> nn.Sequential:
-    """A convolution, padded as TensorFlow's ``same`` or not at all, and its batch norm."""
+    """Return a convolution, with TensorFlow's ``same`` padding or none, and its batch norm."""
     layers = nn.Sequential()
     border = kernel // 2 if padding == "same" else 0
-    if padding == "same" and kernel % 2 == 0:  # an even kernel's border is wider on one side
+    if padding == "same" and kernel % 2 == 0:  # the padding of an even kernel is wider on one side
         layers.append(nn.ZeroPad2d((border - 1, border, border - 1, border)))
         border = 0
-    # Batch norm subtracts the mean, so a bias before it would do nothing.
+    # Batch norm subtracts the mean, so a bias before it has no effect.
     layers.append(
         nn.Conv2d(channels, out_channels, kernel, stride, border, groups=groups, bias=not norm)
     )
@@ -108,7 +110,7 @@ def separable(
     norm: bool,
     activate: Callable[[], nn.Module],
 ) -> nn.Sequential:
-    """One kernel for each channel, then a mix of the channels: MobileNet, Howard 2017."""
+    """Return one kernel per channel, then a mix of the channels: MobileNet, Howard 2017."""
     layers = convolution(channels, channels, kernel, stride, padding, norm, groups=channels)
     layers.append(activate())
     return layers + convolution(channels, out_channels, 1, 1, padding, norm)
@@ -117,8 +119,8 @@ def separable(
 class Residual(nn.Module):
     """shortcut(x) + body(x); He 2016 (arXiv:1512.03385).
 
-    In training the body of each sample is left out with probability ``drop``, and scaled so that
-    its mean stays: stochastic depth, Huang 2016 (arXiv:1603.09382).
+    In training, the body of each sample is skipped with probability ``drop``, and scaled such that
+    its mean is unchanged: stochastic depth, Huang 2016 (arXiv:1603.09382).
     """
 
     def __init__(self, body: nn.Module, shortcut: nn.Module, drop: float) -> None:
@@ -130,7 +132,7 @@ class Residual(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         body: Tensor = self.drop(self.body(maps))
         kept: Tensor = self.shortcut(maps)
-        # Without padding the body loses a border, and so must the shortcut.
+        # Without padding the body loses a border, so the shortcut is cropped too.
         top = (kept.shape[2] - body.shape[2]) // 2
         left = (kept.shape[3] - body.shape[3]) // 2
         kept = kept[:, :, top : top + body.shape[2], left : left + body.shape[3]]
@@ -144,7 +146,7 @@ def _shortcut(channels: int, out_channels: int, stride: int, norm: bool) -> nn.M
 
 
 def _stochastic_depth(drop: float) -> nn.Module:
-    # torchvision takes a second to import, which plain networks need not pay.
+    # Importing torchvision takes a second, which plain networks need not spend.
     from torchvision.ops import StochasticDepth
 
     layer: nn.Module = StochasticDepth(drop, "row")
@@ -152,7 +154,7 @@ def _stochastic_depth(drop: float) -> nn.Module:
 
 
 def _excitation(channels: int, reduction: int) -> nn.Module:
-    """Scales each channel by what all of them hold on average; Hu 2018 (arXiv:1709.01507)."""
+    """Scale each channel by a function of all channels' means; Hu 2018 (arXiv:1709.01507)."""
     from torchvision.ops import SqueezeExcitation
 
     layer: nn.Module = SqueezeExcitation(channels, max(1, channels // reduction))

@@ -1,7 +1,7 @@
-"""What a network costs to use, measured before it is trained: the weights do not matter for it.
+"""Measure the costs of a network before it is trained; they do not depend on the weights.
 
-Latencies are those of float32, in which an exported model computes, also where the network is
-trained and scored in bf16.
+Latencies are measured in float32, the precision of an exported model, even if training and scoring
+use bf16.
 """
 
 import statistics
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 WARM_UP, ROUNDS = 5, 30
-"""Passes before the clock is looked at, and those whose median counts."""
+"""Number of passes before the measurement, and of passes whose median is taken."""
 
 
 def measure(
@@ -23,9 +23,9 @@ def measure(
     names: Sequence[str],
     batch: int,
 ) -> dict[str, float]:
-    """Those of ``COSTS`` that are among ``names``; ``in_shape`` is (C, H, W).
+    """Measure those of ``COSTS`` that are in ``names``; ``in_shape`` is (C, H, W).
 
-    Random generators stay as they are, and the network is left as it was.
+    Random generators and the network remain unchanged.
     """
     wanted = [name for name in COSTS if name in names]
     training = network.training
@@ -47,26 +47,26 @@ def _parameters(network: nn.Module, _image: Tensor, _batch: int) -> float:
 
 
 def _multiply_adds(network: nn.Module, image: Tensor, _batch: int) -> float:
-    """Of one image; PyTorch counts a multiplication and an addition as two operations."""
+    """Return the multiply-adds of one image; PyTorch counts two operations for each."""
     with FlopCounterMode(display=False) as counter:
         network(image)
     return int(counter.get_total_flops()) // 2
 
 
 def _latency(network: nn.Module, image: Tensor, _batch: int) -> float:
-    """Milliseconds of one image alone."""
+    """Return the milliseconds of a single image."""
     return _milliseconds(network, image)
 
 
 def _batch_latency(network: nn.Module, image: Tensor, batch: int) -> float:
-    """Milliseconds of a whole batch."""
+    """Return the milliseconds of a whole batch."""
     return _milliseconds(
         network, image.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
     )
 
 
 def _milliseconds(network: nn.Module, images: Tensor) -> float:
-    """Median over passes, each waited for."""
+    """Return the median time of synchronised passes in milliseconds."""
     seconds = []
     for place in range(WARM_UP + ROUNDS):
         _wait(images.device)
@@ -89,4 +89,4 @@ COSTS: dict[str, Callable[[nn.Module, Tensor, int], float]] = {
     "latency_ms": _latency,
     "batch_latency_ms": _batch_latency,
 }
-"""By the name that a study asks for."""
+"""The measurements by the names that a study uses."""

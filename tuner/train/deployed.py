@@ -1,4 +1,4 @@
-"""A trained network with all that lies between an image's bytes and what it says of it."""
+"""A trained network with all processing from an image's bytes to its predictions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from tuner.train.augment import Augment
 
 
 class Deployed(nn.Module):
-    """uint8 [b, H, W, C] → float32 [b, k]: probabilities, or numbers where numbers were learned.
+    """uint8 [b, H, W, C] → float32 [b, k]: probabilities, or numbers for regression.
 
-    What was scored is what is deployed: where ``trainer.tta`` was on, the mean over the views.
+    The deployed model is the scored one: with ``trainer.tta``, it is the mean over the views.
     """
 
     mean: Tensor
@@ -27,7 +27,7 @@ class Deployed(nn.Module):
         views: Augment | None,
         regression: bool,
     ) -> None:
-        """``mean`` and ``std`` [C], in grey levels."""
+        """Create the model; ``mean`` and ``std`` [C] are in grey levels."""
         super().__init__()
         self.network = network
         self.register_buffer("mean", mean)
@@ -44,7 +44,7 @@ class Deployed(nn.Module):
 
 
 def views(recipe: Mapping[str, Any]) -> Augment | None:
-    """What test-time views a run with this recipe was scored by."""
+    """Return the test-time views by which a run with this recipe was scored."""
     prefix = "data.augment."
     found = {key.removeprefix(prefix): recipe[key] for key in recipe if key.startswith(prefix)}
     return Augment(**found) if recipe.get("trainer.tta") else None

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, scored in its place."""
+"""An exponential moving average of a network's weights, which is scored instead of it."""
 
 import copy
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class Average:
-    """A copy of ``network`` whose tensors follow it: mine ← decay · mine + (1 - decay) · theirs.
+    """A copy of ``network`` that follows it: average ← decay · average + (1 - decay) · weights.
 
-    Running statistics of norms are averaged as the weights are; counters are copied.  After t
-    updates the decay is (1 + t) / (10 + t) at most, as TensorFlow's ExponentialMovingAverage has
-    it, for the random weights of the beginning to be forgotten.  Only the tensors are state.
+    Running statistics of norms are averaged like weights; counters are copied. After t updates the
+    decay is at most (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the
+    random initial weights are forgotten. Only the tensors are state.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -25,7 +25,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Follows the network by one step, after ``updates`` earlier ones."""
+        """Follow the network by one step, after ``updates`` earlier ones."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_(*self.averaged, weight=1 - decay)
         if self.copied[0]:

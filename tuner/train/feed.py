@@ -1,8 +1,7 @@
-"""The batches of an epoch, made ready on the device before the step that wants them.
+"""Prepare the batches of an epoch on the device before the step that needs them.
 
-Where the images lie on the device nothing is copied.  Where they did not fit, the host gathers the
-next chunk into pinned memory and a stream of its own carries it over while the device still works
-on the chunk before.
+If the images lie on the device, nothing is copied. Otherwise, the host gathers the next chunk into
+pinned memory, and a separate stream copies it to the device while that works on the chunk before.
 """
 
 import math
@@ -14,13 +13,13 @@ from torch import Tensor
 from tuner.train import hardware
 from tuner.train.data import Data, Split
 
-# Pixels augmented at once, in whole batches.  On an accelerator some 40 batches of 128 small
-# images: the twenty kernels that gather them cost a batch a few microseconds, and their indices
-# take 32 MiB.  On a CPU what its cache holds: one such batch, or 64 of digits, whose steps of 2 ms
-# these kernels' calls would make 10 % longer.
+# Pixels augmented at once, in whole batches.  On an accelerator about 40 batches of 128 images:
+# the twenty kernels that gather them then cost a few microseconds per batch, and their indices take
+# 32 MiB.  On a CPU what its cache holds: one such batch, or 64 of digits; calling these kernels for
+# each of their steps of 2 ms would take 10 % longer.
 CHUNK = {"cpu": 2**17, "accelerator": 2**22}
-# Pixels evaluated at once on a CPU: 334 images of 28 x 28.  1,024 of them are no faster (134 ms for
-# 133 in 256s), take 200 MB more, and in a thread, whose heaps are small, twice as long (247 ms).
+# Pixels evaluated at once on a CPU: 334 images of 28 x 28.  1,024 at once are not faster (134 ms,
+# and 133 in portions of 256), take 200 MB more, and 247 ms in a thread, whose heaps are small.
 WHOLE_ON_CPU = 2**18
 
 
@@ -37,10 +36,11 @@ class Feed:
     def epoch(
         self, split: Split, order: Tensor, draws: Tensor, size: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole batches of ``size`` images in ``order``, from batch ``start`` on.
+        """Yield the whole batches of ``size`` images in ``order``, from batch ``start`` on.
 
-        ``order`` int64 [n] lies in main memory.  ``draws`` [n, …], on the device, are the
-        augmentation's, one row for each place in the order.
+        Args:
+            order: int64 [n] in main memory.
+            draws: [n, …] on the device, one row of augmentation per place in the order.
         """
         many = size * self._batches(size)
         end = len(order) // size * size
@@ -53,7 +53,7 @@ class Feed:
             yield from zip(torch.split(batch, size), torch.split(labels, size), strict=True)
 
     def whole(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of a split in its own order, nothing augmented; the last batch may be smaller."""
+        """Yield a split in its own order without augmentation; the last batch may be smaller."""
         for first in range(0, len(split), size):
             rows = slice(first, first + size)
             images = split.images[rows]
@@ -62,13 +62,13 @@ class Feed:
             yield self.data.normalise(images), split.labels[rows]
 
     def portion(self, size: int) -> int:
-        """How many of ``size`` images it pays to evaluate at once."""
+        """Return how many of ``size`` images to evaluate at once."""
         if self.device.type != "cpu":
             return size
         return min(size, max(1, WHOLE_ON_CPU // math.prod(self.data.in_shape)))
 
     def _batches(self, size: int) -> int:
-        """How many batches to make at once."""
+        """Return how many batches to prepare at once."""
         channels, height, width = self.data.in_shape
         pixels = CHUNK["cpu" if self.device.type == "cpu" else "accelerator"]
         return max(1, pixels // (channels * height * width * size))
@@ -77,7 +77,7 @@ class Feed:
         return not split.streamed
 
     def _source(self, split: Split, host: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images on the device, and the index of the wanted ones in them."""
+        """Return images on the device, and the index of the needed ones in them."""
         if self._resident(split):
             return split.images, index
         pinned = self.device.type == "cuda"
@@ -87,7 +87,7 @@ class Feed:
         return self._carry(staged), torch.arange(len(host), device=self.device)
 
     def _carry(self, images: Tensor) -> Tensor:
-        """Copies to the device, beside what it computes."""
+        """Copy to the device, concurrently with its computations."""
         if self.stream is None:
             return images.to(self.device)
         main = torch.cuda.current_stream(self.device)

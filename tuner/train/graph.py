@@ -1,12 +1,12 @@
-"""The ladder of ways to make a training step on a GPU: eager, CUDA graph, compiled and captured.
+"""Choose how to run a training step on a GPU: eager, CUDA graph, or compiled and captured.
 
-Eager PyTorch spends some ten microseconds of the host on every kernel, which is more than the
-kernels of a small CNN take.  A CUDA graph launches the whole step (forward, backward, penalties,
-update) at once.  torch.compile fuses the kernels on top, for minutes of compiling.
+Eager PyTorch spends about ten microseconds of host time per kernel, more than the kernels of a
+small CNN take. A CUDA graph launches the whole step (forward, backward, penalties, update) at once.
+torch.compile also fuses the kernels, after minutes of compiling.
 
-A step that is captured must do the same work every time: what changes from step to step has to
-lie in tensors.  So the learning rates become one tensor, and a model that waits for the device or
-draws its random numbers on the host stays eager, which the log says.
+A captured step must do the same work every time: whatever changes between steps has to be in
+tensors. Therefore the learning rates become one tensor, and a model that synchronises with the
+device or draws random numbers on the host stays eager, with a line in the log.
 """
 
 import functools
@@ -30,17 +30,17 @@ logger = logging.getLogger("tuner")
 Rung = Literal["auto", "eager", "graph", "compile"]
 Function = Callable[..., None]
 
-# Real steps made eagerly on the capturing stream first: cuDNN picks its kernels, the optimiser
-# makes its state, and what cannot be captured shows.
+# Real eager steps on the capturing stream before the capture: cuDNN selects its kernels, the
+# optimiser creates its state, and operations that cannot be captured are detected.
 WARM_UP = 3
-# Capturing costs about as much time as it saves in so many steps; see benchmarks/RESULTS.md.  Part
-# of it is that torch.cuda.graph first waits for the device and gives all cached memory back to it.
+# Steps after which capturing has paid off; see benchmarks/RESULTS.md.  Part of its cost is
+# that torch.cuda.graph first waits for the device and returns all cached memory to it.
 GRAPH_PAYS = 100
 COMPILE_PAYS = 200_000
 
 
 def choose(rung: Rung, device: torch.device, optimizer: Optimizer, steps: int) -> Rung:
-    """The rung for a run with ``steps`` still to make; ``auto`` climbs where they pay for it."""
+    """Return how to run the remaining ``steps``; ``auto`` captures or compiles if it pays off."""
     if device.type != "cuda":
         return "compile" if rung == "compile" else "eager"
     if rung == "auto":
@@ -52,13 +52,13 @@ def choose(rung: Rung, device: torch.device, optimizer: Optimizer, steps: int) -
 
 
 def capturable(optimizer: Optimizer) -> bool:
-    """Whether the optimiser keeps its step count on the device, or none at all."""
+    """Return whether the optimiser keeps its step count on the device, or has none."""
     fused_sgd = isinstance(optimizer, SGD) and bool(optimizer.defaults["fused"])
     return fused_sgd or "capturable" in optimizer.defaults
 
 
 class Rates:
-    """The learning rates of all groups as one tensor on the device, for a captured step to read."""
+    """The learning rates of all groups as one tensor on the device, read by a captured step."""
 
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         groups = optimizer.param_groups
@@ -69,7 +69,7 @@ class Rates:
             group["lr"] = rate
             if "capturable" in group:
                 group["capturable"] = True
-        for state in optimizer.state.values():  # counters of a resumed run are on the host
+        for state in optimizer.state.values():  # step counters of a resumed run are on the host
             for name, value in state.items():
                 if isinstance(value, Tensor):
                     state[name] = value.to(device)
@@ -79,19 +79,21 @@ class Rates:
         torch.mul(self.initial, factor, out=self.now)
 
     def factors(self, factors: Sequence[float]) -> Sequence[Tensor]:
-        """An epoch's factors as scalars on the device, without waiting for it."""
+        """Return an epoch's factors as scalars on the device, without synchronisation."""
         host = torch.tensor(factors, dtype=self.now.dtype)
         return hardware.sent(host, self.now.device).unbind()
 
 
 class Capture:
-    """``function`` of tensors of fixed shapes: eager at first, then captured and replayed.
+    """A ``function`` of tensors of fixed shapes: eager at first, then captured and replayed.
 
-    Every call is a real step, also during the warm-up.  If the capture fails, that call and all
-    later ones are eager.  A failed capture leaves no tensors behind, and restores the current
-    stream and the allocator.
+    Every call is a real step, also during the warm-up. If the capture fails, that call and all
+    later ones are eager. A failed capture leaves no tensors behind, and restores the current stream
+    and the allocator.
 
-    Raises: what ``function`` raises; torch.AcceleratorError if the allocator cannot be restored.
+    Raises:
+        Exception: What ``function`` raises.
+        torch.AcceleratorError: The allocator cannot be restored.
     """
 
     def __init__(self, function: Function, device: torch.device) -> None:
@@ -125,7 +127,7 @@ class Capture:
             self._give_up("a step draws random numbers on the host")
 
     def _captured(self, *inputs: Tensor) -> bool:
-        """Capture the step.  Returns whether it succeeded; a failed capture is undone."""
+        """Capture the step; return whether it succeeded. A failed capture is undone."""
         pool = torch.cuda.graph_pool_handle()
         try:
             self._capture(pool, *inputs)
@@ -162,16 +164,17 @@ class Capture:
 def _undo(device: torch.device, pool: Any) -> None:
     """End a failed capture that used this memory pool, and free its memory.
 
-    From torch 2.14 on, deleting the ``CUDAGraph`` ends the capture.  In earlier versions the
+    From torch 2.14 on, deleting the ``CUDAGraph`` ends the capture. In earlier versions the
     allocator and the generator stay in capture mode: one frees no memory, the other refuses to
     draw.
 
-    Raises: torch.AcceleratorError if the allocator cannot be restored; the worker's process is
-    then restarted.
+    Raises:
+        torch.AcceleratorError: The allocator cannot be restored; the worker's process is then
+            restarted.
     """
     gc.collect()
     if torch.__version__ < "2.14":
-        with suppress(RuntimeError):  # it has ended
+        with suppress(RuntimeError):  # it has already ended
             torch._C._cuda_endAllocateToPool(device.index, pool)
             torch._C._cuda_releasePool(device.index, pool)
         generator = torch.cuda.default_generators[device.index]
@@ -186,9 +189,9 @@ def _undo(device: torch.device, pool: Any) -> None:
 
 @contextmanager
 def _waits_noted() -> Iterator[list[str]]:
-    """Context manager that lists the lines at which the host synchronises with the device.
+    """List the lines of the block at which the host synchronises with the device.
 
-    Warnings and the debug mode are global, so other threads would count as well.  But training
+    Warnings and the debug mode are global, so other threads would count as well. But training
     threads take turns (``fused.rendezvous``), and the checkpoint writer waits for an event, which
     causes no warning.
     """
@@ -209,27 +212,27 @@ def _waits_noted() -> Iterator[list[str]]:
 
 
 def _host_streams() -> tuple[Any, ...]:
-    """The states of the host's random number generators, for comparison."""
+    """Return the states of the host's random number generators, for comparison."""
     numbers = np.random.get_state()
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(numbers)
 
 
 class Compiled:
-    """A network's forward and backward as fused kernels, eager where compiling fails.
+    """A network's forward and backward as fused kernels, eager if compiling fails.
 
-    Inductor keeps them on disk (TORCHINDUCTOR_CACHE_DIR) for later trials and other workers.
+    Inductor caches them on disk (TORCHINDUCTOR_CACHE_DIR) for later trials and other workers.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        # The compiler takes two seconds to import, which only its users should pay.
+        # Importing the compiler takes two seconds, which only its users should spend.
         from torch._dynamo.exc import TorchDynamoException
         from torch._functorch import config
 
-        # After eight networks of a process it would give up, silently, for the ninth.
+        # Otherwise it silently stops compiling after eight networks of a process.
         torch.compiler.reset()
         self.failures = TorchDynamoException
         self.network = network
-        # Otherwise the backward is compiled, and may fail, only in ``loss.backward()``.
+        # Otherwise the backward pass is compiled only in ``loss.backward()``, and may fail there.
         self.whole = functools.partial(config.patch, force_non_lazy_backward_lowering=True)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
 

@@ -1,4 +1,4 @@
-"""Lion: steps by the sign of a momentum, one state tensor a weight."""
+"""Lion: steps by the sign of a momentum, with one state tensor per weight."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -14,8 +14,8 @@ from tuner.schema import judged
 class Lion(Optimizer):
     """Chen 2023 (arXiv:2302.06675), with decoupled weight decay.
 
-    Every weight moves by exactly ``lr``, so it wants about a tenth of AdamW's learning rate and
-    ten times its decay.  It counts no steps and takes its rate as a number or a tensor on the
+    Every weight moves by exactly ``lr``, so it needs about a tenth of AdamW's learning rate and ten
+    times its decay. It counts no steps and accepts its rate as a number or as a tensor on the
     device: a step can be captured in a CUDA graph.
     """
 
@@ -37,7 +37,7 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step on the gradients that there are."""
+        """Run one step with the present gradients."""
         if closure is not None:
             raise NotImplementedError("Lion takes gradients that are already computed")
         for group in self.param_groups:
@@ -47,7 +47,7 @@ class Lion(Optimizer):
         return None
 
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        """w ← (1 - lr·wd)·w - lr·sign(β1·m + (1-β1)·g), then m ← β2·m + (1-β2)·g."""
+        """Update w ← (1 - lr·wd)·w - lr·sign(β1·m + (1-β1)·g), then m ← β2·m + (1-β2)·g."""
         gradients = [w.grad for w in weights if w.grad is not None]
         for weight in weights:
             if not self.state[weight]:

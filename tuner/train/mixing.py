@@ -1,9 +1,9 @@
-"""Mixup and CutMix: each image of a batch is blended with the one before it.
+"""Mixup and CutMix: blend each image of a batch with the one before it.
 
-The order of an epoch is random, so the neighbour is a random partner and need not be drawn.  One
-row of draws says how a whole batch is blended, and one formula does both: the share of an image's
-own pixels is ``share`` everywhere but in a box, where it is 0.  Mixup has an empty box, CutMix a
-share of 1.
+The order of an epoch is random, so the neighbour is a random partner and need not be drawn. One row
+of draws determines the blend of a whole batch, and one formula covers both methods: the weight of
+an image's own pixels is ``share`` everywhere except in a box, where it is 0. Mixup has an empty
+box, CutMix a share of 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from tuner.train.augment import Augment
 def draw(
     augment: Augment, steps: int, size: tuple[int, int], generator: torch.Generator
 ) -> Sequence[Sequence[Tensor]]:
-    """The further arguments of ``steps`` steps: one row each, or none where nothing is mixed."""
+    """Return the additional arguments of ``steps`` steps: one row each, or none without mixing."""
     if not (augment.mixup or augment.cutmix):
         return [()] * steps
     return [(row,) for row in draw_rows(augment, steps, size, generator)]
@@ -26,12 +26,15 @@ def draw(
 def draw_rows(
     augment: Augment, steps: int, size: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """Draws for ``steps`` batches of images of height and width ``size``.
+    """Draw rows for ``steps`` batches of images of height and width ``size``.
 
-    Returns float32 [steps, 5]: share outside of the box; its top, bottom, left and right, the
-    second and fourth not included.  λ ~ Beta(a, a) once a batch: Mixup's share (Zhang 2018,
-    arXiv:1710.09412), or the share of pixels outside of CutMix's box before it is cut off at the
-    border (Yun 2019, arXiv:1905.04899).  Where both are on, a coin decides for each batch.
+    λ ~ Beta(a, a) is drawn once per batch. It is mixup's share (Zhang 2018, arXiv:1710.09412), or
+    the fraction of pixels outside of CutMix's box before this is cut off at the border (Yun 2019,
+    arXiv:1905.04899). If both are on, one is chosen at random for each batch.
+
+    Returns:
+        float32 [steps, 5]: share outside of the box; its top, bottom, left and right, with bottom
+            and right excluded.
     """
     rows = []
     if augment.mixup:
@@ -46,13 +49,13 @@ def draw_rows(
 
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
-    """Beta(a, a), the first of a Dirichlet pair: torch.distributions take no generator."""
-    pair = torch.full((count, 2), float(alpha), device=generator.device)  # `mixup=1` is an int
+    """Draw from Beta(a, a) as a Dirichlet pair; torch.distributions accepts no generator."""
+    pair = torch.full((count, 2), float(alpha), device=generator.device)  # `mixup=1` is an integer
     return torch._sample_dirichlet(pair, generator)[:, 0]
 
 
 def _boxes(share: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Rows of ``draw`` for boxes around random points, of 1 - ``share`` of the area before cuts."""
+    """Return rows of ``draw`` for boxes at random points, with area 1 - ``share`` before cuts."""
     side = (1 - share).sqrt()
     edges = []
     for length in size:
@@ -63,14 +66,14 @@ def _boxes(share: Tensor, size: tuple[int, int], generator: torch.Generator) -> 
 
 
 def before(batch: Tensor) -> Tensor:
-    """Each element's partner: the one before it, and the last for the first."""
+    """Return each element's partner: the one before it, and the last for the first."""
     return batch.roll(1, 0)
 
 
 def blend(images: Tensor, partners: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Images [b, C, H, W] blended with ``partners`` by one row of draws, and their own share.
+    """Blend images [b, C, H, W] with ``partners`` by one row of draws; return their own share.
 
-    The share of pixels, a scalar on the device, is also that of an image's own label.
+    This share of the pixels, a scalar on the device, is also that of an image's own label.
     """
     share, top, bottom, left, right = row.unbind()
     rows = torch.arange(images.shape[2], device=images.device)
@@ -87,5 +90,5 @@ def blended(
     partners: Tensor,
     share: Tensor,
 ) -> Tensor:
-    """The loss against the images' own labels and their partners', weighted by their shares."""
+    """Return the loss for the images' own and their partners' labels, weighted by share."""
     return share * loss(outputs, labels) + (1 - share) * loss(outputs, partners)

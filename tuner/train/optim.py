@@ -1,8 +1,8 @@
 """Parameter groups for ``torch.optim``, and learning-rate schedules.
 
-A schedule is a pure function of progress, the share of the run's steps already made, in [0, 1);
-the learning rate of a step is the optimiser's own times the schedule's value.  So a resumed run
-needs no schedule state, and every trial of a search sees the whole schedule.
+A schedule is a pure function of progress, the fraction of the run's steps already made, in [0, 1);
+the learning rate of a step is the optimiser's own times the schedule's value. A resumed run
+therefore needs no schedule state, and every trial of a search runs the whole schedule.
 """
 
 import math
@@ -35,14 +35,15 @@ KEYWORDS = Keywords(
         "momentum_decay": NON_NEGATIVE, "lr_decay": NON_NEGATIVE,
     }
 )  # fmt: skip
-"""What torch's optimisers, and those that follow them, mean by these names."""
+"""The meanings of these names in torch's optimisers and those that follow their conventions."""
 
 
 def spare_compiler() -> None:
-    """Keeps optimisers that are only built from loading ``torch._dynamo``, as their steps do.
+    """Keep an optimiser that is only constructed from loading ``torch._dynamo``.
 
-    It takes 1.2 s, which ``tuner check`` and a supervisor, who never make a step, need not pay.
-    Their methods look for the attribute first; where a version of torch does not, nothing is lost.
+    Loading takes 1.2 s, which ``tuner check`` and a supervisor, which never run a step, need not
+    spend. The methods of optimisers look for this attribute first; if a version of torch does not,
+    nothing is lost.
     """
     for method in vars(Optimizer).values():
         wrapped = getattr(method, "__wrapped__", None)
@@ -51,7 +52,7 @@ def spare_compiler() -> None:
 
 
 def make(optimizer: Callable[..., Optimizer], network: nn.Module) -> Optimizer:
-    """An optimiser of the network's parameters; each group's ``initial_lr`` has its factor in."""
+    """Return an optimiser of the network; each group's ``initial_lr`` includes its factor."""
     made = built(optimizer, groups(network))
     for group in made.param_groups:
         group["initial_lr"] = group["lr"] * group.pop("factor", 1.0)
@@ -59,7 +60,7 @@ def make(optimizer: Callable[..., Optimizer], network: nn.Module) -> Optimizer:
 
 
 def built(optimizer: Callable[..., Optimizer], of: list[dict[str, Any]]) -> Optimizer:
-    """The optimiser of some groups; whole ``betas``, which torch refuses, serve as well."""
+    """Return the optimiser of some groups, converting ``betas`` that torch rejects as integers."""
     spare_compiler()
     given = getattr(optimizer, "keywords", {}).get("betas")
     if isinstance(given, list | tuple) and all(isinstance(beta, int | float) for beta in given):
@@ -68,10 +69,10 @@ def built(optimizer: Callable[..., Optimizer], of: list[dict[str, Any]]) -> Opti
 
 
 def groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weights, which decay, and biases, norms and slopes, which do not.
+    """Return two groups: weights, which decay, and biases, norms and slopes, which do not.
 
-    A network in stages has two for each of its factors of the learning rate, and in them also
-    what is frozen now and trained later.
+    A network in stages has two for each of its learning-rate factors; they also contain parameters
+    that are frozen now and trained later.
     """
     if isinstance(network, Staged):
         factors = network.factors()
@@ -89,11 +90,12 @@ def _groups(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
 
 
 def begin_momentum(optimizer: Optimizer) -> None:
-    """Gives fused SGD a momentum of zero for every parameter that has none yet.
+    """Give fused SGD a momentum of zero for every parameter that has none yet.
 
-    torch begins the buffers of a group only where none of its parameters has one, and raises
-    TypeError where some have: those of a stage that was frozen have none when it is freed.  From
-    zero the first step is the one that torch makes, unless ``dampening`` shrinks its gradient.
+    torch creates the buffers of a group only if none of its parameters has one, and raises
+    TypeError if some have: those of a stage that was frozen have none when it is unfrozen. Starting
+    from zero, the first step is the one that torch makes, unless ``dampening`` shrinks its
+    gradient.
     """
     if not isinstance(optimizer, SGD):
         return
@@ -105,11 +107,11 @@ def begin_momentum(optimizer: Optimizer) -> None:
 
 
 def restore(optimizer: Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
-    """Gives an optimiser the saved ``state`` of one like it.
+    """Load the ``state`` of a similar optimiser.
 
-    torch puts every tensor of it beside its parameter, but for the counter of the steps, which an
-    optimiser that is neither fused nor captured reads on the host.  NAdam reads another number
-    there, which on a GPU it would wait for at every step and parameter.
+    torch moves every tensor of it to its parameter's device, except for the step counter, which an
+    optimiser that is neither fused nor captured reads on the host. NAdam reads another number
+    there, for which a GPU would synchronise at every step and parameter.
     """
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -123,29 +125,29 @@ def restore(optimizer: Optimizer, state: Mapping[int, Mapping[str, Any]]) -> Non
 
 
 def weights(network: nn.Module) -> Iterator[nn.Parameter]:
-    """The kernels and matrices of a network: what decay and penalties are about."""
+    """Return the kernels and matrices of a network, to which decay and penalties apply."""
     return (p for p in network.parameters() if p.requires_grad and p.ndim >= 2)
 
 
 def set_factor(optimizer: Optimizer, factor: float) -> None:
-    """Sets every group's learning rate to ``factor`` times the one it was made with."""
+    """Set every group's learning rate to ``factor`` times its initial one."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
 
 def constant(progress: float, *, warmup: BelowOne = 0.0) -> float:
-    """The learning rate as it is, after a linear rise over the share ``warmup``."""
+    """Return 1, after a linear warm-up over the fraction ``warmup``."""
     return _warmed(progress, warmup)[0]
 
 
 def step(progress: float, *, drops: Whole, gamma: Factor, warmup: BelowOne = 0.0) -> float:
-    """Times ``gamma`` at each of ``drops`` points that part the run into equal lengths."""
+    """Multiply by ``gamma`` at each of ``drops`` points that divide the run into equal parts."""
     rise, progress = _warmed(progress, warmup)
     return rise * float(gamma ** math.floor(progress * (drops + 1)))
 
 
 def cosine(progress: float, *, final: Share, warmup: BelowOne = 0.0) -> float:
-    """Half a cosine from 1 down to ``final``."""
+    """Return half a cosine from 1 down to ``final``."""
     rise, progress = _warmed(progress, warmup)
     return rise * _half_cosine(1.0, final, progress)
 
@@ -153,9 +155,10 @@ def cosine(progress: float, *, final: Share, warmup: BelowOne = 0.0) -> float:
 def restarts(
     progress: float, *, cycles: Count, stretch: Positive, final: Share, warmup: BelowOne = 0.0
 ) -> float:
-    """``cosine`` over again ``cycles`` times, each ``stretch`` times as long as the one before.
+    """Repeat ``cosine`` for ``cycles`` cycles, each ``stretch`` times as long as the one before.
 
-    SGDR, Loshchilov & Hutter 2017 (arXiv:1608.03983); whole cycles, so the run ends at ``final``.
+    SGDR, Loshchilov & Hutter 2017 (arXiv:1608.03983); only whole cycles, so the run ends at
+    ``final``.
     """
     rise, progress = _warmed(progress, warmup)
     lengths = [stretch**cycle for cycle in range(cycles)]
@@ -168,9 +171,9 @@ def restarts(
 
 
 def onecycle(progress: float, *, warmup: BelowOne, initial: Share, final: Share) -> float:
-    """Half a cosine up from ``initial`` to 1 over the share ``warmup``, then one down to ``final``.
+    """Rise by half a cosine from ``initial`` to 1 over ``warmup``, then fall to ``final``.
 
-    Smith & Topin 2018 (arXiv:1708.07120) with cosine legs; momentum stays as it is.
+    Smith & Topin 2018 (arXiv:1708.07120) with cosine legs; the momentum is constant.
     """
     if progress < warmup:
         return _half_cosine(initial, 1.0, progress / warmup)
@@ -178,7 +181,7 @@ def onecycle(progress: float, *, warmup: BelowOne, initial: Share, final: Share)
 
 
 def _warmed(progress: float, warmup: float) -> tuple[float, float]:
-    """The factor of the rise at ``progress``, and the progress of the schedule after the rise."""
+    """Return the warm-up factor at ``progress``, and the progress of the schedule after it."""
     if progress < warmup:
         return progress / warmup, 0.0
     return 1.0, (progress - warmup) / (1 - warmup)

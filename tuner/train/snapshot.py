@@ -1,8 +1,8 @@
-"""A copy of a nested state that nothing changes any more, in a few flat pieces of main memory.
+"""An immutable copy of a nested state, in a few flat pieces of main memory.
 
-A network and its optimiser are some hundred small tensors.  Copied and written one by one they
-cost more calls than bytes; so all of one kind go into one piece, on their device, which crosses to
-main memory in one transfer that nobody waits for.
+A network and its optimiser have some hundred small tensors. Copying and writing them one by one
+costs more calls than bytes; therefore all of one kind are copied into one piece on their device,
+which is transferred to main memory asynchronously.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 Kind = tuple[torch.device, torch.dtype]
-# In the place of a tensor: this mark, its piece, and where in it with which shape and strides.
+# Replaces a tensor: this mark, its piece, and its offset, shape and strides.
 MARK = "tensor in piece"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``tree`` with marks for tensors, the ``pieces`` that hold them, and when these are there."""
+    """``tree`` with marks for tensors, the ``pieces`` that hold them, and when they are ready."""
 
     tree: Any
     pieces: list[Tensor]
@@ -31,7 +31,7 @@ class Snapshot:
 
 
 def take(state: Mapping[str, Any]) -> Snapshot:
-    """The state as it is now; on a GPU, as it is once the kernels queued so far have run."""
+    """Copy the present state; on a GPU, the state once the kernels queued so far have run."""
     parts: dict[Kind, list[Tensor]] = {}
     tree = _marked(state, parts, {})
     pieces = [torch.cat(tensors) for tensors in parts.values()]
@@ -40,7 +40,7 @@ def take(state: Mapping[str, Any]) -> Snapshot:
         if piece.is_cuda:
             host = torch.empty_like(piece, device="cpu", pin_memory=True)
             pieces[number] = host.copy_(piece, non_blocking=True)
-            # Otherwise the waiting thread spins on a CPU core.
+            # Otherwise the waiting thread occupies a CPU core.
             event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(piece.device))
             events.append(event)
@@ -48,7 +48,7 @@ def take(state: Mapping[str, Any]) -> Snapshot:
 
 
 def restore(tree: Any, pieces: list[Tensor]) -> Any:
-    """The state that was taken, its tensors views of the pieces, with the strides they had."""
+    """Return the state; its tensors are views of the pieces, with their original strides."""
     match tree:
         case dict():
             return {key: restore(value, pieces) for key, value in tree.items()}
@@ -60,7 +60,7 @@ def restore(tree: Any, pieces: list[Tensor]) -> Any:
 
 
 def _marked(part: Any, parts: dict[Kind, list[Tensor]], ends: dict[Kind, int]) -> Any:
-    """``part`` with marks in the place of its tensors, whose elements go to ``parts``."""
+    """Return ``part`` with marks instead of tensors, whose elements are added to ``parts``."""
     match part:
         case Tensor():
             dense = part.detach()

@@ -1,4 +1,4 @@
-"""The process group of a trial's ranks, and rank 0's decision to go on after each report."""
+"""The process group of a trial's ranks, and rank 0's decision to continue after each report."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,16 +8,20 @@ from torch import distributed
 
 from tuner.errors import Stop
 
-# How long a rank waits for the others: a report may wait that long for a database.
+# Time for which a rank waits for the others; a report may wait for a database meanwhile.
 PATIENCE = timedelta(hours=1)
 
 
 class Left(Stop):
-    """Rank 0 left, and so does this one."""
+    """Rank 0 has left, and this rank leaves as well."""
 
 
 def use(place: str) -> None:
-    """Make a GPU the current device.  Raises: RuntimeError if no context can be created on it."""
+    """Make a GPU the current device.
+
+    Raises:
+        RuntimeError: No context can be created on it.
+    """
     if place.startswith("cuda"):
         torch.cuda.set_device(place)
 
@@ -47,7 +51,7 @@ def leave() -> None:
 
 
 def telling(report: Callable[..., None], check: Callable[[], None]) -> Callable[..., None]:
-    """The ``report`` of rank 0, which tells the other ranks whether it raised.
+    """Wrap the ``report`` of rank 0, to tell the other ranks whether it raised.
 
     ``check`` raises if another rank has failed, so that results computed since then are neither
     reported nor saved.
@@ -74,13 +78,17 @@ def telling(report: Callable[..., None], check: Callable[[], None]) -> Callable[
 
 
 def listening(epoch: int, **metrics: float) -> None:
-    """The ``report`` of the other ranks.  Raises: Left if that of rank 0 raised."""
+    """Return the ``report`` of the other ranks.
+
+    Raises:
+        Left: The report of rank 0 raised.
+    """
     if _broadcast(None) == "leave":
         raise Left
 
 
 def _broadcast(word: str | None) -> str | None:
-    """Rank 0's word, sent to all ranks over gloo."""
+    """Send a value of rank 0 to all ranks over gloo."""
     words = [word]
     distributed.broadcast_object_list(words, src=0, device=torch.device("cpu"))
     return words[0]

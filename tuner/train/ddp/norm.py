@@ -1,4 +1,4 @@
-"""Batch norm over the shares of a batch that lie with several ranks."""
+"""Batch norm over a batch whose shares lie on several ranks."""
 
 from typing import Any
 
@@ -28,9 +28,9 @@ def _total(values: Tensor) -> Tensor:
 
 
 def _normalised(layer: nn.BatchNorm2d | nn.BatchNorm1d, maps: Tensor) -> Tensor:
-    """Batch norm by the mean and variance over the shares of all ranks, which are as large.
+    """Normalise by mean and variance over the shares of all ranks, which have equal sizes.
 
-    ``nn.SyncBatchNorm`` does the same on CUDA alone.
+    ``nn.SyncBatchNorm`` does the same, but only on CUDA.
     """
     values = maps.float()
     axes = [axis for axis in range(maps.ndim) if axis != 1]

@@ -42,11 +42,12 @@ class Others:
         self.watcher = threading.Thread(target=self._watch, name="tuner-ranks", daemon=True)
 
     def start(self, train: Callable[..., float], parts: dict[str, Any], run_dir: Path) -> None:
-        """Start each rank in a run directory of its own, with a copy of the checkpoints.
+        """Start each rank in its own run directory, with a copy of the checkpoints.
 
-        Each rank selects the last intact checkpoint itself, and so all select the same.
+        Each rank selects the last intact checkpoint itself, so all select the same.
 
-        Raises: the exception of a rank that fails before it joins the group.
+        Raises:
+            Exception: The exception of a rank that fails before it joins the group.
         """
         context = multiprocessing.get_context("spawn")
         for rank in range(1, len(self.places)):
@@ -75,7 +76,7 @@ class Others:
         self.watcher.start()
 
     def _watch(self) -> None:
-        """End all ranks when one fails: NCCL operations would wait for it for ever."""
+        """End all ranks when one fails, because NCCL operations would wait for it for ever."""
         at_work = dict(zip(self.pipes, range(1, len(self.places)), strict=True))
         while at_work:
             for pipe in wait(list(at_work)):
@@ -91,7 +92,11 @@ class Others:
                     return
 
     def check(self) -> None:
-        """Raises: RuntimeError if a rank failed before the work queued on this GPU was finished."""
+        """Check that no rank failed before the work queued on this GPU was finished.
+
+        Raises:
+            RuntimeError: A rank has failed.
+        """
         if self.places[0].startswith("cuda"):
             torch.cuda.current_stream().synchronize()
         if self.failed.is_set():
@@ -133,7 +138,7 @@ class Others:
 
 
 def _read(pipe: Connection) -> tuple[bool, Words]:
-    """Whether a rank sent None, which means success; otherwise its exception."""
+    """Return whether a rank sent None, which means success, and what it sent."""
     try:
         words = pipe.recv()
     except EOFError:

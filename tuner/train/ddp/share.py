@@ -1,4 +1,4 @@
-"""A learner that does its rank's share of each batch."""
+"""A learner that processes its rank's share of each batch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,20 +18,20 @@ Trainee = TypeVar("Trainee")
 
 
 def shared(learner: Trainee) -> "Trainee | Share":
-    """The same where the trial has one device, else what does its rank's share of each batch."""
+    """Return the learner itself for one device, else one that processes its rank's share."""
     if not distributed.is_initialized():
         return learner
-    assert isinstance(learner, Learner)  # for trainer.fused is 1
+    assert isinstance(learner, Learner)  # because trainer.fused is 1
     return Share(learner)
 
 
 class Share:
-    """Stands in for its learner in ``engine.train``."""
+    """Stands in for its learner in ``engine.train`` on several devices."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
         self.ranks = distributed.get_world_size()
-        # Kernels that wait for other processes are not captured.
+        # Kernels that wait for other processes cannot be captured.
         learner.settings = replace(learner.settings, graph="eager")
         self.feed = learner.feed = ShareFeed(learner.data)
         for layer in learner.network.modules():
@@ -48,15 +48,15 @@ class Share:
         generator: torch.Generator,
         between: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """As ``Learner.train_epoch``; the mean loss is that of all ranks."""
-        if distributed.get_rank():  # dropout must not drop the same of each share
+        """Train an epoch like ``Learner.train_epoch``; the mean loss is that of all ranks."""
+        if distributed.get_rank():  # dropout must differ between shares
             torch.manual_seed(torch.initial_seed() + distributed.get_rank())
         self.learner.train_epoch(split, epoch, generator, between)
         distributed.all_reduce(self.learner.total)
         return self.learner.total.div_(self.ranks) / self.learner.done
 
     def _mass(self, labels: Tensor) -> float | Tensor:
-        """What a rank's losses are divided by: as much for each, for gradients are averaged."""
+        """Return the divisor of a rank's losses, equal for all because gradients are averaged."""
         mass = self.learner.loss.mass(labels)
         if isinstance(mass, Tensor):
             distributed.all_reduce(mass)
@@ -64,7 +64,7 @@ class Share:
         return mass
 
     def evaluate(self, split: Split) -> Tally | ErrorTally:
-        """As ``Learner.evaluate``: in shares where counts say it all, else each does the whole."""
+        """Evaluate in shares if counts are sufficient, else the whole split on each rank."""
         tally = self.learner.tally()
         self.feed.in_shares = isinstance(tally, Tally) and not tally.ranked
         tally = self.learner.evaluate(split)
@@ -76,7 +76,7 @@ class Share:
 
 
 def _before(share: Tensor) -> Tensor:
-    """``mixing.before`` of the whole batch, whose shares the ranks hold one after the other."""
+    """Return ``mixing.before`` of the whole batch, whose shares the ranks hold in order."""
     lasts = [torch.empty_like(share[-1:]) for _ in range(distributed.get_world_size())]
     distributed.all_gather(lasts, share[-1:].contiguous())
     return torch.cat([lasts[distributed.get_rank() - 1], share[:-1]])
@@ -97,7 +97,7 @@ class ShareFeed(Feed):
         return super().epoch(split, self._own(order, size), self._own(draws, size), own, start)
 
     def _own(self, rows: Tensor, size: int) -> Tensor:
-        """This rank's rows of each whole batch of ``size``."""
+        """Return this rank's rows of each whole batch of ``size``."""
         steps = len(rows) // size
         shares = rows[: steps * size].view(steps, self.ranks, size // self.ranks, *rows.shape[1:])
         return shares[:, self.rank].flatten(0, 1)
@@ -113,7 +113,7 @@ class ShareFeed(Feed):
 
 
 class Averaging:
-    """A network whose gradients are averaged over all ranks, in the course of its backward."""
+    """A network whose gradients are averaged over all ranks during its backward pass."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
@@ -122,7 +122,7 @@ class Averaging:
 
     def __call__(self, images: Tensor) -> Tensor:
         trained = [parameter.requires_grad for parameter in self.network.parameters()]
-        if self.wrapped is None or trained != self.trained:  # at first, or freed by now
+        if self.wrapped is None or trained != self.trained:  # first call, or stages were unfrozen
             self.trained = trained
             self.wrapped = DistributedDataParallel(self.network)
         found: Tensor = self.wrapped(images)

@@ -1,4 +1,4 @@
-"""k learners of one shape trained as one: their batches, their step, their evaluation."""
+"""Train k learners of one shape as one: their batches, their step, their evaluation."""
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +20,18 @@ from tuner.train.scores import ErrorTally, Tally
 
 
 class Crew:
-    """Trains learners together; what is learnt is theirs after ``store``.
+    """Trains learners together; ``store`` writes the results back to them.
 
     ``weights`` [k, n] holds the trained parameters of each, ``state`` the optimiser's tensors of
     the same shape, ``buffers`` (running statistics) tensors [k, …].
     """
 
     def __init__(self, learners: Sequence[Learner], form: Form) -> None:
-        """Raises: stack.Unstackable."""
+        """Stack the learners.
+
+        Raises:
+            stack.Unstackable: The networks cannot be stacked.
+        """
         first = learners[0]
         self.learners, self.form = list(learners), form
         self.data, self.settings, self.device = first.data, first.settings, first.device
@@ -58,7 +62,7 @@ class Crew:
 
     @torch.no_grad()
     def store(self, steps: int) -> None:
-        """Gives each learner its tensors back, after ``steps`` made since its very first."""
+        """Write each learner's tensors back, after ``steps`` steps since its very first."""
         for model, learner in enumerate(self.learners):
             torch._foreach_copy_(
                 list(learner.network.parameters()), self._parts(self.weights[model])
@@ -70,7 +74,7 @@ class Crew:
                 torch._foreach_copy_(tensors, self._parts(self.state[name][model]))
 
     def _parts(self, rows: Tensor) -> list[Tensor]:
-        """[…, n] → the parameters' own shapes […, *shape]."""
+        """Split [k, n] into the parameters' own shapes: […, n] → […, *shape]."""
         parts = torch.split(rows, self.sizes, dim=-1)
         leading = rows.shape[:-1]
         return [p.view(*leading, *s) for p, s in zip(parts, self.shapes.values(), strict=True)]
@@ -84,10 +88,12 @@ class Crew:
         orders: Sequence[torch.Generator],
         streams: Sequence[torch.Generator],
     ) -> int:
-        """One pass of every learner over ``split``, each in the order that its generator gives.
+        """Train one pass of every learner over ``split``, each in the order of its generator.
 
-        ``streams`` are the generators that dropout draws from.  The losses add up to ``total``.
-        Returns the number of steps.
+        ``streams`` are the generators of dropout. The losses are added to ``total``.
+
+        Returns:
+            The number of steps.
         """
         self.network.train()
         size = min(self.settings.batch_size, len(split))
@@ -104,13 +110,13 @@ class Crew:
         return steps
 
     def _draw(self, split: Split, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Order and augmentation of one learner's epoch, as it would draw them alone."""
+        """Draw order and augmentation of one learner's epoch, as it would alone."""
         order = self.learners[0].order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
         return order[:count], draws[:count]
 
     def _table(self, epoch: int, steps: int) -> Table:
-        """Every number of every learner in the epoch's steps."""
+        """Return the numbers of all learners in the epoch's steps."""
         first, total = (epoch - 1) * steps, self.settings.epochs * steps
         made = np.arange(first + 1, first + steps + 1, dtype=np.float64)
         numbers: list[list[Numbers]] = []
@@ -126,11 +132,11 @@ class Crew:
         return Table(numbers, steps, self.columns)
 
     def _step(self, table: Table) -> Callable[..., None]:
-        """The step, captured where that may be, over again when it does other work than before."""
+        """Return the step, captured if possible, and again if its work differs from before."""
         if self.make_step is None or table.layout != self.layout:
             self.layout = table.layout
 
-            crew = weakref.proxy(self)  # a cycle would keep the device's memory for a while
+            crew = weakref.proxy(self)  # a reference cycle would delay freeing the device's memory
 
             def step(images: Tensor, labels: Tensor, row: Tensor, *dropped: Tensor) -> None:
                 crew._make_step(images, labels, table.now(row), dropped)
@@ -142,7 +148,7 @@ class Crew:
     def _make_step(
         self, images: Tensor, labels: Tensor, now: updates.Now, dropped: Sequence[Tensor]
     ) -> None:
-        """One step of all on images [k·b, C, H, W] and labels [k·b], ordered by learner."""
+        """Run one step of all on images [k·b, C, H, W] and labels [k·b], ordered by learner."""
         models = len(self.learners)
         masks.put(self.network, dropped)
         with hardware.autocast(self.device, self.settings.precision):
@@ -155,13 +161,13 @@ class Crew:
             self.total += loss
 
     def _forward(self, maps: Tensor) -> Tensor:
-        """[b, k·C, H, W] → [b, k·classes]."""
+        """Apply the stack: [b, k·C, H, W] → [b, k·classes]."""
         tensors = dict(zip(self.shapes, self._parts(self.weights), strict=True))
         found: Tensor = functional_call(self.network, (tensors, self.buffers), (maps,))
         return found
 
     def _masks(self) -> Masks:
-        """The masks that a step needs: how large they are shows on the meta device."""
+        """Return the masks of a step, with shapes determined on the meta device."""
         channels, height, width = self.data.in_shape
         size = min(self.settings.batch_size, len(self.data.train))
         maps = torch.empty(size, len(self.learners) * channels, height, width, device="meta")
@@ -179,10 +185,10 @@ class Crew:
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> list[Tally | ErrorTally]:
-        """What ``Learner.evaluate`` gives, for each of the learners.
+        """Return what ``Learner.evaluate`` returns, for each of the learners.
 
-        As many values go through the stack at once as through a network alone, and what comes out
-        (k · n · classes numbers) is counted at once.
+        As many values go through the stack at once as through a single network, and all outputs (k
+        · n · classes numbers) are counted at once.
         """
         models = len(self.learners)
         size = max(self.settings.eval_batch_size // models, self.settings.batch_size)
@@ -198,7 +204,7 @@ class Crew:
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Tensor:
-        """What each makes of its share of images [k·b, C, H, W]: float32 [k, b, classes]."""
+        """Return each one's outputs for its images of [k·b, C, H, W]: float32 [k, b, classes]."""
         models = len(self.learners)
         self.network.eval()
         maps = stack.side_by_side(images, models, self.form)
@@ -212,7 +218,7 @@ def _row(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def _interleaved(parts: Sequence[Tensor], steps: int) -> Tensor:
-    """k tensors [steps·b, …] → [steps·k·b, …]: each step's rows of one after those of the other."""
+    """Interleave k tensors [steps·b, …] → [steps·k·b, …], learner by learner in each step."""
     stacked = torch.stack(list(parts))
     models, rows, *rest = stacked.shape
     steps_first = stacked.view(models, steps, rows // steps, *rest).transpose(0, 1)

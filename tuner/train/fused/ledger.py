@@ -1,4 +1,4 @@
-"""What the optimiser and the loss of one learner say about its parameters."""
+"""Read the settings of a learner's parameters from its optimiser and loss."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from tuner.train.loss import Loss
 
 
 def kinds(learner: Learner) -> tuple[list[tuple[int, bool]], Tensor]:
-    """The kinds of parameters that a step treats alike, and which kind each column is of.
+    """Return the kinds of parameters that a step treats alike, and each column's kind.
 
-    A kind is the number of a group of the optimiser, and whether the loss penalises it.
+    A kind is the index of a group of the optimiser, and whether the loss penalises it.
     """
     penalised = {id(weight) for weight in learner.weights}
     groups = {
@@ -43,7 +43,7 @@ def numbers(
 
 
 def state(learner: Learner, rule: Rule) -> dict[str, list[Tensor]]:
-    """The tensors of a learner's optimiser that the stack has too; none before its first step."""
+    """Return the optimiser's tensors that the stack has too; none before its first step."""
     states = [learner.optimizer.state.get(p, {}) for p in learner.network.parameters()]
     return {
         name: [state[name] for state in states]
@@ -53,10 +53,10 @@ def state(learner: Learner, rule: Rule) -> dict[str, list[Tensor]]:
 
 
 def begin_state(learner: Learner, rule: Rule, steps: int) -> None:
-    """Makes what the optimiser would have made in its own first step, and counts its steps."""
+    """Create the state of the optimiser's first step, and count its steps."""
     for group in learner.optimizer.param_groups:
         momentum = group.get("momentum", 1)
-        on_device = group.get("fused") or "capturable" in group  # as a captured step wants it
+        on_device = group.get("fused") or "capturable" in group  # as a captured step requires
         for parameter in group["params"]:
             state = learner.optimizer.state[parameter]
             for name in rule.state:

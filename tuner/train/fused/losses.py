@@ -1,4 +1,4 @@
-"""The losses of k networks, each by its own settings."""
+"""The losses of k networks, each with its own settings."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from tuner.train.loss import CrossEntropy, Loss, mean
 
 
 def stacked(of: Sequence[Loss], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """Logits [k, b, classes] and labels [k, b] → the k losses [k]."""
+    """Return a loss that maps logits [k, b, classes] and labels [k, b] to the k losses [k]."""
     if all(type(loss) is CrossEntropy for loss in of):
         return CrossEntropies(of, device)  # type: ignore[arg-type]
     return lambda logits, labels: torch.stack(
@@ -18,7 +18,7 @@ def stacked(of: Sequence[Loss], device: torch.device) -> Callable[[Tensor, Tenso
 
 
 class CrossEntropies:
-    """``F.cross_entropy`` with the label smoothing and the class weights of each."""
+    """``F.cross_entropy`` with the label smoothing and the class weights of each network."""
 
     def __init__(self, of: Sequence[CrossEntropy], device: torch.device) -> None:
         self.smoothing = torch.tensor([loss.label_smoothing for loss in of], device=device)

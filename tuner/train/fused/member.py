@@ -1,4 +1,4 @@
-"""A trial that is trained together with others of its shape, as far as that is worth it."""
+"""A trial that is trained together with others of its shape, as long as that is faster."""
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
@@ -23,11 +23,11 @@ FREE = {
     "optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "optimizer.betas",
     "optimizer.eps", "optimizer.alpha",
 }  # fmt: skip
-"""What may differ between trials that are trained as one, beside the schedule."""
+"""Settings that may differ between trials that are trained together, besides the schedule."""
 
 
 def join(learner: Learner, recipe: Recipe) -> "Learner | Member":
-    """The learner itself, or one that is trained with those of other threads from here on."""
+    """Return the learner itself, or one that is trained with those of other threads."""
     settings = learner.settings
     if settings.fused == 1:
         return learner
@@ -43,7 +43,7 @@ def join(learner: Learner, recipe: Recipe) -> "Learner | Member":
 
 
 def _key(learner: Learner, recipe: Recipe) -> Hashable:
-    """Those who have the same can be stacked, and are at the same step of the same data."""
+    """Return a key that is equal for learners that can be stacked at the same step."""
     equal = {
         name: repr(value)
         for name, value in recipe.items()
@@ -55,7 +55,7 @@ def _key(learner: Learner, recipe: Recipe) -> Hashable:
 
 
 class Member:
-    """Stands in for its learner in ``engine.train``; what it has learnt is in the learner."""
+    """Stands in for its learner in ``engine.train``; the learner holds the results."""
 
     group: "rendezvous.Group[Member]"
 
@@ -73,20 +73,20 @@ class Member:
         generator: torch.Generator,
         between: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """As ``Learner.train_epoch``, but ``between`` is called once, after the epoch."""
-        if self._alone or epoch == self.learner.epoch:  # which a resumed run has made already
+        """Train an epoch like ``Learner.train_epoch``, with one call of ``between`` after it."""
+        if self._alone or epoch == self.learner.epoch:  # a resumed run has already begun it
             return self.learner.train_epoch(split, epoch, generator, between)
         before = hardware.generators(self.learner.device)
         self.wanted = generator, _stream(self.learner.device)
         self.group.together(lambda members: _train(members, split, epoch))
-        if self.learner.epoch != epoch:  # all others left, having seeded the streams
+        if self.learner.epoch != epoch:  # all others have left after seeding the streams
             hardware.set_generators(before, self.learner.device)
             return self.learner.train_epoch(split, epoch, generator, between)
         between()
         return self.learner.total / self.learner.done
 
     def evaluate(self, split: Split) -> Tally | ErrorTally:
-        """As ``Learner.evaluate``."""
+        """Evaluate like ``Learner.evaluate``."""
         if self._alone:
             return self.learner.evaluate(split)
         self.group.together(lambda members: _evaluate(members, split))
@@ -95,7 +95,7 @@ class Member:
 
     @property
     def _alone(self) -> bool:
-        """Whether nobody is left to be trained with, or it would not be faster."""
+        """Return whether no other member is left, or training together is not faster."""
         return self.form is None or len(self.group.items) == 1
 
 
@@ -127,7 +127,7 @@ def _evaluate(members: Sequence[Member], split: Split) -> None:
 
 
 def _crew(members: Sequence[Member]) -> Crew:
-    """The stack of just these members: a new one after some of them have left."""
+    """Return the stack of these members, a new one after some have left."""
     crew = members[0].crew
     learners = [member.learner for member in members]
     if crew is None or crew.learners != learners:
@@ -139,7 +139,7 @@ def _crew(members: Sequence[Member]) -> Crew:
 
 
 def _stream(device: torch.device) -> torch.Generator:
-    """A generator that gives what torch's own would give now: the dropout of this trial."""
+    """Return a generator in the state of torch's own, for the dropout of this trial."""
     on_cuda = device.type == "cuda"
     state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
     return torch.Generator(device).set_state(state)

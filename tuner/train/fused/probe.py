@@ -1,4 +1,4 @@
-"""Whether training some learners as one would be right, and faster than one after the other."""
+"""Decide whether training learners together is correct, and faster than one after the other."""
 
 import copy
 import dataclasses
@@ -20,16 +20,16 @@ from tuner.train.settings import Settings
 
 logger = logging.getLogger("tuner")
 
-# Steps that are timed, after as many that warm up: some 50 ms on a GPU, a second on a CPU.
+# Steps to time, after as many for warm-up: about 50 ms on a GPU, a second on a CPU.
 STEPS = {"cpu": 3}
 STEPS_ON_DEVICE = 24
-# Rounds in turns; one is enough where it says CLEARLY more or less than the gain that is wanted.
+# Alternating rounds; one is enough if its result is CLEARLY above or below the required gain.
 ROUNDS = 5
 CLEARLY = 1.5
-# A gain below this is not worth what a trial that leaves costs the others.
+# A smaller gain does not pay for the cost to others when a trial leaves.
 GAIN = 1.1
-# How far the logits of the stack may be from those of a learner alone, as a share of their size:
-# bf16 and TF32 differ by about 0.01, networks that the stack mixes up by about 1.
+# Maximum relative difference between logits of the stack and of a single learner: bf16 and TF32
+# differ by about 0.01, networks that the stack confuses by about 1.
 TOLERANCE = 0.05
 
 FORMS: dict[str, tuple[Form, ...]] = {"cpu": ("grouped",)}
@@ -39,7 +39,7 @@ KNOWN = {
     "epochs", "batch_size", "eval_batch_size", "threads", "precision", "deterministic", "protocol",
     "graph", "checkpoint_every", "fused", "fused_wait", "devices", "clip",
 }  # fmt: skip
-"""Settings that fused training follows; it is not entered where another one is on."""
+"""Settings that fused training supports; learners with others are trained alone."""
 
 Epoch = Callable[[], object]
 
@@ -47,7 +47,7 @@ _chosen: dict[Hashable, Form | None] = {}
 
 
 def obstacle(learner: Learner) -> str | None:
-    """Why this learner cannot be trained with others, or None."""
+    """Return why this learner cannot be trained with others, or None."""
     optimizer, settings = learner.optimizer, learner.settings
     rule = RULES.get(type(optimizer))
     if rule is None:
@@ -71,9 +71,9 @@ def obstacle(learner: Learner) -> str | None:
 
 
 def choose(learners: Sequence[Learner]) -> Form | None:
-    """The form in which these learners train fastest as one; None where alone is as fast.
+    """Return the fastest form of training these learners together, None if alone is as fast.
 
-    What was found for a shape is remembered as long as the process lives.
+    The result for a shape is cached for the lifetime of the process.
     """
     if len(learners) == 1:
         return None
@@ -92,9 +92,9 @@ def _measure(learners: Sequence[Learner]) -> Form | None:
         for form in FORMS.get(first.device.type, FORMS_ON_DEVICE):
             try:
                 gains[form] = _gain(first, alone, _together(learners, form, split), len(learners))
-            except (Unstackable, RuntimeError) as error:  # of memory, or what does not stack
+            except (Unstackable, RuntimeError) as error:  # out of memory, or not stackable
                 lost = isinstance(error, torch.AcceleratorError)
-                if lost and "out of memory" not in str(error):  # the device, whatever the form
+                if lost and "out of memory" not in str(error):  # the device is lost
                     raise
                 logger.info("not fused as %s: %s", form, error)
     if not gains:
@@ -106,11 +106,11 @@ def _measure(learners: Sequence[Learner]) -> Form | None:
 
 
 def _gain(learner: Learner, alone: Epoch, together: Epoch, models: int) -> float:
-    """How many times as fast the models train together: the median over rounds in turns.
+    """Return the speed of training together relative to alone: a median of alternating rounds.
 
-    What the first round settles is not measured again.
+    If the first round is decisive, no further ones are measured.
     """
-    for epoch in (alone, together):  # makes what is made once
+    for epoch in (alone, together):  # warm up one-time work
         _timed(learner, epoch)
     found: list[float] = []
     while len(found) < ROUNDS and not (found and not _close(found[0])):
@@ -124,7 +124,7 @@ def _close(gain: float) -> bool:
 
 @contextmanager
 def _alone(learner: Learner, split: Split) -> Iterator[Epoch]:
-    """An epoch of ``split`` by a copy of the learner, by the means of a whole run."""
+    """Train an epoch of ``split`` with a copy of the learner, as a whole run would."""
     steps = len(split) // min(learner.settings.batch_size, len(split))
     whole = _steps(learner) * learner.settings.epochs
     settings = dataclasses.replace(
@@ -140,9 +140,10 @@ def _alone(learner: Learner, split: Split) -> Iterator[Epoch]:
 
 
 def _together(learners: Sequence[Learner], form: Form, split: Split) -> Epoch:
-    """An epoch of ``split`` by a stack of the learners.
+    """Train an epoch of ``split`` with a stack of the learners.
 
-    Raises: Unstackable where it does not compute what they do.
+    Raises:
+        Unstackable: The stack does not compute the same as the learners.
     """
     crew = Crew(learners, form)
     _check(crew, split)
@@ -155,7 +156,11 @@ def _together(learners: Sequence[Learner], form: Form, split: Split) -> Epoch:
 
 
 def _check(crew: Crew, split: Split) -> None:
-    """Raises: Unstackable where other images of one network change what comes out of another."""
+    """Check that images of one network do not change the outputs of another.
+
+    Raises:
+        Unstackable: They do.
+    """
     models = len(crew.learners)
     whole = crew.learners[0].feed.whole(split, min(8 * models, len(split) // models * models))
     images = next(iter(whole))[0]
@@ -170,7 +175,7 @@ def _check(crew: Crew, split: Split) -> None:
 
 
 def _timed(learner: Learner, epoch: Epoch) -> float:
-    """Seconds of an epoch: on one thread of a CPU that thread's own, whatever else is running."""
+    """Return the seconds of an epoch; for one CPU thread, the CPU time of that thread."""
     lone = learner.device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.thread_time if lone else time.perf_counter
     _settle(learner)
@@ -190,7 +195,7 @@ def _generator(learner: Learner) -> torch.Generator:
 
 
 def _steps(learner: Learner) -> int:
-    """Steps of an epoch."""
+    """Return the number of steps of an epoch."""
     count = len(learner.data.train)
     if learner.settings.protocol == "final":
         count += len(learner.data.validation)
@@ -198,14 +203,14 @@ def _steps(learner: Learner) -> int:
 
 
 def _short(learner: Learner, steps: int) -> Split:
-    """The first images of the training split, for so many steps."""
+    """Return the first images of the training split, enough for the given number of steps."""
     train = learner.data.train
     count = min(len(train), steps * learner.settings.batch_size)
     return dataclasses.replace(train, images=train.images[:count], labels=train.labels[:count])
 
 
 def _shape(learners: Sequence[Learner]) -> Hashable:
-    """What decides how long a step takes, the number of learners rounded up to a power of 2."""
+    """Return what determines the time of a step, with the count rounded to a power of 2."""
     first = learners[0]
     shapes = tuple((name, tuple(t.shape)) for name, t in first.network.state_dict().items())
     rounded = 1 << (len(learners) - 1).bit_length()

@@ -1,8 +1,8 @@
-"""How trials that run in the threads of one process take turns, and meet to be trained as one.
+"""Let trials in the threads of one process take turns, and meet to be trained together.
 
-Torch's random generators, its settings and a device's captured graphs belong to a process, not to
-a thread.  So of the threads that train at once exactly one runs at a time: it holds ``monitor``,
-and lets go of it only while it waits for others or reports (a report waits for a database).
+Torch's random generators and settings and a device's captured graphs belong to a process, not to a
+thread. Therefore exactly one of the threads runs at a time: it holds ``monitor`` and releases it
+only while it waits for others or reports (a report waits for a database).
 """
 
 import copy
@@ -24,7 +24,7 @@ _seat = threading.local()
 
 
 class Group(Generic[Item]):
-    """Threads that go on together: each brings an item, and any may leave at any time."""
+    """Threads that proceed together: each contributes an item, and any may leave at any time."""
 
     def __init__(self) -> None:
         self.items: dict[int, Item] = {}
@@ -34,9 +34,10 @@ class Group(Generic[Item]):
         self._error: BaseException | None = None
 
     def together(self, work: Callable[[list[Item]], None]) -> None:
-        """Waits until all who are in the group are here; the last one does ``work`` for all.
+        """Wait until all members are here; the last one does ``work`` for all.
 
-        Raises: what ``work`` raised, in every thread that waited for it.
+        Raises:
+            Exception: What ``work`` raised, in every thread that waited for it.
         """
         me, round_ = threading.get_ident(), self._round
         self._waiting.add(me)
@@ -48,7 +49,7 @@ class Group(Generic[Item]):
             raise _own(self._error) from self._error
 
     def leave(self) -> None:
-        """Those who stay no longer wait for this thread."""
+        """Leave the group, so that its members no longer wait for this thread."""
         self.items.pop(threading.get_ident(), None)
         monitor.notify_all()
 
@@ -67,9 +68,10 @@ class Group(Generic[Item]):
 
 
 def meet(key: Hashable, item: Item, *, size: int, wait: float) -> Group[Item]:
-    """The group of those who come with the same ``key``, this thread among them.
+    """Return the group of threads with the same ``key``, including this thread.
 
-    It is closed when it has ``size`` items, or when nobody new has come for ``wait`` seconds.
+    It is closed when it has ``size`` items, or when no other thread has arrived for ``wait``
+    seconds.
     """
     group: Group[Item] = _forming.setdefault(key, Group())
     group.items[threading.get_ident()] = item
@@ -95,7 +97,7 @@ def _close(key: Hashable, group: Group[Any]) -> None:
 
 
 def turns(train: Train) -> Train:
-    """Lets several threads call ``train`` at once where its ``trainer.fused`` is above 1."""
+    """Let several threads call ``train`` at once if its ``trainer.fused`` is above 1."""
 
     @functools.wraps(train)
     def taking_turns(*, trainer: Settings, report: Callable[..., None], **parts: Any) -> float:
@@ -109,7 +111,7 @@ def turns(train: Train) -> Train:
 
 @contextmanager
 def _leaving() -> Iterator[None]:
-    """However this thread ends, its group does not wait for it."""
+    """Leave the group at the end of the block, however this thread ends."""
     _seat.group = None
     try:
         yield
@@ -127,14 +129,14 @@ def _aside(report: Callable[..., None]) -> Callable[..., None]:
         finally:
             monitor.acquire()
 
-    if hasattr(report, "note"):  # waits for nothing
+    if hasattr(report, "note"):  # does not wait
         reported.note = report.note  # type: ignore[attr-defined]
     return reported
 
 
 def _own(error: BaseException) -> BaseException:
-    """The same error for one more thread: a traceback must not grow in two."""
+    """Return a copy of the error for one more thread, so that tracebacks stay separate."""
     try:
         return copy.copy(error)
-    except Exception:  # it cannot be made again from its arguments
+    except Exception:  # it cannot be copied
         return error

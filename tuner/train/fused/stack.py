@@ -1,11 +1,11 @@
-"""k networks of one shape as one network, whose feature maps lie side by side as channels.
+"""Stack k networks of one shape as a single network with their feature maps side by side.
 
-Every activation of the stack is [b, k·c, …], the channels of one network after those of the other.
-So a convolution is a grouped one, a batch norm one of k·c channels with each network's own
-statistics, and what works on single values or on height and width stays what it is.
+Every activation of the stack is [b, k·c, …], with the channels of one network after those of the
+other. A convolution becomes a grouped one and a batch norm one of k·c channels with each network's
+own statistics; layers that work on single values or on height and width are unchanged.
 
-The tensors of the k networks are stacked as [k, …] and put in their places for a call
-(``torch.func.functional_call``).  ``torch.func.vmap`` over the same stack computes the same; it
+The tensors of the k networks are stacked as [k, …] and substituted for a call
+(``torch.func.functional_call``). ``torch.func.vmap`` over the same stack computes the same, but it
 moves the k dimension at every convolution and pooling, and took 2.3 times as long for digits-size
 networks on a CPU.
 """
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from tuner.train.model import GlobalAverage
 
 Form = Literal["grouped", "contiguous", "products"]
-"""How convolutions are computed: grouped over channels_last memory, grouped over contiguous
-memory, or as products of matrices over unfolded images.  Which is fastest depends on the device."""
+"""How convolutions are computed: grouped over channels_last memory, grouped over contiguous memory,
+or as products of matrices over unfolded images. Which is fastest depends on the device.
+"""
 
 
 class Unstackable(Exception):
@@ -41,7 +42,7 @@ class Convolution(nn.Conv2d):
 
 
 class Product(Convolution):
-    """The same by unfolding the images and k products of matrices."""
+    """``Convolution`` by unfolding the images and k products of matrices."""
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.groups != 1 or isinstance(self.padding, str):
@@ -63,7 +64,7 @@ class Product(Convolution):
 
 
 class Norm(nn.BatchNorm2d):
-    """``running_mean`` and its kin are [k, c]; flat views of them are updated in place."""
+    """``running_mean`` and other buffers are [k, c]; flat views of them are updated in place."""
 
     def forward(self, maps: Tensor) -> Tensor:
         statistics = self.running_mean, self.running_var
@@ -101,10 +102,10 @@ class Slope(nn.PReLU):
 
 
 class Masked(nn.Dropout):
-    """Dropout by a mask [b, k·f] that is drawn for each network apart, outside of the stack."""
+    """Dropout by a mask [b, k·f] that is drawn separately for each network, outside the stack."""
 
     shape: tuple[int, ...] = ()
-    """Of what comes in, known after a first call."""
+    """The shape of the input, known after a first call."""
     mask: Tensor | None = None
 
     def forward(self, features: Tensor) -> Tensor:
@@ -128,12 +129,13 @@ UNCHANGED = (
 
 
 def stacked(network: nn.Module, form: Form) -> nn.Module:
-    """A copy of ``network`` that computes k of its kind, given their tensors as [k, …].
+    """Return a copy of ``network`` that computes k of its kind, given their tensors as [k, …].
 
-    A layer keeps its settings and its place and changes its class alone, so the names of the
-    tensors stay those of a single network.  Its own tensors are on the meta device, without data.
+    A layer keeps its settings and its place and only changes its class, so the names of the tensors
+    remain those of a single network. Its own tensors are on the meta device, without data.
 
-    Raises: Unstackable, naming the layer that has no stacked form.
+    Raises:
+        Unstackable: A layer, named in the message, has no stacked form.
     """
     twin = copy.deepcopy(network).to("meta")
     for name, layer in twin.named_modules():
@@ -149,7 +151,7 @@ def stacked(network: nn.Module, form: Form) -> nn.Module:
 
 
 def side_by_side(images: Tensor, models: int, form: Form) -> Tensor:
-    """[k·b, c, h, w], the images of one network after those of the other → [b, k·c, h, w]."""
+    """Reorder [k·b, c, h, w] (network after network) to [b, k·c, h, w]."""
     count, channels, height, width = images.shape
     maps = images.view(models, count // models, channels, height, width).transpose(0, 1)
     layout = torch.channels_last if form == "grouped" else torch.contiguous_format
@@ -157,5 +159,5 @@ def side_by_side(images: Tensor, models: int, form: Form) -> Tensor:
 
 
 def apart(logits: Tensor, models: int) -> Tensor:
-    """[b, k·classes] → [k, b, classes]."""
+    """Reorder [b, k·classes] to [k, b, classes]."""
     return logits.view(len(logits), models, -1).transpose(0, 1)

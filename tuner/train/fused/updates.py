@@ -1,7 +1,7 @@
-"""The steps of ``torch.optim`` for k networks at once, each by its own numbers.
+"""The steps of ``torch.optim`` for k networks at once, each with its own numbers.
 
-The parameters of the k networks are the rows of one matrix [k, n], so a step is a handful of
-operations however many layers there are.  What differs between parameters of one network (decay,
+The parameters of the k networks are the rows of one matrix [k, n], so a step is a few operations
+regardless of the number of layers. What differs between parameters of one network (decay,
 penalties, a layer's learning rate) differs between *classes* of columns.
 """
 
@@ -19,19 +19,20 @@ from tuner.train import hardware
 Group = Mapping[str, Any]
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = dict[str, float | Series]
-"""Name → its value in each step of an epoch, or the one value that it keeps."""
+"""Name → its value in each step of an epoch, or a constant."""
 Now = Mapping[str, Tensor]
-"""Name → its value in this step, [k, 1] or [k, n]; what is 0 for all and always is left out."""
+"""Name → its value in this step, [k, 1] or [k, n]; numbers that are always 0 for all are omitted.
+"""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How one class of optimiser steps.
+    """The steps of one class of optimisers.
 
-    ``state``: names of its state tensors that have their parameter's shape.  ``allowed``: the
-    settings that this rule follows only at the value named.  ``numbers(group, rates, steps)``:
-    in the steps numbered ``steps`` (from 1) with the learning rates ``rates``.  ``counts``: whether
-    the optimiser keeps the number of its steps.
+    ``state``: names of its state tensors that have their parameter's shape. ``allowed``: settings
+    for which only the given value is supported. ``numbers(group, rates, steps)``: the numbers of
+    the steps ``steps`` (from 1) with the learning rates ``rates``. ``counts``: whether the
+    optimiser counts its steps.
     """
 
     state: tuple[str, ...]
@@ -61,9 +62,9 @@ def _sgd(weights: Tensor, gradient: Tensor, now: Now, state: Mapping[str, Tensor
 
 
 def _adam_numbers(group: Group, rates: Series, steps: Series) -> Numbers:
-    """Kingma & Ba 2015; Loshchilov & Hutter 2019 where the decay is decoupled.
+    """Return Adam's numbers: Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019.
 
-    The corrections for the first steps' bias are worked out here, in double precision.
+    The bias corrections are computed here, in double precision.
     """
     (beta1, beta2), decay = group["betas"], group["weight_decay"]
     decoupled = group.get("decoupled_weight_decay", False)
@@ -124,16 +125,16 @@ def step(
     rule: Rule, weights: Tensor, gradient: Tensor, now: Now, state: Mapping[str, Tensor],
     longest: float,
 ) -> None:  # fmt: skip
-    """One step of every row of ``weights`` [k, n], by the loss's ``gradient`` [k, n].
+    """Step every row of ``weights`` [k, n] by the loss's ``gradient`` [k, n].
 
-    In the order of ``Learner.step``: the penalties' gradient, clipping, decay, the optimiser.
-    ``longest`` is the length a row's gradient is clipped to, 0 for none.
+    The order is that of ``Learner.step``: the penalties' gradient, clipping, decay, the optimiser.
+    ``longest`` is the maximum norm of a row's gradient, 0 for none.
     """
     if "l2" in now:
         gradient = gradient.addcmul(weights, now["l2"], value=2)
     if "l1" in now:
         gradient = gradient.addcmul(weights.sign(), now["l1"])
-    if longest:  # as torch.nn.utils.clip_grad_norm_ does it
+    if longest:  # like torch.nn.utils.clip_grad_norm_
         lengths = gradient.norm(dim=1, keepdim=True)
         gradient = gradient * (longest / (lengths + 1e-6)).clamp(max=1.0)
     if "decay" in now:
@@ -166,11 +167,11 @@ class Table:
 
     @property
     def layout(self) -> tuple[Any, ...]:
-        """What a captured step takes for granted."""
+        """What a captured step assumes to be constant."""
         return tuple(self.rows.items()), tuple(self.uniform.items())
 
     def now(self, step: Tensor) -> Now:
-        """``step``: a row of ``values``, [names, k, classes]."""
+        """Return the numbers of a step; ``step`` is a row of ``values``, [names, k, classes]."""
         return {
             name: step[row][:, :1] if self.uniform[name] else step[row][:, self.columns]
             for name, row in self.rows.items()
