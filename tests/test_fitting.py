@@ -86,6 +86,12 @@ def test_an_image_is_turned_as_its_exif_data_say(form: str, orientation: int) ->
     assert words(file) == ["turned as EXIF says"] * (orientation > 1)
 
 
+def test_the_pixels_of_a_png_are_not_decoded_to_tell_what_is_done() -> None:
+    with Image.open(written(Image.fromarray(RAMP).convert("RGB"))) as image:
+        image.load = None  # type: ignore[method-assign, assignment]
+        assert list(conversions(image, 1)) == ["colours to grey"]
+
+
 def test_damaged_exif_data_damage_no_pixel() -> None:
     for exif in (b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01", b"Exif\0\0II*\0", b"\xff" * 40):
         assert (seen(written(Image.fromarray(RAMP), exif=exif)) == RAMP).all()

@@ -143,6 +143,15 @@ def test_what_is_no_directory_of_classes_is_refused(root):
     assert "no image in owl (skipped: *.heic: 1); hint: " in refusal(root)
 
 
+def test_a_directory_around_the_classes_is_told(root):
+    (root / "photos").mkdir()
+    for name in ("cat", "dog"):
+        (root / name).rename(root / "photos" / name)
+    said = refusal(root)
+    assert "holds nothing but photos; hint: are its directories the classes?" in said
+    assert said.endswith(f"data.root={root}/photos")
+
+
 def test_the_name_of_a_class_is_utf8(root):
     os.mkdir(os.fsencode(root) + b"/caf\xe9")
     assert r"the name of the class b'caf\xe9' is not UTF-8; hint: rename it" in refusal(root)

@@ -81,7 +81,12 @@ def test_a_folder_is_seen_by_the_headers_of_a_sample(tmp_path: Path):
         for number in range(40):
             Image.new("L", (5, 6 + number)).save(tmp_path / name / f"{number:02}.png")
     found = folder.look(root=str(tmp_path), size=4, channels=1)
-    told = {"opened": "28 of 80 files, up to 16 a class", "converted": "", "skipped": ""}
+    told = {
+        "opened": "28 of 80 files, up to 16 a class",
+        "converted": "",
+        "skipped": "",
+        "dark": "",
+    }
     assert found == Look((1, 4, 4), ("a", "b"), 80, (40, 40), told=told)
     (tmp_path / "b" / "39.png").write_bytes(b"no image")
     with pytest.raises(TunerError, match=r"39\.png cannot be read as an image"):

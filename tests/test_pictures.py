@@ -122,6 +122,16 @@ def test_every_format_is_read_by_its_suffix(root, suffix):
     assert pixels.shape == (8, 8, 3)
 
 
+def test_a_file_is_examined_again_only_once_it_has_changed(root, monkeypatch):
+    file = root / "green" / "1.png"
+    first = pictures.examine(file, 3)
+    with monkeypatch.context() as patch:
+        patch.delattr(pictures.fitting, "opened")
+        assert pictures.examine(file, 3) is first
+    Image.new("L", (8, 16)).save(file)
+    assert pictures.examine(file, 3) == ("grey to RGB",)
+
+
 def test_formats_that_other_programs_read_are_refused(root):
     Image.new("RGB", (8, 16)).save(root / "green" / "0.BMP", "EPS")
     with pytest.raises(TunerError, match=r"0\.BMP cannot be read as an image: it is none of JPEG"):
@@ -136,7 +146,7 @@ def test_images_that_are_almost_black_are_warned_of(tmp_path, caplog, bits, is_t
         Image.fromarray(levels).save(tmp_path / name / "0.png")
     files = listing.find(tmp_path).files
     words = pictures.examine(files[0], 3)
-    assert words == ["16 bits to 8", "grey to RGB", *["no level above 15 of 255"][: int(is_told)]]
+    assert words == ("16 bits to 8", "grey to RGB", *[pictures.DARKNESS][: int(is_told)])
     with caplog.at_level("WARNING", "tuner"):
         pictures.read(files, 8, 1, 0)
-    assert caplog.text.count("2 of 2 images have no level above 15") == int(is_told)
+    assert caplog.text.count("2 of 2 images have no grey level above 15 of 255") == int(is_told)

@@ -55,6 +55,13 @@ def test_a_folder_is_described(photos):
     }
 
 
+def test_almost_black_images_are_warned_of(photos):
+    for path in photos.rglob("*.png"):
+        Image.fromarray(np.full((9, 9), 4095, np.uint16)).save(path)
+    found = facts(folder.folder, root=str(photos), size=8, channels=3, workers=0)
+    assert found["dark"].startswith("warning: 15 of them have no grey level above 15 of 255")
+
+
 def test_what_is_balanced_or_even_is_not_warned_of(photos):
     asked = {"root": str(photos), "size": 8, "channels": 3, "workers": 0}
     assert "imbalance" not in facts(folder.folder, balanced=True, **asked)

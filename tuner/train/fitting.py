@@ -114,7 +114,7 @@ def conversions(image: Image.Image, channels: int) -> Iterator[str]:
         yield "colours to grey"
     if _is_transparent(image):
         yield "transparency to white"
-    if _orientation(image) in TURNS:
+    if _orientation(image, whole=False) in TURNS:
         yield "turned as EXIF says"
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         yield "first of several frames"
@@ -154,9 +154,11 @@ def _opaque(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image, *, whole: bool = True) -> int | None:
+    """Of a PNG that is not the ``whole`` the pixels are not decoded to look behind them."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        exif = image.getexif() if whole else Image.Image.getexif(image)
+        return exif.get(ExifTags.Base.Orientation)
     except Exception:  # damaged EXIF data damage no pixel
         return None
 

@@ -35,11 +35,13 @@ def look(*, root: str, size: int, channels: int, **_: object) -> Look:
     most = max(1, min(EACH, ALL // len(found.classes)))
     sample = [file for files in found.classes.values() for file in _spread(files, most)]
     done = Counter(word for file in sample for word in pictures.examine(file, channels))
+    dark = done.pop(pictures.DARKNESS, 0)
     counts = tuple(map(len, found.classes.values()))
     told = {
         "opened": f"{len(sample):,} of {sum(counts):,} files, up to {most} a class",
         "converted": ", ".join(f"{word}: {count:,}" for word, count in sorted(done.items())),
         "skipped": found.left_out(),
+        "dark": f"warning: {dark:,} of them have {pictures.DARKNESS}" if dark else "",
     }
     return Look((channels, size, size), tuple(found.classes), sum(counts), counts, told=told)
 

@@ -161,34 +161,54 @@ def _reason(entry: "os.DirEntry[str]") -> str:
 
 
 def _check(found: Listing) -> None:
-    names, where = list(found.classes), _named(found.root)
-    splits = [name for name in names if name.lower() in SPLITS]
-    if len(splits) > 1 or (splits and len(names) == 1):
-        first = next((name for name in splits if name.lower().startswith("train")), splits[0])
-        raise TunerError(
-            f"{where} holds {' and '.join(splits)}, which are splits and no classes; hint:"
-            f" {_named(found.root / first)}, whose directories are the classes (the validation and"
-            " test splits are made from them)"
-        )
-    for name in names:
-        _check_name(where, name)
+    for name in found.classes:
+        _check_name(found.root, name)
+    _check_splits(found)
+    _check_depth(found)
+    names = list(found.classes)
     empty = [printable(name, kept="") for name, files in found.classes.items() if not files]
     if len(names) < 2 or empty:
         what = f"no image in {', '.join(empty[:5])}" if empty else f"{len(names)} classes"
         left = f" (skipped: {text})" if (text := found.left_out()) else ""
         raise TunerError(
-            f"{where}: {what}{left}; hint: a directory with one directory of images a class, two"
-            f" classes or more; read are {', '.join(fitting.formats())}"
+            f"{_named(found.root)}: {what}{left}; hint: a directory with one directory of images a"
+            f" class, two classes or more; read are {', '.join(fitting.formats())}"
         )
 
 
-def _check_name(where: str, name: str) -> None:
+def _check_name(root: Path, name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise TunerError(
-            f"{where}: the name of the class {os.fsencode(name)!r} is not UTF-8; hint: rename it"
+            f"{_named(root)}: the name of the class {os.fsencode(name)!r} is not UTF-8; hint:"
+            " rename it"
         ) from error
+
+
+def _check_splits(found: Listing) -> None:
+    """A class may be called train, but not beside one called test."""
+    splits = [name for name in found.classes if name.lower() in SPLITS]
+    if len(splits) > 1 or (splits and len(found.classes) == 1):
+        first = next((name for name in splits if name.lower().startswith("train")), splits[0])
+        raise TunerError(
+            f"{_named(found.root)} holds {' and '.join(splits)}, which are splits and no classes;"
+            f" hint: {_named(found.root / first)}, whose directories are the classes (the"
+            " validation and test splits are made from them)"
+        )
+
+
+def _check_depth(found: Listing) -> None:
+    """Of an archive that was unpacked the classes often lie one directory deeper."""
+    if len(found.classes) != 1:
+        return
+    (only,) = found.classes
+    below = {file.relative_to(found.root / only).parent for file in found.files}
+    if len(below) > 1 and Path() not in below:
+        raise TunerError(
+            f"{_named(found.root)} holds nothing but {printable(only, kept='')}; hint: are its"
+            f" directories the classes? {_named(found.root / only)}"
+        )
 
 
 def _named(path: str | Path) -> str:

@@ -24,16 +24,30 @@ DARK = 16
 """An image without a grey level of that, of 255, looks black: 12 bits in a file of 16 do."""
 
 
-def examine(file: Path, channels: int) -> list[str]:
-    """What is done to an image beside scaling it, in words; of most the header alone is read.
+DARKNESS = f"no grey level above {DARK - 1} of 255, such as 12 bits in a file of 16"
+
+
+def examine(file: Path, channels: int) -> tuple[str, ...]:
+    """What is done to an image beside scaling it, in words, and DARKNESS if it has that.
+
+    Of most images the header alone is read, and only once while the file stays the same.
 
     Raises: TunerError for a file that is no image, or has pixels that ``read`` refuses.
     """
+    status = os.stat(file)
+    return _examined(file, channels, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _examined(file: Path, channels: int, changed: int, length: int) -> tuple[str, ...]:
     with fitting.opened(file) as image:
-        found = list(fitting.conversions(image, channels))
-        if fitting.is_deep(image) and fitting.fitted(image, (64, 64), channels).max() < DARK:
-            found.append(f"no level above {DARK - 1} of 255")
-        return found
+        found = tuple(fitting.conversions(image, channels))
+        is_dark = fitting.is_deep(image) and _is_dark(fitting.fitted(image, (64, 64), channels))
+        return (*found, DARKNESS) if is_dark else found
+
+
+def _is_dark(image: np.ndarray) -> bool:
+    return bool(image.max() < DARK)
 
 
 def fingerprint(root: Path, files: Sequence[Path]) -> str:
@@ -58,12 +72,11 @@ def read(files: Sequence[Path], size: int, channels: int, workers: int) -> np.nd
     dark = 0
     for place, image in enumerate(_mapped(decode, files, workers)):
         images[place] = image
-        dark += int(image.max() < DARK)
+        dark += _is_dark(image)
     if dark > len(files) / 10:
         logger.warning(
-            "%d of %d images have no level above %d of 255 (12 bits in files of 16?)"
-            "; hint: scale them to the whole range",
-            dark, len(files), DARK - 1,
+            "%d of %d images have %s; hint: scale them to the whole range",
+            dark, len(files), DARKNESS,
         )  # fmt: skip
     return images
 
