@@ -1,4 +1,4 @@
-"""What lies beside the rounds: epochs in turns, the gap of two trials, checkpoints, the ladder."""
+"""Measure alternating epochs, the gap between trials, checkpoints, and captured steps."""
 
 import argparse
 import functools
@@ -20,9 +20,9 @@ from tuner.train.settings import Every
 
 
 class Clock:
-    """Seconds spent in functions, the wall's for the training's own and the CPU's for a writer's.
+    """Seconds spent in functions: wall-clock time of the training, CPU time of the writer.
 
-    The difference between runs with and without checkpoints drowns in the noise of a shared
+    The difference between runs with and without checkpoints is smaller than the noise of a shared
     machine.
     """
 
@@ -60,9 +60,9 @@ class Clock:
 
 
 def paired(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Ours against the bare loop, an epoch of each in turns, which load drifts less between.
+    """Compare tuner with the bare loop in alternating epochs, so that load affects both alike.
 
-    On a GPU also against a bare loop whose step is captured, as ours is.
+    On a GPU, also compare with a bare loop whose step is captured, as tuner's is.
     """
     found = paired_with(job, arguments.rounds, graph=False)
     if job.device != "cpu":
@@ -79,10 +79,10 @@ def paired_with(job: Job, rounds: int, *, graph: bool) -> dict[str, Any]:
 
 
 def checkpoints(job: Job, arguments: argparse.Namespace) -> dict[str, Row]:
-    """What checkpoints cost, as shares of the time that the epochs take.
+    """Measure the cost of checkpoints as fractions of the epochs' time.
 
-    ``every epoch`` writes one after each; ``by default`` those keep to their share of the time.
-    ``held``: the training stands still for them.  ``writer``: CPU time of the thread that writes.
+    ``every epoch`` writes one after each; ``by default`` they are limited to their share of the
+    time. ``held``: training waits for them. ``writer``: CPU time of the thread that writes.
     """
     found: dict[str, Row] = {}
     every_epoch = Every(epochs=1, seconds=60.0)
@@ -102,9 +102,9 @@ def checkpoint_cost(job: Job, changes: dict[str, Any]) -> Row:
 
 
 def gap(job: Job, arguments: argparse.Namespace) -> Row:
-    """From the end of one `train` to the end of the first step of the next, in seconds.
+    """Measure the seconds from the end of one `train` to the end of the next one's first step.
 
-    ``same`` repeats one shape; ``new`` has never seen its shapes before.
+    ``same`` repeats one shape; ``new`` uses shapes that the process has not seen.
     """
     found: dict[str, list[float]] = {"same": [], "new": []}
     run_one(job, 32)
@@ -117,7 +117,7 @@ def gap(job: Job, arguments: argparse.Namespace) -> Row:
 
 
 def run_one(job: Job, width: int) -> float:
-    """Trains two epochs; seconds from here to the first step made."""
+    """Train two epochs; return the seconds from the call to the first completed step."""
     began = job.now()
     first: list[float] = []
 
@@ -143,20 +143,20 @@ def run_one(job: Job, width: int) -> float:
 
 
 def ladder(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """On a GPU: what a captured step saves on an eager one, and where capturing is repaid."""
+    """Measure on a GPU what a captured step saves, and after how many steps capturing pays off."""
     return climbed(job, ["eager", "graph"], arguments.rounds)
 
 
 def compiled(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """On a GPU: the same of a compiled step against a captured one; ``again``: from the cache."""
+    """Measure on a GPU a compiled step against a captured one; ``again``: from the cache."""
     return climbed(job, ["graph", "compile", "compile again"], 1)
 
 
 def climbed(job: Job, rungs: list[str], rounds: int) -> dict[str, Any]:
-    """Each rung's milliseconds a step and seconds to set up, medians over rounds in turns.
+    """Return each way's milliseconds per step and seconds to set up, medians of rounds.
 
-    ``repaid_after_steps``: those in which it makes up for its setting up, against the first rung;
-    none where it saves nothing.  On a CPU there are no rungs.
+    ``repaid_after_steps``: the steps after which it makes up for its set-up, relative to the first
+    way; none if it saves nothing. A CPU has only eager steps.
     """
     if job.device == "cpu":
         return {}
@@ -177,7 +177,7 @@ def climbed(job: Job, rungs: list[str], rounds: int) -> dict[str, Any]:
 
 
 def rung_cost(job: Job, rung: str) -> Row:
-    """``setup_s`` is what a run takes beyond its epochs, each as long as the median one."""
+    """Return the set-up time: what a run takes beyond its epochs at their median length."""
     began = time.perf_counter()
     seconds = contenders.ours(job, graph=rung)
     setup = time.perf_counter() - began - sum(seconds) - statistics.median(seconds)

@@ -1,6 +1,6 @@
-"""The loop people write: a torchvision data set, PIL transforms, a DataLoader, ``.item()``.
+"""The plain PyTorch loop: a torchvision data set, PIL transforms, a DataLoader, ``.item()``.
 
-Its network and optimiser are PyTorch's by default; ``tuned`` they are those of the bare loop, with
+Network and optimiser have PyTorch's defaults; if ``tuned``, they are those of the bare loop, with
 channels_last and a fused AdamW.
 """
 
@@ -24,7 +24,7 @@ from tuner.train import data
 
 
 class Pictures(Dataset[Any]):
-    """A split as PIL images, as torchvision's data sets give theirs."""
+    """A split as PIL images, like those of torchvision's data sets."""
 
     def __init__(self, split: data.Split, transform: Callable[..., Any]) -> None:
         self.images, self.labels = split.images.cpu().numpy(), split.labels.tolist()
@@ -38,7 +38,7 @@ class Pictures(Dataset[Any]):
 
 
 def train(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:
-    """When each epoch ended."""
+    """Train, and return the time at the end of each epoch."""
     torch.set_num_threads(threads)
     found, network, optimizer = job.build(tuned=tuned)
     mean, std = (found.mean / 255).tolist(), (found.std / 255).tolist()
@@ -87,7 +87,7 @@ def _classic_epoch(job: Job, network: Any, optimizer: Any, training: Any, valida
 
 
 def _pictures(job: Job, split: data.Split, transform: Any, *, train: bool) -> Any:
-    """torchvision's own data set with the images of ``split``; one like it where it has none."""
+    """Return torchvision's data set with the images of ``split``, or a similar one."""
     if job.dataset != "fashion":
         return Pictures(split, transform)
     found = FashionMNIST(_torchvision_root(job.root), train=train, transform=transform)
@@ -98,7 +98,7 @@ def _pictures(job: Job, split: data.Split, transform: Any, *, train: bool) -> An
 
 @functools.lru_cache
 def _torchvision_root(root: str) -> str:
-    """A root as torchvision lays it out, made of Debian's flat directory where need be."""
+    """Return a root in torchvision's layout, built from Debian's flat directory if necessary."""
     if (Path(root) / "FashionMNIST").is_dir():
         return root
     # Kept until the process ends.

@@ -1,7 +1,7 @@
-"""Four ways to train one network: the bare loop, ours, the loop people write, Lightning's.
+"""Four ways to train one network: the bare loop, tuner, the plain PyTorch loop, Lightning.
 
-Each takes a ``Job``, trains ``epochs + 1`` epochs and returns the seconds of each but the first,
-validation included, in which caches fill, kernels are chosen and steps are captured.
+Each takes a ``Job``, trains ``epochs + 1`` epochs and returns the seconds of each, validation
+included, except the first, in which caches fill, kernels are selected and steps are captured.
 """
 
 import itertools
@@ -20,16 +20,16 @@ from tuner.train import engine
 
 
 def bare(job: Job, *, graph: bool = False) -> tuple[list[float], list[float]]:
-    """Seconds of training, and of scoring, of each epoch of the bare loop."""
+    """Return the seconds of training and of scoring of each epoch of the bare loop."""
     loop = Bare(job, graph=graph)
     training, scoring = zip(*(loop.epoch() for _ in range(job.epochs + 1)), strict=True)
     return list(training[1:]), list(scoring[1:])
 
 
 class Bare:
-    """Forward, backward, step on batches that lie ready.
+    """Forward, backward and step on batches that are ready on the device.
 
-    Scoring is the forward pass alone over the validation images, as ours makes one too.
+    Scoring is only the forward pass over the validation images, which tuner makes as well.
     """
 
     def __init__(self, job: Job, *, graph: bool = False) -> None:
@@ -50,7 +50,7 @@ class Bare:
         self.optimizer.step()
 
     def epoch(self) -> tuple[float, float]:
-        """Seconds of its training, and of its scoring."""
+        """Return the seconds of its training and of its scoring."""
         self.network.train()
         training = _timed(self.job, lambda: [self.make(*batch) for batch in self.batches])
         self.network.eval()
@@ -68,7 +68,7 @@ def _timed(job: Job, work: Callable[[], object]) -> float:
 def _captured(
     step: Callable[..., None], batches: list[tuple[Tensor, Tensor]], optimizer: Any
 ) -> Callable[..., None]:
-    """The bare loop's step as a CUDA graph, as PyTorch's notes show it."""
+    """Capture the bare loop's step as a CUDA graph, as PyTorch's documentation does."""
     for group in optimizer.param_groups:
         group["capturable"] = True
     optimizer._warned_capturable_if_run_uncaptured = True
@@ -94,7 +94,7 @@ def _captured(
 def ours(
     job: Job, *, threads: int = 1, between: Callable[[], object] = lambda: None, **changes: Any
 ) -> list[float]:
-    """`tuner.train.engine.train` with all it does; timed between its reports.
+    """Run `tuner.train.engine.train` with all features, timed between its reports.
 
     ``between`` is called in each report, and its time is not counted.
     """
@@ -111,10 +111,10 @@ def ours(
 
 
 def paired(job: Job, *, graph: bool = False) -> list[float]:
-    """For each of ours' epochs but the first: the seconds of a bare one right after it, over its.
+    """Return the ratio of a bare epoch's seconds to each of tuner's, measured in alternation.
 
-    Whatever else the machine does meets both alike.  The bare loop's epoch runs in the report,
-    which waits for no checkpoint any more.
+    Other load affects both alike. The bare loop's epoch runs in the report, which no longer waits
+    for a checkpoint.
     """
     loop, theirs = Bare(job, graph=graph), []
     mine = ours(job, between=lambda: theirs.append(sum(loop.epoch())))
@@ -122,15 +122,15 @@ def paired(job: Job, *, graph: bool = False) -> list[float]:
 
 
 def usual(job: Job, *, threads: int, workers: int, tuned: bool) -> list[float]:
-    """The loop people write."""
+    """Run the plain PyTorch loop."""
     return _differences(classic.train(job, threads=threads, workers=workers, tuned=tuned))
 
 
 def lightning(job: Job, *, barest: bool) -> list[float]:
-    """Lightning's Trainer on tensors, without its progress bar, and without augmentation.
+    """Run Lightning's Trainer on tensors, without its progress bar and without augmentation.
 
-    It logs and checkpoints each epoch, as ours does, and leaves network and optimiser as PyTorch
-    makes them; in its barest form it does neither, and both are those of the bare loop.
+    It logs and checkpoints each epoch, as tuner does, with PyTorch's defaults of network and
+    optimiser; in its barest form it does neither, and both are those of the bare loop.
     """
     import lightning_module
 

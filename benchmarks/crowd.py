@@ -1,14 +1,15 @@
-"""Many workers at once on a real PostgreSQL: ours beside plain Optuna, taking turns.
+"""Measure many concurrent workers on a real PostgreSQL: tuner and plain Optuna, alternating.
 
     python -m benchmarks.crowd       # minutes on a quiet machine
     python -m benchmarks.crowd --workers 1000 --what report --sides ours --seconds 10
 
-Workers are threads of a few processes (``--processes``), each with a trial of its own; a report is
-durable when the call returns, for the server's ``fsync`` is on.  Counted is what the database holds
-at the end.  CPU a report is that of all our processes, without the server's.  An ask is a claim
-under the study's lock, or Optuna's ``ask``, without parameters; each ends its trial.  No more than
-256 ask, for they take turns, and each has its turn before the end.  ``budget`` has 256 of ours ask
-for 2,000 configurations and fails unless exactly so many are given out.
+Workers are threads of a few processes (``--processes``), each with its own trial. A report is
+durable when the call returns, because the server's ``fsync`` is on; the benchmark counts what the
+database holds at the end. CPU time per report is that of all processes here, without the server. An
+ask is a claim under the study's lock, or Optuna's ``ask``, without parameters; each ends its trial.
+At most 256 workers ask, because they wait for each other, and each gets its turn before the end.
+``budget`` lets 256 of tuner's workers ask for 2,000 configurations, and fails unless exactly this
+number is given out.
 """
 
 import argparse
@@ -39,7 +40,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Crowd:
-    """How many workers do what, and where."""
+    """The number of workers, their action and their database."""
 
     url: str
     name: str
@@ -74,14 +75,14 @@ def main() -> None:
 
 
 def sensible(what: str, side: str, workers: int) -> bool:
-    """Whether the measurement says anything, and comes to an end."""
+    """Return whether the measurement is meaningful and terminates."""
     if what == "budget":
         return side == "ours" and workers == ASKERS
     return what == "report" or workers <= ASKERS
 
 
 def run(crowd: Crowd) -> str:
-    """One measurement, in words."""
+    """Run one measurement and describe its result."""
     opened = provenance.open_study(planned(crowd.url, crowd.name))
     start = SPAWN.Barrier(crowd.processes + 1)
     found = SPAWN.Queue()
@@ -113,7 +114,7 @@ def run(crowd: Crowd) -> str:
 
 
 def work(crowd: Crowd, k: int, start: Barrier, found: Any) -> None:
-    """One process of the crowd: seconds, CPU seconds, and how much was done."""
+    """Run one process of workers; return seconds, CPU seconds and the number of actions."""
     quiet()
     make = {"ours": ours, "Optuna": plain}[crowd.side]
     count = crowd.workers // crowd.processes + (k < crowd.workers % crowd.processes)
@@ -146,7 +147,7 @@ def cpu_seconds() -> float:
 
 
 Act = Callable[[int], bool]
-"""Does it for the nth time; False once there is nothing left to do."""
+"""Performs the nth action; returns False once nothing is left to do."""
 
 
 def ours(crowd: Crowd, k: int, count: int) -> tuple[list[Act], Callable[[], None]]:
@@ -173,7 +174,7 @@ def ours(crowd: Crowd, k: int, count: int) -> tuple[list[Act], Callable[[], None
 
 
 def plain(crowd: Crowd, k: int, count: int) -> tuple[list[Act], Callable[[], None]]:
-    """One storage a process, a connection a thread as far as 40 go round."""
+    """Return one storage per process, with a connection per thread up to 40."""
     del k
     pool = {"pool_pre_ping": True, "pool_size": 40, "max_overflow": 0, "pool_timeout": 600}
     rdb = optuna.storages.RDBStorage(crowd.url, engine_kwargs=pool)

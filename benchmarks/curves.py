@@ -1,6 +1,6 @@
 """Recorded learning curves as tasks for a search: a space, a curve for a configuration, a regret.
 
-Every value is turned so that larger is better.
+All values are oriented such that larger is better.
 """
 
 import functools
@@ -25,9 +25,9 @@ LCBENCH_EPOCHS = 51
 class Task:
     """A search problem.
 
-    ``curve`` gives the value after each epoch, the first epoch first.  Regret is ``(best - value)
-    / scale``, where ``best`` is the best value known and ``scale`` makes 1 of what the best of ten
-    random full trainings is expected to leave.
+    ``curve`` returns the value after each epoch. Regret is ``(best - value) / scale``, where
+    ``best`` is the best known value and ``scale`` is such that the expected best of ten random full
+    trainings has regret 1.
     """
 
     name: str
@@ -65,7 +65,7 @@ class LCBench:
         self.cache = cache
 
     def curves(self, code: int, configurations: Sequence[Params]) -> Curve:
-        """Accuracy, shape (configurations, 51)."""
+        """Return the accuracy, shape (configurations, 51)."""
         names = list(LCBENCH_SPACE)
         settings = np.array([[p[name] for name in names] for p in configurations], np.float32)
         epochs = np.tile(np.arange(1, LCBENCH_EPOCHS + 1, dtype=np.float32), len(settings))
@@ -99,7 +99,10 @@ class LCBench:
         return best, scale
 
     def _explore(self, code: int) -> tuple[float, float]:
-        """Best of 3,000 random configurations and of 40 rounds of 100 changes to the best 20."""
+        """Return the best of 3,000 random configurations and 40 rounds of 100 variations.
+
+        Each round varies the best 20 configurations so far.
+        """
         rng = np.random.default_rng(0)
         points = rng.random((3000, len(LCBENCH_SPACE)))
         values = self.curves(code, [decode(u, LCBENCH_SPACE) for u in points]).max(1)
@@ -126,16 +129,16 @@ TASKSET_SPACE: dict[str, BaseDistribution] = {
     "linear_decay": FloatDistribution(1e-7, 1e-4, log=True),
     "exponential_decay": FloatDistribution(1e-6, 1e-3, log=True),
 }
-"""Adam's, as TaskSet (Metz et al., 2020) drew them."""
+"""Adam's hyperparameters, as sampled by TaskSet (Metz et al., 2020)."""
 
 
 class TaskSet:
-    """Tables of 1,000 configurations of Adam: minus the validation loss after 1 to 51 epochs.
+    """Tables of 1,000 configurations of Adam: the negated validation loss after 1 to 51 epochs.
 
-    Any configuration can be asked and gives the curve of the nearest recorded one that was not
-    given to another, by the Euclidean distance in the unit cube of ``TASKSET_SPACE``: a task is of
-    one search, which would else meet the same record again and again where it refines.  The best is
-    that of the table.  What has no finite loss has the largest of the table.
+    Any configuration can be evaluated and gets the curve of the nearest recorded one that was not
+    used yet, by the Euclidean distance in the unit cube of ``TASKSET_SPACE``. A task is for one
+    search, which would otherwise get the same record repeatedly when it refines. The best value is
+    that of the table. Non-finite losses are replaced by the largest of the table.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -170,7 +173,7 @@ def _taskset_params(recorded: Mapping[str, float]) -> dict[str, float]:
 
 
 def encode(params: Params, space: Mapping[str, BaseDistribution]) -> Curve:
-    """A configuration of floats as a point of the unit cube."""
+    """Return a configuration of floats as a point of the unit cube."""
     found = []
     for name, d in space.items():
         assert isinstance(d, FloatDistribution)
@@ -181,7 +184,7 @@ def encode(params: Params, space: Mapping[str, BaseDistribution]) -> Curve:
 
 
 def decode(point: Curve, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """A point of the unit cube as a configuration, uniform in each distribution."""
+    """Return a point of the unit cube as a configuration, uniform in each distribution."""
     params: dict[str, Any] = {}
     for u, (name, d) in zip(point, space.items(), strict=True):
         assert isinstance(d, FloatDistribution | IntDistribution)

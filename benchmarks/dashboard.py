@@ -1,10 +1,10 @@
-"""What a poll of the dashboard costs, ours and optuna-dashboard's own, in one process.
+"""Measure a poll of the dashboard, tuner's and optuna-dashboard's own, in one process.
 
     python benchmarks/dashboard.py [--trials 10000]
 
-The study has 8 parameters, 10 reports, the attributes and three artifacts a trial, and two running
-trials.  "Stored notes" is the cached storage with a note for each trial in the study's attributes,
-where optuna-dashboard's ``save_note`` puts it.  The requests are those of its page.
+The study has 8 parameters, 10 reports, attributes and three artifacts per trial, and two running
+trials. "Stored notes" is the cached storage with a note for each trial in the study's attributes,
+as stored by optuna-dashboard's ``save_note``. The requests are those of its page.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def measure(name: str, application: Callable[..., Any], trials: int, polls: int 
 
 
 def seconds(application: Callable[..., Any], after: int) -> float:
-    """For the two requests of a poll: all studies, and one with its trials from ``after`` on."""
+    """Measure the two requests of a poll: all studies, and one with its trials from ``after``."""
     began = time.perf_counter()
     ask(application, "/api/studies")
     found = ask(application, "/api/studies/1", f"after={after}")
@@ -82,7 +82,7 @@ def ask(application: Callable[..., Any], path: str, query: str = "") -> Any:
 
 
 def fill(rdb: RDBStorage, trials: int) -> None:
-    """A study of finished trials, two of them running, by whole tables at a time."""
+    """Create a study of finished trials and two running ones, by bulk inserts."""
     study = optuna.create_study(study_name="many", storage=rdb, direction="maximize")
     study.set_user_attr("metric", "accuracy")
     began = datetime(2026, 1, 1)
@@ -141,7 +141,7 @@ def fill(rdb: RDBStorage, trials: int) -> None:
 
 
 def note(rdb: RDBStorage, trials: int) -> None:
-    """A note for each trial as ``save_note`` stores it."""
+    """Store a note for each trial as ``save_note`` does."""
     body = json.dumps("tuner train " + " ".join(OVERRIDES))
     with rdb.engine.begin() as connection:
         values = [

@@ -1,7 +1,8 @@
-"""What one decision of a pruner costs in a long study: ``python benchmarks/decision.py``.
+"""Measure one decision of a pruner in a long study: ``python benchmarks/decision.py``.
 
-A study on SQLite with so many ended trials and 256 running ones, each of which has just reported;
-the decision reads what is new of the study.  CPU milliseconds of the thread that decides, medians.
+The study is on SQLite, with a number of ended trials and 256 running ones, each of which has just
+reported; the decision reads what is new. The result is the median CPU time in milliseconds of the
+thread that decides.
 """
 
 import argparse

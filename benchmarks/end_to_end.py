@@ -1,10 +1,10 @@
-"""Wall time to the same validation accuracy: ours, Optuna's plain loop and Ray Tune.
+"""Measure the wall-clock time to a validation accuracy: tuner, Optuna's plain loop, Ray Tune.
 
-python -m benchmarks.end_to_end --data DIR --minutes 3 --seeds 3     # 3 searches a seed, in turns
+python -m benchmarks.end_to_end --data DIR --minutes 3 --seeds 3 # 3 searches per seed
 
 Each tunes the same network over the same space with the same training function (``tuning.py``), on
-two workers, as people would start it; the clock runs from the start of the command, and stops it
-when the minutes are over.  DIR holds Fashion-MNIST's files.  Ray Tune needs ``ray[tune]``.
+two workers, started as usual. The clock runs from the start of the command, which is stopped after
+the given minutes. DIR holds the files of Fashion-MNIST. Ray Tune needs ``ray[tune]``.
 """
 
 import argparse
@@ -34,14 +34,14 @@ SEARCHES: dict[str, Callable[[Run], list[str]]] = {
 }
 THRESHOLDS = (0.80, 0.82, 0.84, 0.85, 0.86, 0.87, 0.88, 0.89, 0.90)
 GRACE = 30.0
-"""Seconds that a search may take to leave after SIGTERM."""
+"""Seconds that a search may take to exit after SIGTERM."""
 
 Marks = list[tuple[float, float]]
-"""Seconds from the start of the command, and the validation accuracy, one pair a report."""
+"""Pairs of seconds since the start of the command and validation accuracy, one per report."""
 
 
 def search(name: str, task: Run, seconds: float) -> Marks:
-    """Run one search for so many seconds; what it reported."""
+    """Run one search for a number of seconds and return what it reported."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -72,7 +72,7 @@ def _tail(task: Run) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to it and all that it started, and SIGKILL to what stays."""
+    """Send SIGTERM to the process and all its children, and SIGKILL to those that remain."""
     os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
@@ -82,25 +82,25 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def read(path: Path, began: float, seconds: float) -> Marks:
-    """The marks that were made in time, the first one first."""
+    """Return the marks that were made in time, in order."""
     lines = path.read_text().splitlines() if path.exists() else []
     marks = [(float(at) - began, float(value)) for at, value in map(str.split, lines)]
     return sorted(mark for mark in marks if mark[0] <= seconds)
 
 
 def reached(marks: Marks, accuracy: float) -> float:
-    """Seconds until ``accuracy`` was first reported; infinite if it never was."""
+    """Return the seconds until ``accuracy`` was first reported; infinite if never."""
     return min((at for at, value in marks if value >= accuracy), default=math.inf)
 
 
 def ratios(ours: Sequence[Marks], other: Sequence[Marks], accuracy: float) -> list[float]:
-    """How many times as long the other took, one a seed; without those that neither reached."""
+    """Return the other's time relative to tuner's per seed, if one of them reached it."""
     pairs = [(reached(a, accuracy), reached(b, accuracy)) for a, b in zip(ours, other, strict=True)]
     return [b / a if math.isfinite(a) else 0.0 for a, b in pairs if math.isfinite(min(a, b))]
 
 
 def table(found: Mapping[str, Sequence[Marks]]) -> list[str]:
-    """Markdown: seconds to each accuracy, medians over seeds, and in brackets over ours."""
+    """Return a Markdown table of median seconds to each accuracy, with ratios in brackets."""
     lines = [f"| validation accuracy | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
     for accuracy in THRESHOLDS:
         if all(math.isinf(reached(m, accuracy)) for runs in found.values() for m in runs):
@@ -124,7 +124,7 @@ def _cell(found: Mapping[str, Sequence[Marks]], name: str, accuracy: float) -> s
 
 
 def plot(found: Mapping[str, Sequence[Marks]], path: Path) -> None:
-    """The least error so far against seconds, on logarithmic axes, a line a seed."""
+    """Plot the lowest error so far against seconds on logarithmic axes, one line per seed."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4.5))

@@ -1,9 +1,9 @@
-"""The race of finalists on scores whose truth is known: who is named, and what is saved.
+"""Simulate races of finalists on scores with known truth: who wins, and what is saved.
 
 python -m benchmarks.finals [--races 1500]
 
-Of 24 configurations with normal means, ``spread`` times the noise over seeds apart, the best few by
-one noisy score each (the search's) are raced by ``tuner.report.race`` over fresh seeds.
+The means of 24 configurations are normal and ``spread`` times the noise over seeds apart. The best
+few by one noisy score each (that of the search) are raced by ``tuner.report.race`` with new seeds.
 """
 
 import argparse
@@ -16,15 +16,15 @@ from tuner.report.race import Finalist, race
 CONFIGURATIONS = 24
 SPREADS = (0.3, 1.0, 3.0, 10.0)
 FORMS = ((1, 1), (2, 2), (2, 3), (3, 2), (3, 3), (4, 5))
-"""Finalists and seeds; one finalist is the search's own best."""
+"""Numbers of finalists and seeds; one finalist is the best trial of the search."""
 
 
 def one(
     spread: float, finalists: int, seeds: int, draw: np.random.Generator
 ) -> tuple[bool, int, float]:
-    """Whether the best finalist is named, trainings, and what the winner lacks to the best of all.
+    """Return whether the best finalist wins, the number of trainings, and the shortfall.
 
-    In units of the noise.
+    The shortfall is the difference to the best of all configurations, in units of the noise.
     """
     truth = spread * draw.normal(size=CONFIGURATIONS)
     seen = truth + draw.normal(size=CONFIGURATIONS)

@@ -1,11 +1,11 @@
-"""How many trials an hour one device trains: in turn, in packed processes, fused, abreast.
+"""Measure trials per hour of one device: in turn, in packed processes, fused, concurrent.
 
     python -m benchmarks.fused --device cuda          # all of it, about ten minutes
     python -m benchmarks.fused --device cpu --quick
 
-Every arm trains whole trials by ``engine.train`` (data on the device, evaluation, checkpoints,
-reports) on noise of the shape of the digits and of Fashion-MNIST.  Arms alternate; a ratio is the
-median over rounds of trials an hour against the same round's trials one after the other.
+Every arm trains whole trials with ``engine.train`` (data on the device, evaluation, checkpoints,
+reports) on noise of the shape of the digits and of Fashion-MNIST. Arms alternate; a ratio is the
+median over rounds of trials per hour relative to the same round's trials one after the other.
 ``abreast`` is the exception: k learners in k threads (captured, on k streams, on a GPU), without
 checkpoints and reports.
 """
@@ -42,7 +42,7 @@ from tuner.train.settings import Every, Settings
 
 @dataclass(frozen=True)
 class Size:
-    """A data set's shape and the network and settings that suit it."""
+    """The shape of a data set, and a suitable network with its settings."""
 
     images: int
     side: int
@@ -71,7 +71,7 @@ def settings(size: Size, fused: int) -> Settings:
 
 
 def parts(size: Size, images: int, number: int, fused: int = 1) -> dict[str, Any]:
-    """Trial ``number``: its own seed, dropout, learning rate and decay."""
+    """Return trial ``number`` with its own seed, dropout, learning rate and weight decay."""
     dropout = 0.1 + 0.05 * (number % 4)
     return {
         "data": functools.partial(noise, images=images, side=size.side),
@@ -126,9 +126,9 @@ def fused(size: Size, images: int, device: str, k: int) -> int:
 class Abreast:
     """k learners in one process, each stepped by a thread: captured, on its own stream, on a GPU.
 
-    They need not share a shape.  But dropout draws from generators that belong to the process (of
-    captured steps, from one pair of tensors on the device), so that no trial's numbers are its
-    own: this tells what the product forgoes by letting threads take turns.
+    They need not share a shape. But dropout draws from generators that belong to the process (for
+    captured steps, from one pair of tensors on the device), so that no trial is reproducible: this
+    shows what tuner gives up by letting threads take turns.
     """
 
     def __init__(self, size: Size, images: int, device: str, k: int) -> None:
@@ -141,7 +141,7 @@ class Abreast:
         self.learners = [self._warm(size, images, number) for number in range(k)]
 
     def _warm(self, size: Size, images: int, number: int) -> Learner:
-        """A learner whose step is chosen, and captured where it can be."""
+        """Return a learner whose step is chosen, and captured if possible."""
         given = parts(size, images, number)
         hardware.reseed(number, 0, self.device)
         network = given["model"](in_shape=self.data.in_shape, num_classes=10)
@@ -224,7 +224,7 @@ def _member(pipe: Connection, device: str) -> None:
 def arms(
     args: argparse.Namespace, pack: Pack | None, size: Size, images: int
 ) -> dict[str, Callable[[], int]]:
-    """Name → what trains some trials; its first call warms up."""
+    """Return a function per name that trains some trials; its first call warms up."""
     few = 2 if args.quick else 4
     found: dict[str, Callable[[], int]] = {
         "in turn": functools.partial(in_turn, size, images, args.device, 2 * few)
@@ -239,7 +239,7 @@ def arms(
 
 
 def _late(make: Callable[[], Callable[[], int]]) -> Callable[[], int]:
-    """Makes the arm at its first call."""
+    """Create the arm at its first call."""
     made = functools.cache(make)
     return lambda: made()()
 
@@ -249,7 +249,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def measure(name: str, arm: Callable[[], int], clock: Callable[[], float]) -> float:
-    """Trials an hour, 0 where the arm fails."""
+    """Return trials per hour, 0 if the arm fails."""
     try:
         start = clock()
         count = arm()
@@ -270,7 +270,7 @@ def compare(
     end: float,
     keep: Callable[[Table], None],
 ) -> Table:
-    """Rounds of all arms until ``end``; ``keep`` is given the table so far after each arm."""
+    """Run rounds of all arms until ``end``; ``keep`` gets the table so far after each arm."""
     size = replace(SIZES[name], every=args.every)
     images = ON_CPU[name] if args.device == "cpu" else QUICK[name] if args.quick else size.images
     contenders = arms(args, pack, size, images)
@@ -295,7 +295,7 @@ def compare(
 
 
 def tabulated(rates: dict[str, list[float]]) -> Table:
-    """The arms that have been measured in a round where trials in turn were too."""
+    """Return the arms that were measured in a round with trials in turn."""
     table = {}
     for arm, found in rates.items():
         pairs = zip(found, rates["in turn"], strict=False)

@@ -1,6 +1,6 @@
-"""The main job's own figures: time to answer, time to the first epoch, the whole, and its scores.
+"""Measure the main job: response time, time to the first epoch, total time, and scores.
 
-python benchmarks/ground.py            # about two minutes; works in a temporary directory
+python benchmarks/ground.py # about two minutes; works in a temporary directory
 """
 
 import json
@@ -22,7 +22,7 @@ def seconds_of(command: list[str], directory: Path) -> float:
 
 
 def first_epoch(directory: Path) -> float:
-    """Seconds from ``tuner tune`` to the first reported epoch in the database."""
+    """Return the seconds from ``tuner tune`` to the first reported epoch in the database."""
     started = time.perf_counter()
     tune = subprocess.Popen(
         [TUNER, "tune", "study.n_trials=2"],

@@ -1,4 +1,4 @@
-"""What the trainer's benchmark trains: data, network and settings, the same for all."""
+"""The training of the trainer's benchmark: data, network and settings, the same for all."""
 
 import functools
 import time
@@ -42,7 +42,7 @@ SHAPE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained; the same for all."""
+    """The data, network and settings of a training, the same for all contenders."""
 
     dataset: Literal["fashion", "digits", "fashion-noise", "cifar-noise"]
     root: str
@@ -54,7 +54,7 @@ class Job:
     precision: Literal["fp32", "bf16"]
     eval_batch: int = 1024
     clock: Literal["wall", "cpu"] = "wall"
-    """``cpu``: this process's own time, all threads of it, whatever else the machine does."""
+    """``cpu``: the CPU time of all threads of this process, regardless of other load."""
 
     @property
     def place(self) -> torch.device:
@@ -79,7 +79,7 @@ class Job:
 
     @property
     def images(self) -> int:
-        """Training images an epoch, whole batches only."""
+        """The number of training images per epoch, in whole batches."""
         return len(self.source(self.place).train) // self.batch * self.batch
 
     @property
@@ -89,7 +89,7 @@ class Job:
     def build(
         self, *, tuned: bool = True
     ) -> tuple[data.Data, nn.Sequential, torch.optim.Optimizer]:
-        """Data, network and optimiser; not ``tuned`` they are as PyTorch makes them by default."""
+        """Return data, network and optimiser, with PyTorch's defaults unless ``tuned``."""
         found = self.source(self.place)
         network = self.model(found.in_shape, 10).to(self.place)
         if not tuned:
@@ -101,7 +101,7 @@ class Job:
         return hardware.autocast(self.place, self.precision)
 
     def now(self) -> float:
-        """Seconds of the clock, once the device has done what it was told."""
+        """Return the clock's seconds after synchronising with the device."""
         self.synchronise()
         return time.process_time() if self.clock == "cpu" else time.perf_counter()
 
@@ -111,7 +111,7 @@ class Job:
 
 
 def parts(job: Job, threads: int, **changes: Any) -> dict[str, Any]:
-    """The configuration of ``ours``; ``changes`` are the trainer's settings."""
+    """Return the configuration of ``ours``; ``changes`` are settings of the trainer."""
     settings = {
         "epochs": job.epochs + 1,
         "batch_size": job.batch,

@@ -1,4 +1,4 @@
-"""The benchmark's network in Lightning; imported only where Lightning is installed."""
+"""The benchmark's network in Lightning; imported only if Lightning is installed."""
 
 import logging
 import warnings
@@ -52,7 +52,10 @@ class Module(lightning.LightningModule):
 
 
 def train(job: Any, directory: str | None, *, tuned: bool) -> list[float]:
-    """When each epoch ended.  With a directory, each is logged there as CSV and checkpointed."""
+    """Train, and return the time at the end of each epoch.
+
+    With a directory, each epoch is logged there as CSV and checkpointed.
+    """
     found, network, optimizer = job.build(tuned=tuned)
     module = Module(network, optimizer, job.epochs + 1, job.now)
     trainer = lightning.Trainer(

@@ -20,9 +20,9 @@ def noise(
     validation: float = 0.25,
     augment: Augment = AUGMENT,
 ) -> Data:
-    """Random images of ten classes, uint8 [images, side, side, channels].
+    """Return random images of ten classes, uint8 [images, side, side, channels].
 
-    The validation split has ``validation * images`` images of its own.
+    The validation split has ``validation * images`` additional images.
     """
     generator = torch.Generator().manual_seed(0)
 

@@ -1,12 +1,12 @@
-"""Pruners replayed on recorded curves: do they keep the best, at which cost, and is the audit true?
+"""Replay pruners on recorded curves: is the best kept, at which cost, and is the audit correct?
 
     python benchmarks/pruning.py CURVES [--batches 200] [--only rungs …]
 
 CURVES is a directory with ``alexnet/`` (512 configurations of AlexNet on ImageNet, schedules of 20
-to 100 epochs; nicholaslourie/opda, CC BY-SA 4.0), ``taskset/`` (6 tasks of 1,000 configurations
-and 51 epochs; machinelearningnuremberg/DyHPO, Apache-2.0) and ``lcbench/`` (a surrogate of 51
-epochs, 12 tasks; slds-lmu/yahpo_data, Apache-2.0).  A batch is 64 configurations at random,
-run by 8 asynchronous workers.  Everything goes through Optuna as in a real study.
+to 100 epochs; nicholaslourie/opda, CC BY-SA 4.0), ``taskset/`` (6 tasks of 1,000 configurations and
+51 epochs; machinelearningnuremberg/DyHPO, Apache-2.0) and ``lcbench/`` (a surrogate of 51 epochs,
+12 tasks; slds-lmu/yahpo_data, Apache-2.0). A batch is 64 random configurations, run by 8
+asynchronous workers. Everything goes through Optuna as in a real study.
 """
 
 import argparse

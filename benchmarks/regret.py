@@ -2,10 +2,11 @@
 
 python -m benchmarks.regret --cache DIR [--seeds 10] [--plot benchmarks/search.svg]
 
-Only pairs of task and seed that every contender has run count.  The first is compared with each
-other one by Wilcoxon's signed-rank test, and p-values are corrected by Holm's step-down for the
-number of comparisons: at each budget over pairs of task and seed (marked ``*``), and for the mean
-over the budgets over tasks alone, seeds averaged, which takes no two runs of a task for two tasks.
+Only pairs of task and seed that every contender has run are used. The first contender is compared
+with each other one by Wilcoxon's signed-rank test, and p-values are corrected by Holm's step-down
+for the number of comparisons: at each budget over pairs of task and seed (marked ``*``), and for
+the mean over the budgets over tasks, with seeds averaged, so that two runs of a task do not count
+as two tasks.
 """
 
 import argparse
@@ -26,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Runs:
-    """What one contender did on the pairs that all have: (tasks, seeds, budgets), or points."""
+    """Results of one contender on the pairs that all have: (tasks, seeds, budgets) or points."""
 
     name: str
     regret: Floats
@@ -39,7 +40,7 @@ class Runs:
 
 
 def load(cache: Path, names: Sequence[str], tasks: Sequence[str], seeds: int) -> list[Runs]:
-    """The runs of contenders that have all tasks, for the seeds that all of them have."""
+    """Return the runs of contenders that have all tasks, for the seeds that all of them have."""
     found: dict[str, dict[tuple[str, int], dict[str, list[float]]]] = {}
     for name in names:
         cells = [Cell(name, task, seed) for task in tasks for seed in range(seeds)]
@@ -62,7 +63,7 @@ def load(cache: Path, names: Sequence[str], tasks: Sequence[str], seeds: int) ->
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979), in the order given."""
+    """Apply Holm's step-down correction (1979), keeping the order."""
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(order))
     highest = 0.0
@@ -73,16 +74,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def p_value(ours: Floats, other: Floats) -> float:
-    """That ours is no less than the other, both paired; one-sided."""
+    """Return the one-sided p-value that tuner is not lower than the other, paired."""
     difference = (ours - other).ravel()
     return 1.0 if not difference.any() else float(wilcoxon(difference, alternative="less").pvalue)
 
 
 def table(runs: Sequence[Runs]) -> list[str]:
-    """Mean regret at the budgets as Markdown, the best after ten full trainings first.
+    """Return mean regret at the budgets in Markdown, the best after ten full trainings first.
 
-    ``*``: ours is less there, p < 0.01.  Then on how many tasks ours is less on average over the
-    budgets, with its p, and how many trials were begun.
+    ``*``: tuner is lower, p < 0.01. The last columns are the number of tasks on which tuner's mean
+    over budgets is lower, its p-value, and the number of trials.
     """
     ours, others = runs[0], runs[1:]
     compared = [(o, b) for o in others for b in range(len(BUDGETS)) if not np.isnan(o.mean[b])]
@@ -106,9 +107,9 @@ def table(runs: Sequence[Runs]) -> list[str]:
 
 
 def share_needed(ours: Runs, other: Runs, epochs: int) -> list[float]:
-    """At each budget, the share of its epochs after which ours has the other's mean regret.
+    """Return the fraction of each budget after which tuner has the other's mean regret.
 
-    Infinite if it has not within the whole run.
+    It is infinite if that is not reached within the whole run.
     """
     curve, spent = ours.curve.mean((0, 1)), abscissae(epochs)
     shares = []
@@ -119,7 +120,7 @@ def share_needed(ours: Runs, other: Runs, epochs: int) -> list[float]:
 
 
 def plot(runs: Sequence[Runs], epochs: int, path: Path) -> None:
-    """Mean regret against full trainings' worth of epochs, on logarithmic axes."""
+    """Plot mean regret against epochs in full trainings, on logarithmic axes."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 5.5))

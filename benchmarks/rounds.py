@@ -1,4 +1,4 @@
-"""Rounds of measurements that stand beside each other, and the machine they were made on."""
+"""Measurements in alternating rounds, and the machine on which they were made."""
 
 import platform
 import statistics
@@ -15,7 +15,7 @@ def rate(job: Job, seconds: list[float]) -> float:
 
 
 def ratios(rounds: list[Row]) -> Row:
-    """Ours over each other, the median over rounds."""
+    """Return tuner's value relative to each other one, the median over rounds."""
     others = [name for name in rounds[0] if not name.startswith("ours")]
     return {name: statistics.median(r["ours"] / r[name] for r in rounds) for name in others}
 

@@ -1,10 +1,10 @@
-"""Searches by ours and by others on recorded curves: regret against epochs spent.
+"""Run searches of tuner and others on recorded curves: regret against epochs spent.
 
-python -m benchmarks.search --curves ../shared/curves --seeds 10      # runs what is not cached
-python -m benchmarks.regret                                           # tables and tests
+    python -m benchmarks.search --curves ../shared/curves --seeds 10      # runs what is not cached
+    python -m benchmarks.regret                                           # tables and tests
 
-One run is eight simulated workers that spend 100 full trainings' worth of epochs together.  Each
-is cached in a file of its own, so that all may be stopped (``--minutes``) and go on.  Needs
+One run is eight simulated workers that together spend the epochs of 100 full trainings. Each is
+cached in its own file, so that the benchmark may be stopped (``--minutes``) and resumed. Needs
 onnxruntime.
 """
 
@@ -30,7 +30,7 @@ TASKS = [
     *("168908", "189862", "167168", "3945", "126025", "167104"),
     *("168331", "7593", "34539", "126026", "126029", "146212"),
 ]
-"""The tasks of LCBench that may be worked with; the others confirm, blindly."""
+"""Tasks of LCBench for development; the others are for confirmation only."""
 TASKSET = [
     f"FixedTextRNNClassification_imdb_{network}"
     for network in (
@@ -40,15 +40,15 @@ TASKSET = [
     )
 ]
 BUDGETS = (5, 10, 20, 40, 100)
-"""Full trainings' worth of epochs at which regret is compared."""
+"""Numbers of full trainings at which regret is compared."""
 WORKERS = 8
 POINTS = 40
-"""Points of a curve of regret, evenly in the logarithm of the epochs."""
+"""Number of points of a regret curve, evenly spaced in the logarithm of the epochs."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: who, on what, with which seed."""
+    """One run: contender, task and seed."""
 
     contender: str
     task: str
@@ -61,7 +61,7 @@ class Cell:
 
 
 def run(cell: Cell, curves: Path, cache: Path) -> None:
-    """Run one cell and keep its regret: at the budgets, and as a curve."""
+    """Run one cell and store its regret at the budgets and as a curve."""
     path = cell.path(cache)
     if path.exists():
         return
@@ -95,20 +95,20 @@ def named(tasks: Sequence[str]) -> Sequence[str]:
 
 
 def load(name: str, curves: Path, cache: Path) -> Task:
-    """A task of LCBench, whose names are numbers, or of TaskSet."""
+    """Load a task of LCBench, whose names are numbers, or of TaskSet."""
     if name.isdigit():
         return LCBench(curves / "lcbench", cache).task(name)
     return TaskSet(curves / "taskset").task(name)
 
 
 def abscissae(epochs: int) -> list[int]:
-    """Epochs spent at the points of a curve, from one full training on."""
+    """Return the epochs at the points of a curve, from one full training on."""
     spent = np.geomspace(epochs, BUDGETS[-1] * epochs, POINTS)
     return [round(x) for x in spent]
 
 
 def run_all(cells: Sequence[Cell], curves: Path, cache: Path, jobs: int, minutes: float) -> int:
-    """Run cells until they or the minutes are over; how many are left."""
+    """Run cells until none are left or the minutes are over; return how many are left."""
     os.environ["OMP_NUM_THREADS"] = "1"
     end = time.monotonic() + 60 * minutes
     todo = [cell for cell in cells if not cell.path(cache).exists()]

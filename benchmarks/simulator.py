@@ -1,7 +1,7 @@
-"""Asynchronous workers on recorded curves: the order of events without the training.
+"""Simulate asynchronous workers on recorded curves: the order of events without the training.
 
-Each worker runs one epoch at a time; epochs of one configuration last one unit of time, give or
-take a tenth by configuration, so that reports come one by one and in an order that changes.
+Each worker runs one epoch at a time. Epochs of one configuration last one unit of time, with a
+variation of a tenth between configurations, so that reports arrive one by one in varying order.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from tuner.schedule import LENGTH
 
 @dataclass
 class Job:
-    """A configuration under way; ``epoch`` epochs are done, and a paused one may go on later."""
+    """A running configuration; ``epoch`` epochs are done, and a paused one may be resumed."""
 
     number: int
     params: Params
@@ -24,29 +24,29 @@ class Job:
 
 
 class Strategy(Protocol):
-    """A search as the simulator sees it."""
+    """The interface of a search in the simulator."""
 
     def next(self) -> Job:
-        """The job for a free worker: a new one, or one that goes on from ``job.epoch``."""
+        """Return the job for a free worker: a new one, or one that resumes from ``job.epoch``."""
         ...
 
     def report(self, job: Job, value: float) -> bool:
-        """The value after ``job.epoch`` epochs; True stops or pauses the job here."""
+        """Record the value after ``job.epoch`` epochs; return True to stop or pause the job."""
         ...
 
     def finish(self, job: Job, value: float) -> None:
-        """The job has run all of its epochs; ``value`` is its last."""
+        """Record a job that has run all of its epochs; ``value`` is its last."""
         ...
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a search had found after each epoch spent by all workers together."""
+    """The results of a search after each epoch spent by all workers together."""
 
     best: Curve
-    """Best value reported so far, one entry an epoch spent."""
+    """Best value reported so far, one entry per epoch spent."""
     final: Curve
-    """Best last value of the completed so far; minus infinity before the first."""
+    """Best final value of completed jobs so far; minus infinity before the first."""
     jobs: int
     completed: int
 

@@ -1,15 +1,15 @@
-"""What a study costs in its database: ours beside plain Optuna, in one process, taking turns.
+"""Measure a study in its database: tuner and plain Optuna, in one process, alternating.
 
     python -m benchmarks.storage --backend postgresql     # minutes on a quiet machine; or sqlite
     python -m benchmarks.storage --trials 10000 1000+256 --sampler tpe --rounds 9
 
-Each study has 8 parameters and 10 reports a trial; all are COMPLETE, but for those after the ``+``,
-which run elsewhere.  A worker's cold start is all from the URL to the first trial with its
-parameters drawn; ``ask`` is one more such trial, ``report``, ``prune`` and ``tell`` are those of a
-running one.  ``tpe`` is each side's default sampler, and random beside it shows what the storage
-costs; the pruner is each side's default.  Plain Optuna has what ``optuna.load_study(storage=url)``
-makes; ours claims under the budget's lock as a worker does.  ``benchmarks/crowd.py`` has many
-workers at once.
+Each study has 8 parameters and 10 reports per trial. All trials are COMPLETE, except those after
+the ``+``, which run elsewhere. A worker's cold start is everything from the URL to the first trial
+with its parameters sampled; ``ask`` is one more such trial; ``report``, ``prune`` and ``tell`` are
+those of a running one. ``tpe`` is the default sampler of each side; random sampling shows the cost
+of the storage. The pruner is the default of each side. Plain Optuna uses
+``optuna.load_study(storage=url)``; tuner claims under the budget's lock, like a worker.
+``benchmarks/crowd.py`` has many concurrent workers.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is compared by ``search.py``: samplers with pruners, each made for a task and a seed."""
+"""The contenders of ``search.py``: samplers with pruners, each created for a task and a seed."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -29,10 +29,10 @@ Make = Callable[[Task, int], Strategy]
 
 
 class FirstEpochs(BasePruner):
-    """Every trial ``epochs`` epochs; the best ``top`` of all so far go on to the end.
+    """Train every trial for ``epochs`` epochs and the best ``top`` so far to the end.
 
     The baseline of Egelé et al., "The unreasonable effectiveness of early discarding after one
-    epoch" (2023), which trains its best three at the end, made to answer at any time.
+    epoch" (2023), which trains its best three at the end, turned into an anytime method.
     """
 
     def __init__(self, epochs: int, top: int = 3) -> None:
@@ -51,7 +51,7 @@ class FirstEpochs(BasePruner):
 def stock(
     sampler: Callable[[int], BaseSampler], pruner: Callable[[Task], BasePruner] | None = None
 ) -> Make:
-    """A sampler and a pruner of Optuna's."""
+    """Return a strategy with a sampler and a pruner of Optuna's."""
 
     def make(task: Task, seed: int) -> Strategy:
         return OptunaStrategy(
@@ -81,7 +81,7 @@ PRUNERS: Mapping[str, Callable[[Task], BasePruner]] = {
     "Hyperband": lambda task: HyperbandPruner(1, task.epochs, 3),
     "patient median": lambda task: PatientPruner(MedianPruner(), patience=3),
 }
-"""Optuna's pruners with their defaults, where no setting is named."""
+"""Optuna's pruners with their defaults, unless a setting is named."""
 
 STOCK: dict[str, Make] = {
     "Optuna 5 default (TPE + median)": stock(_tpe, PRUNERS["median"]),
@@ -107,7 +107,7 @@ def _rungs() -> BasePruner:
 
 
 def settings(name: str) -> dict[str, Any]:
-    """What the configuration gives one of our parts."""
+    """Return the settings of one of tuner's parts in ``conf/``."""
     found = yaml.safe_load((ROOT / f"conf/{name}.yaml").read_text())
     return {key: value for key, value in found.items() if key not in ("_target_", "seed")}
 
@@ -120,13 +120,13 @@ OURS: dict[str, Make] = {
     "Optuna TPE + tuner's pruner": stock(_tpe, lambda task: _rungs()),
     "random + tuner's pruner": stock(_random, lambda task: _rungs()),
 }
-"""Both of our parts with the settings of ``conf/``, and each with a stranger."""
+"""tuner's sampler and pruner with the settings of ``conf/``, and each with another partner."""
 
 CONTENDERS: dict[str, Make] = {**OURS, **STOCK}
 
 
 def digest(contender: str) -> str:
-    """What a contender's results depend on, beside its name: our sources, for ours."""
+    """Return what a contender's results depend on besides its name: tuner's sources, for tuner."""
     if contender not in OURS:
         return ""
     paths = ["conf/sampler/tpe.yaml", "conf/pruner/rungs.yaml", "tuner/schedule.py"]

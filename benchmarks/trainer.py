@@ -1,12 +1,12 @@
-"""Our trainer beside the bare loop, the loop people write and Lightning's, in turns.
+"""Compare the trainer with the bare loop, the plain PyTorch loop and Lightning, alternating.
 
     python benchmarks/trainer.py                       # Fashion-MNIST and digits on the CPU
     python benchmarks/trainer.py --device cuda --precision bf16
     python benchmarks/trainer.py --quick               # a minute, to see that it works
 
-Every round lets each of them train the same network; a ratio is the median over the rounds of the
-ratios within a round, so that load which comes and goes meets all alike.  Results are printed and
-added to the JSON file, with the machine and the versions.
+In every round each of them trains the same network. A ratio is the median over rounds of the ratios
+within a round, so that changing load affects all alike. Results are printed and added to the JSON
+file, with the machine and the versions.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def set_up(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """This process for the job, which is told; loads its images."""
+    """Configure this process for the job, log it, and load its images."""
     hardware.configure(job.place, threads=1, deterministic=False, precision=job.precision)
     print(f"\n{job.dataset}: {job.images} images an epoch, batch {job.batch}, {job.network},"
           f" {job.device}, {job.precision}")  # fmt: skip
@@ -65,7 +65,7 @@ def set_up(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One process of one thread each: images a second, and ours against each of the others."""
+    """Measure one process with one thread each: images per second, and ratios to tuner."""
     if not has_lightning():
         print("  Lightning is not installed: left out")
     rounds = [alone_round(job, turn, arguments) for turn in turns(arguments)]
@@ -74,7 +74,7 @@ def alone(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def turns(arguments: argparse.Namespace) -> Iterator[int]:
-    """The rounds, and no more of them once the time is up."""
+    """Yield the rounds until the time is up."""
     end = time.monotonic() + arguments.seconds
     for turn in range(arguments.rounds):
         if turn and time.monotonic() > end:
@@ -84,7 +84,7 @@ def turns(arguments: argparse.Namespace) -> Iterator[int]:
 
 
 def note(turn: int, row: Row) -> None:
-    """Images a second, at once: a long run may not come to its end."""
+    """Report images per second at once, because a long run may not finish."""
     found = ", ".join(f"{name} {value:,.0f}" for name, value in row.items())
     print(f"  round {turn + 1}: {found}", flush=True)
 
@@ -117,7 +117,7 @@ def bare_rates(job: Job, kind: str) -> Row:
 
 
 def classic_rates(job: Job, kind: str, arguments: argparse.Namespace) -> Iterable[float]:
-    """With fewer and with more workers, in processes that nothing of ours has set up."""
+    """Measure with fewer and more data workers, in processes without tuner's settings."""
     cores = len(os.sched_getaffinity(0))
     by_cpu_time = job.clock == "cpu"  # which that of workers is no part of
     counts = (0,) if by_cpu_time else (0, 1) if job.device == "cpu" else (cores // 2, cores - 1)
@@ -126,7 +126,7 @@ def classic_rates(job: Job, kind: str, arguments: argparse.Namespace) -> Iterabl
 
 
 def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Two cores in full: two of ours, against the best form of the loop people write."""
+    """Compare two of tuner's processes on two cores with the best form of the plain loop."""
     forms = {"ours 2 x 1": ["ours"] * 2}
     for kind in ("classic", "tuned"):
         for processes, threads, workers in LAYOUTS:
@@ -148,7 +148,7 @@ def pair(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def together(job: Job, kinds: list[str], arguments: argparse.Namespace) -> float:
-    """Images a second of processes that train at the same time."""
+    """Return images per second of processes that train at the same time."""
     family = "ours" if kinds[0] == "ours" else "others"
     children = [
         helper(job.dataset, family, number, arguments.quick) for number in range(len(kinds))
@@ -162,7 +162,7 @@ def together(job: Job, kinds: list[str], arguments: argparse.Namespace) -> float
 
 @functools.cache
 def helper(dataset: str, family: str, number: int, quick: bool) -> subprocess.Popen[str]:
-    """A process that trains what it is told; ours sets its processes up, so others have theirs."""
+    """Start a process that trains on request, without tuner's process settings for others."""
     options = [item for item in sys.argv[1:] if item != "--quick"] + ["--quick"] * quick
     started = subprocess.Popen(
         [sys.executable, __file__, *options, "--data", dataset, "--child"],
@@ -175,7 +175,7 @@ def helper(dataset: str, family: str, number: int, quick: bool) -> subprocess.Po
 
 
 def child(arguments: argparse.Namespace) -> None:
-    """Until its input ends."""
+    """Serve requests until the input ends."""
     logging.disable()
     job = make_job(arguments, arguments.data[0])
     torch.set_num_threads(1)

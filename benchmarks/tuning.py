@@ -1,7 +1,7 @@
-"""One CNN on Fashion-MNIST, tuned by ours, by Optuna's plain loop and by Ray Tune.
+"""One CNN on Fashion-MNIST, tuned by tuner, by Optuna's plain loop and by Ray Tune.
 
-``end_to_end.py`` starts each as people do; here is what they have in common, so that the search
-alone differs: the space, the training function (ours) and where reports leave their marks.
+``end_to_end.py`` starts each of them; this module has what they share, so that only the search
+differs: the space, the training function (tuner's) and the recording of reports.
 """
 
 import argparse
@@ -31,13 +31,13 @@ SPACE: dict[str, BaseDistribution] = {
     "loss.label_smoothing": FloatDistribution(0, 0.2),
     "data.augment.shift": IntDistribution(0, 3),
 }
-"""Small networks: a full training takes some ten seconds of a core, so that minutes hold dozens."""
+"""Small networks: a full training takes about ten seconds on a core, so that minutes fit dozens."""
 WORKERS = 2
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one search is given: the data, their number, the schedule, a seed, and a directory."""
+    """The inputs of one search: data, number of images, schedule, seed, and directory."""
 
     root: Path
     limit: int
@@ -47,12 +47,12 @@ class Run:
 
     @property
     def marks(self) -> Path:
-        """A line a report: when (seconds since 1970), and the validation accuracy."""
+        """The file of reports: time (seconds since 1970) and validation accuracy, one line each."""
         return self.directory / "marks"
 
     @property
     def pins(self) -> list[str]:
-        """What all trials of all searches have in common, as overrides."""
+        """The overrides common to all trials of all searches."""
         return [
             "experiment=fashion_mnist",
             "space=none",
@@ -69,7 +69,7 @@ class Run:
 
 
 def train(*, marks: str, report: Callable[..., None], **parts: Any) -> float:
-    """``tuner.train.engine.train``, whose reports leave a mark each."""
+    """Run ``tuner.train.engine.train`` and record its reports."""
     from tuner.train import engine
 
     def marked(epoch: int, **metrics: float) -> None:
@@ -81,7 +81,7 @@ def train(*, marks: str, report: Callable[..., None], **parts: Any) -> float:
 
 
 def run(task: Run, params: Mapping[str, Any], number: int, report: Callable[..., None]) -> float:
-    """Train one configuration outside of a study of ours; what diverges has the accuracy 0."""
+    """Train one configuration without a study of tuner; a diverging one has accuracy 0."""
     from tuner import config
     from tuner.errors import Diverged, Infeasible
 
@@ -97,7 +97,7 @@ def run(task: Run, params: Mapping[str, Any], number: int, report: Callable[...,
 
 
 def sweep(distribution: BaseDistribution) -> str:
-    """A distribution in Hydra's sweep grammar."""
+    """Return a distribution in Hydra's sweep grammar."""
     if isinstance(distribution, CategoricalDistribution):
         return f"choice({','.join(map(str, distribution.choices))})"
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -107,7 +107,7 @@ def sweep(distribution: BaseDistribution) -> str:
 
 
 def ours(task: Run) -> list[str]:
-    """`tuner tune` with its defaults; the configuration's own values are not tried first."""
+    """Run `tuner tune` with its defaults, without trying the configuration's own values first."""
     searched = [f"{name}={sweep(distribution)}" for name, distribution in SPACE.items()]
     settings = ["study.n_trials=null", "budget.hours=1", "study.enqueue_defaults=false"]
     return [
@@ -117,7 +117,7 @@ def ours(task: Run) -> list[str]:
 
 
 def plain(task: Run, worker: int | None = None) -> None:
-    """Optuna's loop in two processes on one SQLite file, default sampler and pruner."""
+    """Run Optuna's loop in two processes on one SQLite file, with default sampler and pruner."""
     import optuna
 
     url = f"sqlite:///{task.directory}/optuna.db"
@@ -156,7 +156,7 @@ def suggest(trial: Any, name: str, d: BaseDistribution) -> Any:
 
 
 def ray(task: Run, worker: int | None = None) -> None:
-    """Ray Tune: ASHA over OptunaSearch, both with their defaults, a trial a CPU."""
+    """Run Ray Tune: ASHA over OptunaSearch, both with their defaults, one CPU per trial."""
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler

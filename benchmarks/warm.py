@@ -1,11 +1,11 @@
-"""What ``study.prior`` gains on recorded curves: a search begun with the best of another task's.
+"""Measure the gain of ``study.prior`` on recorded curves: warm starts from another task's best.
 
 python -m benchmarks.warm --curves ../shared/curves --seeds 3
 
-Each task of LCBench has the one before it in ``search.TASKS`` as its prior, the first the last, so
-that nobody chose which are alike.  The prior's search spends 40 full trainings; its best five
-completed configurations, all different as ``tuner.prior`` chooses them, are tried first.  Both
-searches run on eight simulated workers; needs onnxruntime.
+The prior of each task of LCBench is the one before it in ``search.TASKS``, so similar tasks are not
+selected by hand. The prior's search spends 40 full trainings; its best five distinct completed
+configurations, as selected by ``tuner.prior``, are tried first. Both searches run on eight
+simulated workers; needs onnxruntime.
 """
 
 import argparse
@@ -37,7 +37,7 @@ COUNT = int(strategies.settings("study/default")["prior_best"])
 def search(
     name: str, seed: int, first: list[dict[str, Any]], curves: Path, cache: Path
 ) -> tuple[list[float], list[Item]]:
-    """Regret at the budgets, and the completed configurations, best first."""
+    """Return regret at the budgets, and the completed configurations, best first."""
     task = LCBench(curves / "lcbench", cache).task(name)
     strategy = strategies.OURS["tuner"](task, seed)
     assert isinstance(strategy, OptunaStrategy)
