@@ -21,7 +21,7 @@ needed = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)
 
 @contextmanager
 def browser(profile: Path, *, width: int = 1280, height: int = 900) -> Iterator[webdriver.Chrome]:
-    """A fresh browser that keeps its files in ``profile`` and fetches nothing of its own."""
+    """Start a browser that keeps its files in ``profile`` and makes no requests of its own."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):

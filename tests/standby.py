@@ -33,7 +33,7 @@ class Pair:
         self.url = (
             f"postgresql+psycopg://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
         )
-        """Names both servers; a connection goes to the one that accepts writes."""
+        """URL of both servers; a connection goes to the one that accepts writes."""
         self._start(self.primary)
         self._follow()
 

@@ -1,9 +1,9 @@
-"""Ranges of numbers, declared where their types are: in the signature that reads them.
+"""Ranges of numbers, declared together with their types in the signature that reads them.
 
     def cosine(progress: float, *, final: Share, warmup: BelowOne = 0.0) -> float: ...
 
-``schema.conforms`` judges by them: the values of a configuration, the ends of searched ranges, and
-the arguments of a builder that is ``schema.judged``.
+``schema.conforms`` checks them: the values of a configuration, the ends of searched ranges, and the
+arguments of a builder that is decorated with ``schema.judged``.
 """
 
 import math
@@ -20,12 +20,12 @@ class Bounds:
     low: float
     high: float = math.inf
     above: bool = False
-    """Whether ``low`` itself is out."""
+    """Whether ``low`` itself is excluded."""
     below: bool = False
-    """Whether ``high`` itself is out."""
+    """Whether ``high`` itself is excluded."""
 
     def hold(self, value: object) -> bool:
-        """Of a list, each; what is no number is judged by its type alone."""
+        """Return whether a number, or each of a list, is in range; other values are not checked."""
         if isinstance(value, list | tuple):
             return all(map(self.hold, value))
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -46,9 +46,9 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Keywords:
-    """Marks a parameter that takes a partial: bounds of its keywords, as far as it has them.
+    """Marks a parameter that accepts a partial, with the bounds of those keywords that it has.
 
-    For other people's callables, whose signatures declare none.
+    It is for callables of other libraries, whose signatures declare no bounds.
     """
 
     bounds: Mapping[str, Bounds]

@@ -1,20 +1,20 @@
-"""Values as the text of an override, which Hydra reads back as the same value of the same type."""
+"""Write values as override text that Hydra reads back with the same value and type."""
 
 import re
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
 RESERVED = {"null", "true", "false", "inf", "nan"}
-"""Words that are no strings unless quoted."""
+"""Words that Hydra does not read as strings unless they are quoted."""
 
 
 def quote(text: str) -> str:
-    """A string as a quoted Hydra value."""
+    """Return a string as a quoted Hydra value."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def text_of(value: object) -> str:
-    """A value as override text that Hydra reads back as the same value of the same type."""
+    """Return a value as override text that Hydra reads back with the same value and type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -30,5 +30,5 @@ def text_of(value: object) -> str:
 
 
 def _key(key: object) -> str:
-    """A mapping's key, which Hydra takes without quotes only: it has none for the string '1'."""
+    """Return a mapping's key; Hydra accepts only unquoted ones, so the string '1' has none."""
     return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", key) if isinstance(key, str) else text_of(key)

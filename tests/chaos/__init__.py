@@ -1,6 +1,6 @@
-"""Real workers on a real database while everything is killed, paused, restarted and filled up.
+"""Fault injection: real workers on a real database while everything is killed, paused and cut off.
 
-``storm`` starts them and disturbs them, ``objective`` is what they run, and ``verdict`` judges from
-the database and from the objective's journal what has become of the study.  ``python -m
-tests.chaos`` is the long form, ``tests/test_chaos.py`` the short one.
+``storm`` starts them and injects faults, ``objective`` is what they run, and ``verdict`` checks the
+study in the database and the objective's journal. ``python -m tests.chaos`` is the long form,
+``tests/test_chaos.py`` the short one.
 """

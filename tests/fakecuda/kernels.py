@@ -119,7 +119,11 @@ class Kernels(TorchDispatchMode):
             generator.set_state(before)
 
     def _check(self, func: Any, args: Any, kwargs: Any, given: Sequence[Tensor]) -> None:
-        """Record synchronisations.  Raises: RuntimeError for tensors on different devices."""
+        """Record synchronisations.
+
+        Raises:
+            RuntimeError: Tensors are on different devices.
+        """
         name = func.overloadpacket.__name__
         if name == "copy_":
             target, source, *rest = args
@@ -159,9 +163,11 @@ class Kernels(TorchDispatchMode):
     def wait(self, what: str, *, warns: bool = True) -> None:
         """Record a synchronisation of the host.
 
-        ``warns`` says whether torch.cuda.set_sync_debug_mode reports it.
+        Args:
+            warns: Whether torch.cuda.set_sync_debug_mode reports it.
 
-        Raises: AcceleratorError during a capture, in which CUDA refuses to synchronise.
+        Raises:
+            AcceleratorError: A capture is in progress, in which CUDA refuses to synchronise.
         """
         if self.recording is not None and self.recording.concerns():
             self.recording.spoiled = True
@@ -192,12 +198,12 @@ def _random(func: Any) -> bool:
 
 @functools.cache
 def _pointwise(func: Any) -> bool:
-    """Whether a kernel accepts a zero-dimensional tensor on the host as a number."""
+    """Return whether a kernel accepts a zero-dimensional tensor on the host as a number."""
     return torch.Tag.pointwise in func.tags or func.overloadpacket.__name__.startswith("_foreach")
 
 
 def _changed(func: Any, args: Any, kwargs: Any) -> list[Any]:
-    """The arguments to which a kernel writes."""
+    """Return the arguments to which a kernel writes."""
     places = _written(func)
     return [args[place] if place < len(args) else kwargs[name] for place, name in places]
 
@@ -212,7 +218,7 @@ def _written(func: Any) -> list[tuple[int, str]]:
 
 
 def _callers() -> tuple[tuple[str, ...], str]:
-    """Tuner's functions on the stack, innermost first, and the innermost line."""
+    """Return tuner's functions on the stack, innermost first, and the innermost line."""
     found, line, frame = [], "", sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(PRODUCT):

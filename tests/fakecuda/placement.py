@@ -41,7 +41,7 @@ def pin(tensor: Tensor) -> Tensor:
 
 
 def each(*values: Any) -> list[Tensor]:
-    """All tensors among the values and in lists or tuples among them."""
+    """Return all tensors among the values and in lists or tuples among them."""
     found = []
     for value in values:
         if isinstance(value, Tensor):
@@ -137,7 +137,7 @@ class Placement(TorchFunctionMode):
         return moved
 
     def _one_hot(self, labels: Tensor, num_classes: int = -1) -> Tensor:
-        """On CUDA, unlike on the CPU, labels are read only if ``num_classes`` is not given."""
+        """Read labels only if ``num_classes`` is not given, as CUDA does and the CPU does not."""
         if num_classes == -1 or not on_device(labels):
             return torch.nn.functional.one_hot(labels, num_classes)
         options = {"dtype": labels.dtype, "device": DEVICE}

@@ -85,18 +85,18 @@ class Recording:
         self.random = kernels.random
 
     def concerns(self) -> bool:
-        """Whether a synchronisation of this thread invalidates the capture."""
+        """Return whether a synchronisation of this thread invalidates the capture."""
         return self.everywhere or self.thread == threading.get_ident()
 
     def keep(self, tensors: Sequence[Tensor]) -> None:
-        """Called before a kernel: save the values of its arguments from before the capture."""
+        """Save the values of a kernel's arguments from before the capture, before it runs."""
         for storage in (tensor.untyped_storage() for tensor in tensors if on_device(tensor)):
             if id(storage) not in self.found:
                 written = getattr(storage, "written", None)
                 self.found[id(storage)] = (storage, storage.clone(), written)
 
     def note(self, func: Any, args: Any, kwargs: Any, made: Any) -> None:
-        """Called after a kernel: record it, to be replayed into the same memory.
+        """Record a kernel, to be replayed into the same memory; called after it.
 
         Values on the host are frozen, including zero-dimensional tensors.
         """

@@ -1,4 +1,5 @@
-"""optuna-dashboard, made quick and safe to leave running.
+"""optuna-dashboard with faster responses and access control.
 
-It knows neither users nor a read-only mode.  ``server`` runs it, ``gate`` stands before it.
+optuna-dashboard has neither users nor a read-only mode. ``server`` runs it, and ``gate`` controls
+access to it.
 """

@@ -1,9 +1,9 @@
-"""Who may ask the dashboard for what: a WSGI application before another one.
+"""Access control of the dashboard: a WSGI application in front of another one.
 
-With a token, everything but ``/healthz`` and the login page wants it: as ``/?token=…``, typed into
-the login page, both of which leave a cookie, or as ``Authorization: Bearer …``.  Without one, only
-those requests pass that name this machine as localhost: a page elsewhere may have its own name
-resolved to 127.0.0.1 and would then read, and delete, the studies in its visitor's browser.
+With a token, everything except ``/healthz`` and the login page requires it: as ``/?token=…`` or in
+the login page, both of which set a cookie, or as ``Authorization: Bearer …``. Without a token, only
+requests that name this machine as localhost are accepted: a foreign page could make its own host
+name resolve to 127.0.0.1, and would then read, and delete, studies from its visitor's browser.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 READING = {"GET", "HEAD", "OPTIONS"}
 COOKIE_AGE = 30 * 24 * 3600
-"""Seconds after which a browser must be given the token again."""
+"""Seconds after which a browser must provide the token again."""
 LONGEST_FORM = 4096
-"""Bytes of what is typed into the login page."""
+"""Maximum size in bytes of the form of the login page."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -45,14 +45,14 @@ LOGIN_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self
 
 @dataclass(frozen=True)
 class Gate:
-    """Passes to ``application`` what may pass; ``names`` are this machine's, without a token."""
+    """Passes accepted requests to ``application``; ``names`` are those of this machine."""
 
     application: "WSGIApplication"
     token: str | None
     read_only: bool
     names: frozenset[str]
     cookie: str
-    """Its name; one per port, for a browser does not keep the cookies of two ports apart."""
+    """Name of the cookie; one per port, because a browser does not separate cookies by port."""
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -71,7 +71,7 @@ class Gate:
         return self.application(environ, start)
 
     def _refuse(self, request: BaseRequest) -> "Answer | None":
-        """What to say instead of the dashboard; None for a request that may pass."""
+        """Return the response for a request that is refused; None for an accepted one."""
         if request.path == "/healthz":
             return Answer("200 OK", "ok\n")
         if self.token is None and not self._is_local(request):
@@ -86,7 +86,7 @@ class Gate:
         return None
 
     def _log_in(self, request: BaseRequest, token: str) -> "Answer | None":
-        """The login page, or the way on with a cookie; None for whoever is known already."""
+        """Return the login page, or a response with the cookie; None for authenticated requests."""
         posted = request.method == "POST" and request.path == "/login"
         given = _typed(request) if posted else None
         if request.method == "GET" and request.path == "/":
@@ -118,7 +118,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Answer:
-    """A short response of the gate's own."""
+    """A short response of the gate itself."""
 
     status: str
     text: str
@@ -144,10 +144,10 @@ class Answer:
 
 
 def _onward(cookie: str | None = None) -> Answer:
-    """A page that leads to the dashboard.
+    """Return a page that leads to the dashboard.
 
-    It goes there by itself, where a redirection would not do: after a click on a link elsewhere
-    the browser keeps a strict cookie from the redirected request.
+    It navigates by itself. A redirection would not suffice: after a click on a link on another
+    site, the browser does not send a strict cookie with the redirected request.
     """
     page = '<!doctype html><meta http-equiv="refresh" content="0;url=/dashboard">'
     return Answer("200 OK", page, "text/html", cookie=cookie, policy=LOGIN_POLICY)
@@ -162,9 +162,9 @@ def _login_page(*, wrong: bool) -> Answer:
 
 
 def _same_origin(request: BaseRequest) -> bool:
-    """Whether a changing request comes from our own page, or from no page at all.
+    """Return whether a changing request comes from the dashboard's page, or from no page.
 
-    Browsers say so in ``Sec-Fetch-Site`` or, where that is missing (plain HTTP to another machine),
+    Browsers report that in ``Sec-Fetch-Site`` or, if it is missing (plain HTTP to another machine),
     in ``Origin``; programs send neither.
     """
     site = _header(request, "Sec-Fetch-Site", "")
@@ -175,30 +175,30 @@ def _same_origin(request: BaseRequest) -> bool:
 
 
 def _header(request: BaseRequest, name: str, default: str) -> str:
-    """As it was sent: bottle's own reading fails on bytes that are no UTF-8."""
+    """Return a header as sent: bottle's own reading fails on bytes that are not UTF-8."""
     value: str = request.environ.get(f"HTTP_{name.upper().replace('-', '_')}", default)
     return value
 
 
 def _typed(request: BaseRequest) -> str:
-    """The token in the form of the login page."""
+    """Return the token in the form of the login page."""
     body: bytes = request.body.read(LONGEST_FORM)
     form = parse_qs(body.decode("latin-1"))
     return form.get("token", [""])[0].strip()
 
 
 def _session(token: str) -> str:
-    """What the cookie holds: it shows that the token was known, and does not give it away."""
+    """Return the value of the cookie, which proves knowledge of the token without revealing it."""
     return hmac.new(token.encode(), b"tuner dashboard session", hashlib.sha256).hexdigest()
 
 
 def _equal(given: str, wanted: str) -> bool:
-    """Equality in a time that says nothing of where they differ."""
+    """Compare in constant time."""
     return hmac.compare_digest(given.encode(), wanted.encode())
 
 
 def _secured(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """With the headers that are missing, and without leave for other sites to read artifacts."""
+    """Add missing security headers, and do not allow other sites to read artifacts."""
     kept = [item for item in headers if item[0].lower() != "access-control-allow-origin"]
     present = {name.lower() for name, _ in kept}
     return kept + [item for item in HEADERS.items() if item[0].lower() not in present]

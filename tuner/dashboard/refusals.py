@@ -1,4 +1,4 @@
-"""Turns database errors in the dashboard into HTTP 503 with the reason, without a traceback."""
+"""Turn database errors in the dashboard into HTTP 503 with the reason, without a traceback."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +14,7 @@ from tuner.sql import outages
 
 
 def told(storage: BaseStorage) -> BaseStorage:
-    """The storage, with methods that raise ``HTTPError`` 503; each reason is logged once."""
+    """Wrap a storage so that its methods raise ``HTTPError`` 503; log each reason once."""
     known: set[str] = set()
     for name in dir(BaseStorage):
         if not name.startswith("_") and callable(method := getattr(storage, name)):

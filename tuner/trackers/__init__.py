@@ -1,1 +1,1 @@
-"""Trackers, each on its own library, which is an extra and is imported with its module."""
+"""Trackers; each imports its own library, which is an extra, in its own module."""

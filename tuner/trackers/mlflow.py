@@ -1,4 +1,4 @@
-"""A study's trials in MLflow, on a server or in files."""
+"""Record a study's trials in MLflow, on a server or in files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,21 +10,21 @@ from tuner.tracking import Run
 
 
 class MLflow:
-    """``tracking=mlflow``: runs of an experiment."""
+    """The tracker ``tracking=mlflow``: runs of an MLflow experiment."""
 
     def __init__(self, uri: str | None, experiment: str) -> None:
         self.uri = uri
         self.experiment = experiment
 
     def directories(self) -> list[tuple[str, Path]]:
-        """Where files or SQLite's database lie, if they do."""
+        """Return the directories of files or of a SQLite database, if there are any."""
         uri = self.uri or get_tracking_uri()
         kind, _, path = uri.rpartition("://")
         found = {"": Path(uri), "file": Path(path), "sqlite": Path(path[1:]).parent}
         return [("tracking.uri", found[kind])] if kind in found else []
 
     def prepare(self) -> None:
-        """Make MLflow's tables, where the URI is a new database's, and the experiment."""
+        """Create MLflow's tables in a new database, and the experiment."""
         self._open()
 
     def _open(self) -> tuple[Any, str]:
@@ -46,13 +46,15 @@ class MLflow:
 
 
 class MLflowRun:
-    """A run of MLflow's."""
+    """An MLflow run."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self.client = client
         self.run_id = run_id
         self.steps: dict[str, set[int]] = {}
-        """Those of each metric that MLflow has, which keeps a second value of a step as well."""
+        """Steps of each metric that MLflow already has; it would store a second value of a step as
+        well.
+        """
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

@@ -1,4 +1,4 @@
-"""A study's trials in TensorBoard, by the parts of it that need no TensorFlow."""
+"""Record a study's trials for TensorBoard, without TensorFlow."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from tuner.tracking import Run
 
 
 class TensorBoard:
-    """``tracking=tensorboard``: event files, and the parameters for its HPARAMS page."""
+    """The tracker ``tracking=tensorboard``: event files, and parameters for the HPARAMS page."""
 
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory).absolute()  # an objective may change the directory
@@ -23,7 +23,7 @@ class TensorBoard:
         return [("tracking.directory", self.directory)]
 
     def prepare(self) -> None:
-        """Nothing: each run has a directory of its own."""
+        """Do nothing: each run has its own directory."""
 
     def begin(self, run: Run) -> "Events":
         return Events(self.directory / run.name, run.params)
@@ -54,7 +54,7 @@ class Events:
         self.file.close()
 
     def _session(self, tag: str, **info: Any) -> None:
-        """What the HPARAMS page reads of a run: its parameters, or how it ended."""
+        """Return what the HPARAMS page reads: a run's parameters, or how it ended."""
         about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**info))
         self._add([{"tag": tag, "metadata": about, "tensor": metadata.NULL_TENSOR}])
 
@@ -64,7 +64,7 @@ class Events:
 
 
 def _typed(text: str) -> float | str:
-    """A number as one, so that TensorBoard draws an axis for it."""
+    """Return a number as such, so that TensorBoard draws an axis for it."""
     try:
         return float(text)
     except ValueError:
