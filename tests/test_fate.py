@@ -196,3 +196,15 @@ def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):
     assert (only.state, only.user_attrs["reason"]) == (
         TrialState.PRUNED, "out of memory: CUDA error: out of memory",
     )  # fmt: skip
+
+
+def test_what_an_objective_says_is_stored_without_colours_and_secrets(bench, caplog):
+    coloured, link = "\x1b[1;31mno\x1b[0m answer of", "\x1b]8;;http://a\x07"
+    said = f"{coloured} {link}db://me:it's se\x9b1mcret@host\x1b]8;;\x07"
+    attempt = Attempt(bench)
+    fate.classify(attempt.context, attempt.trial, attempt.report, None, ValueError(said))
+    (only,) = bench.study.optuna.get_trials()
+    assert only.user_attrs["reason"] == "ValueError: no answer of db://me:***@host"
+    assert "no answer of db://me:***@host" in only.user_attrs["traceback"]
+    assert "[1;31m" not in str(only.user_attrs)
+    assert "cret" not in str(only.user_attrs)

@@ -1,14 +1,100 @@
 """A password in a URL appears in no output."""
 
+import json
+import shlex
+from urllib.parse import quote
+
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests import inside, warm
 from tests.launched import WAITS, new_database
-from tuner import urls
-from tuner.masking import masked
+from tuner import masking, texts, urls
+from tuner.masking import has_secret, hidden, masked
 
 PLANTED = "Pl4nted/w0rd"
+LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
+ODD = st.sampled_from("'\"\\ @:/?#%&$[]{}(),=;`~*")
+SECRETS = st.text(LETTERS | ODD, max_size=12).map("Pl4nted{}w0rd".format)
+USERS = st.sampled_from(["", "me", "me@corp", "a%40b", "o'neil"])
+NAMES = st.sampled_from(
+    ["PASSWORD", "sslpassword", "sig", "token", "X-Amz-Signature", "X-Goog-Credential", "api-key"]
+)
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    """Nothing that other tests have had remembered."""
+    monkeypatch.setattr(masking, "_secrets", {})
+
+
+@st.composite
+def planted(draw, schemes=("postgresql+psycopg", "mysql", "s3", "https", "db")):
+    """A secret, and a URL that holds it, as people write it or as URLs ask for."""
+    secret, scheme = draw(SECRETS), draw(st.sampled_from(schemes))
+    start, safe = f"{scheme}://{draw(USERS)}", quote(secret, safe="")
+    return secret, draw(
+        st.sampled_from(
+            [
+                f"{start}:{secret}@127.0.0.1:1/db",
+                f"{start}:{safe}@127.0.0.1:1/db?x=a@b",
+                f"{scheme}://127.0.0.1:1/db?a=b&{draw(NAMES)}={safe}&c=d",
+            ]
+        )
+    )
+
+
+def assert_clean(text: str) -> None:
+    assert "Pl4nted" not in text, text
+    assert "w0rd" not in text, text
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(planted())
+def test_no_text_has_a_secret_of_a_url_that_is_known(forgetful, drawn):
+    secret, url = drawn
+    assert has_secret(url)
+    assert_clean(hidden(url))
+    bucket = f'Invalid bucket name "KEY:{secret}@bucket"'
+    for text in (url, repr(url), secret, repr(secret), bucket, quote(secret), shlex.quote(url),
+                 json.dumps([url]), texts.quote(url), f"one\n{url} is off; ask me@h"):  # fmt: skip
+        assert_clean(masked(text))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(planted())
+def test_nor_has_one_that_nobody_has_noted(forgetful, drawn):
+    _, url = drawn
+    masking._secrets.clear()
+    if url.split() == [url]:  # a blank may end it
+        assert_clean(masked(f"at {url} it fails"))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    drawn=planted(("postgresql+psycopg", "mysql+pymysql", "nonsense", "sqlite")),
+    form=st.sampled_from(
+        [
+            "storage.url={quoted}",
+            "storage.url={url}",
+            "--storage.url={url}",
+            "study.mirror={quoted}",
+            "study.nothing={quoted}",
+            "objective.kind=[{quoted},{url}",
+            "study.name=choice({quoted},a)",
+            "{url}",
+        ]
+    ),
+)
+def test_no_mistake_tells_it(forgetful, project, drawn, form):
+    masking._secrets.clear()
+    word = form.format(url=drawn[1], quoted=texts.quote(drawn[1]))
+    said = inside.run(["status", *project.DEFAULTS, word, "storage.patience=0"],
+                      project.directory, {})  # fmt: skip
+    assert said.code == 2
+    assert_clean(said.err + said.out)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +109,16 @@ PLANTED = "Pl4nted/w0rd"
         ("x://h/d?passwd=x&sslpassword=y z", "x://h/d?passwd=***&sslpassword=*** z"),
         ("postgresql://postgres:@/postgres?host=/tmp/a", None),
         ("http://127.0.0.1:8080/ is up, mail me@there", None),
+        ("http://localhost:8080, as me@there says", None),
+        ("s3://bucket: not copied, says me@there", None),
+        ("s3://KEY:S/CR+T@bucket", "s3://KEY:***@bucket"),
+        ("https://token@github.com/a", "https://***@github.com/a"),
+        ("a://u:p@h, b://u:q@h", "a://u:***@h"),
+        ("postgresql://me:${oc.env:PASSWORD}@h/d", None),
+        (
+            "https://a/b?X-Amz-Date=1&X-Amz-Signature=2&sig=3&TOKEN=4",
+            "https://a/b?X-Amz-Date=1&X-Amz-Signature=***&sig=***&TOKEN=***",
+        ),
         ("sqlite:////a/b@c.db", None),
     ],
 )
@@ -81,6 +177,7 @@ def test_a_password_on_the_command_line_is_found_nowhere_else(project, postgresq
         f"storage.url='nonsense://me:{PLANTED}@h/db'",
         f"storage.url='postgresql://me:{PLANTED}@h:port/db'",
         f"storage.url=[postgresql://me:{PLANTED}@h/db",
+        f"storage.url='mysql+pymysql://me:{PLANTED}ł@127.0.0.1:1/db'",
         f"storage.nourl=postgresql://me:{PLANTED}@h/db",
         f"study.mirror=nonsense://me:{PLANTED}@h/db",
     ],

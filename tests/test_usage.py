@@ -19,6 +19,8 @@ ERRORS = {
     "--config-dir conf tune a=1": "a command comes first, as in: tuner tune --config-dir conf a=1",
     "optimizer=sgd": "a command comes first, as in: tuner tune optimizer=sgd",
     "status --wtach": "no option --wtach; hint: did you mean '--watch'?",
+    "status --storage.url=s3://KEY:SECRET@bucket": "no option --storage.url; hint: an override has "
+    "no dashes, storage.url=…",
     "status --con=x": "--con=x: more than one option begins so; hint: --config-dir, --config-name",
 }
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from tuner import __version__
 from tuner.errors import Infeasible, TunerError
 from tuner.log import printable
-from tuner.masking import has_password, masked
+from tuner.masking import has_secret, masked, remember
 from tuner.schema import closest, nearest
 from tuner.usage import Parser, whole
 
@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parse(argv)
         if any(text.startswith("hydra.searchpath=") for text in args.overrides):
             importlib.import_module("tuner.commands.asking").take_searchpath(args)
-        if any(map(has_password, args.overrides)):
-            importlib.import_module("tuner.commands.asking").take_passwords(args)
+        if any(map(has_secret, args.overrides)):
+            importlib.import_module("tuner.commands.hiding").take_secrets(args)
         module = importlib.import_module(f"tuner.commands.{COMMANDS[args.command][0]}")
         return int(getattr(module, args.command)(args))
     except TunerError as error:
@@ -110,6 +110,8 @@ def _lost(error: Exception) -> TunerError | None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options and overrides in any order, which argparse alone does not take."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for word in words:
+        remember(word)
     parser, commands = _parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks; nothing is run
         importlib.import_module("tuner.completion").serve(parser, commands)
@@ -125,9 +127,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args, rest = parser.parse_known_args(words)
     if args.command is None and not rest:
         parser.error(f"no command; hint: {', '.join(commands)}")
-    if unknown := [text for text in rest if text.startswith("-")]:
-        _refuse(unknown, commands[named] if named is not None else parser)
     args.overrides = [*args.overrides, *rest]
+    if unknown := [text for text in args.overrides if text.startswith("-")]:
+        _refuse(unknown, commands[named] if named is not None else parser)
     return args
 
 
@@ -142,8 +144,16 @@ def _command_meant(named: str, words: Sequence[str], commands: Sequence[str]) ->
 
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
     known = [flag for action in parser._actions for flag in action.option_strings]
-    hints = (f"no option {text}; hint: {nearest(text.split('=')[0], known)}" for text in unknown)
-    parser.error("; ".join(hints))
+    parser.error("; ".join(_no_option(text, known) for text in unknown))
+
+
+def _no_option(text: str, known: Sequence[str]) -> str:
+    """The message for an unknown option, without its value, which may be a secret."""
+    flag, given, _ = text.partition("=")
+    if given and "." in flag:
+        key = flag.lstrip("-")
+        return f"no option {flag}; hint: an override has no dashes, {key}=…"
+    return f"no option {flag}; hint: {nearest(flag, known)}"
 
 
 def _parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:

@@ -14,7 +14,7 @@ from tuner import artifacts, retention
 from tuner.aims import Returned
 from tuner.attempts import word
 from tuner.errors import Fenced, TunerError
-from tuner.log import brief, log
+from tuner.log import brief, log, told
 from tuner.reporter import Context, Report, finite
 from tuner.trouble import infeasible, is_broken_device
 
@@ -39,23 +39,23 @@ Outcome = tuple[TrialState, list[float] | None, str]
 
 def judged(report: Report, returned: Returned) -> Outcome:
     """State, values and reason of an objective that returned."""
-    told = report.aims.named(returned)
-    if not told:
+    named = report.aims.named(returned)
+    if not named:
         if not report.values:
             raise TunerError(
                 "the objective returned nothing and reported nothing; hint: return the final "
                 f"{report.metric}, or report it"
             )
-        told = {report.metric: report.values[max(report.values)]}
-    value = told[report.metric]
+        named = {report.metric: report.values[max(report.values)]}
+    value = named[report.metric]
     if not math.isfinite(value):
         return TrialState.PRUNED, None, f"diverged: the final {report.metric} is {value}"
-    return _traded(report, told)
+    return _traded(report, named)
 
 
-def _traded(report: Report, told: Mapping[str, float]) -> Outcome:
+def _traded(report: Report, named: Mapping[str, float]) -> Outcome:
     """The outcome of a finite metric: every objective must be known, and every limit hold."""
-    aims, measured = report.aims, {**report.measured, **told}
+    aims, measured = report.aims, {**report.measured, **named}
     if missing := aims.missing(measured):
         raise TunerError(
             f"the objective told no {', '.join(missing)} (study.objectives, study.constraints), "
@@ -83,9 +83,9 @@ def classify(
     reason = infeasible(error)
     if reason is not None:
         return finish(context, trial, report, run_dir, TrialState.PRUNED, None, reason)
-    text = "".join(traceback.format_exception(error))
+    text = told("".join(traceback.format_exception(error)))
     log.error("trial %d failed:\n%s", report.number, text)
-    reason = f"{type(error).__name__}: {error}"[:500]
+    reason = told(f"{type(error).__name__}: {error}")[:500]
     return finish(context, trial, report, run_dir, TrialState.FAIL, None, reason, text[-8000:])
 
 
@@ -104,7 +104,7 @@ def finish(
         "epochs": report.epochs,
         "metrics": finite(report.metrics),
         "facts": report.facts,
-        "reason": reason,
+        "reason": told(reason),
         "traceback": trace,
     }
     kept = {key: item for key, item in attrs.items() if item or key == "epochs"}

@@ -1,13 +1,16 @@
 """One logger for the package: plain lines on stderr, or in a worker's own file."""
 
 import logging
+import re
 import sys
 import unicodedata
 from textwrap import shorten
 
-from tuner.masking import masked
+from tuner.masking import masked, unsaid
 
 log = logging.getLogger("tuner")
+
+ON_PURPOSE = {"on_purpose": True}
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -21,6 +24,19 @@ def printable(text: str, kept: str = "\n\t") -> str:
     return "".join(c if c.isprintable() or c in kept else _written_out(c) for c in text)
 
 
+ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # such as a colour
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # such as a title, or a link
+    r"|\x1b[ -/]*[0-~]"
+)
+"""A whole escape sequence: without its first character the rest would appear as text."""
+
+
+def told(text: str) -> str:
+    """The text of an exception as it is stored: without secrets and escape sequences."""
+    return masked(ESCAPE.sub("", text))
+
+
 def _written_out(character: str) -> str:
     if unicodedata.category(character) == "Zs":  # such as a space that does not break
         return " "
@@ -29,14 +45,18 @@ def _written_out(character: str) -> str:
 
 def say(text: str) -> None:
     """Print data for people to stdout, at once."""
-    print(printable(text), flush=True)
+    print(printable(unsaid(text)), flush=True)
 
 
 class Masked(logging.Formatter):
-    """Leaves out passwords, and what a terminal would obey, of messages and exceptions."""
+    """Masks secrets and escapes control characters in messages and exceptions.
+
+    A message logged with ``extra=ON_PURPOSE`` keeps its secrets: it exists to show one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(masked(super().format(record)))
+        text = super().format(record)
+        return printable(text if hasattr(record, "on_purpose") else masked(text))
 
 
 def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
@@ -54,5 +74,6 @@ def brief(reason: str, letters: int) -> str:
 
     Nor has it line breaks, or what moves a terminal's cursor.
     """
-    line = "".join(c if c.isprintable() else " " for c in reason.partition(" (hint:")[0])
+    line = ESCAPE.sub("", reason.partition(" (hint:")[0])
+    line = "".join(c if c.isprintable() else " " for c in line)
     return shorten(line, letters, placeholder=" …")

@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tuner.masking import hidden
+
 Section = typing.TypeVar("Section")
 
 OPERATIONAL = {
@@ -82,7 +84,16 @@ def text_at(cfg: DictConfig, key: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:
-    """The configuration as YAML, less some sections."""
-    kept = {k: cfg._get_node(k) for k in cfg if k not in without}
-    return OmegaConf.to_yaml(OmegaConf.create(kept))
+def text(cfg: DictConfig, *, without: Sequence[str] = (), resolve: bool = False) -> str:
+    """The configuration as YAML, less some sections and the secrets of URLs."""
+    kept = OmegaConf.create({k: cfg._get_node(k) for k in cfg if k not in without})
+    values = _hidden(OmegaConf.to_container(kept, resolve=resolve))
+    return OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+def _hidden(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _hidden(item) for key, item in node.items()}
+    if isinstance(node, list):
+        return [_hidden(item) for item in node]
+    return hidden(node) if isinstance(node, str) else node

@@ -50,6 +50,11 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
         if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
             raise
         raise StorageError(f"storage.url: {urls.unusable(parsed, error)}") from error
+    except UnicodeEncodeError as error:  # which shows a letter of what is a password, most likely
+        raise StorageError(
+            f"storage.url: {urls.masked(url)}: the driver takes {error.encoding} characters only; "
+            "hint: give the user a password of ASCII characters"
+        ) from None
     except (SQLAlchemyError, StorageInternalError, OSError, UnicodeDecodeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         final, hint = urls.cure(parsed, reason)

@@ -29,7 +29,7 @@ from tuner.aims import Returned
 from tuner.attempts import SET_ASIDE, first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.fate import Fate, classify, finish, judged
-from tuner.log import log
+from tuner.log import log, told
 from tuner.plan import Plan
 from tuner.reporter import Context, Report
 from tuner.sql import outages
@@ -102,7 +102,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
     except Pruned as stop:
         return finish(context, trial, report, run_dir, TrialState.PRUNED, None, str(stop))
     except Preempted as stop:
-        study.requeue(trial_id, str(stop))
+        study.requeue(trial_id, told(str(stop)))
         return Fate.REQUEUED
     except (UpdateFinishedTrialError, Fenced):
         raise
@@ -120,7 +120,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
 
 def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
     """Let another worker go on; where the database is what is wrong, if it takes that at once."""
-    reason = f"{type(error).__name__}: {error}"[:500]
+    reason = told(f"{type(error).__name__}: {error}")[:500]
     if not isinstance(error, StorageError):
         return study.requeue(trial_id, reason)
     with suppress(StorageError, KeyError, *outages.FAILURES):  # or its lease runs out

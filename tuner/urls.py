@@ -32,11 +32,13 @@ CURES = (
 
 
 def masked(url: str) -> str:
-    """The URL without its password, for people's eyes."""
+    """The URL with its secrets masked.  They are recorded, so that logs mask them as well."""
+    shown = masking.hidden(url)
     try:
-        return masking.masked(make_url(url).render_as_string(hide_password=True))
+        make_url(url)
     except (ArgumentError, ValueError):
         return "a malformed URL"
+    return shown
 
 
 def judge(url: str) -> None:
@@ -49,7 +51,11 @@ def judge(url: str) -> None:
 
 
 def parse(url: str) -> URL:
-    """The parts of a URL.  Raises: ``StorageError`` for one that is none, or is not enough."""
+    """The parts of a URL.  Raises: ``StorageError`` for one that is none, or is not enough.
+
+    Its secrets are recorded, so that logs mask them.
+    """
+    masking.remember(url)
     if not url.strip():
         raise StorageError(
             f"storage.url: empty; hint: export TUNER_STORAGE_URL={DRIVERS['postgresql'][0]}://{REST}"

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from tuner.log import printable
+from tuner.masking import masked
 from tuner.schema import closest
 
 
@@ -15,7 +17,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         told = re.sub("^argument ", "", _ours(message))
         cure = "" if "; hint: " in told else f"; hint: {self.prog} --help"
-        print(f"error: {told}{cure}", file=sys.stderr)
+        print(printable(masked(f"error: {told}{cure}")), file=sys.stderr)
         sys.exit(2)
 
 

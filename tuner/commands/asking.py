@@ -1,8 +1,6 @@
 """What every command asks first: the configuration, the plan, the study, its best trial."""
 
 import argparse
-import os
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -31,7 +29,6 @@ from tuner.config import Source
 from tuner.errors import ConfigError, RowRefused, TunerError
 from tuner.launch import gpus
 from tuner.launch.base import Launcher
-from tuner.masking import has_password
 from tuner.plan import Plan
 from tuner.report import fruitless
 from tuner.report.repeat import Repeats
@@ -53,29 +50,6 @@ def take_searchpath(args: argparse.Namespace) -> None:
         args.overrides.remove(text)
         entries = config.parse(text).value()
         args.config_dir += searchpath.directories(entries if isinstance(entries, list) else [])
-
-
-def take_passwords(args: argparse.Namespace) -> None:
-    """Move values with a password in them to the environment, where other users cannot see them.
-
-    Processes that are started, what is stored and what is shown have but the variable's name.
-    """
-    log.to_stderr()
-    for place, text in enumerate(args.overrides):
-        if not has_password(text):
-            continue
-        with suppress(ConfigError):  # a malformed one is told of together with all mistakes
-            override = config.parse(text)
-            variable = "TUNER_" + re.sub(r"\W", "_", override.key_or_group).upper()
-            os.environ[variable] = str(override.value())
-            args.overrides[place] = f"{text.partition('=')[0]}=${{oc.env:{variable}}}"
-            log.log.warning(
-                "%s has a password in it, which the list of processes shows as long as this "
-                "command runs; hint: export %s=…, and give %s instead",
-                override.key_or_group,
-                variable,
-                args.overrides[place],
-            )
 
 
 def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
@@ -156,8 +130,13 @@ def readable(args: argparse.Namespace) -> Plan:
 def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
     """The plan, and the study that it names, which must exist."""
     asked = readable(args)
+    return asked, loaded(asked)
+
+
+def loaded(asked: Plan) -> Study:
+    """The study that a plan names, which must exist."""
     grace, patience = asked.worker.grace, asked.storage.patience
-    return asked, study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
+    return study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
 
 
 def ours(args: argparse.Namespace) -> tuple[Plan, Study]:

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner import vetting
 from tuner.attempts import HISTORY, REQUEUE, first_number, is_superseded
 from tuner.errors import RowRefused
+from tuner.log import told
 from tuner.plan import Plan
 from tuner.report import plots
 from tuner.report.plots import Figure
@@ -81,9 +82,9 @@ class Content:
             stored = self.storage.get_trial(trial["trial_id"])
             attrs = _attrs(stored)
             found = _columns(attrs, stored.duration)
-            if told := _attempt(stored):
+            if attempt := _attempt(stored):
                 found = {"configuration": first_number(stored), **found}
-            enrich_trial(trial, attrs, found, _command(plan, stored), told)
+            enrich_trial(trial, attrs, found, _command(plan, stored), attempt)
             columns.update((key, not isinstance(value, str)) for key, value in found.items())
         folded = {*FOLDED, *HIDDEN, *columns}
         kept = [column for column in study["union_user_attrs"] if column["key"] not in folded]
@@ -112,7 +113,7 @@ def enrich_trial(
     attrs: Mapping[str, Any],
     columns: Mapping[str, float | str],
     command: Sequence[str] = (),
-    told: str = "",
+    attempt: str = "",
 ) -> None:
     """Replace folded attributes with their columns, and add the note unless a user wrote one."""
     folded = {*FOLDED, *HIDDEN, *columns}
@@ -122,7 +123,7 @@ def enrich_trial(
         for key, value in columns.items()
     ]
     if not trial["note"]["body"]:
-        trial["note"] = {**trial["note"], "body": told + note(attrs, command)}
+        trial["note"] = {**trial["note"], "body": attempt + note(attrs, command)}
 
 
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
@@ -135,12 +136,11 @@ def _attrs(stored: FrozenTrial) -> dict[str, Any]:
 def _attempt(stored: FrozenTrial) -> str:
     """Return text that names the configuration of an interrupted trial or a retry, else ""."""
     place = len(stored.system_attrs.get(HISTORY, ())) + 1
-    told = f"Attempt {place} at configuration #{first_number(stored)}"
+    which = f"Attempt {place} at configuration #{first_number(stored)}"
     if is_superseded(stored):
-        return (
-            f"{told}, interrupted ({stored.system_attrs[REQUEUE]['reason']}); the next goes on.\n\n"
-        )
-    return f"{told}.\n\n" if place > 1 else ""
+        reason = told(stored.system_attrs[REQUEUE]["reason"])
+        return f"{which}, interrupted ({reason}); the next goes on.\n\n"
+    return f"{which}.\n\n" if place > 1 else ""
 
 
 def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, float | str]:
@@ -151,7 +151,8 @@ def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, 
     if duration is not None:
         found["seconds"] = round(duration.total_seconds(), 2)
     if reason := attrs.get("reason"):
-        found["reason"] = reason if len(reason) <= BRIEF else reason[: BRIEF - 1] + "…"
+        said = told(reason)
+        found["reason"] = said if len(said) <= BRIEF else said[: BRIEF - 1] + "…"
     return found
 
 
@@ -183,8 +184,8 @@ def note(attrs: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     stored = "\n".join(plain(item) for item in attrs.get("overrides") or ())
     parts = [
         ("sh", repeat) if command else ("text", stored),
-        ("text", attrs.get("reason")),
-        ("python", attrs.get("traceback")),
+        ("text", told(attrs.get("reason") or "")),
+        ("python", told(attrs.get("traceback") or "")),
     ]
     return "\n".join(_fenced(text, kind) for kind, text in parts if text)
 

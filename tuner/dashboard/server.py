@@ -28,7 +28,7 @@ from tuner.dashboard import refusals
 from tuner.dashboard.content import Content
 from tuner.dashboard.gate import Gate
 from tuner.errors import TunerError
-from tuner.log import log
+from tuner.log import ON_PURPOSE, log
 from tuner.plan import Plan
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def serve(
 
 
 def _announce(address: str) -> None:
-    log.info("dashboard at %s (Ctrl-C ends it)", address)
+    log.info("dashboard at %s (Ctrl-C ends it)", address, extra=ON_PURPOSE)
 
 
 def _application(

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import tuner
-from tuner import exported, extras
+from tuner import exported, extras, nodes
 from tuner.config import Source, parse
 from tuner.errors import TunerError
 from tuner.log import log
@@ -39,7 +39,7 @@ def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
     experiment.write_text(overlay(source, words))
     cfg = source.compose(list(words))
     resolved = out_dir / "config.yaml"
-    resolved.write_text(OmegaConf.to_yaml(cfg.objective, resolve=True))
+    resolved.write_text(nodes.text(cfg.objective, resolve=True))
     return [overrides, resolved, experiment]
 
 

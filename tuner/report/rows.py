@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner import schedule
 from tuner.attempts import is_superseded, word
 from tuner.distributions import counted
+from tuner.log import told
 from tuner.noise import REPEAT
 from tuner.pruners import audit
 
@@ -104,8 +105,8 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         attempts=len(attempts),
         seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now, lost)),
         finished=last.datetime_complete,
-        reason=attrs.get("reason") if ended else None,
-        traceback=attrs.get("traceback") if state == "failed" else None,
+        reason=_said(attrs.get("reason")) if ended else None,
+        traceback=_said(attrs.get("traceback")) if state == "failed" else None,
         metrics=attrs.get("metrics", {}),
         facts=attrs.get("facts", {}),
         values=last.values or (),
@@ -117,6 +118,11 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         condemned_at=audit.condemned_at(last),
         repeats=last.system_attrs.get(REPEAT),
     )
+
+
+def _said(text: str | None) -> str | None:
+    """The text of an exception, which another program may have stored unmasked."""
+    return None if text is None else told(text)
 
 
 def _told(value: Any, asked: BaseDistribution) -> Any:

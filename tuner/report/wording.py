@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.log import ESCAPE
+from tuner.masking import masked
+
 _URL = re.compile(
     r"\b(?:sqlite|postgres\w*|mysql|mariadb|oracle|mssql|redis)(?:\+\w+)?://[^\s'\"]*"
 )
@@ -136,12 +139,13 @@ def duration(seconds: float) -> str:
 
 def plain(text: object) -> str:
     """Escape control characters in one line, so that stored text cannot move the cursor."""
-    return "".join(c if c.isprintable() else " " for c in without_urls(str(text))).strip()
+    kept = without_urls(ESCAPE.sub("", str(text)))
+    return "".join(c if c.isprintable() else " " for c in kept).strip()
 
 
 def without_urls(text: str) -> str:
     """Replace database URLs in ``text``, because they may contain passwords."""
-    return _URL.sub("(storage URL)", text)
+    return _URL.sub("(storage URL)", masked(text))
 
 
 def finite(value: float | None) -> bool:
