@@ -1,6 +1,7 @@
 """``hydra/sweeper=tuner``: how the sweep of a Hydra application is configured and run."""
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -122,6 +123,42 @@ if __name__ == "__main__":
 """
 
 
+GRID = """
+defaults:
+  - override hydra/sweeper: tuner
+  - override hydra/sweeper/sampler: grid
+  - _self_
+hydra:
+  sweeper:
+    direction: minimize
+    study_name: sphere
+    storage: null
+    n_trials: 20
+    experiment_sequence: hydra_plugins.hydra_optuna_sweeper._impl.OptunaExperimentSequence
+    params:
+      x: choice(-1, 1)
+      y: range(-1.0, 1.0, step=1)
+      z: choice("foo", "bar")
+x: 1
+y: 1
+z: foo
+"""
+
+
+@pytest.mark.slow
+def test_their_example_of_a_grid_changes_one_line(there):
+    (there / "app.py").write_text(
+        SPHERE.replace(" -> tuple[float, float]", "").replace(", cfg.x\n", "\n")
+    )
+    (there / "conf/main.yaml").write_text(GRID)
+    ran(there, "app.py", "--multirun")
+    tried = [t.params for t in searched(there, "sphere").optuna.get_trials()]
+    assert len(tried) == 8
+    assert {(p["x"], p["y"], p["z"]) for p in tried} == {
+        (x, y, z) for x in (-1, 1) for y in (-1, 0) for z in ("foo", "bar")
+    }
+
+
 @pytest.mark.slow
 def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
     """Its keys, its sampler, its two directions for a tuple, a grid in decimals."""
@@ -205,12 +242,28 @@ def test_sections_are_said_below_the_sweeper_as_anywhere_else(there):
           "direction": "maximize"},
          ["sampler=nsga2", "seed=1", "++sampler.population_size=9", "study.direction=maximize",
           "study.metric=value"]),
+        ({"sampler": {"_target_": "optuna.samplers.MOTPESampler", "n_ehvi_candidates": 9},
+          "direction": "minimize",
+          "experiment_sequence": "hydra_plugins.hydra_optuna_sweeper._impl.Sequence"},
+         ["sampler=optuna_tpe", "++sampler.n_ei_candidates=9", "study.direction=minimize",
+          "study.metric=value"]),
         ({"pruner": {"_target_": "optuna.pruners.NopPruner"}, "direction": "minimize"},
          ["pruner=none", "study.direction=minimize", "study.metric=value"]),
     ],
 )  # fmt: skip
 def test_what_is_said_becomes_overrides(written, said):
     assert sweeper.overrides(written) == said
+
+
+def test_an_option_that_only_optunas_class_has_is_passed_over(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tuner"), "propagate", True)
+    written = {"_target_": "optuna.samplers.RandomSampler", "consider_endpoints": True, "typo": 1}
+    said = sweeper.overrides({"sampler": written, "direction": "minimize"})
+    assert [text for text in said if text.startswith("++")] == ["++sampler.typo=1"]
+    assert (
+        "hydra.sweeper.sampler.consider_endpoints: sampler=random has no such option, and goes on "
+        "without it"
+    ) in caplog.text
 
 
 def test_hydras_plus_is_for_keys_that_are_new_to_the_application():

@@ -4,13 +4,20 @@ It may say it as tuner does, section by section, or as hydra-optuna-sweeper does
 the meaning that they have there, or are refused with what takes their place.
 """
 
+import functools
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
+from tuner import masking, resources
 from tuner.errors import ConfigError
+from tuner.log import log
 from tuner.nodes import OPERATIONAL
 from tuner.schema import nearest
+from tuner.targets import signature
 from tuner.texts import text_of
 
 RENAMED = {
@@ -57,6 +64,8 @@ FORMER = {
 }
 """Defaults that hydra-optuna-sweeper writes out, and that Optuna has no more or warns of."""
 
+THEIR_OWN = "hydra_plugins.hydra_optuna_sweeper."
+
 KNOWN = ("params", "settings", "direction", "seed", *RENAMED, *REPLACED, *sorted(OPERATIONAL))
 
 
@@ -101,7 +110,7 @@ class _Reader:
         for key in self.written:
             if key in REPLACED:
                 self.mistakes.append(f"{key}: is not searched here; hint: {REPLACED[key]}")
-            elif key not in KNOWN:
+            elif key not in KNOWN and not self._is_their_way(key):
                 self.mistakes.append(f"{key}: unknown key; hint: {nearest(key, KNOWN)}")
         self.mistakes += [
             f"params.{key}: a mapping is a condition; hint: write the space to a file "
@@ -119,6 +128,10 @@ class _Reader:
         self._direction(self.written.get("direction"))
         if self.theirs:  # its applications return a value that has no name
             self.found.setdefault("study.metric", "study.metric=value")
+
+    def _is_their_way(self, key: str) -> bool:
+        """Whether the key only selects a class of hydra-optuna-sweeper that iterates trials."""
+        return key == "experiment_sequence" and str(self.written[key]).startswith(THEIR_OWN)
 
     def option(self, section: str, name: str) -> None:
         if section in OPERATIONAL:
@@ -140,6 +153,7 @@ class _Reader:
 
     def _say(self, where: str, key: str, value: Any, *, prefix: str = "") -> None:
         text = f"{prefix}{key}={text_of(value)}"
+        masking.remember(text)
         if self.found.setdefault(key, text) != text:
             self.mistakes.append(f"{where}: {key} is said twice, as {self.found[key]} too")
 
@@ -178,8 +192,17 @@ class _Reader:
             self._say(f"{where}.seed", "seed", seed)  # ours derives each trial's draws from it
         if node.get("multivariate") is False:
             node.setdefault("group", False)  # which our option has on, and which needs the other
+        if section == "sampler" and "n_ehvi_candidates" in node:
+            node.setdefault("n_ei_candidates", node.pop("n_ehvi_candidates"))
         for key, value in node.items():
-            if key != "_partial_" and value is not None and FORMER.get(key) != value:
+            if key == "_partial_" or value is None or FORMER.get(key) == value:
+                continue
+            if key in _foreign(section, name):
+                log.warning(
+                    "hydra.sweeper.%s.%s: %s=%s has no such option, and goes on without it",
+                    where, key, section, OPTIONS[name],
+                )  # fmt: skip
+            else:
                 self._say(f"{where}.{key}", f"{section}.{key}", value, prefix="++")
 
     def _direction(self, value: Any) -> None:
@@ -204,3 +227,13 @@ class _Reader:
         others = {f"value_{place}": way for place, way in enumerate(ways) if place}
         self._say("direction", "study.objectives", others)
         self.found.setdefault("study.metric", "study.metric=value_0")  # until they are given names
+
+
+@functools.cache
+def _foreign(section: str, name: str) -> frozenset[str]:
+    """Parameters that a class of Optuna has or had, and that our option for it does not have."""
+    module = importlib.import_module(f"optuna.{section}s")
+    now = signature(f"{module.__name__}.{name}")[0] if hasattr(module, name) else {}
+    option = resources.directory("conf") / section / f"{OPTIONS[name]}.yaml"
+    ours, _ = signature(str(yaml.safe_load(option.read_text())["_target_"]))
+    return frozenset({*FORMER, *now}) - ours.keys()

@@ -72,21 +72,23 @@ class TunerSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search; leaves by ``SystemExit`` where it fails or is interrupted."""
-        from tuner import cli, sweeper  # a second, which programs that do not search must not pay
+        from tuner import cli, log, sweeper  # a second, which only programs that search must pay
         from tuner.errors import ConfigError
+        from tuner.masking import masked
 
         assert self.config is not None
         # Unresolved: hydra.sweep.subdir=${hydra.job.num} is of a job, which there is none of here.
         typed = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         assert isinstance(typed, list)
+        log.to_stderr()
         try:
             written = sweeper.overrides(self.written, typed)
         except ConfigError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(log.printable(masked(f"error: {error}")), file=sys.stderr)
             raise SystemExit(error.exit_code) from None
-        said = [text for text in typed if not text.startswith(SEARCH)]  # of Hydra itself
+        of_hydra = [text for text in typed if not text.lstrip("+~").startswith(SEARCH)]
         if code := cli.main(
-            ["tune", *self.options(), *written, *said, *sweeper.unadded(arguments)]
+            ["tune", *self.options(), *written, *of_hydra, *sweeper.unadded(arguments)]
         ):
             raise SystemExit(code)
 
