@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ from tuner.errors import TunerError
 SERVE = """
 import sys
 from pathlib import Path
+from tuner.dashboard import server
 from tuner.dashboard.server import access, serve
+if "-i" in sys.argv:
+    server.IDLE = 1
 host, options = sys.argv[3], {"login": "-l" in sys.argv, "read_only": "-r" in sys.argv}
 tell = lambda url: print(url, flush=True)
 serve(sys.argv[1], Path(sys.argv[2]), access(host, 0, token_file=None, **options), ready=tell)
@@ -113,6 +116,46 @@ def test_an_artifact_opens_as_an_image_that_cannot_run_scripts(served: Served) -
         assert response.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
         assert "Access-Control-Allow-Origin" not in response.headers
         assert b"<svg" in body
+
+
+def test_artifacts_that_are_not_there_are_not_found(tmp_path: Path) -> None:
+    """Those whose file has gone, too: their study can be deleted all the same."""
+    study = new_study(tmp_path)
+    trial, run_dir = running(study, tmp_path)
+    attach(study, trial, run_dir, open_store(tmp_path / "artifacts"))
+    for path in (tmp_path / "artifacts").iterdir():
+        path.unlink()
+    served = start(tmp_path)
+    try:
+        (known,) = served.json("/api/studies")["study_summaries"]
+        (shown,) = served.json(f"/api/studies/{known['study_id']}?after=0")["trials"]
+        gone = [a["artifact_id"] for a in shown["artifacts"]]
+        assert gone
+        for place in (f"{known['study_id']}/{shown['trial_id']}/{gone[0]}", "1/99/abc", "99/abc"):
+            response, body = served.ask(f"/artifacts/{place}")
+            assert response.status == 404, body
+        of_study = f"/api/studies/{known['study_id']}"
+        response, body = served.ask(f"/api/artifacts/1/{shown['trial_id']}/{gone[0]}", "DELETE")
+        assert response.status == 204, body
+        response, body = served.ask(of_study, "DELETE")
+        assert response.status == 204, body
+    finally:
+        served.end()
+
+
+def test_connections_that_ask_nothing_keep_nobody_out(served: Served) -> None:
+    with ExitStack() as held:
+        for _ in range(150):
+            held.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+        assert served.ask("/healthz")[0].status == 200
+        assert served.json("/api/studies")
+
+
+def test_connections_that_ask_nothing_are_closed(tmp_path: Path) -> None:
+    served = start(tmp_path, "-i")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=280) as idle:
+        assert idle.recv(1) == b""
+    served.end()
 
 
 def test_the_page_itself_is_served(served: Served) -> None:

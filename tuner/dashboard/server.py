@@ -17,16 +17,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import TYPE_CHECKING
 
 import waitress
 import waitress.wasyncore
 from optuna.storages import BaseStorage, get_storage
 
-from tuner.artifacts import open_store
 from tuner.dashboard import refusals
 from tuner.dashboard.content import Content
 from tuner.dashboard.gate import Gate
+from tuner.dashboard.missing import Missing, Store
 from tuner.errors import TunerError
 from tuner.log import ON_PURPOSE, log
 from tuner.plan import Plan
@@ -38,6 +39,11 @@ TOKEN = "TUNER_DASHBOARD_TOKEN"
 SHORTEST = 16
 """Characters of a token: nothing slows down whoever guesses."""
 THREADS = 8
+CONNECTIONS = 800
+"""Limit of simultaneous connections.  With waitress's default of 100, a hundred idle ones lock
+everybody out.  The usual limit of open files is 1,024, and the database needs some of them."""
+IDLE = 20
+"""Seconds after which an idle connection is closed; browsers reconnect by themselves."""
 LARGEST_BODY = 32 << 20
 """Bytes of a request, such as an uploaded artifact: whoever has no token may send as many."""
 
@@ -130,6 +136,10 @@ def serve(
             sockets=[listening],
             threads=THREADS,
             max_request_body_size=LARGEST_BODY,
+            connection_limit=min(CONNECTIONS, getrlimit(RLIMIT_NOFILE)[0] * 3 // 4),
+            channel_timeout=IDLE,
+            cleanup_interval=IDLE,
+            asyncore_use_poll=True,  # select() takes no more than 1,024 files
             ident=None,
             **(BEHIND_A_PROXY if access.token else {}),
         )
@@ -152,7 +162,9 @@ def _application(
     from optuna_dashboard import wsgi  # takes more than a second
 
     shared = refusals.told(get_storage(storage))
-    application = wsgi(shared, open_store(artifact_dir))
+    artifact_dir.mkdir(parents=True, exist_ok=True)
+    application = wsgi(shared, Store(artifact_dir))
+    application.install(Missing())
     application.install(Content(shared, plan))
     made: WSGIApplication = application
     return made
