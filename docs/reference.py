@@ -35,7 +35,10 @@ objective reads. `tuner check` prints the composed configuration of a command.
 ENVIRONMENT = """
 `tuner COMMAND --help` lists the options of each. Exit codes: 0 success, 1 failure, 2 refused
 before any work (usage, configuration, or an unusable database or directory), 130 and 143
-interrupted.
+interrupted. `tuner worker` has two more: 70, an error outside of the objective; 75, a broken
+device, such as a CUDA error that only a new process recovers from. In both cases the trial is
+requeued. `tuner tune` and the schedulers restart such a worker; restart one that you started
+yourself.
 
 ## Environment
 

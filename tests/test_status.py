@@ -134,6 +134,21 @@ def test_watching_ends_with_the_study(project: Project) -> None:
         assert process.returncode == 0
 
 
+def test_watching_begins_before_there_is_a_study(project: Project) -> None:
+    """A file that is missing, then one without the study: both are said once, as one wait."""
+    watch = project.start("status", "--watch", "--json")
+    assert watch.stderr is not None
+    assert watch.stdout is not None
+    waiting = watch.stderr.readline()
+    assert "waiting for it: storage.url: there is no database" in waiting
+    project.call("tune", "study.name=another", "study.n_trials=1", "launch.workers=1")
+    project.call("tune", "study.n_trials=1", "launch.workers=1")
+    out, err = watch.communicate(timeout=280)
+    assert json.loads(out.splitlines()[-1])["counts"]["complete"] == 1
+    assert watch.returncode == 0
+    assert err == ""
+
+
 def test_all_studies_are_listed_and_a_wrong_name_offers_them(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

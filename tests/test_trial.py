@@ -1,14 +1,17 @@
 """The return values of an objective, and the memory that it leaves to other trials."""
 
 import fcntl
+import logging
 from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tests.test_admission import Bench
 from tests.test_trouble import Gpu
 from tuner import trial
+from tuner.budget import Budget
 from tuner.errors import Pruned, TunerError
 from tuner.sharing import MEMORY_FRACTION, SHARED
 
@@ -103,3 +106,30 @@ def test_who_shares_a_gpu_returns_its_memory_however_a_trial_ends(tmp_path, monk
         with pytest.raises(type(end)):
             worker.run()
     assert worker.events == ["ran, shared", "returned, shared"]
+
+
+@pytest.mark.parametrize("reach", ["none", "disk", "mirror"])
+def test_a_worker_that_starts_over_for_want_of_a_checkpoint_says_so_once(
+    tmp_path, monkeypatch, caplog, reach
+):
+    monkeypatch.setattr(logging.getLogger("tuner"), "propagate", True)
+    monkeypatch.chdir(tmp_path)
+    trial._tell_of_disks.cache_clear()
+    mirrored = ["study.mirror=file:///elsewhere"] if reach == "mirror" else []
+    bench = Bench(tmp_path, Budget(n_trials=2), *mirrored)
+    for _ in range(2):
+        for host in ("first", "second"):
+            claimed = bench.claim()
+            context = SimpleNamespace(
+                plan=bench.plan, study=bench.study, worker="w", host=host, named="cpu"
+            )
+            run_dir = trial._prepare(context, claimed, ["a=1"])
+            if reach == "disk":
+                run_dir.mkdir(parents=True, exist_ok=True)
+            if host == "first":
+                claimed.report(0.5, 1)
+                bench.study.requeue(claimed._trial_id, "SIGTERM")
+        claimed.study.tell(claimed, 0.5)
+    said = [r.message for r in caplog.records if "begun on first starts over" in r.message]
+    assert len(said) == (reach == "none")
+    assert all("study.mirror=" in line for line in said)

@@ -3,6 +3,7 @@
 import pytest
 
 from tuner import cli
+from tuner.worker import CRASHED, RESTART_ME
 
 ERRORS = {
     "status --watch=abc": "--watch: takes no value, got 'abc'; hint: --watch alone",
@@ -35,6 +36,13 @@ def test_a_wrong_call_is_one_line_with_its_cure(capsys, line):
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
     assert ERRORS[line] in printed.err
+
+
+def test_a_worker_explains_its_own_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["worker", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{CRASHED} the worker itself failed, {RESTART_ME} its device broke" in told
 
 
 def test_options_may_stand_before_the_command():

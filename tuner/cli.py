@@ -53,6 +53,11 @@ An override is Hydra's: group=option or key=value.  With tune and worker a plain
 and a sweep override searches: model.width='int(interval(16, 64))', optimizer='choice(sgd,adamw)'.
 """
 
+WORKER_CODES = """\
+Further exit codes: 70 the worker itself failed, 75 its device broke. Its trial is queued again, and
+another worker can go on: start one, as tuner tune does by itself.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
@@ -183,6 +188,7 @@ def _parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
     options["best"].add_argument(
         "--pareto", action="store_true", help="all that none is better than in every objective"
     )
+    options["worker"].epilog = f"{EPILOG}\n{WORKER_CODES}"
     options["worker"].add_argument(
         "--join", metavar="UID", help="only the study of this uid, which tuner tune has made"
     )

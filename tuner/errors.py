@@ -7,10 +7,12 @@
     │   │                          an objective it stops the worker, and the trial is requeued
     │   ├── ConfigError            configuration, space or study settings: exit code 2
     │   ├── StorageError           the database cannot be used, or is not ours: exit code 2
+    │   │   ├── StorageMissing     … yet: there is no file, or nothing in it
     │   │   ├── StorageAway        … for now: its server does not answer
     │   │   └── StorageLost        … any more: it is away for too long, refuses, or is damaged
     │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
+    │   │   ├── StudyMissing       … but there is none of its name
     │   │   └── RowRefused         … and a trial in it holds what this command would not have run
     │   └── TooManyFailures        the objective fails too often to go on
     └── Infeasible                 this configuration cannot work; the search learns to avoid it
@@ -62,6 +64,10 @@ class StorageError(TunerError):
     exit_code = 2
 
 
+class StorageMissing(StorageError):
+    """The database does not exist, or contains no tables yet."""
+
+
 class StorageAway(StorageError):
     """Its server does not answer.  It may soon; or the address is wrong."""
 
@@ -80,6 +86,10 @@ class StudyError(TunerError):
     """The stored study differs from the one asked for."""
 
     exit_code = 2
+
+
+class StudyMissing(StudyError):
+    """The database has no study of this name."""
 
 
 class RowRefused(StudyError):

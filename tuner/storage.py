@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tuner import directories, urls
-from tuner.errors import StorageAway, StorageError
+from tuner.errors import StorageAway, StorageError, StorageMissing
 from tuner.sql import outages, sqlite, viewing
 from tuner.sql.trials import Trials
 
@@ -124,7 +124,7 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
     path = given.absolute()  # an objective may change the directory
     url = url.set(database=str(path))
     if not (create or path.exists()):
-        raise StorageError(
+        raise StorageMissing(
             f"storage.url: there is no database {given}; hint: tuner tune makes it, or run "
             "the command where it lies"
         )

@@ -22,7 +22,7 @@ from tuner.attempts import FIRST, ordinal
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
 from tuner.clock import Clock, Shift, clocks
-from tuner.errors import StorageLost, StudyError
+from tuner.errors import StorageLost, StudyMissing
 from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
 from tuner.scoreboard import Scoreboard
@@ -217,7 +217,8 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
     except KeyError as error:
         known = closest_first(name, names(rdb))
         listed = ", ".join([*known[:SHOWN], *(["…"] if len(known) > SHOWN else [])]) or "none yet"
-        raise StudyError(
+        rdb.close()
+        raise StudyMissing(
             f"study.name: {urls.masked(url)} has no study {name!r}; hint: it has {listed}"
         ) from error
     create_tables(rdb)

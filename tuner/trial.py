@@ -1,5 +1,6 @@
 """One trial: parameters → overrides → configuration → objective → fate."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -211,6 +212,8 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
             first_number(frozen),
             run_dir,
         )
+    elif _is_elsewhere(context, frozen, run_dir):
+        _tell_of_disks(str(frozen.user_attrs.get("host")))
     attrs = {
         "overrides": overrides,
         "worker": context.worker,
@@ -226,6 +229,22 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
             if frozen.user_attrs.get(key) != value:
                 trial.set_user_attr(key, value)
     return run_dir.absolute()
+
+
+def _is_elsewhere(context: Context, frozen: FrozenTrial, run_dir: Path) -> bool:
+    """Whether the checkpoint of an earlier attempt is on another machine and cannot be read."""
+    began = frozen.intermediate_values and frozen.user_attrs.get("host") != context.host
+    return bool(began) and context.plan.study.mirror is None and not run_dir.is_dir()
+
+
+@functools.cache  # logged once per machine
+def _tell_of_disks(host: str) -> None:
+    log.warning(
+        "a trial that was begun on %s starts over: its checkpoint is not on this machine; hint: "
+        "a study.dir on a disk that all machines share, or study.mirror=s3://bucket/path, and no "
+        "epoch is trained twice",
+        host,
+    )
 
 
 def _note_length(study: Study, trial: Trial, epochs: int | None) -> None:

@@ -8,7 +8,7 @@ from tuner import config, directories, storage
 from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
-from tuner.errors import ConfigError, TunerError
+from tuner.errors import ConfigError, StorageAway, StorageMissing, StudyMissing, TunerError
 from tuner.log import log, say
 from tuner.plan import Plan
 from tuner.report import check as checking
@@ -30,7 +30,8 @@ def status(args: argparse.Namespace) -> int:
     """Workers, counts, pace, price and the best so far; of one study or of all."""
     if args.all:
         return _overview(args)
-    plan, study = asking.stored(args)
+    plan = asking.readable(args)
+    study = _awaited(plan) if args.watch else asking.loaded(plan)
     repeat = Repeats(plan).known
     budget = state.budget_of(study)
     if not args.watch:
@@ -56,6 +57,21 @@ def status(args: argparse.Namespace) -> int:
         ),
     )
     return 0
+
+
+def _awaited(plan: Plan) -> Study:
+    """Wait until the study exists.  The first reason to wait is logged, once."""
+    told = False
+    while True:
+        try:
+            study = asking.loaded(plan)
+            if not told or "budget" in study.attrs:  # stored last when a study is created
+                return study
+        except (StorageAway, StorageMissing, StudyMissing) as error:
+            if not told:
+                log.warning("waiting for it: %s", error)
+            told = True
+        time.sleep(WATCH_EVERY)
 
 
 def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:

@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 
-from tuner.errors import StorageError, StorageLost
+from tuner.errors import StorageError, StorageLost, StorageMissing
 from tuner.sql import outages
 
 TIMEOUT = 60.0
@@ -113,7 +113,7 @@ def judge_file(path: Path, *, create: bool) -> None:
     try:
         known = asked.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
         if known is None and not create:
-            raise StorageError(
+            raise StorageMissing(
                 f"storage.url: {path} holds no study; hint: tuner tune makes one, or name another "
                 "file"
             )
