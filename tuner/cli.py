@@ -115,8 +115,8 @@ def _lost(error: Exception) -> TunerError | None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options and overrides in any order, which argparse alone does not take."""
     words = list(sys.argv[1:] if argv is None else argv)
-    for word in words:
-        remember(word)
+    for text in [*words, *os.environ.values()]:
+        remember(text)
     parser, commands = _parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks; nothing is run
         importlib.import_module("tuner.completion").serve(parser, commands)

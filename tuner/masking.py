@@ -39,8 +39,8 @@ NAME = (
 VALUE_QUERY = re.compile(rf"{NAME}([^&]+)", re.IGNORECASE)
 TEXT_QUERY = re.compile(rf"{NAME}([^&\s'\"]+)", re.IGNORECASE)
 
-_secrets: dict[str, None] = {}
-"""Recorded secrets in all their spellings, longest first.  A dict, because it keeps that order."""
+_secrets: tuple[str, ...] = ()
+"""Recorded secrets in all their spellings, longest first."""
 
 
 def hidden(value: str) -> str:
@@ -56,15 +56,16 @@ def has_secret(value: str) -> bool:
 
 def remember(value: str) -> None:
     """Record the secrets of a value's URLs, for ``masked`` and ``unsaid`` to replace."""
-    spans = _found(value, VALUE, VALUE_QUERY)
+    global _secrets  # replaced as a whole, because other threads may be reading it
+    if not (spans := _found(value, VALUE, VALUE_QUERY)):
+        return
     rest = _without(value, spans)
-    for start, end in spans:
-        for text in _read(value[start:end]):
-            # If user and password are equal, replacing that word would not hide anything.
-            if len(text) >= SHORTEST and text not in rest:
-                _secrets.update(dict.fromkeys(_forms(text)))
-    for text in sorted(_secrets, key=len, reverse=True):
-        _secrets[text] = _secrets.pop(text)
+    read = {text for start, end in spans for text in _read(value[start:end])}
+    # If user and password are equal, replacing that word would not hide anything.
+    found = {form for text in read if len(text) >= SHORTEST and text not in rest
+             for form in _forms(text)}  # fmt: skip
+    if not found <= {*_secrets}:
+        _secrets = tuple(sorted({*_secrets, *found}, key=len, reverse=True))
 
 
 def unsaid(text: str) -> str:

@@ -91,6 +91,11 @@ def text(cfg: DictConfig, *, without: Sequence[str] = (), resolve: bool = False)
     return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
+def remember(cfg: DictConfig) -> None:
+    """Record the secrets of the URLs in a configuration, so that logs mask them."""
+    _hidden(OmegaConf.to_container(cfg))
+
+
 def _hidden(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _hidden(item) for key, item in node.items()}

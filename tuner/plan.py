@@ -93,6 +93,7 @@ def load(
     """
     read = _read(source, overrides)
     cfg, plain, mistakes = read.cfg, read.plain, read.mistakes
+    nodes.remember(cfg)
     space, unreadable = read.space(source) if search else (Space(), [])
     mistakes.extend(mandatory.unspecified(source, read.stand_ins, space))
     whole = mandatory.filled(cfg, space.parameters())
