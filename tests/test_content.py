@@ -103,7 +103,7 @@ def test_the_note_repeats_the_trial_as_the_command_that_serves_would(study: Stud
 def test_the_note_lists_the_overrides_of_a_search_that_is_not_known(study: Study) -> None:
     add(study, C, [0.5], overrides=[*OVERRIDES, "a=\x1b[2J"])
     (trial,) = detail(study)["trials"]
-    assert trial["note"]["body"] == "```text\noptimizer=sgd\ndata.root=/my data\na= [2J\n```\n"
+    assert trial["note"]["body"] == "```text\noptimizer=sgd\ndata.root=/my data\na=\n```\n"
     assert "overrides" not in columns(trial)
 
 

@@ -51,7 +51,7 @@ def assert_clean(text: str) -> None:
     assert "w0rd" not in text, text
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(planted())
 def test_no_text_has_a_secret_of_a_url_that_is_known(forgetful, drawn):
     secret, url = drawn
@@ -63,7 +63,7 @@ def test_no_text_has_a_secret_of_a_url_that_is_known(forgetful, drawn):
         assert_clean(masked(text))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(planted())
 def test_nor_has_one_that_nobody_has_noted(forgetful, drawn):
     _, url = drawn

@@ -132,9 +132,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args, rest = parser.parse_known_args(words)
     if args.command is None and not rest:
         parser.error(f"no command; hint: {', '.join(commands)}")
-    args.overrides = [*args.overrides, *rest]
-    if unknown := [text for text in args.overrides if text.startswith("-")]:
+    given = [*getattr(args, "overrides", ()), *rest]  # none without a command
+    if unknown := [text for text in given if text.startswith("-")]:
         _refuse(unknown, commands[named] if named is not None else parser)
+    args.overrides = given
     return args
 
 

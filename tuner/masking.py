@@ -30,7 +30,7 @@ VALUE = re.compile(
     r"|\bhttps?://([^:/?#@\[]+)@",  # a token instead of a user
     re.DOTALL,
 )
-TEXT = re.compile(rf"://[^:/?#\[\s'\"]*:{SAFE}{PORT}(?!\s)(.+)@|\bhttps?://([^:/?#@\[\s'\"]+)@")
+TEXT = re.compile(rf"://[^:/?#\[\s\"]*:{SAFE}{PORT}(?!\s)(.+)@|\bhttps?://([^:/?#@\[\s'\"]+)@")
 NAME = (
     r"[?&#;](?:[^=&#?;\s]*(?:passw|passphrase|pwd|secret|token|signature|credential|api.?key"
     r"|access.?key)[^=&#?;\s]*|sig|key|auth|code)="
