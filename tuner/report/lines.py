@@ -23,7 +23,7 @@ class Lines:
         self.n_trials = n_trials
         self.told: set[tuple[int, int]] | None = None
         self.lost: set[str] = set()
-        """Why the study cannot be read at present, None if it can."""
+        """Reasons, already shown, why the study cannot be read at present; empty if it can."""
 
     def __enter__(self) -> "Lines":
         return self

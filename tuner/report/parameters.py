@@ -143,7 +143,7 @@ def _middle(shares: Sequence[float], own: float) -> tuple[float, float]:
 
 
 def slices(summary: Summary, first: Sequence[str] = ()) -> Mapping[str, Figure]:
-    """Draw the value against each searched parameter, by name; ``first`` selects which."""
+    """Draw the value against each searched parameter, those in ``first`` before the others."""
     rows = [row for row in summary.rows if finite(row.value) and row.reason is None]
     rows = thinned(rows, summary, MARKS)
     varied = [name for name in summary.space if len(_values(rows, name)) > 1]

@@ -211,7 +211,7 @@ def provenance(summary: Summary, repeats: Repeats) -> str:
 
 
 def _pinned(summary: Summary) -> str:
-    """Return the overrides common to all configurations, if the study's command is unknown."""
+    """Return a paragraph with the overrides that are stored with the study."""
     pins = shlex.join(shared(summary.attrs.get("overrides") or []))
     return f"<p>Pinned: {escaped(pins)}</p>" if pins else ""
 
