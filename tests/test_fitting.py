@@ -1,11 +1,13 @@
 """Any image is converted to the format that a network was trained on."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tuner.errors import TunerError
 from tuner.train.fitting import conversions, fitted, opened
@@ -152,4 +154,34 @@ def test_what_is_done_to_an_image_is_told() -> None:
     assert words(written(grey.convert("RGB")), 1) == ["colours to grey"]
     assert words(written(grey.convert("RGBA"))) == ["transparency to white"]
     assert words(written(grey.convert("P"))) == ["palette to colours"]
-    assert words(written(grey.convert("CMYK"), "JPEG")) == ["CMYK without its colour profile"]
+    assert words(written(grey.convert("CMYK"), "JPEG")) == ["CMYK to RGB"]
+
+
+def test_a_colour_profile_is_told_unless_it_is_the_usual_one() -> None:
+    usual = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    colours = Image.fromarray(RAMP).convert("RGB")
+    assert words(written(colours, icc_profile=usual)) == []
+    assert words(written(colours, icc_profile=other)) == ["colour profile ignored"]
+    damaged = (
+        written(colours, icc_profile=usual)
+        .getvalue()
+        .replace(b"ICC Profile\0\0", b"ICC Profile\0\1")
+    )
+    assert words(io.BytesIO(damaged)) == []
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    whole = kind + content
+    return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+
+def test_colours_of_sixteen_bits_become_eight() -> None:
+    """Pillow does not write such a PNG."""
+    levels = (RAMP.astype(">u2") * 257)[..., None].repeat(3, axis=2)
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    file = io.BytesIO(b"\x89PNG\r\n\x1a\n" + parts)
+    assert (seen(file, 3) == RAMP).all()
+    assert words(file) == ["16 bits to 8"]

@@ -69,7 +69,7 @@ def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text repeats the name
-        return f"it is none of {', '.join(formats())}"
+        return f"it has no form that is read, which are {', '.join(formats())}"
     system = isinstance(error, OSError) and error.strerror
     return printable(system or str(error) or type(error).__name__, kept="")
 
@@ -107,27 +107,42 @@ def conversions(image: Image.Image, channels: int) -> Iterator[str]:
     if image.mode in {"P", "PA"}:
         yield "palette to colours"
     if image.mode == "CMYK":
-        yield "CMYK without its colour profile"
+        yield "CMYK to RGB"
     if is_grey and channels == 3:
         yield "grey to RGB"
     if not is_grey and channels == 1:
         yield "colours to grey"
     if _is_transparent(image):
         yield "transparency to white"
+    if _has_unusual_colours(image):
+        yield "colour profile ignored"
     if _orientation(image, whole=False) in TURNS:
         yield "turned as EXIF says"
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         yield "first of several frames"
 
 
+def _has_unusual_colours(image: Image.Image) -> bool:
+    """Whether it has a colour profile other than sRGB, whose name may be written in UTF-16."""
+    profile = image.info.get("icc_profile")
+    return isinstance(profile, bytes) and b"sRGB" not in profile.replace(b"\0", b"")
+
+
 def is_deep(image: Image.Image) -> bool:
-    """Whether its one channel has more than 8 bits."""
+    """Whether its channels have more than 8 bits, in the file if its pixels are not loaded yet.
+
+    Of colours Pillow keeps the upper 8 bits.
+    """
+    return _is_deep_grey(image) or ";16" in str(getattr(image, "tile", ())[:1])
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
     return image.mode.startswith(("I", "F"))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Pillow's own conversion would turn all above 255 white, and 1.0 almost black."""
-    if not is_deep(image):
+    if not _is_deep_grey(image):
         return image
     levels, white = np.asarray(image), 1 if image.mode == "F" else 65535
     if not 0 <= levels.min() <= levels.max() <= white:  # NaN is not either
