@@ -163,12 +163,8 @@ def test_a_colour_profile_is_told_unless_it_is_the_usual_one() -> None:
     colours = Image.fromarray(RAMP).convert("RGB")
     assert words(written(colours, icc_profile=usual)) == []
     assert words(written(colours, icc_profile=other)) == ["colour profile ignored"]
-    damaged = (
-        written(colours, icc_profile=usual)
-        .getvalue()
-        .replace(b"ICC Profile\0\0", b"ICC Profile\0\1")
-    )
-    assert words(io.BytesIO(damaged)) == []
+    colours.info["icc_profile"] = None  # as Pillow reads one that is damaged
+    assert list(conversions(colours, 3)) == []
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
