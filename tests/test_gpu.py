@@ -19,7 +19,7 @@ from tests import recipes
 from tests.gpu import PLACES, curve, exact, learner, needs_gpu, on_gpu, start
 from tests.recipes import Curve, network, settings, train
 from tuner import trouble
-from tuner.sharing import MEMORY_FRACTION
+from tuner.environment import MEMORY_FRACTION
 from tuner.train import data, hardware, loss
 from tuner.train.fused import probe
 

@@ -12,13 +12,13 @@ from optuna.trial import TrialState
 
 from tests.conftest import Project, wait_for
 from tuner import sharing
+from tuner.environment import SHARED
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch import gpus, local
 from tuner.launch.base import Order
 from tuner.launch.local import Local
 from tuner.launch.logs import Log
 from tuner.launch.packing import Packer, mps
-from tuner.sharing import SHARED
 
 DEFAULTS = {
     "workers": None,

@@ -20,6 +20,7 @@ from tests.samples import new_study
 from tests.test_artifacts import running
 from tuner.artifacts import attach, open_store
 from tuner.dashboard import server
+from tuner.environment import DASHBOARD_TOKEN
 from tuner.errors import TunerError
 
 SERVE = """
@@ -234,7 +235,7 @@ def test_this_machine_alone_needs_no_token_but_may_ask_for_one(tmp_path: Path) -
     assert asked(tmp_path).token is None
     assert asked(tmp_path, host="::1").token is None
     assert asked(tmp_path, login=True).generated
-    assert asked(tmp_path, environ={server.TOKEN: TOKEN}).token == TOKEN
+    assert asked(tmp_path, environ={DASHBOARD_TOKEN: TOKEN}).token == TOKEN
     first, second = asked(tmp_path, host="10.0.0.1"), asked(tmp_path, host="example.org")
     assert first.token != second.token
 
@@ -242,7 +243,7 @@ def test_this_machine_alone_needs_no_token_but_may_ask_for_one(tmp_path: Path) -
 def test_a_token_file_wins_over_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
-    found = asked(tmp_path, host="::", token_file=path, environ={server.TOKEN: "x" * 40})
+    found = asked(tmp_path, host="::", token_file=path, environ={DASHBOARD_TOKEN: "x" * 40})
     assert (found.token, found.generated) == (TOKEN, False)
 
 

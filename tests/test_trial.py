@@ -12,8 +12,8 @@ from tests.test_admission import Bench
 from tests.test_trouble import Gpu
 from tuner import trial
 from tuner.budget import Budget
+from tuner.environment import MEMORY_FRACTION, SHARED
 from tuner.errors import Pruned, TunerError
-from tuner.sharing import MEMORY_FRACTION, SHARED
 
 RETURNED = {
     "text": "good",

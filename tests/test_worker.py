@@ -14,9 +14,10 @@ from tuner import history, plan, provenance
 from tuner.attempts import HISTORY, REQUEUE, first_number
 from tuner.clock import STUDY, clocks
 from tuner.config import Source
+from tuner.environment import DEVICE
 from tuner.launch import local
 from tuner.study import Study
-from tuner.worker import DEVICE, _named, work
+from tuner.worker import _named, work
 
 
 def ended(project: Project) -> list[FrozenTrial]:

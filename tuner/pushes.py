@@ -10,12 +10,13 @@ cannot undo what its successor does.
 import hashlib
 import json
 import re
-import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tuner.files import replaced
 from tuner.urls import masked
 
 KEPT = 2
@@ -63,21 +64,13 @@ class Pushes:
         elsewhere: others may write to the URL.
         """
         files = _listed(self.fs.cat_file(manifest), run_dir)
-        drafts: list[tuple[Path, Path]] = []
-        try:
+        with ExitStack() as drafts:
             for name, wanted in files.items():
-                path = run_dir / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                drafts.append((path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path))
-                self.fs.get_file(f"{manifest.rpartition('/')[0]}/{wanted}", str(drafts[-1][0]))
-                with drafts[-1][0].open("rb") as file:
+                draft = drafts.enter_context(replaced(run_dir / name))
+                self.fs.get_file(f"{manifest.rpartition('/')[0]}/{wanted}", str(draft))
+                with draft.open("rb") as file:
                     if digest(file) != wanted:
                         raise ValueError(f"{name} is damaged")
-            for draft, path in drafts:
-                draft.replace(path)
-        finally:
-            for draft, _ in drafts:
-                draft.unlink(missing_ok=True)
 
     def open(self, name: str) -> Any:
         """A new file of this attempt's, to write bytes to."""

@@ -1,6 +1,5 @@
 """A SQL URL becomes a storage that many workers may share, and a lock among them."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from tuner import directories, urls
 from tuner.errors import StorageAway, StorageError, StorageMissing
+from tuner.files import locked
 from tuner.sql import outages, sqlite, viewing
 from tuner.sql.trials import Trials
 
@@ -136,7 +136,7 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
     _judge_place(path)
     sqlite.judge_file(path, create=create)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _file_lock(path):  # two workers creating the tables at once would collide
+    with locked(f"{path}.lock"):  # two workers creating the tables at once would collide
         storage = sqlite.opened(url)
     single = storage.engine.execution_options(**{sqlite.ONE_STATEMENT: True})
     return Trials(storage, single, _reopen)
@@ -150,7 +150,7 @@ def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
     """
     backend = engine.dialect.name
     if backend == "sqlite":
-        with _file_lock(Path(str(engine.url.database))):
+        with locked(f"{engine.url.database}.lock"):
             yield
         return
     key = hashlib.sha256(f"tuner:{name}".encode()).digest()
@@ -172,10 +172,3 @@ def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
         finally:
             with suppress(SQLAlchemyError):  # it went with its connection
                 connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))
-
-
-@contextmanager
-def _file_lock(database: Path) -> Iterator[None]:
-    with open(f"{database}.lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -4,6 +4,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from tuner import extras, masking
+from tuner.environment import STORAGE_URL
 from tuner.errors import StorageError
 from tuner.schema import nearest
 
@@ -58,7 +59,7 @@ def parse(url: str) -> URL:
     masking.remember(url)
     if not url.strip():
         raise StorageError(
-            f"storage.url: empty; hint: export TUNER_STORAGE_URL={DRIVERS['postgresql'][0]}://{REST}"
+            f"storage.url: empty; hint: export {STORAGE_URL}={DRIVERS['postgresql'][0]}://{REST}"
             ", or unset it for a file"
         )
     try:
@@ -91,8 +92,8 @@ def _complete(url: URL) -> None:
         if not (url.host or url.query) and url.database is None:
             begin = f"{url.drivername}://"
             raise StorageError(
-                f"storage.url: {begin} names no database, and TUNER_STORAGE_URL is not set; hint: "
-                f"export TUNER_STORAGE_URL={begin}{REST}"
+                f"storage.url: {begin} names no database, and {STORAGE_URL} is not set; hint: "
+                f"export {STORAGE_URL}={begin}{REST}"
             )
     elif url.host:
         raise StorageError(

@@ -10,17 +10,17 @@ from contextlib import suppress
 
 from optuna.trial import TrialState
 
-from tuner import provenance, resolvers, search, seeds, sharing
+from tuner import provenance, resolvers, search, seeds
 from tuner.attempts import is_set_aside
 from tuner.budget import Budget
 from tuner.clock import Shift
+from tuner.environment import DEVICE, REPLACES, SHARED, SUPERVISOR, WORKER, device_lock
 from tuner.errors import TooManyFailures
 from tuner.fate import Fate
 from tuner.heart import UNUSABLE, Heart
 from tuner.log import brief, log
 from tuner.plan import Plan
 from tuner.reporter import Context
-from tuner.sharing import SHARED
 from tuner.signals import Signals, captured
 from tuner.study import Study
 from tuner.targets import signature
@@ -34,12 +34,6 @@ CRASHED = 70
 
 REASON = 200
 """Letters of the last failure's reason where a worker gives up."""
-
-DEVICE = "TUNER_DEVICE"
-SUPERVISOR = "TUNER_SUPERVISOR_PID"
-WORKER = "TUNER_WORKER_ID"
-REPLACES = "TUNER_REPLACES"
-"""Id of a place whose earlier workers are gone, as a launcher on another machine knows."""
 
 
 def work(plan: Plan, study: Study) -> int:
@@ -60,7 +54,7 @@ def work(plan: Plan, study: Study) -> int:
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
             log.warning(seeds.SHARED, count)
         # Threads of one process share its device as several processes would.
-        os.environ.setdefault(SHARED, sharing.place(str(os.getpid())))
+        os.environ.setdefault(SHARED, device_lock(str(os.getpid())))
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
             places = [
                 pool.submit(_serve, plan, study, f"{base}.{k}", signals) for k in range(count)

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 
 from tuner import provenance, resolvers, search, tracking
 from tuner.commands import asking
+from tuner.environment import SUPERVISOR, WORKER
 from tuner.errors import StorageError, TunerError
 from tuner.launch.base import Job, Order
 from tuner.log import log, say
@@ -25,7 +26,7 @@ from tuner.signals import Heard, listening
 from tuner.sql import outages
 from tuner.sql.patience import Patience
 from tuner.study import Study
-from tuner.worker import CRASHED, SUPERVISOR, WORKER, work
+from tuner.worker import CRASHED, work
 
 LEAVE_WITHIN = 60.0
 """Seconds that workers have to checkpoint and leave before they are ended."""

@@ -28,6 +28,7 @@ from tuner.dashboard import refusals
 from tuner.dashboard.content import Content
 from tuner.dashboard.gate import Gate
 from tuner.dashboard.missing import Missing, Store
+from tuner.environment import DASHBOARD_TOKEN
 from tuner.errors import TunerError
 from tuner.log import ON_PURPOSE, log
 from tuner.plan import Plan
@@ -35,7 +36,6 @@ from tuner.plan import Plan
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-TOKEN = "TUNER_DASHBOARD_TOKEN"
 SHORTEST = 16
 """Characters of a token: nothing slows down whoever guesses."""
 THREADS = 8
@@ -83,8 +83,8 @@ def access(
     It is needed on every address that other machines reach, and where ``login`` asks for it.
     Raises TunerError for a token that is missing from its file or too short.
     """
-    token = environ.get(TOKEN) or None
-    source = TOKEN
+    token = environ.get(DASHBOARD_TOKEN) or None
+    source = DASHBOARD_TOKEN
     if token_file is not None:
         source = f"--token-file {token_file}"
         try:

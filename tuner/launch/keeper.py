@@ -10,10 +10,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tuner import sharing
+from tuner.environment import (
+    DEVICE,
+    MEMORY_FRACTION,
+    REPLACES,
+    SHARED,
+    SUPERVISOR,
+    WORKER,
+    device_lock,
+)
 from tuner.launch.base import last_line
-from tuner.sharing import MEMORY_FRACTION, SHARED
-from tuner.worker import DEVICE, REPLACES, SUPERVISOR, WORKER
 
 FATAL = (0, 1, 2)
 """Exit codes after which a restart would end in the same way."""
@@ -119,5 +125,5 @@ class Keeper:
         if devices := os.environ.get("CUDA_VISIBLE_DEVICES"):
             found[DEVICE] = "cuda:0"
             if MEMORY_FRACTION in self.environment:  # others use the rest of the device
-                found[SHARED] = sharing.place(devices)
+                found[SHARED] = device_lock(devices)
         return found

@@ -12,13 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tuner import sharing
+from tuner.environment import DEVICE, MEMORY_FRACTION, SHARED, SUPERVISOR, WORKER, device_lock
 from tuner.launch import gpus, logs
 from tuner.launch.base import Order, at_least, last_line
 from tuner.launch.packing import HEADROOM, Packer, mps
 from tuner.log import log
-from tuner.sharing import MEMORY_FRACTION, SHARED
-from tuner.worker import DEVICE, SUPERVISOR, WORKER
 
 RESTART_PAUSE = 1.0
 """Seconds before the first restart of a worker; the pause doubles with each further restart."""
@@ -87,7 +85,7 @@ class Local:
             SUPERVISOR: str(os.getpid()),
         }
         if self.grows or self.workers > len(self.devices):
-            pinned[SHARED] = sharing.place(device or "cpu")
+            pinned[SHARED] = device_lock(device or "cpu")
         if device is not None:
             pinned |= gpus.order()
             pinned["CUDA_VISIBLE_DEVICES"] = device

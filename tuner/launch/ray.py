@@ -12,12 +12,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from tuner.environment import MEMORY_FRACTION
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch.actors import Actor, Actors, place
 from tuner.launch.base import Order, at_least
 from tuner.launch.packing import HEADROOM
 from tuner.log import log
-from tuner.sharing import MEMORY_FRACTION
 
 NAMESPACE = "tuner"
 

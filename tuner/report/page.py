@@ -1,6 +1,5 @@
 """Assemble the report: the sections of one self-contained HTML page."""
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from optuna import Study
 
+from tuner.files import replace, replaced
 from tuner.report import comparison, gallery, parameters, pareto, plots, screenshot, sections
 from tuner.report.document import document, escaped, grid, plot, section
 from tuner.report.markdown import markdown
@@ -41,19 +41,16 @@ def write_page(
     directory = directory or path.parent
     final = comparison.final_of(summary, directory)
     pictures = gallery.pictures(summary.best, directory)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.{form}")
     if form == "png":
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, replaced(path) as draft:
             drawn = Path(scratch) / "page.html"
             text = page(study, summary, final, repeats, pictures, still=True)
             drawn.write_text(text, encoding="utf-8")
             screenshot.capture(drawn, draft)
     elif form == "md":
-        draft.write_text(markdown(study, summary, final, repeats), encoding="utf-8")
+        replace(path, markdown(study, summary, final, repeats))
     else:
-        draft.write_text(page(study, summary, final, repeats, pictures), encoding="utf-8")
-    draft.replace(path)
+        replace(path, page(study, summary, final, repeats, pictures))
     return path
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import exported, nodes, trial
+from tuner import exported, files, nodes, trial
 from tuner.aims import Aims
 from tuner.config import Source
 from tuner.nodes import OPERATIONAL
@@ -95,8 +94,5 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, data: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(strict(data), indent=2, allow_nan=False)  # a race may hold NaN
-    draft.write_text(f"{text}\n", encoding="utf-8")
-    draft.replace(path)
+    files.replace(path, f"{text}\n")

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tuner.draw import confusion_svg
+from tuner.files import replace
 from tuner.train import hardware
 from tuner.train.checkpoint import Recipe
 from tuner.train.data import Data
@@ -46,9 +47,9 @@ def write_model(
         },
         "recipe": recipe,
     }
-    _replace(run_dir / "model.safetensors", save(tensors))
-    _replace(run_dir / "examples.safetensors", save(_examples(network, data, recipe)))
-    _replace(run_dir / "model.json", json.dumps(card, indent=2).encode())
+    replace(run_dir / "model.safetensors", save(tensors))
+    replace(run_dir / "examples.safetensors", save(_examples(network, data, recipe)))
+    replace(run_dir / "model.json", json.dumps(card, indent=2))
 
 
 @torch.inference_mode()
@@ -64,12 +65,4 @@ def _examples(network: nn.Module, data: Data, recipe: Recipe) -> dict[str, Tenso
 
 def write_confusion(run_dir: Path, confusion: list[list[int]], data: Data) -> None:
     """Writes ``artifacts/confusion.svg``, which the study keeps with the trial."""
-    (run_dir / "artifacts").mkdir(parents=True, exist_ok=True)
-    drawing = confusion_svg(confusion, data.classes)
-    _replace(run_dir / "artifacts" / "confusion.svg", drawing.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    replace(run_dir / "artifacts" / "confusion.svg", confusion_svg(confusion, data.classes))

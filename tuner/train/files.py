@@ -1,6 +1,5 @@
 """The files of image data sets: found where they lie, or fetched by torchvision."""
 
-import fcntl
 import gzip
 import hashlib
 import zlib
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tuner.errors import TunerError
+from tuner.files import locked
 from tuner.train.look import Look
 
 VisionSet = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
@@ -207,8 +207,7 @@ def _alone(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / ".lock"
     try:
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(path):
             yield
     except BaseException:
         _tidy(directory, path, made=made)

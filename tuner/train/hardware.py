@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from tuner.environment import MEMORY_FRACTION
 from tuner.errors import ConfigError
 
 Precision = Literal["auto", "bf16", "tf32", "fp32"]
@@ -178,7 +179,7 @@ def free_bytes(device: torch.device) -> float:
 
 def _memory_share() -> float:
     """The share that a launcher gave each of several workers on this device."""
-    return float(os.environ.get("TUNER_MEMORY_FRACTION", "1"))
+    return float(os.environ.get(MEMORY_FRACTION, "1"))
 
 
 def watch_memory(device: torch.device) -> None:

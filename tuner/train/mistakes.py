@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tuner.files import replaced
 from tuner.train import hardware
 from tuner.train.data import Split
 from tuner.train.learner import Learner
@@ -38,11 +39,8 @@ def write(run_dir: Path, learner: Learner, split: Split) -> None:
     """Writes ``artifacts/mistakes.png``, unless there are none among the first SEARCHED images."""
     found = find(learner, split)
     if found:
-        folder = run_dir / "artifacts"
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / ".mistakes.part"
-        sheet(found).save(part, "PNG", optimize=True)
-        part.replace(folder / "mistakes.png")
+        with replaced(run_dir / "artifacts" / "mistakes.png") as draft:
+            sheet(found).save(draft, "PNG", optimize=True)
 
 
 @torch.inference_mode()

@@ -7,11 +7,12 @@ a bit of a weight was flipped without a word; the seal does not.  CRC-32 was the
 
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from tuner.files import replaced
 
 SEAL = struct.Struct("<8sQI")
 MAGIC = b"tuner:ck"
@@ -54,22 +55,11 @@ def write(path: Path, dump: Callable[[BinaryIO], None]) -> None:
     At any moment a power cut leaves the new, or the old, or the old as the previous.  Raises:
     OSError, such as for a full disk; then all is as before, and nothing is left lying about.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with replaced(path, sync=True) as draft:
         with draft.open("wb") as file:
             _dump(file, dump)
         if path.exists():
             path.replace(previous(path))
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _dump(file: BinaryIO, dump: Callable[[BinaryIO], None]) -> None:
