@@ -19,8 +19,9 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tuner import config, search, storage
+from tuner import config, storage
 from tuner.judge import Judge
+from tuner.pruners.factory import Traded, build_pruner
 from tuner.schedule import LENGTH
 from tuner.sql.trials import Trials
 
@@ -50,7 +51,7 @@ def fill(opened: Trials, ended: int) -> None:
 
 
 def decide(opened: Trials, pruner: BasePruner, decisions: int) -> float:
-    study = search.Traded("long", opened, None, pruner)
+    study = Traded("long", opened, None, pruner)
     running = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])[: decisions + 1]
     taken = []
     for each in running:
@@ -73,7 +74,7 @@ def main() -> None:
             fill(opened, ended)
             for name in args.pruners:
                 cfg = config.Source().compose([f"pruner={name}", f"trainer.epochs={EPOCHS // 3}"])
-                took = decide(opened, search.pruner(cfg), 40)
+                took = decide(opened, build_pruner(cfg), 40)
                 print(f"{ended} ended, {RUNNING} running, {name}: {took:.1f} ms", flush=True)
             opened.close()
 

@@ -39,6 +39,7 @@ from tuner.budget import Budget
 from tuner.config import Source
 from tuner.judge import Judge
 from tuner.plan import Plan
+from tuner.proposal import Proposer
 from tuner.schedule import LENGTH
 from tuner.sql import writes
 from tuner.study import Study
@@ -68,12 +69,13 @@ class Ours:
         self.asked = asked
         self.worker = worker
         self.study = study.load(asked.storage.url, asked.study.name, grace=60, patience=60)
+        self.proposer = Proposer(asked, self.study)
         self.study.join(worker, "cpu")
 
     def ask(self) -> Trial:
         trial_id = self.study.claim(self.worker, budget=WIDE, max_retries=3)
         assert trial_id is not None
-        trial = self.study.trial(trial_id, self.asked.cfg, self.asked.space, 0)
+        trial = self.proposer.open(trial_id)
         with self.study.storage.together():
             self.asked.space.suggest(trial)
         self.judge = Judge(trial)

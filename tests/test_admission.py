@@ -11,6 +11,7 @@ from tuner.attempts import FIXED
 from tuner.budget import Budget
 from tuner.config import Source
 from tuner.noise import REPEAT
+from tuner.proposal import Proposer
 from tuner.queue import Item
 from tuner.study import Study
 
@@ -24,6 +25,7 @@ class Bench:
         url = f"storage.url='sqlite:///{directory}/s.db'"
         self.plan = plan.load(Source(), [url, *SPACE, "sampler=random", *overrides]).require()
         self.study: Study = provenance.open_study(self.plan)
+        self.proposer = Proposer(self.plan, self.study)
         self.budget = budget
         self.study.join("w", "cpu")
 
@@ -31,7 +33,7 @@ class Bench:
         claimed = self.study.claim("w", budget=self.budget, max_retries=3)
         if claimed is None:
             return None
-        trial = self.study.trial(claimed, self.plan.cfg, self.plan.space, 0)
+        trial = self.proposer.open(claimed)
         self.plan.space.suggest(trial)
         return trial
 
@@ -196,7 +198,7 @@ def test_the_queue_comes_first_within_the_budget_and_each_item_once(tmp_path):
         found = bench.study.claim("w", budget=bench.budget, max_retries=3, queue=items)
         if found is None:
             return None
-        trial = bench.study.trial(found, bench.plan.cfg, bench.plan.space, 0)
+        trial = bench.proposer.open(found)
         bench.plan.space.suggest(trial)
         return trial
 

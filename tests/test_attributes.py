@@ -15,9 +15,10 @@ from optuna.distributions import IntDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
-from tuner import admission, attempts, log, noise, plan, provenance, schedule, search
+from tuner import admission, attempts, limits, log, noise, plan, provenance, schedule
 from tuner.cli import main
 from tuner.config import Source
+from tuner.proposal import Proposer
 from tuner.pruners import audit
 from tuner.report import page, status
 from tuner.reporter import Context
@@ -217,10 +218,11 @@ def test_a_stored_configuration_is_read_as_plain_data(opened: Study, config: str
 
 
 def context(opened: Study) -> Context:
-    budget = search.budget(ASKED)
     return Context(
-        ASKED, opened, "w", socket.gethostname(), None, budget, lambda: None, lambda: False
-    )
+        plan=ASKED, study=opened, proposer=Proposer(ASKED, opened), worker="w",
+        host=socket.gethostname(), device=None, budget=limits.budget(ASKED),
+        preempted=lambda: None, lost=lambda: False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ def test_a_queued_trial_that_is_malformed_is_set_aside_with_its_reason(
     with opened.storage.engine.begin() as connection:
         connection.exec_driver_sql(statement.format(**named))
     opened.join("w", "cpu")
-    trial_id = opened.claim("w", budget=search.budget(ASKED), max_retries=3)
+    trial_id = opened.claim("w", budget=limits.budget(ASKED), max_retries=3)
     assert trial_id == 1
     assert execute(context(opened), trial_id) is Fate.FINISHED
     trial = opened.storage.get_trial(trial_id)
@@ -265,14 +267,14 @@ def test_a_lost_workers_trial_that_others_have_spoiled_ends_and_kills_no_worker(
     opened: Study,
 ) -> None:
     opened.join("lost", "cpu")
-    trial_id = opened.claim("lost", budget=search.budget(ASKED), max_retries=3)
+    trial_id = opened.claim("lost", budget=limits.budget(ASKED), max_retries=3)
     assert trial_id is not None
     opened.storage.set_trial_param(trial_id, "model.width", 16.0, IntDistribution(8, 64))
     run(opened, "UPDATE trial_params SET param_value = 1e6")
     plant(opened, "trial_system_attributes", trial_id, PLANTED["trial_system_attributes"])
     opened.expire("lost")
     opened.join("w", "cpu")
-    assert opened.claim("w", budget=search.budget(ASKED), max_retries=3) != trial_id
+    assert opened.claim("w", budget=limits.budget(ASKED), max_retries=3) != trial_id
     spoiled: FrozenTrial = opened.storage.get_trial(trial_id)
     assert spoiled.state == TrialState.FAIL
     assert attempts.is_set_aside(spoiled)

@@ -35,8 +35,8 @@ class Attempts:
         claimed = study.claim("w", budget=self.bench.budget, max_retries=3)
         assert claimed is not None
         context = Context(
-            plan=self.bench.plan, study=study, worker="w", host="h", device=None,
-            budget=self.bench.budget, preempted=lambda: None, lost=self.lost,
+            plan=self.bench.plan, study=study, proposer=self.bench.proposer, worker="w", host="h",
+            device=None, budget=self.bench.budget, preempted=lambda: None, lost=self.lost,
         )  # fmt: skip
         return trial.execute(context, claimed)
 

@@ -37,7 +37,7 @@ def test_epochs_that_running_trials_may_need_are_not_given_away():
 
 
 def limits(source, *overrides: str) -> Budget:
-    return search.budget(plan.load(source, overrides).require())
+    return limits.budget(plan.load(source, overrides).require())
 
 
 def test_a_budget_of_a_plan(source):

@@ -32,8 +32,8 @@ class Attempt:
         assert claimed is not None
         self.trial = claimed
         self.context = Context(
-            plan=bench.plan, study=bench.study, worker="w", host="h", device=None,
-            budget=bench.budget, preempted=lambda: None, lost=lambda: False,
+            plan=bench.plan, study=bench.study, proposer=bench.proposer, worker="w", host="h",
+            device=None, budget=bench.budget, preempted=lambda: None, lost=lambda: False,
         )  # fmt: skip
         self.report = Report(self.context, self.trial)
 

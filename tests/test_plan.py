@@ -12,6 +12,10 @@ from tests.test_grammar import Drawn
 from tuner import binding, config, plan, search
 from tuner.config import Source, conf_dir
 from tuner.errors import ConfigError, blamed
+from tuner.grid import grid
+from tuner.pruners.factory import build_pruner
+from tuner.samplers.factory import build_sampler
+from tuner.samplers.grid import Grid
 
 GROUPS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -40,7 +44,7 @@ def test_every_experiment_is_a_valid_plan(source, path):
 def test_every_sampler_builds_and_refuses_a_typo(source, name):
     space = ["space=none", "model.kernel_size=choice(3,5)"]
     found = plan.load(source, [f"sampler={name}", *space]).require()
-    built = search.sampler(found.cfg, found.space, seed=1)
+    built = build_sampler(found.cfg, found.space, seed=1)
     assert isinstance(built, optuna.samplers.BaseSampler)
     assert mistakes(source, f"sampler={name}", *space, "+sampler.sed=1")
 
@@ -52,7 +56,7 @@ def test_a_seed_of_the_samplers_own_still_draws_each_trial_anew(source, name):
     found = plan.load(source, asked).require()
 
     def drawn(seed: int) -> object:
-        study = optuna.create_study(sampler=search.sampler(found.cfg, found.space, seed))
+        study = optuna.create_study(sampler=build_sampler(found.cfg, found.space, seed))
         return study.ask().suggest_float("model.dropout", 0, 0.9)
 
     assert drawn(1) == drawn(1)
@@ -62,13 +66,13 @@ def test_a_seed_of_the_samplers_own_still_draws_each_trial_anew(source, name):
 def test_a_sequence_that_all_trials_share_keeps_its_seed(source):
     asked = ["sampler=qmc", "sampler.seed=5", "space=none", "model.dropout=interval(0,0.9)"]
     found = plan.load(source, asked).require()
-    assert {search.sampler(found.cfg, found.space, seed)._seed for seed in (1, 2)} == {5}
+    assert {build_sampler(found.cfg, found.space, seed)._seed for seed in (1, 2)} == {5}
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "pruner").glob("*.yaml")))
 def test_every_pruner_builds(source, name):
     found = plan.load(source, [f"pruner={name}"]).require()
-    assert isinstance(search.pruner(found.cfg), optuna.pruners.BasePruner)
+    assert isinstance(build_pruner(found.cfg), optuna.pruners.BasePruner)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +227,9 @@ def test_null_is_an_option_in_quotes(mine, tmp_path):
 def test_a_grid_visits_every_value_of_a_range(mine, text, values):
     asked = plan.load(mine, ["objective=mine", "space=none", f"objective.x={text}"])
     (parameter,) = asked.space.parameters()
-    assert search.grid(asked.space) == {"objective.x": values}
+    assert grid(asked.space) == {"objective.x": values}
     study = optuna.create_study(
-        sampler=search.Grid(search.grid(asked.space), 0), storage=optuna.storages.InMemoryStorage()
+        sampler=Grid(grid(asked.space), 0), storage=optuna.storages.InMemoryStorage()
     )
     trials = [study.ask() for _ in values]
     for each in trials:

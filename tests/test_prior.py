@@ -7,10 +7,11 @@ import optuna
 import pytest
 
 from tests.conftest import Project
-from tuner import plan, prior, provenance, storage, study
+from tuner import limits, plan, prior, provenance, storage, study
 from tuner.config import Source
 from tuner.distributions import Categorical, Float
 from tuner.errors import StudyError
+from tuner.proposal import Proposer
 from tuner.queue import Item
 from tuner.space import Branch, Parameter, Space
 
@@ -63,10 +64,10 @@ def test_the_best_come_first_and_none_nearly_twice(planned):
     opened.join("w", "cpu")
     drawn = []
     for _ in range(3):
-        budget = provenance.search.budget(asked)
+        budget = limits.budget(asked)
         claimed = opened.claim("w", budget=budget, max_retries=3, queue=items)
         assert claimed is not None
-        trial = opened.trial(claimed, asked.cfg, asked.space, 0)
+        trial = Proposer(asked, opened).open(claimed)
         asked.space.suggest(trial)
         drawn.append(trial.params)
     assert drawn[:2] == [dict(item.params) for item in items]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner import plan, search
+from tuner import limits, plan, search
 from tuner.distributions import Categorical, Float, Int
 from tuner.plan import Plan
 from tuner.queue import locate
@@ -103,7 +103,7 @@ def test_a_queue_that_makes_no_sense_is_refused(source, overrides, expected):
 
 def test_a_grid_has_no_queue(source):
     grid = ["sampler=grid", "space=none", "model.depth=range(1,4)"]
-    assert search.queue(planned(source, *grid).require()) == ()
+    assert limits.queue(planned(source, *grid).require()) == ()
     asked = planned(source, *grid, enqueue("model.depth=2"))
     assert any("a grid tries everything" in line for line in search.mistakes(asked))
 

@@ -21,9 +21,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
 def test_a_failed_write_leaves_the_old_content_and_no_draft(tmp_path, sync):
     path = tmp_path / "a.json"
     replace(path, b"old")
-    with pytest.raises(OSError, match="full"), replaced(path, sync=sync) as draft:
-        draft.write_text("half")
-        raise OSError("the disk is full")
+
+    def fail() -> None:
+        with replaced(path, sync=sync) as draft:
+            draft.write_text("half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
 

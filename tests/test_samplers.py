@@ -15,8 +15,9 @@ from optuna.testing.pytest_samplers import (
 
 from tests.test_tpe import SETTINGS
 from tuner.pruners.rungs import Rungs
+from tuner.samplers.grid import Grid
+from tuner.samplers.random import Random
 from tuner.samplers.tpe import Tpe
-from tuner.search import Grid, Random
 
 Make = Callable[[], BaseSampler]
 

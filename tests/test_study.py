@@ -15,12 +15,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from tests.launched import new_database
-from tuner import plan, provenance, search, storage, study
+from tuner import limits, plan, provenance, search, storage, study
 from tuner.attempts import CRASHES, FIRST, FIXED, HISTORY, ORDINAL
 from tuner.budget import Budget, Times
 from tuner.config import Source
 from tuner.errors import StorageError, StudyError
 from tuner.leases import workers
+from tuner.proposal import Proposer
 from tuner.report import status
 from tuner.sql import writes
 from tuner.study import Study
@@ -46,7 +47,7 @@ def claim(opened: Study, worker: str, n_trials: int = 100, max_retries: int = 3)
 
 
 def draw(opened: Study, asked: plan.Plan, trial_id: int) -> optuna.Trial:
-    trial = opened.trial(trial_id, asked.cfg, asked.space, asked.seed)
+    trial = Proposer(asked, opened).open(trial_id)
     asked.space.suggest(trial)
     return trial
 
@@ -515,7 +516,7 @@ def test_a_grid_ends_when_it_is_done(planned):
     )  # fmt: skip
     opened = provenance.open_study(asked)
     opened.join("w", "cpu")
-    assert search.budget(asked).n_trials == 6
+    assert limits.budget(asked).n_trials == 6
     seen = set()
     while (trial_id := claim(opened, "w", n_trials=6)) is not None:
         trial = draw(opened, asked, trial_id)
@@ -653,7 +654,7 @@ def test_what_a_stranger_has_queued_is_drawn_from_our_space_or_not_at_all(planne
     opened.storage.create_new_trial(opened.id, waiting)
     trial_id = claim(opened, "w")
     with pytest.raises(ValueError, match=r"evil|dynamic value space"):
-        overrides_of(asked, opened, opened.trial(trial_id, asked.cfg, asked.space, 0))
+        overrides_of(asked, opened, Proposer(asked, opened).open(trial_id))
 
 
 def test_a_grid_too_large_to_list_is_refused_at_once():

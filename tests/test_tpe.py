@@ -12,9 +12,11 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from tests.test_encoding import TREE
-from tuner import plan, provenance, search
+from tuner import plan, provenance
 from tuner.budget import Budget
 from tuner.config import Source
+from tuner.proposal import Proposer
+from tuner.samplers.factory import is_small
 from tuner.samplers.tpe import Tpe
 from tuner.schedule import LENGTH
 
@@ -211,7 +213,7 @@ def test_parallel_workers_never_take_the_same(tmp_path):
                 claimed = opened.claim(name, budget=Budget(n_trials=24), max_retries=3)
                 if claimed is None:
                     return
-                trial = opened.trial(claimed, asked.cfg, asked.space, asked.seed)
+                trial = Proposer(asked, opened).open(claimed)
                 asked.space.suggest(trial)
                 trial.study.tell(trial, 1.0)
         except BaseException as error:
@@ -227,7 +229,7 @@ def test_parallel_workers_never_take_the_same(tmp_path):
     trials = provenance.open_study(asked).optuna.get_trials()
     assert len(trials) == 24
     assert len({tuple(sorted(t.params.items())) for t in trials}) == 24
-    assert search.is_small(asked.space)
+    assert is_small(asked.space)
 
 
 def test_what_is_given_is_kept_and_the_rest_fits_it():

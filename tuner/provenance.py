@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from optuna.study import StudyDirection
 
-from tuner import fingerprint, nodes, prior, search, space, storage, urls
+from tuner import fingerprint, limits, nodes, prior, space, storage, urls
 from tuner.budget import Budget
 from tuner.errors import StorageAway, StorageError, StorageLost, StudyError
 from tuner.log import log
@@ -36,7 +36,7 @@ def open_study(plan: Plan) -> Study:
         _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
         _match(study, plan, described)
-        _keep_budget(study, search.budget(plan))
+        _keep_budget(study, limits.budget(plan))
     if plan.study.prior is not None:
         _keep_prior(study, plan)
     return study
@@ -68,7 +68,7 @@ def queue(plan: Plan, study: Study) -> list[Item]:
     """What is tried before the sampler's own proposals: the command line's, then the prior's."""
     stored = study.attrs.get("prior") if plan.study.prior is not None else None
     return [
-        *search.queue(plan),
+        *limits.queue(plan),
         *(Item(item["params"], item["origin"]) for item in (stored or {}).get("items", ())),
     ]
 

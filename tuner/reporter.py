@@ -19,6 +19,7 @@ from tuner.mirror import Mirror
 from tuner.noise import REPEAT
 from tuner.objective import measured, plain
 from tuner.plan import Plan
+from tuner.proposal import Proposer
 from tuner.study import Study
 
 
@@ -28,6 +29,7 @@ class Context:
 
     plan: Plan
     study: Study
+    proposer: Proposer
     worker: str
     host: str
     device: str | None

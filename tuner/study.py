@@ -13,20 +13,16 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from omegaconf import DictConfig
-from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from tuner import admission, search, storage, urls
-from tuner.attempts import FIRST, ordinal
+from tuner import admission, storage, urls
+from tuner.attempts import FIRST
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
 from tuner.clock import Clock, Shift, clocks
 from tuner.errors import StorageLost, StudyMissing
 from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
-from tuner.scoreboard import Scoreboard
-from tuner.space import Space
 from tuner.sql import studies, viewing
 from tuner.sql.patience import Patience
 from tuner.sql.trials import Trials
@@ -51,9 +47,6 @@ class Study:
         self.clock = Clock(storage.engine, self.id)
         self.claims = Claims(storage, self.id, self.leases, self.clock)
         self.patience = Patience(patience)
-        self.pruner: BasePruner | None = None
-        """One for all trials of this process: it remembers what it has read of the study."""
-        self.scoreboard = Scoreboard()
         self.differs: list[str] = []
         """In what this process differs from the one that created the study; kept with trials."""
 
@@ -128,24 +121,6 @@ class Study:
             return self.patience(
                 lambda: self.claims.take(worker, budget, max_retries, queue, again=next(tries) > 0)
             )
-
-    def trial(self, trial_id: int, cfg: DictConfig, space: Space, seed: int) -> Trial:
-        """The claimed trial with its sampler and pruner, its joint parameters already drawn.
-
-        Of a space that can be exhausted one trial at a time is drawn and stored, so that each sees
-        what the others have taken.
-        """
-        number = ordinal(self.storage.get_trial(trial_id))
-        own = search.seed_of(seed, "sampler", number)
-        sampler = search.sampler(cfg, space, own, self.scoreboard)
-        self.pruner = self.pruner or search.pruner(cfg)
-        study = search.Traded(self.name, self.storage, sampler, self.pruner)
-        if not search.is_small(space):
-            return Trial(study, trial_id)
-        with self.lock():
-            trial = Trial(study, trial_id)
-            space.suggest(trial)
-        return trial
 
     def release(self, worker: str) -> None:
         """A worker has finished its trial."""

@@ -20,7 +20,6 @@ from tuner import (
     objective,
     resolvers,
     schedule,
-    search,
     seeds,
     sharing,
     tracking,
@@ -33,8 +32,10 @@ from tuner.fate import Fate, classify, finish, judged
 from tuner.log import log, told
 from tuner.plan import Plan
 from tuner.reporter import Context, Report
+from tuner.samplers.seeds import seed_of
 from tuner.sql import outages
 from tuner.study import Study
+from tuner.trackers.factory import build_tracker
 from tuner.tracking import Run, Silent, Track
 from tuner.trouble import is_out_of_memory, memory_returned
 
@@ -84,11 +85,11 @@ def _attempt(context: Context, trial_id: int) -> Fate:
     study, plan = context.study, context.plan
     if _is_set_aside(plan, study, trial_id):
         return Fate.FINISHED
-    trial = study.patience(lambda: study.trial(trial_id, plan.cfg, plan.space, plan.seed))
+    trial = study.patience(lambda: context.proposer.open(trial_id))
     report = study.patience(lambda: Report(context, trial))
     run_dir = None
     try:
-        overrides = _drawn(plan, study, trial)
+        overrides = _drawn(context, trial)
         run_dir = report.run_dir = study.patience(lambda: _prepare(context, trial, overrides))
         cfg = plan.source.compose(overrides)
         report.length = resolvers.epochs(cfg)
@@ -147,7 +148,7 @@ def _track(context: Context, report: Report, overrides: list[str]) -> Track | Si
     known = None if report.first else report.run_dir  # what an earlier attempt left there
     before = {} if known is None else history.read(known)
     run = Run(study.name, uid, report.number, params, before)
-    return tracking.begin(search.tracker(context.plan.cfg), run)
+    return tracking.begin(build_tracker(context.plan.cfg), run)
 
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
@@ -176,20 +177,18 @@ def _seeded(context: Context) -> bool:
     return context.plan.worker.concurrency == 1
 
 
-def _drawn(plan: Plan, study: Study, trial: Trial) -> list[str]:
+def _drawn(context: Context, trial: Trial) -> list[str]:
     """The overrides, with all that they need drawn.
 
     What was stored just before a connection was lost is read again, and not drawn once more: the
     sampler begins anew, and so does Optuna's trial, which keeps what it believes to be stored.
     """
-    fresh = [trial]
+    study, fresh = context.study, [trial]
 
     def draw() -> list[str]:
-        known = (
-            fresh.pop() if fresh else study.trial(trial._trial_id, plan.cfg, plan.space, plan.seed)
-        )
+        known = fresh.pop() if fresh else context.proposer.open(trial._trial_id)
         with study.storage.together():
-            return overrides_of(plan, study, known)
+            return overrides_of(context.plan, study, known)
 
     return study.patience(draw)
 
@@ -197,7 +196,7 @@ def _drawn(plan: Plan, study: Study, trial: Trial) -> list[str]:
 def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
     """All overrides that repeat the trial: ``tuner train`` followed by them."""
     frozen = study.storage.get_trial(trial._trial_id)
-    seed = search.seed_of(plan.seed, "trial", ordinal(frozen))
+    seed = seed_of(plan.seed, "trial", ordinal(frozen))
     return [*plan.pins, *plan.space.suggest(trial), f"seed={seed}"]
 
 

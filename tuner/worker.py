@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from optuna.trial import TrialState
 
-from tuner import provenance, resolvers, search, seeds
+from tuner import limits, provenance, resolvers, seeds
 from tuner.attempts import is_set_aside
 from tuner.budget import Budget
 from tuner.clock import Shift
@@ -20,6 +20,7 @@ from tuner.fate import Fate
 from tuner.heart import UNUSABLE, Heart
 from tuner.log import brief, log
 from tuner.plan import Plan
+from tuner.proposal import Proposer
 from tuner.reporter import Context
 from tuner.signals import Signals, captured
 from tuner.study import Study
@@ -48,16 +49,18 @@ def work(plan: Plan, study: Study) -> int:
     if place := os.environ.get(REPLACES):
         study.patience(lambda: study.leases.expire(place))  # what it held is requeued at once
     count = plan.worker.concurrency
+    proposer = Proposer(plan, study)
     with captured() as signals:
         if count == 1:
-            return _serve(plan, study, base, signals)
+            return _serve(plan, study, proposer, base, signals)
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
             log.warning(seeds.SHARED, count)
         # Threads of one process share its device as several processes would.
         os.environ.setdefault(SHARED, device_lock(str(os.getpid())))
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
             places = [
-                pool.submit(_serve, plan, study, f"{base}.{k}", signals) for k in range(count)
+                pool.submit(_serve, plan, study, proposer, f"{base}.{k}", signals)
+                for k in range(count)
             ]
             while not all(place.done() for place in places):
                 time.sleep(0.1)  # signal handlers run in this thread
@@ -67,12 +70,12 @@ def work(plan: Plan, study: Study) -> int:
     return RESTART_ME if RESTART_ME in codes else max(codes)
 
 
-def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
+def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: Signals) -> int:
     """One place for trials: joined, beating, and struck out at the end."""
     device = plan.worker.device or os.environ.get(DEVICE)
     named = _named(plan.worker.device)
     study.join(worker, named)
-    budget = search.budget(plan)
+    budget = limits.budget(plan)
     shift = study.start(*_devices(plan, worker))
     supervisor = int(os.environ.get(SUPERVISOR, 0))
     heart = Heart(study, worker, plan.worker.heartbeat, signals, shift, supervisor)
@@ -80,6 +83,7 @@ def _serve(plan: Plan, study: Study, worker: str, signals: Signals) -> int:
     context = Context(
         plan=plan,
         study=study,
+        proposer=proposer,
         worker=worker,
         host=socket.gethostname(),
         device=device,

@@ -8,6 +8,7 @@ from tuner import directories, mirror, search, tracking
 from tuner.errors import ConfigError, blamed
 from tuner.nodes import text_at
 from tuner.plan import Plan
+from tuner.trackers.factory import build_tracker
 
 
 def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str]:
@@ -37,4 +38,4 @@ def _written_to(asked: Plan) -> Iterable[directories.Named]:
         yield "storage.artifacts", text
     if "tracking" not in blamed(asked.mistakes):
         with suppress(ConfigError):  # which search.mistakes has told
-            yield from tracking.directories(search.tracker(asked.cfg))
+            yield from tracking.directories(build_tracker(asked.cfg))

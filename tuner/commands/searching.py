@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-from tuner import provenance, resolvers, search, tracking
+from tuner import limits, provenance, resolvers, tracking
 from tuner.commands import asking
 from tuner.environment import SUPERVISOR, WORKER
 from tuner.errors import StorageError, TunerError
@@ -26,6 +26,7 @@ from tuner.signals import Heard, listening
 from tuner.sql import outages
 from tuner.sql.patience import Patience
 from tuner.study import Study
+from tuner.trackers.factory import build_tracker
 from tuner.worker import CRASHED, work
 
 LEAVE_WITHIN = 60.0
@@ -37,13 +38,13 @@ def tune(args: argparse.Namespace) -> int:
     plan, launcher, described = asking.launched(args)
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
-    budget = search.budget(plan)
+    budget = limits.budget(plan)
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
         return _close(plan, study, args)
     joining = ["worker", f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
     command = [sys.executable, "-m", "tuner", *joining]
-    tracking.prepare(search.tracker(plan.cfg))
+    tracking.prepare(build_tracker(plan.cfg))
     _tell_of_others(study, described)
     name = f"{study.name}-{str(study.uid)[:8]}"
     job = launcher.start(Order(command, directory / "logs", partial(_expire, study), name))
@@ -183,7 +184,7 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
         yield
         return
     done = threading.Event()
-    budget = search.budget(plan)
+    budget = limits.budget(plan)
     view = threading.Thread(
         target=live.follow,
         args=(lambda: status.look(study), lambda: not done.is_set()),

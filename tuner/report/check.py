@@ -3,21 +3,21 @@
 import json
 from collections.abc import Mapping
 
-from tuner import search, urls
+from tuner import limits, urls
 from tuner.budget import Spent
 from tuner.plan import Plan
 
 
 def facts(plan: Plan, launch: str) -> dict[str, object]:
     """Return what would run, without running it; ``launch`` describes the workers."""
-    budget = search.budget(plan)
+    budget = limits.budget(plan)
     return {
         "study": plan.study.name,
         "storage": urls.masked(plan.storage.url),
         "configurations": budget.n_trials,
         "budget": {share.key: share.limit for share in budget.shares(Spent())},
         "stop_when": budget.stop_when,
-        "tried first": [item.origin for item in search.queue(plan)],
+        "tried first": [item.origin for item in limits.queue(plan)],
         "metric": f"{plan.study.direction} {plan.study.metric}",
         "objectives": plan.aims.objectives,
         "constraints": dict(plan.aims.limits),

@@ -4,8 +4,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from omegaconf import DictConfig
 from optuna.exceptions import ExperimentalWarning
+
+from tuner import config
 
 _filters = threading.Lock()
 
@@ -20,3 +24,9 @@ def allowed() -> Iterator[None]:
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
+
+
+def instantiate(node: DictConfig, **given: object) -> Any:
+    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them."""
+    with allowed():
+        return config.instantiate(node, **given)

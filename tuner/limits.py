@@ -1,0 +1,38 @@
+"""What ends a search and what it begins with, as a plan asks and its sampler allows."""
+
+import math
+from dataclasses import asdict
+
+from tuner import resolvers
+from tuner.budget import Budget
+from tuner.grid import grid
+from tuner.plan import Plan
+from tuner.queue import Item
+from tuner.targets import signature
+
+
+def budget(plan: Plan) -> Budget:
+    """What ends the search; a grid ends when it is done."""
+    n_trials = plan.study.n_trials
+    if is_grid(plan):
+        size = math.prod(map(len, grid(plan.space).values()))
+        n_trials = size if n_trials is None else min(n_trials, size)
+    return Budget(n_trials=n_trials, length=longest(plan), **asdict(plan.budget))
+
+
+def queue(plan: Plan) -> tuple[Item, ...]:
+    """What is tried first; a grid tries everything anyway."""
+    return () if is_grid(plan) else plan.queue
+
+
+def is_grid(plan: Plan) -> bool:
+    """Whether the sampler tries all combinations of the values."""
+    return "search_space" in signature(str(plan.cfg.sampler._target_))[0]
+
+
+def longest(plan: Plan) -> int | None:
+    """Epochs of the longest training that the objective and the space allow, None if unknown."""
+    known = resolvers.epochs_key(plan.cfg)
+    searched = [p.distribution for p in plan.space.parameters() if p.key == known]
+    values = [value for d in searched for value in d.samples() if isinstance(value, int)]
+    return max(values, default=resolvers.epochs(plan.cfg))

@@ -1,0 +1,45 @@
+"""Opens claimed trials: with a sampler and a pruner, and their joint parameters drawn."""
+
+from functools import cached_property
+
+from optuna.pruners import BasePruner
+from optuna.trial import Trial
+
+from tuner.attempts import ordinal
+from tuner.plan import Plan
+from tuner.pruners.factory import Traded, build_pruner
+from tuner.samplers.factory import build_sampler, is_small
+from tuner.samplers.seeds import seed_of
+from tuner.scoreboard import Scoreboard
+from tuner.study import Study
+
+
+class Proposer:
+    """Sampler and pruner for the trials of a process; it keeps what they have read of the study."""
+
+    def __init__(self, plan: Plan, study: Study) -> None:
+        self.plan, self.study = plan, study
+        self.scoreboard = Scoreboard()
+
+    @cached_property
+    def pruner(self) -> BasePruner:
+        """One for all trials of this process."""
+        return build_pruner(self.plan.cfg)
+
+    def open(self, trial_id: int) -> Trial:
+        """The claimed trial, for Optuna to draw from and to prune.
+
+        Of a space that can be exhausted one trial at a time is drawn and stored, so that each sees
+        what the others have taken.
+        """
+        plan, study = self.plan, self.study
+        number = ordinal(study.storage.get_trial(trial_id))
+        seed = seed_of(plan.seed, "sampler", number)
+        sampler = build_sampler(plan.cfg, plan.space, seed, self.scoreboard)
+        optuna_study = Traded(study.name, study.storage, sampler, self.pruner)
+        if not is_small(plan.space):
+            return Trial(optuna_study, trial_id)
+        with study.lock():
+            trial = Trial(optuna_study, trial_id)
+            plan.space.suggest(trial)
+        return trial

@@ -1,0 +1,72 @@
+"""The sampler of a configuration, made for one trial."""
+
+import functools
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler
+
+from tuner.errors import ConfigError
+from tuner.grid import grid
+from tuner.samplers import encoding
+from tuner.samplers.cmaes import CmaEs
+from tuner.samplers.experimental import instantiate
+from tuner.samplers.random import Random
+from tuner.samplers.seeds import seed_of
+from tuner.scoreboard import Scoreboard
+from tuner.space import Space
+from tuner.targets import locate, signature
+
+
+def build_sampler(
+    cfg: DictConfig, space: Space, seed: int, scoreboard: Scoreboard | None = None
+) -> BaseSampler:
+    """The sampler of ``cfg.sampler``; ``seed`` is the trial's, and its own one is mixed with it.
+
+    A sampler is made anew for each trial: Optuna does not store the state of its generator, so
+    one that lives as long as its worker repeats itself when the study is resumed.  With one seed
+    for all trials it would draw the same for each.  What ours has
+    read of the study is kept in ``scoreboard``.
+    """
+    node = cfg.sampler
+    given: dict[str, Any] = {}
+    own = node.get("seed")
+    if own is None:
+        given["seed"] = seed
+    elif not _is_common(str(node._target_)):
+        given["seed"] = seed_of(own, seed)
+    parameters = signature(str(node._target_))[0]
+    if "scoreboard" in parameters:
+        given |= {"space": space, "scoreboard": scoreboard}
+    if "search_space" in parameters:
+        given["search_space"] = grid(space)
+    if "independent_sampler" in parameters:
+        # Draws what the sampler itself does not: with one seed it would draw the same every time.
+        given["independent_sampler"] = Random(seed)
+    built = instantiate(node, **given)
+    if not isinstance(built, BaseSampler):
+        raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
+    if isinstance(built, CmaEsSampler) and not isinstance(built, CmaEs):
+        raise ConfigError(
+            f"sampler._target_: {node._target_} unpickles what others may have written to the "
+            "database; hint: sampler=cmaes does not"
+        )
+    return built
+
+
+def _is_common(target: str) -> bool:
+    """Whether all trials must be drawn from one and the same sequence."""
+    called = locate(target)
+    return isinstance(called, type) and issubclass(called, GridSampler | QMCSampler)
+
+
+def is_cmaes(target: str) -> bool:
+    """Whether a sampler is CMA-ES, which handles a single objective."""
+    called = locate(target)
+    return isinstance(called, type) and issubclass(called, CmaEsSampler)
+
+
+@functools.lru_cache(8)
+def is_small(space: Space) -> bool:
+    """Whether all configurations can be listed, so that a search may come to try each."""
+    return encoding.of_space(space).grid() is not None

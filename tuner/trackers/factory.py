@@ -1,0 +1,19 @@
+"""The tracker of a configuration."""
+
+from omegaconf import DictConfig
+
+from tuner import config
+from tuner.errors import ConfigError
+from tuner.tracking import Nothing, Tracker
+
+
+def build_tracker(cfg: DictConfig) -> Tracker:
+    """What ``cfg.tracking`` names; a primary configuration of a user's may say nothing of it.
+
+    Raises: ConfigError where its library is not installed.
+    """
+    node = cfg.get("tracking")
+    built = Nothing() if node is None else config.instantiate(node)
+    if not isinstance(built, Tracker):
+        raise ConfigError(f"tracking._target_: {node._target_} has no begin(run)")
+    return built
