@@ -3,7 +3,7 @@
 python -m benchmarks.finals [--races 1500]
 
 The means of 24 configurations are normal and ``spread`` times the noise over seeds apart. The best
-few by one noisy score each (that of the search) are raced by ``tuner.report.race`` with new seeds.
+few by one noisy score each (that of the search) are raced by ``tuner.final.race`` with new seeds.
 """
 
 import argparse
@@ -11,7 +11,8 @@ import argparse
 import numpy as np
 import numpy.typing as npt
 
-from tuner.report.race import Finalist, race
+from tuner.final.race import race
+from tuner.report.final_record import Finalist
 
 CONFIGURATIONS = 24
 SPREADS = (0.3, 1.0, 3.0, 10.0)

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from tests.samples import SPACE, START, add, final_record, new_study
 from tuner.noise import REPEAT
 from tuner.report import comparison
+from tuner.report.final_record import final_of, read_final
 from tuner.report.markdown import markdown
 from tuner.report.page import page
 from tuner.report.summary import summarise
@@ -149,12 +150,12 @@ def test_a_test_score_is_told_within_what_it_can_be(tmp_path: Path) -> None:
 
 
 def test_a_final_that_was_cut_short_is_none(tmp_path: Path) -> None:
-    assert comparison.read_final(tmp_path) == {}
+    assert read_final(tmp_path) == {}
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "final.json").write_text('{"values": [0.')
-    assert comparison.read_final(tmp_path) == {}
+    assert read_final(tmp_path) == {}
     (tmp_path / "final" / "final.json").write_text(json.dumps(FINAL))
-    assert comparison.read_final(tmp_path) == FINAL
+    assert read_final(tmp_path) == FINAL
 
 
 def test_a_final_of_a_study_that_lay_there_before_is_not_this_ones(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_final_of_a_study_that_lay_there_before_is_not_this_ones(tmp_path: Pat
         ({}, True),
     ):
         kept.write_text(json.dumps(FINAL | told))
-        assert bool(comparison.final_of(summary, tmp_path)) == own
+        assert bool(final_of(summary, tmp_path)) == own
 
 
 def test_without_a_winner_nothing_is_said_of_one(tmp_path: Path) -> None:

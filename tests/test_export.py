@@ -15,8 +15,8 @@ from tests.recipes import Curve, settings, train
 from tests.samples import add, final_record, new_study
 from tuner.cli import main
 from tuner.errors import TunerError
-from tuner.report import export
-from tuner.report.card import wilson
+from tuner.final import export
+from tuner.report.intervals import wilson
 from tuner.report.rows import Row
 from tuner.report.summary import Summary, summarise
 from tuner.train import formats

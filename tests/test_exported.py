@@ -21,8 +21,9 @@ from tests.test_export import winner
 from tests.test_predictor import trained
 from tuner import cli, exported
 from tuner.errors import TunerError
-from tuner.report import comparison, export
-from tuner.report.final import FinalResult
+from tuner.final import export
+from tuner.report import comparison
+from tuner.report.final_record import FinalResult, final_of, read_record
 from tuner.report.summary import summarise
 
 __all__ = ["trained"]
@@ -182,7 +183,7 @@ def test_an_altered_final_is_passed_over_or_of_use(trained, copied, study, tmp_p
     (copied / "model.json").write_text((trained / "model.json").read_text())
     (copied.parent / "final.json").write_text(json.dumps(data.draw(altered(FINAL))))
     summary, row = study
-    final = comparison.final_record(copied.parent)
+    final = read_record(copied.parent)
     comparison.sentences(summary, comparison.noise(summary, final), final)
     export.write_model(summary, row, copied.parent, tmp_path, [], trust=False)
 
@@ -207,6 +208,6 @@ def test_a_final_of_other_types_is_passed_over_with_a_warning(tmp_path, caplog):
     summary = summarise(three(tmp_path))
     for changed in ({"mean": "high"}, {"race": {"finalists": 3}}, {"seeds": ["../../etc"]}):
         (tmp_path / "final" / "final.json").write_text(json.dumps(FINAL | changed))
-        assert comparison.final_of(summary, tmp_path) == {}
+        assert final_of(summary, tmp_path) == {}
     assert "mean: expected float finite, got 'high' (str); hint: tuner final" in caplog.text
     assert "race.finalists: expected list[Finalist], got 3 (int)" in caplog.text

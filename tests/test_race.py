@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tuner.errors import TunerError
-from tuner.report.race import Finalist, Result, race
+from tuner.final.race import race
+from tuner.report.final_record import Finalist, Race
 
 
 def run(
     *values: Sequence[float], error: float = 0.1, maximize: bool = True, seeds: int | None = None
-) -> Result:
+) -> Race:
     """Race finalists whose values by seed are known; numbers are 10, 11, …"""
     known = {10 + place: list(row) for place, row in enumerate(values)}
     count = seeds or len(values[0])
@@ -27,7 +28,7 @@ def run(
     )
 
 
-def came(result: Result) -> list[int]:
+def came(result: Race) -> list[int]:
     return [len(finalist.values) for finalist in result.finalists]
 
 

@@ -18,8 +18,8 @@ from tuner import binding, plan, provenance, seeds, trial, worker
 from tuner.attempts import HISTORY, REQUEUE
 from tuner.config import Source
 from tuner.errors import Preempted
+from tuner.final.retrain import run_final
 from tuner.plan import Plan
-from tuner.report.final import run_final
 
 DRAWN = (random.random, np.random.rand, lambda: torch.rand(1).item(), np.random.normal)
 interrupted: list[float] = []

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import Project
 from tests.inside import connections_closed
 from tuner import cli
-from tuner.report import export
+from tuner.final import export
 from tuner.train import predictor
 
 SMALL = ("trainer.epochs=1", "data.limit=100", "study.n_trials=1", "sampler=random")

@@ -9,12 +9,13 @@ from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
 from tuner.errors import ConfigError, StorageAway, StorageMissing, StudyMissing, TunerError
+from tuner.final import export as exporting
 from tuner.log import log, say
 from tuner.plan import Plan
 from tuner.report import check as checking
-from tuner.report import comparison, live, page, pareto, summary, wording
-from tuner.report import export as exporting
+from tuner.report import live, page, pareto, summary, wording
 from tuner.report import status as state
+from tuner.report.final_record import is_of, read_final
 from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
 from tuner.report.summary import Repeat
@@ -182,8 +183,8 @@ def export(args: argparse.Namespace) -> int:
 
 def _champion(args: argparse.Namespace, plan: Plan, found: summary.Summary, directory: Path) -> Row:
     """What ``tuner final`` has trained, which may have been another finalist; else the best."""
-    final = comparison.read_final(directory)
-    trained = [row for row in found.ranking if final and comparison.is_of(final, row)]
+    final = read_final(directory)
+    trained = [row for row in found.ranking if final and is_of(final, row)]
     return trained[0] if trained else asking.best_row(args, plan, found)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tuner import binding, directories, log, nodes, objective, plan, trial
 from tuner.commands import asking
+from tuner.final import export, retrain
 from tuner.log import brief, say
 from tuner.log import log as logger
 from tuner.plan import Plan
-from tuner.report import export, page, race, status, summary, wording
-from tuner.report import final as finals
+from tuner.report import page, status, summary, wording
+from tuner.report.final_record import Finalist, Race
 from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
 
@@ -68,7 +69,7 @@ def _final(args: argparse.Namespace) -> int:
     directories.probe([("study.dir", directory / "final")])
     best, won = _winner(args, asked, found, directory / "final" / "race")
     words = Repeats(asked).overrides(best)
-    result = finals.run_final(
+    result = retrain.run_final(
         asked.source,
         words,
         seeds=range(asked.final.seeds),
@@ -121,7 +122,7 @@ def _take_home(
 
 def _winner(
     args: argparse.Namespace, asked: Plan, found: summary.Summary, out_dir: Path
-) -> tuple[Row, race.Result | None]:
+) -> tuple[Row, Race | None]:
     """The best, or whoever of the best wins the race, and the race."""
     repeats = Repeats(asked)
     best = asking.best_row(args, asked, found)
@@ -137,9 +138,9 @@ def _winner(
         rows.append(row)
     if len(rows) == 1:
         return best, None
-    won = finals.hold_race(
+    won = retrain.hold_race(
         asked.source,
-        [race.Finalist(row.number, words[row.number]) for row in rows],
+        [Finalist(row.number, words[row.number]) for row in rows],
         seeds=range(FIRST_OF_RACE, FIRST_OF_RACE + asked.final.race_seeds),
         error=asked.final.error,
         maximize=found.maximize,

@@ -3,25 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from tuner import exported
 from tuner import noise as noises
-from tuner.log import log
-from tuner.report.final import FinalResult
+from tuner.report.intervals import Z
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import beside, finite, interval, measured, metric, span
 
 DEFAULTS = "the defaults"
 """Origin of a trial that was enqueued with the configuration's own values."""
-
-
-ELSEWHERE = ("seed=", "data.root=", "data.download=")
-"""Overrides that may differ in a final training: its seeds, and the location of the data."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Noise:
     @property
     def reach(self) -> float:
         """Half the 95 % interval of the difference of two trainings with one seed each."""
-        quantile = 1.959964 if self.freedom is None else float(stdtrit(self.freedom, 0.975))
+        quantile = Z if self.freedom is None else float(stdtrit(self.freedom, 0.975))
         return quantile * self.deviation * math.sqrt(2)
 
 
@@ -69,43 +62,6 @@ class Rival:
         if self.interval is None:
             return "not known"
         return "better" if self.interval[0] > 0 else "not surely better"
-
-
-def read_final(directory: Path) -> Mapping[str, Any]:
-    """Return ``final.json`` of a study's directory; empty before `tuner final`."""
-    return final_record(directory / "final")
-
-
-def final_record(final_dir: Path) -> Mapping[str, Any]:
-    """Return ``final.json``; empty, with a warning, if `tuner final` cannot have written it."""
-    path = final_dir / "final.json"
-    try:
-        found = exported.read(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        wrong = [str(error)]
-    else:
-        wrong = exported.mistakes(found, FinalResult)
-        if not wrong:
-            return found
-    log.warning("%s is passed over: %s; hint: tuner final", path, "; ".join(wrong))
-    return {}
-
-
-def final_of(summary: Summary, directory: Path) -> Mapping[str, Any]:
-    """Return ``final.json`` if it belongs to this study; empty if an earlier one left it."""
-    final = read_final(directory)
-    return final if any(is_of(final, row) for row in summary.ranking) else {}
-
-
-def is_of(final: Mapping[str, Any], row: Row) -> bool:
-    """Return whether ``final.json`` is of this configuration, as far as it records that."""
-    number, overrides = final.get("number"), final.get("overrides")
-    if number is None or overrides is None:
-        return True
-    own = [text for text in row.stored if not text.startswith(ELSEWHERE)]
-    return bool(number == row.number and set(own) <= set(overrides))
 
 
 def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:

@@ -8,8 +8,9 @@ from typing import Any
 from optuna import Study
 
 from tuner.files import replace, replaced
-from tuner.report import comparison, gallery, parameters, pareto, plots, screenshot, sections
+from tuner.report import gallery, parameters, pareto, plots, screenshot, sections
 from tuner.report.document import document, escaped, grid, plot, section
+from tuner.report.final_record import final_of
 from tuner.report.markdown import markdown
 from tuner.report.parallel import parallel
 from tuner.report.parameters import Importance
@@ -39,7 +40,7 @@ def write_page(
     """
     summary = summary or summarise(study)
     directory = directory or path.parent
-    final = comparison.final_of(summary, directory)
+    final = final_of(summary, directory)
     pictures = gallery.pictures(summary.best, directory)
     if form == "png":
         with tempfile.TemporaryDirectory() as scratch, replaced(path) as draft:

@@ -10,8 +10,9 @@ import pytest
 
 from tuner.config import Source
 from tuner.errors import TunerError
-from tuner.report.final import FinalResult, hold_race, interval_of, run_final
-from tuner.report.race import Finalist, Result
+from tuner.final.retrain import hold_race, run_final
+from tuner.report.final_record import Finalist, FinalResult, Race
+from tuner.report.intervals import interval_of
 
 OBJECTIVE = '''
 """A stand-in for a trainer: scores by seed, leaves a model, notes each call."""
@@ -106,7 +107,7 @@ def test_an_accuracy_has_the_chance_in_its_images_too(toy: Path) -> None:
     assert "other images of the kind: 0.9808 to 0.9987 (95 %, binomial, from 360 images)" in told
 
 
-def raced(directory: Path, *overrides: str, fates: tuple[str, str] = ("none", "none")) -> Result:
+def raced(directory: Path, *overrides: str, fates: tuple[str, str] = ("none", "none")) -> Race:
     common = ["objective=toy", "study.metric=accuracy", "seed=99", *overrides]
     return hold_race(
         Source((directory / "conf",)),

@@ -1,17 +1,15 @@
 """Write the model card: what a model is, its training and test, and how to use it."""
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.report.intervals import wilson
 from tuner.report.repeat import shared
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import interval, metric, scattered, span, without_urls, word
 
-Z = 1.959964
-"""The normal distribution's 97.5 % quantile."""
 CLASSES = 30
 """Maximum number of class names to list; ``model.json`` has all of them."""
 
@@ -118,14 +116,6 @@ def _spread(name: str, final: Mapping[str, Any]) -> str:
         return f"{metric(final['mean'])}, the same with each seed"
     shown = scattered(final["mean"], sd, ends)
     return f"{shown}, 95 % interval of the mean {interval(name, ends)} (Student)"
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval (1927) of a proportion observed on ``count`` images."""
-    centre = share + Z**2 / (2 * count)
-    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    scale = 1 + Z**2 / count
-    return (centre - half) / scale, (centre + half) / scale
 
 
 def _data(model: Mapping[str, Any]) -> str:

@@ -18,72 +18,11 @@ can be estimated, and the sign test, ``2 ** -n``, is used.
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
 from tuner.errors import TunerError
-from tuner.exported import Finite
-from tuner.report.wording import measured, span
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """One configuration in a race, with its values by seed so far."""
-
-    number: int
-    overrides: Sequence[str]
-    values: list[float] = field(default_factory=list)
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-
-@dataclass(frozen=True)
-class Lead:
-    """The difference between the means of the winner and of the closest ``rival``."""
-
-    rival: int
-    gain: float
-    """Positive if the winner is better."""
-    interval: tuple[Finite, Finite] | None
-    """The 95 % interval by Student's t over paired seeds; None if all differences are equal."""
-    count: int
-
-    @property
-    def by(self) -> str:
-        """The gain, with as many digits as its interval allows."""
-        return measured(self.gain, self.interval)
-
-
-@dataclass(frozen=True)
-class Result:
-    """Finalists in the order of the search; ``winner`` is the number of one of them."""
-
-    finalists: Sequence[Finalist]
-    winner: int
-    lead: Lead | None
-    """The winner's lead, None if no other finalist completed a second seed."""
-
-    @property
-    def trainings(self) -> int:
-        return sum(len(finalist.values) for finalist in self.finalists)
-
-    def line(self) -> str:
-        """Describe the winner for users."""
-        others = len(self.finalists) - 1
-        who = f"race:      #{self.winner} won against {others} other{'s' * (others > 1)}"
-        who += f" in {self.trainings} trainings"
-        if self.lead is None:
-            return who
-        lead = self.lead
-        if lead.interval is None:
-            return f"{who}, ahead of #{lead.rival} by {lead.by} over {lead.count} seeds"
-        told = f"{lead.by} (95 % interval {span(lead.interval)}, {lead.count} seeds)"
-        if lead.interval[0] <= 0:
-            return f"{who}; not told apart from #{lead.rival}, ahead by {told}"
-        return f"{who}, better than #{lead.rival} by {told}"
+from tuner.report.final_record import Finalist, Lead, Race
 
 
 def race(
@@ -94,7 +33,7 @@ def race(
     maximize: bool,
     train: Callable[[Finalist, int], float],
     log: Callable[[str], None],
-) -> Result:
+) -> Race:
     """Train finalists seed by seed until one is left or all seeds are used.
 
     A finalist with a non-finite value is dropped. Of equal finalists the first in the list wins.
@@ -126,7 +65,7 @@ def race(
         if len(left) == 1 or (place > 1 and all(len(set(f.values)) == 1 for f in left)):
             break  # one is left, or seeds have no effect
     winner = max(left, key=lambda f: sign * f.mean)
-    return Result(finalists, winner.number, _lead(winner, finalists, sign))
+    return Race(finalists, winner.number, _lead(winner, finalists, sign))
 
 
 def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: float) -> float:

@@ -11,9 +11,9 @@ import tuner
 from tuner import exported, extras, nodes
 from tuner.config import Source, parse
 from tuner.errors import TunerError
+from tuner.final.model_card import model_card
 from tuner.log import log
-from tuner.report import comparison
-from tuner.report.card import model_card
+from tuner.report.final_record import is_of, read_record
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 
@@ -58,7 +58,7 @@ def write_model(
     for name in (WEIGHTS, MODEL, "README.md", *(f"model.{form}" for form in FORMS)):
         (out_dir / name).unlink(missing_ok=True)  # left by an earlier winner
     final, seed = _trained(final_dir)
-    if not ((seed / WEIGHTS).is_file() and comparison.is_of(final, row)):
+    if not ((seed / WEIGHTS).is_file() and is_of(final, row)):
         log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
         return []
     copied = [Path(shutil.copy2(seed / WEIGHTS, out_dir))]
@@ -105,7 +105,7 @@ def network(final_dir: Path) -> str | None:
 
 def _trained(final_dir: Path) -> tuple[Mapping[str, Any], Path]:
     """Return the record of ``tuner final`` and the run directory of its first seed."""
-    final = comparison.final_record(final_dir)
+    final = read_record(final_dir)
     return final, final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
 
 

@@ -3,64 +3,20 @@
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from scipy.special import stdtrit  # type: ignore[import-untyped]
-
 from tuner.config import Source
 from tuner.errors import Diverged, TunerError
-from tuner.exported import Finite
-from tuner.report import race as races
-from tuner.report import records
-from tuner.report.card import wilson
-from tuner.report.records import Training
-from tuner.report.wording import SHARES, interval, metric, scattered, span
+from tuner.final import race as races
+from tuner.final import training
+from tuner.final.training import Training
+from tuner.report.final_record import Finalist, FinalResult, Race
+from tuner.report.intervals import interval_of
+from tuner.report.wording import SHARES
 
 MODEL = "model.safetensors"  # what an objective may write to its run directory
-
-
-@dataclass(frozen=True)
-class FinalResult:
-    """Scores by seed; ``sd`` has n - 1 degrees of freedom, and one seed has no spread."""
-
-    seeds: Sequence[int]
-    values: Sequence[float]
-    mean: Finite
-    sd: Finite | None
-    interval: tuple[Finite, Finite] | None
-    """The 95 % confidence interval of the mean over seeds; see ``interval_of``."""
-    metrics: Sequence[dict[str, float]]
-    models: Sequence[str]
-    overrides: Sequence[str]
-    number: int | None = None
-    """The number of the configuration in its study."""
-    race: races.Result | None = None
-    """The race that the configuration won, None without competitors."""
-    images: int | None = None
-    """The number of test images, if an accuracy was measured on them."""
-
-    def line(self, name: str) -> str:
-        """Return the score for users; ``name`` is the metric."""
-        count = len(self.values)
-        if self.sd is None or self.interval is None:
-            return f"final:     {name} {metric(self.mean)} (1 seed)"
-        if self.sd == 0:  # equal counts each time: no estimate of the spread
-            return f"final:     {name} {metric(self.mean)}, the same over {count} seeds"
-        return (
-            f"final:     {name} {scattered(self.mean, self.sd, self.interval)} over {count} seeds"
-            f" (95 % interval {interval(name, self.interval)})"
-        )
-
-    def images_line(self) -> str | None:
-        """Describe the uncertainty from the choice of test images, which all seeds share."""
-        if not self.images:
-            return None
-        return (
-            f"           on other images of the kind: {span(wilson(self.mean, self.images))}"
-            f" (95 %, binomial, from {self.images} images)"
-        )
 
 
 def run_final(
@@ -74,7 +30,7 @@ def run_final(
     log: Callable[[str], None],
     name: str = "",
     number: int | None = None,
-    won: races.Result | None = None,
+    won: Race | None = None,
 ) -> FinalResult:
     """Train a configuration once per seed, in ``out_dir/seed-k``, and write ``final.json``.
 
@@ -93,7 +49,7 @@ def run_final(
         )
     common = [*_unseeded(overrides), *final_overrides]
     asked = {seed: Training.of(source, [*common, f"seed={seed}"]) for seed in seeds}
-    told = records.read(out_dir / "final.json").get("overrides") == common
+    told = training.read(out_dir / "final.json").get("overrides") == common
     if not told or any(a.differs(out_dir / f"seed-{seed}") for seed, a in asked.items()):
         (out_dir / "final.json").unlink(missing_ok=True)  # its seeds are about to be replaced
     scores = []
@@ -108,13 +64,13 @@ def run_final(
             )
         scores.append(score)
     result = replace(_result(seeds, common, scores, out_dir, name), number=number, race=won)
-    records.write(out_dir / "final.json", asdict(result))
+    training.write(out_dir / "final.json", asdict(result))
     return result
 
 
 def hold_race(
     source: Source,
-    finalists: Sequence[races.Finalist],
+    finalists: Sequence[Finalist],
     *,
     seeds: Sequence[int],
     error: float,
@@ -122,13 +78,13 @@ def hold_race(
     out_dir: Path,
     device: str | None,
     log: Callable[[str], None],
-) -> races.Result:
+) -> Race:
     """Race configurations with the search's own settings, each in ``out_dir/NUMBER/seed-k``.
 
     Finished trainings are reused, as in ``run_final``. Checkpoints are removed.
     """
 
-    def train(finalist: races.Finalist, seed: int) -> float:
+    def train(finalist: Finalist, seed: int) -> float:
         run_dir = out_dir / f"{finalist.number:05d}" / f"seed-{seed}"
         overrides = [*_unseeded(finalist.overrides), f"seed={seed}"]
         try:
@@ -172,20 +128,5 @@ def _result(
 
 
 def _images(run_dir: Path) -> int | None:
-    count = records.read(run_dir / "model.json").get("scored_on")
+    count = training.read(run_dir / "model.json").get("scored_on")
     return count if isinstance(count, int) and count > 0 else None
-
-
-def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the mean of two or more values, by Student's t.
-
-    For a ``share``, which lies from 0 to 1, it is computed on the angular scale, asin √x, where the
-    spread does not shrink towards the ends (Bartlett, 1936). This interval is asymmetric and never
-    exceeds 1.
-    """
-    if share and all(0 <= value <= 1 for value in values):
-        low, high = interval_of([math.asin(math.sqrt(v)) for v in values], share=False)
-        return math.sin(max(low, 0.0)) ** 2, math.sin(min(high, math.pi / 2)) ** 2
-    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
-    mean = statistics.fmean(values)
-    return mean - half, mean + half
