@@ -95,8 +95,8 @@ def test_nothing_is_circular():
 
 
 def test_the_trainer_knows_only_the_bottom_floor():
-    known = {"train", "environment", "files", "bounds", "errors", "exported", "draw", "log", "schema",
-             "texts"}  # fmt: skip
+    known = {"train", "environment", "files", "bounds", "errors", "exported", "draw", "log",
+             "schema", "texts"}  # fmt: skip
     for path in modules()["train"]:
         assert own_imports(path) <= known, path
         assert not {n.split(".")[0] for n in imports(path)} & {"optuna", "hydra", "omegaconf"}, path
