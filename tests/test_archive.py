@@ -161,6 +161,7 @@ PLAIN = "{'descr': '|u1', 'fortran_order': False, 'shape': (200, 8, 8), }\n"
         (npy(PLAIN.replace("200", str(10**15))), "images is not as long as its header says"),
         (npy(PLAIN.replace("200", "-1"), bytes(64)), "images is not as long as its header says"),
     ],
+    ids=["cut", "nested", "type", "version", "none", "short", "huge", "negative"],
 )
 @pytest.mark.parametrize("name", ["images", "targets"])
 def test_a_broken_header_names_the_file(tmp_path, written, message, name):
