@@ -64,7 +64,7 @@ def test_what_is_not_plain_is_told() -> None:
     assert understood(CLASSES).told == understood(np.array([0.5, 1])).told == ""
     assert understood(CLASSES + 1).told == "numbers from 1 to 3, each made into a class"
     assert understood(np.eye(3)[CLASSES]).told == "rows with a single 1, made into classes"
-    assert "targets.astype(int) would be classes" in understood(CLASSES * 1.0).told
+    assert "targets.astype(int) makes classes" in understood(CLASSES * 1.0).told
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def _numbers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
             " those images out, or scale the targets"
         )
     whole = (values == values.round()).all()
-    told = "none: floats are numbers to be predicted; targets.astype(int) would be classes"
+    told = "whole numbers stored as floats, predicted as numbers; targets.astype(int) makes classes"
     return Labels(values, _named(names, values.shape[1], exactly=True), told if whole else "")
 
 
