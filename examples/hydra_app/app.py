@@ -1,7 +1,7 @@
-"""A Hydra application as thousands of them are: its own configuration tree, its own main.
+"""A typical Hydra application, with its own configuration tree and its own main.
 
-Only the two lines that name ``report`` know of tuner; without them the program can be searched,
-but not pruned.  Run by itself it behaves as if they were not there.
+Only the two lines with ``report`` belong to tuner; without them the program can be searched, but
+not pruned. If the program is run by itself, they have no effect.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="main")
 def main(cfg: DictConfig) -> float:
-    """Validation accuracy after ``cfg.epochs`` passes over the digits."""
+    """Return the validation accuracy after ``cfg.epochs`` passes over the digits."""
     x, y = load_digits(return_X_y=True)
     x, x_val, y, y_val = train_test_split(x / 16, y, test_size=0.25, random_state=0)
     model: SGDClassifier = hydra.utils.instantiate(cfg.model, random_state=cfg.seed)

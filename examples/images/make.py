@@ -1,4 +1,4 @@
-"""Writes scikit-learn's digits as image files: a directory of PNGs for each class."""
+"""Write scikit-learn's digits as image files: one directory of PNGs per class."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 
 def main(root: Path, each: int) -> None:
-    """``each`` images of every class to ``root/<digit>/<number>.png``."""
+    """Write ``each`` images of every class to ``root/<digit>/<number>.png``."""
     found = load_digits()
     for digit in range(10):
         directory = root / str(digit)

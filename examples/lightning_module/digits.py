@@ -1,4 +1,4 @@
-"""A LightningModule of one's own, which reports through a callback."""
+"""A custom LightningModule, which reports through a callback."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Report(Callback):
-    """Reports the validation metrics after every epoch, once the checkpoint of it is written.
+    """Reports the validation metrics after every epoch, once its checkpoint is written.
 
-    What ``report`` raises passes through the Trainer's loop and ends it.
+    Exceptions of ``report`` pass through the Trainer's loop and end it.
     """
 
     def __init__(self, report: Callable[..., None]) -> None:
@@ -26,12 +26,12 @@ class Report(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if found:  # a resumed run passes the end of the checkpoint's epoch again, unscored
+        if found:  # a resumed run ends the checkpoint's epoch again, without scores
             self.report(trainer.current_epoch + 1, **found)
 
 
 class Digits(lightning.LightningModule):
-    """One hidden layer for 8x8 grey pixels."""
+    """A network with one hidden layer for 8x8 grey pixels."""
 
     def __init__(self, hidden: int, lr: float) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ def train(
     run_dir: Path,
     report: Callable[..., None],
 ) -> float:
-    """Validation accuracy; an interrupted configuration goes on from Lightning's checkpoint."""
+    """Return the validation accuracy; resume an interrupted configuration from its checkpoint."""
     lightning.seed_everything(seed, verbose=False)
     learn, score = loaders(batch_size)
-    # Written when an epoch was validated, which comes before its end, and so before its report.
+    # Written after the validation of an epoch, and thus before its end and its report.
     checkpoint = ModelCheckpoint(dirpath=run_dir, save_last=True, save_on_train_epoch_end=False)
     trainer = lightning.Trainer(
         max_epochs=epochs,
@@ -81,7 +81,7 @@ def train(
 
 
 def loaders(batch_size: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of digits to learn from, and all validation images at once."""
+    """Return batches of training digits, and all validation images at once."""
     images, labels = load_digits(return_X_y=True)
     x, x_val, y, y_val = train_test_split(images / 16, labels, test_size=0.25, random_state=0)
     learn, score = (

@@ -1,4 +1,4 @@
-"""A network and a data set of one's own for the built-in trainer, named by ``_target_``."""
+"""A custom network and data set for the built-in trainer, named by ``_target_``."""
 
 import dataclasses
 
@@ -14,9 +14,9 @@ CLASSES = ("square", "cross", "ring")
 
 
 class Pyramid(nn.Module):
-    """Convolutions of falling size, then a mean over the image.
+    """Convolutions of decreasing size, then a mean over the image.
 
-    The trainer says how the images look: ``in_shape`` is (channels, height, width).
+    The trainer passes the shape of the images: ``in_shape`` is (channels, height, width).
     """
 
     def __init__(
@@ -46,10 +46,10 @@ def shapes(
     split_seed: int,
     augment: Augment,
 ) -> Data:
-    """Noisy drawings of three shapes, 16x16 grey pixels, in place of your own images.
+    """Return noisy drawings of three shapes, 16x16 grey pixels, in place of your own images.
 
-    ``place`` wants uint8 [n, H, W, C] and int64 [n], splits off the validation images and puts all
-    on the device.  The test images are for `tuner final` alone.
+    ``place`` takes uint8 [n, H, W, C] and int64 [n], splits off the validation images and moves all
+    to the device. The test images are used only by `tuner final`.
     """
     pool, test = _draw(images, noise, seed=1), _draw(images // 4, noise, seed=2)
     found = place(pool, test, device, validation, split_seed, limit=None)

@@ -1,4 +1,4 @@
-"""scikit-learn estimators: one that learns in passes, one that grows; both report on the way."""
+"""scikit-learn estimators that report intermediate values: by passes, and by growing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 
 
 def passes(*, estimator: ClassifierMixin, epochs: int, report: Callable[..., None]) -> float:
-    """For estimators with ``partial_fit``: so many passes over the training data."""
+    """Train an estimator with ``partial_fit`` for a number of passes over the training data."""
     x, x_val, y, y_val = data()
     accuracy = 0.0
     for epoch in range(1, epochs + 1):
@@ -22,7 +22,7 @@ def passes(*, estimator: ClassifierMixin, epochs: int, report: Callable[..., Non
 def grown(
     *, estimator: ClassifierMixin, epochs: int, trees: int, report: Callable[..., None]
 ) -> float:
-    """For ensembles with ``warm_start``: each step adds ``trees`` to those that are there."""
+    """Train an ensemble with ``warm_start``: each step adds ``trees`` to it."""
     x, x_val, y, y_val = data()
     accuracy = 0.0
     for step in range(1, epochs + 1):
@@ -34,7 +34,7 @@ def grown(
 
 
 def data() -> list[Any]:
-    """Digits to learn from and to be scored on."""
+    """Return digits for training and for scoring."""
     images, labels = load_digits(return_X_y=True)
     split: list[Any] = train_test_split(images / 16, labels, test_size=0.25, random_state=0)
     return split
