@@ -1,4 +1,4 @@
-"""Nodes of a configuration: their keys, their text, and sections as dataclasses."""
+"""Access nodes of a configuration: keys, text, and sections as dataclasses."""
 
 import typing
 from collections.abc import Sequence
@@ -15,30 +15,30 @@ OPERATIONAL = {
     "study", "budget", "storage", "sampler", "pruner", "space", "launch", "worker", "final",
     "tracking",
 }  # fmt: skip
-"""Sections that say how to search and where; a trial's own overrides leave them out."""
+"""Sections that configure the search and its location; a trial's own overrides omit them."""
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:
-    """Whether ``key`` (``a.b.c``) exists, whatever its value, ``???`` included."""
+    """Return whether ``key`` (``a.b.c``) exists, whatever its value, including ``???``."""
     node, last = _holder(cfg, key)
     return node is not None and (last in node or OmegaConf.is_missing(node, last))
 
 
 def is_missing(cfg: DictConfig, key: str) -> bool:
-    """Whether ``key`` exists and has to be given a value: it is ``???``."""
+    """Return whether ``key`` is mandatory and has no value yet: it is ``???``."""
     node, last = _holder(cfg, key)
     return node is not None and OmegaConf.is_missing(node, last)
 
 
 def _holder(cfg: DictConfig, key: str) -> tuple[DictConfig | None, str]:
-    """The node that a key lies in, None if there is none, and the last part of its name."""
+    """Return the parent node of a key, None if there is none, and the last part of its name."""
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     return node if isinstance(node, DictConfig) else None, last
 
 
 def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
-    """All paths of leaves and nodes, for hints."""
+    """Return the paths of all leaves and nodes, for hints."""
     found: list[str] = []
     for name in map(str, cfg):
         path = f"{prefix}{name}"
@@ -52,31 +52,32 @@ def keys(cfg: DictConfig, prefix: str = "") -> list[str]:
 
 
 def put(cfg: DictConfig, key: str, value: object) -> None:
-    """Give ``key`` a value in the place of what it has, if it has any.
+    """Set ``key`` to a value, replacing any present one.
 
-    Raises: OmegaConf's own errors for a value that the node's type does not take.
+    Raises:
+        OmegaConfBaseException: The node's type does not accept the value.
     """
     OmegaConf.update(cfg, key, value, merge=False, force_add=True)
 
 
 def section(cfg: DictConfig, name: str, kind: type[Section]) -> Section:
-    """A checked section of the configuration as its dataclass."""
+    """Return a checked section of the configuration as its dataclass."""
     return kind(**plain(cfg, name))
 
 
 def plain(cfg: DictConfig, name: str) -> dict[str, Any]:
-    """A section as an ordinary dict, empty if it is absent or null."""
+    """Return a section as a dict, empty if it is absent or null."""
     node = cfg.get(name)
     return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if node else {}
 
 
 def at(cfg: DictConfig, key: str) -> Any:
-    """The value; None where there is none, or what it refers to is not there."""
+    """Return the value of a key; None if it is absent or refers to an absent one."""
     return OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
 
 
 def text_at(cfg: DictConfig, key: str) -> str | None:
-    """The text of a leaf; None if there is none, or something else, or it cannot be resolved."""
+    """Return the text of a leaf; None if it is absent, not a text, or cannot be resolved."""
     try:
         found = OmegaConf.select(cfg, key)
     except OmegaConfBaseException:
@@ -85,7 +86,7 @@ def text_at(cfg: DictConfig, key: str) -> str | None:
 
 
 def text(cfg: DictConfig, *, without: Sequence[str] = (), resolve: bool = False) -> str:
-    """The configuration as YAML, less some sections and the secrets of URLs."""
+    """Return the configuration as YAML, without some sections and the secrets of URLs."""
     kept = OmegaConf.create({k: cfg._get_node(k) for k in cfg if k not in without})
     values = _hidden(OmegaConf.to_container(kept, resolve=resolve))
     return OmegaConf.to_yaml(OmegaConf.create(values))

@@ -1,4 +1,4 @@
-"""``tuner train`` and ``tuner final``: one configuration, once or over seeds."""
+"""The commands ``tuner train`` and ``tuner final``: train one configuration, once or over seeds."""
 
 import argparse
 import shlex
@@ -19,11 +19,12 @@ from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
 
 FIRST_OF_RACE = 1000
-"""The first seed of a race: others than the final trainings', so that no luck is inherited."""
+"""First seed of a race; differs from those of the final trainings, so that luck is not inherited.
+"""
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train one configuration; its value goes to stdout as JSON."""
+    """Train one configuration and print its value to stdout as JSON."""
     log.to_stderr()
     asked = asking.required(plan.load(asking.source(args), args.overrides, search=False))
     parent = Path("runs/train")
@@ -48,13 +49,13 @@ def train(args: argparse.Namespace) -> int:
 
 
 def _fresh_directory(parent: Path) -> Path:
-    """A directory of this run's own: several may start in one second."""
+    """Create a directory for this run; several runs may start in one second."""
     parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
 
 
 def final(args: argparse.Namespace) -> int:
-    """Race the best, train the winner over several seeds, and only then score it on test."""
+    """Race the finalists, train the winner over several seeds, and then score it once on test."""
     try:
         return _final(args)
     except KeyboardInterrupt:
@@ -102,7 +103,7 @@ def _take_home(
     row: Row,
     words: Sequence[str],
 ) -> None:
-    """Export the winner and tell how it is used; its score is on record whatever happens here."""
+    """Export the winner and show how to use it; errors do not affect the recorded score."""
     final_dir, out_dir = (Path(asked.study.dir) / name for name in ("final", "export"))
     network = export.network(final_dir)
     if network is None:
@@ -123,7 +124,7 @@ def _take_home(
 def _winner(
     args: argparse.Namespace, asked: Plan, found: summary.Summary, out_dir: Path
 ) -> tuple[Row, Race | None]:
-    """The best, or whoever of the best wins the race, and the race."""
+    """Return the best trial or the winner of the race, and the race."""
     repeats = Repeats(asked)
     best = asking.best_row(args, asked, found)
     words = {best.number: repeats.overrides(best)}
@@ -152,7 +153,7 @@ def _winner(
 
 
 def _read_by_objective(asked: Plan) -> list[str]:
-    """``final.overrides``, less what this objective has no parameter for."""
+    """Return ``final.overrides`` without those for which this objective has no parameter."""
     fields = binding.reachable(asked.cfg)
 
     def read(key: str) -> bool:

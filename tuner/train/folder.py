@@ -23,13 +23,14 @@ from tuner.train.stratified import split
 logger = logging.getLogger("tuner")
 
 EACH, ALL = 16, 1024
-"""Files of a class, and of all classes, that a look opens."""
+"""Numbers of files per class, and in total, that ``look`` opens."""
 
 
 def look(*, root: str, size: int, channels: int, **_: object) -> Look:
-    """What ``folder`` would find; of each class some files, spread over it, are opened.
+    """Return what ``folder`` would find; open only some files of each class, evenly spread.
 
-    Raises: TunerError for a class without images, or such a file that is none.
+    Raises:
+        TunerError: A class has no images, or an opened file is not an image.
     """
     found = listing.find(Path(root).expanduser())
     most = max(1, min(EACH, ALL // len(found.classes)))
@@ -66,9 +67,10 @@ def folder(
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
-    """The images below ``root``, a directory for each class, decoded once a process.
+    """Return the images below ``root``, one directory per class, decoded once per process.
 
-    Raises: TunerError for a class without images, a file that is none, or a worker that died.
+    Raises:
+        TunerError: A class has no images, a file is not an image, or a worker died.
     """
     found = _folder(device, root, size, channels, workers, validation, test, split_seed, limit)
     return dataclasses.replace(found, augment=augment, balanced=balanced)
