@@ -20,7 +20,8 @@ from tuner.cli import main
 from tuner.config import Source
 from tuner.proposal import Proposer
 from tuner.pruners import audit
-from tuner.report import page, status
+from tuner.report import status
+from tuner.report.write import write_page
 from tuner.reporter import Context
 from tuner.sql import attributes
 from tuner.sql.attributes import MALFORMED, TRIAL, TRIAL_SYSTEM
@@ -198,7 +199,7 @@ def test_a_command_that_looks_shows_the_rest(
     assert json.loads(status.as_json(found, budget, opened.ended(budget)))["best"]["value"] == 0.5
     Console(file=io.StringIO()).print(status.as_picture(found, budget, None, width=80))
     for form in ("html", "md"):
-        assert page.write_page(opened.optuna, tmp_path / f"a.{form}", form=form, summary=found)
+        assert write_page(opened.optuna, tmp_path / f"a.{form}", form=form, summary=found)
 
 
 def test_a_study_that_lacks_what_each_has_is_refused(opened: Study) -> None:

@@ -8,9 +8,9 @@ from optuna.trial import TrialState
 
 from tests.samples import add, new_study
 from tuner.report.gallery import LARGEST, pictures
-from tuner.report.page import write_page
 from tuner.report.rows import Row
 from tuner.report.summary import summarise
+from tuner.report.write import write_page
 
 RUN = "00003-0123abcd"
 

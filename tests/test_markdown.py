@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 
 from tests.samples import HOSTILE, Known, add, full_study, new_study
 from tuner.report.markdown import markdown
-from tuner.report.page import write_page
 from tuner.report.summary import summarise
+from tuner.report.write import write_page
 
 C, F = TrialState.COMPLETE, TrialState.FAIL
 

@@ -19,9 +19,10 @@ from optuna.trial import TrialState
 
 from tests.samples import HOSTILE, Known, add, final_record, full_study, new_study
 from tuner.report.markdown import markdown
-from tuner.report.page import page, write_page
+from tuner.report.page import page
 from tuner.report.sections import _grid
 from tuner.report.summary import summarise
+from tuner.report.write import write_page
 
 VOID = {"meta", "br", "img", "wbr"}
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING

@@ -10,7 +10,7 @@ from tests import browser
 from tests.samples import full_study
 from tuner.errors import TunerError
 from tuner.report import screenshot
-from tuner.report.page import write_page
+from tuner.report.write import write_page
 
 
 def test_without_a_browser_it_says_what_to_install(

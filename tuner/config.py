@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tuner import resolvers, resources, searchpath, sweeps
+from tuner import override_functions, resolvers, resources, searchpath
 from tuner.binding import accepts
 from tuner.errors import ConfigError, Infeasible, TunerError, blamed
 from tuner.nodes import has_key, keys
@@ -37,7 +37,7 @@ from tuner.typos import nearest_key, unparsable
 HYDRA = threading.RLock()
 """Hydra keeps one configuration loader a process; trials in threads take turns."""
 
-FUNCTIONS = sweeps.functions()
+FUNCTIONS = override_functions.functions()
 
 resolvers.register()
 

@@ -1,14 +1,8 @@
 """Converts Hydra's sweeps to distributions.  Raises: ConfigError for invalid ones."""
 
-import inspect
 import math
-from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
-from hydra._internal.grammar import grammar_functions as hydras
-from hydra._internal.grammar.functions import Functions
-from hydra.core.override_parser.overrides_parser import create_functions
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 from tuner.distributions import Categorical, Distribution, Float, Int, Scalar
@@ -63,42 +57,3 @@ def steps(sweep: RangeSweep) -> Distribution:
     if all(isinstance(part, int) for part in parts):
         return Int(int(low), int(high), step=abs(int(step)))
     return Float(float(low), float(high), step=float(abs(step)))
-
-
-def functions() -> Functions:
-    """Hydra's override functions with two changes.
-
-    ``choice`` accepts null, and ``int(interval(0.5, 3.7))`` starts at 1: Hydra truncates it to 0,
-    which is outside the interval.
-    """
-    found = create_functions()
-    options = inspect.signature(hydras.choice).parameters["args"]
-    nullable = options.replace(annotation=options.annotation | None)
-    found.definitions |= {
-        "choice": inspect.Signature([nullable]),
-        "int": inspect.signature(_int),
-    }
-    found.functions["int"] = _int
-    return found
-
-
-def _int(*args: Any, value: Any = None) -> Any:
-    cast = args[0] if args else value
-    if isinstance(cast, IntervalSweep):
-        return _within(cast)
-    if isinstance(cast, RangeSweep):
-        parts = (cast.start, cast.stop, cast.step)
-        if any(isinstance(part, float) and not part.is_integer() for part in parts):
-            raise ValueError("a range of fractions does not count whole numbers")
-    return hydras.cast_int(*args, value=value)
-
-
-def _within(fractions: IntervalSweep) -> IntervalSweep:
-    """The integers of an interval, including its ends."""
-    low, high = fractions.start, fractions.end
-    assert low is not None
-    assert high is not None
-    ends = math.ceil(low), math.floor(high)
-    if (ends[0] >= ends[1]) and ends != (low, high):
-        raise ValueError(f"there are no two whole numbers from {low:g} to {high:g}")
-    return replace(fractions, start=ends[0], end=ends[1])

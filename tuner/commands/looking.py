@@ -13,12 +13,14 @@ from tuner.final import export as exporting
 from tuner.log import log, say
 from tuner.plan import Plan
 from tuner.report import check as checking
-from tuner.report import live, page, pareto, summary, wording
+from tuner.report import live, pareto, summary, wording
 from tuner.report import status as state
 from tuner.report.final_record import is_of, read_final
+from tuner.report.picture import pareto_table
 from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
 from tuner.report.summary import Repeat
+from tuner.report.write import write_page
 from tuner.study import Study
 from tuner.typos import NO_TRIAL
 
@@ -122,7 +124,7 @@ def best(args: argparse.Namespace) -> int:
         if args.json:
             say(wording.as_json(pareto.data(found, repeat)))
         else:
-            asking.console().print(pareto.table(found))
+            asking.console().print(pareto_table(found))
     elif args.as_overrides:
         words = [*asking.flags(args), *map(config.spaceless, words)]
         if any(len(text.split()) != 1 for text in words):
@@ -159,7 +161,7 @@ def report(args: argparse.Namespace) -> int:
         raise ConfigError(f"--output: {output} is a directory; hint: name a file in it")
     directories.probe([("--output", output.parent)])
     shown = state.look(study)
-    say(str(page.write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
+    say(str(write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
     return 0
 
 

@@ -19,9 +19,10 @@ from tuner.errors import StorageError, TunerError
 from tuner.launch.base import Job, Order
 from tuner.log import log, say
 from tuner.plan import Plan
-from tuner.report import live, page, picture, pruning, status
+from tuner.report import live, picture, pruning, status
 from tuner.report.repeat import Repeats
 from tuner.report.summary import Summary
+from tuner.report.write import write_page
 from tuner.signals import Heard, listening
 from tuner.sql import outages
 from tuner.sql.patience import Patience
@@ -218,7 +219,7 @@ def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
     found = study.patience(lambda: status.look(study))
     output, repeats = Path(plan.study.dir) / "report.html", Repeats(plan)
     written = study.patience(
-        lambda: page.write_page(study.optuna, output, summary=found, repeats=repeats)
+        lambda: write_page(study.optuna, output, summary=found, repeats=repeats)
     )
     if found.best is None:
         say(f"no configuration was completed: {found.tally or 'none was begun'}")

@@ -13,10 +13,11 @@ from tuner.final import export, retrain
 from tuner.log import brief, say
 from tuner.log import log as logger
 from tuner.plan import Plan
-from tuner.report import page, status, summary, wording
+from tuner.report import status, summary, wording
 from tuner.report.final_record import Finalist, Race
 from tuner.report.repeat import Repeats
 from tuner.report.rows import Row
+from tuner.report.write import write_page
 
 FIRST_OF_RACE = 1000
 """First seed of a race; differs from those of the final trainings, so that luck is not inherited.
@@ -89,7 +90,7 @@ def _final(args: argparse.Namespace) -> int:
     if told := result.images_line():
         say(told)
     output, shown = directory / "report.html", status.look(study)
-    written = page.write_page(study.optuna, output, summary=shown, repeats=Repeats(asked))
+    written = write_page(study.optuna, output, summary=shown, repeats=Repeats(asked))
     say(f"report:    {written}")
     say(f"dashboard: {asking.same(args, 'dashboard')}")
     _take_home(args, asked, found, best, words)

@@ -1,58 +1,20 @@
 """Assemble the report: the sections of one self-contained HTML page."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from optuna import Study
 
-from tuner.files import replace, replaced
-from tuner.report import gallery, parameters, pareto, plots, screenshot, sections
+from tuner.report import parameters, pareto, plots, sections
 from tuner.report.document import document, escaped, grid, plot, section
-from tuner.report.final_record import final_of
-from tuner.report.markdown import markdown
 from tuner.report.parallel import parallel
 from tuner.report.parameters import Importance
 from tuner.report.plots import Figure
 from tuner.report.repeat import UNKNOWN, Repeats
-from tuner.report.summary import Summary, summarise
+from tuner.report.summary import Summary
 
 DRAWN, AXES = 20, 10
 """Configurations in the table of a picture, which nobody scrolls, and parameters side by side."""
-
-
-def write_page(
-    study: Study,
-    path: Path,
-    directory: Path | None = None,
-    form: str = "html",
-    summary: Summary | None = None,
-    repeats: Repeats = UNKNOWN,
-) -> Path:
-    """Write the report of ``study`` to ``path`` (replaced atomically) and return the path.
-
-    Args:
-        directory: The study's directory with the final trainings; by default that of ``path``.
-        form: html, md, or png, which needs a browser.
-        summary: A summary with workers and clocks, which has more accurate times.
-        repeats: Builds the commands that are shown.
-    """
-    summary = summary or summarise(study)
-    directory = directory or path.parent
-    final = final_of(summary, directory)
-    pictures = gallery.pictures(summary.best, directory)
-    if form == "png":
-        with tempfile.TemporaryDirectory() as scratch, replaced(path) as draft:
-            drawn = Path(scratch) / "page.html"
-            text = page(study, summary, final, repeats, pictures, still=True)
-            drawn.write_text(text, encoding="utf-8")
-            screenshot.capture(drawn, draft)
-    elif form == "md":
-        replace(path, markdown(study, summary, final, repeats))
-    else:
-        replace(path, page(study, summary, final, repeats, pictures))
-    return path
 
 
 def page(

@@ -2,15 +2,9 @@
 
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from tuner import aims
-from tuner.report.lines import settings
-from tuner.report.picture import columns
 from tuner.report.rows import Row
 from tuner.report.summary import Repeat, Summary, as_data
-from tuner.report.wording import metric
 
 
 def front(summary: Summary) -> list[Row]:
@@ -34,11 +28,3 @@ def data(summary: Summary, repeat: Repeat) -> list[dict[str, Any]]:
         as_data(row, repeat) | {"values": dict(zip(summary.objectives, row.values, strict=True))}
         for row in front(summary)
     ]
-
-
-def table(summary: Summary) -> Table:
-    """Return the front as a table with all settings, to choose from."""
-    grid = columns(["#", *summary.objectives, "settings"], ())
-    for row in front(summary):
-        grid.add_row(f"{row.number}", *map(metric, row.values), Text(settings(row)))
-    return grid

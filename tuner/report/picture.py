@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tuner.report import pareto
 from tuner.report.lines import best_line, settings
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
@@ -183,6 +184,14 @@ def table(summary: Summary, top: int = 10) -> Table:
     """Return the ``top`` completed configurations, best first, one line each."""
     # Truncate here: a column that does not wrap would take width from the numbers.
     return _ranking(summary, top, lambda row: _line(settings(row)))
+
+
+def pareto_table(summary: Summary) -> Table:
+    """The Pareto front with all settings: one of these is to be chosen."""
+    grid = columns(["#", *summary.objectives, "settings"], ())
+    for row in pareto.front(summary):
+        grid.add_row(f"{row.number}", *map(metric, row.values), Text(settings(row)))
+    return grid
 
 
 def closing(summary: Summary, top: int = 5) -> RenderableType:
