@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from optuna.trial import TrialState
 from PIL import Image
 
@@ -14,6 +15,7 @@ from tests import recipes
 from tests.recipes import Curve, settings, train
 from tests.samples import add, final_record, new_study
 from tuner.cli import main
+from tuner.config import Source
 from tuner.errors import TunerError
 from tuner.final import export
 from tuner.report.intervals import wilson
@@ -208,3 +210,11 @@ def test_numbers_are_told_by_name(
     assert code == 0
     assert len(line.split()) == 2 + 2 * 10
     assert np.isfinite(float(line.split()[-1]))
+
+
+def test_the_resolved_configuration_has_no_interpolations_and_no_secrets(tmp_path: Path) -> None:
+    words = ["data=fashion_mnist", "data.root='http://me:secret@host/a'"]
+    _, resolved, _ = export.write(Source(), words, tmp_path)
+    kept = yaml.safe_load(resolved.read_text())
+    assert kept["data"]["root"] == "http://me:***@host/a"
+    assert "${" not in resolved.read_text()

@@ -85,10 +85,10 @@ def text_at(cfg: DictConfig, key: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def text(cfg: DictConfig, *, without: Sequence[str] = (), resolve: bool = False) -> str:
+def text(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:
     """Return the configuration as YAML, without some sections and the secrets of URLs."""
     kept = OmegaConf.create({k: cfg._get_node(k) for k in cfg if k not in without})
-    values = _hidden(OmegaConf.to_container(kept, resolve=resolve))
+    values = _hidden(OmegaConf.to_container(kept))
     return OmegaConf.to_yaml(OmegaConf.create(values))
 
 

@@ -39,7 +39,8 @@ def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
     experiment.write_text(overlay(source, words))
     cfg = source.compose(list(words))
     resolved = out_dir / "config.yaml"
-    resolved.write_text(nodes.text(cfg.objective, resolve=True))
+    values = nodes.plain(cfg, "objective")
+    resolved.write_text(nodes.text(OmegaConf.create(values)))
     return [overrides, resolved, experiment]
 
 
