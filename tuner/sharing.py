@@ -1,8 +1,9 @@
-"""Workers that share a device: they run side by side, and one that needs it alone gets a turn.
+"""Share a device between workers, and give one of them exclusive access when it needs it.
 
-A trial that runs out of memory beside others may well fit alone, so it is tried again by itself
-before it is called infeasible.  The launcher names the device's lock file in ``TUNER_SHARED``; the
-locks are advisory file locks of this machine, released when their holder dies.
+A trial that runs out of memory while sharing the device may fit alone, so it is retried with
+exclusive access before it is considered infeasible. The launcher names the device's lock file in
+``TUNER_SHARED``; the locks are advisory file locks of this machine, released when their holder
+dies.
 """
 
 import os
@@ -15,19 +16,20 @@ from tuner.errors import Preempted
 from tuner.files import locked
 
 POLL = 0.1
-"""Seconds between two looks at a lock, so that a signal can be answered while waiting."""
+"""Seconds between two attempts to get a lock, so that signals are handled while waiting."""
 
 
 def is_shared() -> bool:
-    """Whether other workers use this process's device."""
+    """Return whether other workers use this process's device."""
     return SHARED in os.environ
 
 
 @contextmanager
 def turn(preempted: Callable[[], str | None], *, alone: bool = False) -> Iterator[None]:
-    """Use the device beside others, or once they have all ended their trials, ``alone``.
+    """Hold the device lock in the block, shared or (``alone``) exclusive.
 
-    Raises ``Preempted`` if the process is asked to leave while it waits.
+    Raises:
+        Preempted: The process is asked to stop while it waits.
     """
 
     def pause() -> None:
@@ -48,7 +50,7 @@ def turn(preempted: Callable[[], str | None], *, alone: bool = False) -> Iterato
 
 @contextmanager
 def _whole_memory() -> Iterator[None]:
-    """Lift the share of the device's memory that this process was given beside others."""
+    """Lift the limit of this process's share of the device's memory."""
     given = os.environ.pop(MEMORY_FRACTION, None)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a run leaves for people: the trained model and the confusion matrix."""
+"""Write the results of a run: the trained model and the confusion matrix."""
 
 import copy
 import json
@@ -23,11 +23,11 @@ EXAMPLES = 16
 def write_model(
     run_dir: Path, network: nn.Module, data: Data, metrics: Mapping[str, float], recipe: Recipe
 ) -> None:
-    """Writes ``model.safetensors`` and, with all that is needed to use it, ``model.json``.
+    """Write ``model.safetensors`` and, with everything needed to use it, ``model.json``.
 
     An input is (grey levels 0 … 255 - mean) / std, in the order channels, height, width.
-    ``examples.safetensors`` has a few test images and what the model says of them, for whoever
-    makes another form of it to compare.
+    ``examples.safetensors`` has a few test images and the model's outputs for them, with which
+    other formats are compared.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     card = {
@@ -54,7 +54,7 @@ def write_model(
 
 @torch.inference_mode()
 def _examples(network: nn.Module, data: Data, recipe: Recipe) -> dict[str, Tensor]:
-    """``images`` uint8 [b, H, W, C] and ``outputs`` float32 [b, k], computed by the CPU."""
+    """Return ``images`` uint8 [b, H, W, C] and ``outputs`` float32 [b, k], computed on the CPU."""
     images = data.test.images[:EXAMPLES].cpu().contiguous()
     twin = copy.deepcopy(network).cpu().float()
     module = Deployed(
@@ -64,5 +64,5 @@ def _examples(network: nn.Module, data: Data, recipe: Recipe) -> dict[str, Tenso
 
 
 def write_confusion(run_dir: Path, confusion: list[list[int]], data: Data) -> None:
-    """Writes ``artifacts/confusion.svg``, which the study keeps with the trial."""
+    """Write ``artifacts/confusion.svg``, which the study stores with the trial."""
     replace(run_dir / "artifacts" / "confusion.svg", confusion_svg(confusion, data.classes))

@@ -1,4 +1,4 @@
-"""The images that a network gets wrong with the most confidence, on one sheet."""
+"""Draw the misclassified images with the most confident predictions on one sheet."""
 
 import math
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from tuner.train.learner import Learner
 
 SHOWN = 20
 SEARCHED = 4096
-"""Images looked through: the splits are in random order, and a picture need not cost an epoch."""
+"""Number of images to check; the splits are in random order, and the sheet must be cheap."""
 TILE, GAP, LINE, COLUMNS = 96, 12, 15, 5
-"""Pixels of an image's side, between two, of a line of text; images in a row."""
+"""Pixels of an image's side, between two images, and of a line of text; images per row."""
 
 INK = "#7d8590"
-"""Legible on white and on black, as the sheet's other colours are: it is transparent."""
+"""Legible on white and black, like the sheet's other colours, because the sheet is transparent."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """``image`` uint8 [H, W, C], what it is, and what it was taken for with what probability."""
+    """``image`` uint8 [H, W, C], its true class, and the predicted one with its probability."""
 
     image: np.ndarray
     truth: str
@@ -36,7 +36,7 @@ class Mistake:
 
 
 def write(run_dir: Path, learner: Learner, split: Split) -> None:
-    """Writes ``artifacts/mistakes.png``, unless there are none among the first SEARCHED images."""
+    """Write ``artifacts/mistakes.png``, unless the first SEARCHED images have no mistakes."""
     found = find(learner, split)
     if found:
         with replaced(run_dir / "artifacts" / "mistakes.png") as draft:
@@ -45,7 +45,7 @@ def write(run_dir: Path, learner: Learner, split: Split) -> None:
 
 @torch.inference_mode()
 def find(learner: Learner, split: Split) -> list[Mistake]:
-    """Wrong predictions among the first SEARCHED images, the most confident first."""
+    """Return wrong predictions for the first SEARCHED images, the most confident first."""
     some = Split(split.images[:SEARCHED], split.labels[:SEARCHED], split.streamed)
     network = learner.scored.eval()
     parts: list[tuple[Tensor, Tensor]] = []
@@ -71,7 +71,7 @@ def find(learner: Learner, split: Split) -> list[Mistake]:
 
 
 def sheet(found: Sequence[Mistake]) -> Image.Image:
-    """The images in rows, each above what it is and what it was taken for."""
+    """Draw the images in rows, each above its true and predicted class."""
     wide, tall = TILE + GAP, TILE + 2 * LINE + GAP
     rows = math.ceil(len(found) / COLUMNS)
     page = Image.new("RGBA", (GAP + COLUMNS * wide, 2 * GAP + LINE + rows * tall))
@@ -94,7 +94,7 @@ def sheet(found: Sequence[Mistake]) -> Image.Image:
 
 
 def _picture(image: np.ndarray) -> Image.Image:
-    """TILE pixels in the longer side; small images keep their pixels, as squares."""
+    """Scale an image to TILE pixels in the longer side; small images keep visible pixels."""
     flat = image[..., :3] if image.shape[2] >= 3 else image[..., 0]
     picture = Image.fromarray(np.ascontiguousarray(flat)).convert("RGB")
     scale = TILE / max(picture.size)
@@ -104,7 +104,7 @@ def _picture(image: np.ndarray) -> Image.Image:
 
 
 def _cut(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
-    """As much of a line as fits into ``width`` pixels."""
+    """Truncate a line to ``width`` pixels."""
     line = "".join(c if c.isprintable() else " " for c in text)
     if font.getlength(line) <= width:
         return line

@@ -1,8 +1,8 @@
-"""Files that are replaced as a whole, tell when they are damaged, and have the one before kept.
+"""Files with a checksum that are replaced atomically and keep their previous version.
 
-Behind the content stands a seal: its length and CRC-32.  ``torch.load`` alone opens a file in which
-a bit of a weight was flipped without a word; the seal does not.  CRC-32 was the quickest measured:
-5 MB take 1.3 ms, SHA-256 3.0, BLAKE2b 5.7.
+The content is followed by its length and CRC-32. ``torch.load`` alone would silently load a file in
+which a bit of a weight was flipped. CRC-32 was the fastest: 5 MB take 1.3 ms, SHA-256 3.0, BLAKE2b
+5.7.
 """
 
 import os
@@ -20,7 +20,7 @@ BLOCK = 1 << 20
 
 
 class Damaged(Exception):
-    """The file is not what was written; ``str`` says in which way."""
+    """The file is not what was written; ``str`` explains how."""
 
 
 class _Summing:
@@ -41,19 +41,22 @@ class _Summing:
         return len(content)
 
     def flush(self) -> None:
-        """Nothing: it is flushed once, at the end."""
+        """Do nothing: the file is flushed once, at the end."""
 
 
 def previous(path: Path) -> Path:
-    """Where the file lies that ``path`` replaced."""
+    """Return the path of the file that ``path`` replaced."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def write(path: Path, dump: Callable[[BinaryIO], None]) -> None:
-    """Replaces ``path`` by what ``dump`` writes; what was there becomes the previous one.
+    """Replace ``path`` by what ``dump`` writes; the old content becomes the previous version.
 
-    At any moment a power cut leaves the new, or the old, or the old as the previous.  Raises:
-    OSError, such as for a full disk; then all is as before, and nothing is left lying about.
+    At any moment a power failure leaves the new, or the old, or the old as the previous version.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full; the old state is
+            restored and no other files remain.
     """
     with replaced(path, sync=True) as draft:
         with draft.open("wb") as file:
@@ -76,7 +79,12 @@ def _dump(file: BinaryIO, dump: Callable[[BinaryIO], None]) -> None:
 
 
 def verify(path: Path) -> None:
-    """Raises: Damaged; OSError where the file cannot be read."""
+    """Check length and checksum.
+
+    Raises:
+        Damaged: They do not match.
+        OSError: The file cannot be read.
+    """
     length = path.stat().st_size - SEAL.size
     if length < 0:
         raise Damaged(f"{length + SEAL.size} bytes are left of it")
@@ -92,6 +100,6 @@ def verify(path: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Removes the drafts that killed processes left of ``path``."""
+    """Remove the drafts of ``path`` that killed processes have left."""
     for draft in path.parent.glob(f".{path.name}.*"):
         draft.unlink(missing_ok=True)
