@@ -1,4 +1,4 @@
-"""The pruner of a configuration, and the study that it is asked about."""
+"""Build the pruner of a configuration, and the study that is passed to it."""
 
 import optuna
 from omegaconf import DictConfig
@@ -10,7 +10,7 @@ from tuner.samplers.experimental import instantiate
 
 
 def build_pruner(cfg: DictConfig) -> BasePruner:
-    """The pruner of ``cfg.pruner``."""
+    """Return the pruner of ``cfg.pruner``."""
     built = instantiate(cfg.pruner)
     if not isinstance(built, BasePruner):
         raise ConfigError(f"pruner._target_: {cfg.pruner._target_} is no Optuna pruner")
@@ -18,13 +18,13 @@ def build_pruner(cfg: DictConfig) -> BasePruner:
 
 
 class Traded(optuna.Study):
-    """A study whose direction is that of its first objective, however many there are.
+    """A study whose direction is that of its first objective, regardless of their number.
 
-    Optuna's pruners, and its TPE where it ranks pruned trials, ask for the one direction.  Of
-    several objectives it refuses to name one, and so to prune (optuna/optuna#3450).
+    Optuna's pruners, and its TPE where it ranks pruned trials, use a single direction. With several
+    objectives, Optuna refuses to return one, and thus to prune (optuna/optuna#3450).
     """
 
     @property
     def direction(self) -> StudyDirection:
-        """Of the metric that trials report."""
+        """The direction of the metric that trials report."""
         return self.directions[0]

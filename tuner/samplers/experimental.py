@@ -27,6 +27,6 @@ def allowed() -> Iterator[None]:
 
 
 def instantiate(node: DictConfig, **given: object) -> Any:
-    """Instantiate without Optuna's warnings about experimental parts: the YAML asks for them."""
+    """Instantiate without Optuna's warnings about experimental parts, which the YAML requests."""
     with allowed():
         return config.instantiate(node, **given)

@@ -1,4 +1,4 @@
-"""The sampler of a configuration, made for one trial."""
+"""Build the sampler of a configuration for one trial."""
 
 import functools
 from typing import Any
@@ -21,12 +21,12 @@ from tuner.targets import locate, signature
 def build_sampler(
     cfg: DictConfig, space: Space, seed: int, scoreboard: Scoreboard | None = None
 ) -> BaseSampler:
-    """The sampler of ``cfg.sampler``; ``seed`` is the trial's, and its own one is mixed with it.
+    """Return the sampler of ``cfg.sampler``, with its seed combined with the trial's ``seed``.
 
-    A sampler is made anew for each trial: Optuna does not store the state of its generator, so
-    one that lives as long as its worker repeats itself when the study is resumed.  With one seed
-    for all trials it would draw the same for each.  What ours has
-    read of the study is kept in ``scoreboard``.
+    Each trial gets a new sampler. Optuna does not store the state of its generator, so a sampler
+    that lives as long as its worker would repeat itself when the study is resumed, and with one
+    seed for all trials it would draw the same for each. ``scoreboard`` caches what tuner's sampler
+    has read of the study.
     """
     node = cfg.sampler
     given: dict[str, Any] = {}
@@ -55,18 +55,18 @@ def build_sampler(
 
 
 def _is_common(target: str) -> bool:
-    """Whether all trials must be drawn from one and the same sequence."""
+    """Return whether all trials must be drawn from one common sequence."""
     called = locate(target)
     return isinstance(called, type) and issubclass(called, GridSampler | QMCSampler)
 
 
 def is_cmaes(target: str) -> bool:
-    """Whether a sampler is CMA-ES, which handles a single objective."""
+    """Return whether a sampler is CMA-ES, which supports only a single objective."""
     called = locate(target)
     return isinstance(called, type) and issubclass(called, CmaEsSampler)
 
 
 @functools.lru_cache(8)
 def is_small(space: Space) -> bool:
-    """Whether all configurations can be listed, so that a search may come to try each."""
+    """Return whether all configurations can be listed, so that a search may exhaust the space."""
     return encoding.of_space(space).grid() is not None

@@ -10,7 +10,7 @@ from tuner.distributions import Scalar
 
 
 class Grid(GridSampler):
-    """Optuna's grid, whose end is our budget: it must not stop a study that it does not run."""
+    """Optuna's grid sampler, which must not stop the study: the budget ends it."""
 
     def __init__(self, search_space: Mapping[str, Sequence[Scalar]], seed: int) -> None:
         super().__init__(search_space, seed)
@@ -22,4 +22,4 @@ class Grid(GridSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Nothing: `study.n_trials` and the size of the grid end the search."""
+        """Do nothing: `study.n_trials` and the size of the grid end the search."""

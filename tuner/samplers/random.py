@@ -12,9 +12,9 @@ from tuner.samplers.seeds import seed_of
 
 
 class Random(BaseSampler):
-    """Each value is a function of the seed and of the parameter's name alone.
+    """Random search in which each value depends only on the seed and the parameter's name.
 
-    So a trial whose worker was killed between two draws gets what it would have got.
+    A trial whose worker was killed between two draws therefore gets the same values.
     """
 
     def __init__(self, seed: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The tracker of a configuration."""
+"""Build the tracker of a configuration."""
 
 from omegaconf import DictConfig
 
@@ -8,9 +8,10 @@ from tuner.tracking import Nothing, Tracker
 
 
 def build_tracker(cfg: DictConfig) -> Tracker:
-    """What ``cfg.tracking`` names; a primary configuration of a user's may say nothing of it.
+    """Return the tracker of ``cfg.tracking``; a user's primary configuration may omit it.
 
-    Raises: ConfigError where its library is not installed.
+    Raises:
+        ConfigError: The tracker's library is not installed.
     """
     node = cfg.get("tracking")
     built = Nothing() if node is None else config.instantiate(node)
