@@ -92,6 +92,7 @@ PLANTED: dict[str, dict[str, str]] = {
     "trial_user_attributes": {
         "overrides": '"x"', "metrics": "[1]", "facts": '{"a": []}', "reason": "7", "run_dir": "{}",
         "device": "null", "worker": "not JSON", "origin": "[", "traceback": "1e999", "mine": "{",
+        "reason_kind": '"bored"', "reason_hint": "[]",
     },
     "trial_system_attributes": {
         "tuner:configuration": '"../../x"', "failed_trial": "-1", "retry_history": "[1e9]",
@@ -261,7 +262,7 @@ def test_a_queued_trial_that_is_malformed_is_set_aside_with_its_reason(
     assert trial.state == TrialState.FAIL
     assert trial.user_attrs["reason"].startswith(f"set aside: {told}")
     assert "; hint: " in trial.user_attrs["reason"]
-    assert attempts.is_set_aside(trial)
+    assert attempts.kind(trial) == "set_aside"
 
 
 def test_a_lost_workers_trial_that_others_have_spoiled_ends_and_kills_no_worker(
@@ -278,7 +279,7 @@ def test_a_lost_workers_trial_that_others_have_spoiled_ends_and_kills_no_worker(
     assert opened.claim("w", budget=limits.budget(ASKED), max_retries=3) != trial_id
     spoiled: FrozenTrial = opened.storage.get_trial(trial_id)
     assert spoiled.state == TrialState.FAIL
-    assert attempts.is_set_aside(spoiled)
+    assert attempts.kind(spoiled) == "set_aside"
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\x9b31m\u202ekcab\u2066\x00x"

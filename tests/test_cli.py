@@ -64,6 +64,7 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     assert not re.search(r"[\[\]{}']|None", run), "words, not Python's"
     data = json.loads(project.call("check", "--json"))
     assert data["run"]["configurations"] == 24
+    assert data["mistakes"] == []
     assert not (project.directory / "journal.txt").exists()
 
 

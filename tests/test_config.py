@@ -32,7 +32,7 @@ def test_values_are_set_as_hydra_sets_them(source: Source, overrides: list[str])
         except ConfigError as error:
             return str(error)
         except (HydraException, ValueError) as error:
-            return config.first_lines(error)
+            return str(config.explained(error))
 
     by_hydra = told(lambda: pickle.loads(config._composed(source, tuple(overrides), None)[0]))
     assert told(lambda: source.compose(overrides)) == by_hydra

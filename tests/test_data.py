@@ -88,8 +88,8 @@ def test_later_trials_find_the_images_on_the_device():
     [
         ({"validation": 1.5}, r"data\.validation: expected float above 0 to below 1, got 1\.5"),
         ({"test": 0.0}, r"data\.test: expected float above 0 to below 1, got 0\.0"),
-        ({"limit": 4}, r"data\.limit=4 cannot split 1437 .*10.*hint"),
-        ({"limit": 11}, r"data\.validation=0\.25 cannot split 11 "),
+        ({"limit": 4}, r"data\.limit: 4 cannot split 1437 .*10.*hint"),
+        ({"limit": 11}, r"data\.validation: 0\.25 cannot split 11 "),
     ],
 )
 def test_impossible_splits_name_their_key(changes, message):

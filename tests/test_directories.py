@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import Project
 from tuner import cli, directories, storage, tracking
 from tuner.errors import ConfigError, StorageError
+from tuner.mistakes import Mistake
 from tuner.tracking import Nothing
 
 
@@ -40,10 +41,10 @@ def test_a_link_to_nowhere_is_no_directory(tmp_path: Path) -> None:
 def test_all_are_told_at_once_and_each_key_once(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         directories.probe([("a", file), ("a", file / "logs"), ("b", "/proc/nowhere"), ("c", ".")])
+    reason = "/proc/nowhere cannot be written to (No such file or directory)"
     assert caught.value.mistakes == [
-        f"a: {file} is a file, where a directory is wanted; hint: a=… names another place",
-        "b: /proc/nowhere cannot be written to (No such file or directory); hint: b=… names "
-        "another place",
+        Mistake("a", f"{file} is a file, where a directory is wanted", "a=… names another place"),
+        Mistake("b", reason, "b=… names another place"),
     ]
 
 

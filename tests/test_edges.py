@@ -26,19 +26,19 @@ def test_edges_take_every_option_and_every_end():
     ("overrides", "expected"),
     [
         (["optimizer=sgd", "optimizer.momentum=interval(0,0.9)"], "optimizer: Nesterov momentum"),
-        (["model.widths=[8,16]", "model.depth=int(interval(2,3))"], "model.widths=[8, 16] has 2"),
+        (["model.widths=[8,16]", "model.depth=int(interval(2,3))"], "model.widths: [8, 16] has 2"),
         (["model.block=choice(residual,plain)", "model.drop_path=interval(0,0.2)"],
-         "model.drop_path=0.2 leaves out residual blocks"),
+         "model.drop_path: 0.2 leaves out residual blocks"),
         (["loss.class_weights=choice(balanced,[1.0,2.0])"], "does not fit 10 classes"),
-        (["data.augment.shift=int(interval(0,8))"], "data.augment.shift=8 leaves nothing"),
-        (["study.metric=mse", "study.direction=minimize"], "study.metric=mse is not reported"),
-        (["study.objectives={paramters:minimize}"], "no paramters; hint: did you mean 'par"),
+        (["data.augment.shift=int(interval(0,8))"], "data.augment.shift: 8 leaves nothing"),
+        (["study.metric=mse", "study.direction=minimize"], "study.metric: mse is not reported"),
+        (["study.objectives={paramters:minimize}"], "asks for; hint: did you mean 'par"),
         (["study.constraints={mse:1}"], "this trainer tells no mse"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_named(source, overrides, expected):
     found = plan.load(source, ["space=none", "model.dropout=interval(0,0.5)", *overrides]).mistakes
-    assert [line for line in found if expected in line], found
+    assert [mistake for mistake in found if expected in str(mistake)], found
 
 
 def test_what_cannot_be_trained_is_left_to_the_search(source):
@@ -54,10 +54,10 @@ CONTEXTS = [
 @pytest.mark.parametrize(
     ("at", "told"),
     [
-        (CONTEXTS, ""),
-        ([c for c in CONTEXTS if "optimizer=sgd" in c], " (when optimizer=sgd)"),
-        (CONTEXTS[:1], " (when schedule=cosine, optimizer=sgd)"),
-        ([()], ""),
+        (CONTEXTS, ()),
+        ([c for c in CONTEXTS if "optimizer=sgd" in c], ("optimizer=sgd",)),
+        (CONTEXTS[:1], ("schedule=cosine", "optimizer=sgd")),
+        ([()], ()),
     ],
 )
 def test_a_mistake_names_the_options_that_it_needs(at, told):
@@ -66,5 +66,6 @@ def test_a_mistake_names_the_options_that_it_needs(at, told):
 
 def test_a_key_that_one_option_lacks_is_one_mistake(source):
     found = plan.load(source, ["optimizer.eps=1e-7"]).mistakes
-    assert len(found) == 1
-    assert found[0].endswith(" (when optimizer=sgd)")
+    assert [(mistake.key, mistake.when) for mistake in found] == [
+        ("optimizer.eps", ("optimizer=sgd",))
+    ]

@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 
 from tests.test_admission import Bench
 from tests.test_trouble import Gpu
-from tuner import fate
-from tuner.attempts import CRASHES, HISTORY, REQUEUE
+from tuner import fate, trouble
+from tuner.attempts import CRASHES, HISTORY, REQUEUE, Kind, Reason
 from tuner.budget import Budget
-from tuner.errors import Fenced, Pruned
-from tuner.fate import Fate
+from tuner.errors import Diverged, Fenced, Infeasible, Pruned
+from tuner.fate import Fate, Outcome
 from tuner.reporter import Context, Report
 
 HALVING = (
@@ -37,9 +37,14 @@ class Attempt:
         )  # fmt: skip
         self.report = Report(self.context, self.trial)
 
-    def finish(self, state: TrialState = TrialState.COMPLETE, value: float | None = 0.5) -> Fate:
-        values = None if value is None else [value]
-        return fate.finish(self.context, self.trial, self.report, None, state, values, "because")
+    def finish(self, value: float = 0.5) -> Fate:
+        return self._end(Outcome([value]))
+
+    def prune(self) -> Fate:
+        return self._end(Outcome(reason=Reason(Kind.PRUNED)))
+
+    def _end(self, outcome: Outcome) -> Fate:
+        return fate.finish(self.context, self.trial, self.report, None, outcome)
 
     def again(self) -> "Attempt":
         """The next attempt, after this one was given up."""
@@ -78,7 +83,7 @@ def test_an_end_whose_answer_was_lost_is_stored_once(bench, monkeypatch):
     assert attempt.finish() is Fate.FINISHED
     (only,) = bench.study.optuna.get_trials()
     assert (only.state, only.value) == (TrialState.COMPLETE, 0.5)
-    assert only.user_attrs["reason"] == "because"
+    assert "reason_kind" not in only.user_attrs
     assert only.user_attrs["metrics"] == {"accuracy": 0.25, "loss": 1.0}
     assert only.user_attrs["epochs"] == 1
 
@@ -89,7 +94,7 @@ def test_attributes_whose_answer_was_lost_are_stored_again_with_the_end(bench, m
     meanwhile(monkeypatch, commits, "_store", cut_off)
     assert attempt.finish() is Fate.FINISHED
     (only,) = bench.study.optuna.get_trials()
-    assert (only.state, only.user_attrs["reason"]) == (TrialState.COMPLETE, "because")
+    assert (only.state, only.user_attrs["epochs"]) == (TrialState.COMPLETE, 0)
 
 
 @pytest.mark.parametrize("turn", [1, 2], ids=["before the look", "between the look and the end"])
@@ -114,18 +119,18 @@ def test_who_lost_the_trial_ends_nothing(bench, monkeypatch, turn):
 def test_two_who_end_one_trial_leave_one_fate(bench):
     attempt = Attempt(bench)
     other = Attempt(bench, attempt.trial)
-    assert attempt.finish(TrialState.PRUNED, None) is Fate.FINISHED
+    assert attempt.prune() is Fate.FINISHED
     with pytest.raises(Fenced, match="it is PRUNED"):
-        other.finish(TrialState.COMPLETE, 0.75)
+        other.finish(0.75)
     (only,) = bench.study.optuna.get_trials()
-    assert only.state == TrialState.PRUNED
+    assert (only.state, only.user_attrs["reason_kind"]) == (TrialState.PRUNED, "pruned")
 
 
 def test_without_a_return_value_the_last_report_counts_not_the_best(bench):
     attempt = Attempt(bench)
     for step, accuracy in ((1, 0.9), (2, 0.25)):
         attempt.report(step, accuracy=accuracy)
-    assert fate.judged(attempt.report, None) == (TrialState.COMPLETE, [0.25], "")
+    assert fate.judged(attempt.report, None) == Outcome([0.25])
 
 
 def run_others(bench: Bench, value: float, epochs: int) -> None:
@@ -133,7 +138,7 @@ def run_others(bench: Bench, value: float, epochs: int) -> None:
         attempt = Attempt(bench)
         for step in range(1, epochs + 1):
             attempt.report(step, accuracy=value)
-        attempt.finish(value=value)
+        attempt.finish(value)
 
 
 @pytest.mark.parametrize("noted", [True, False], ids=["after the note", "before it"])
@@ -153,7 +158,7 @@ def test_a_worker_that_died_before_the_verdict_leaves_it_to_the_next(bench, note
     assert again.report.values == {1: 0.1, 2: 0.2}
     with pytest.raises(Pruned):
         again.report(2, accuracy=0.3)  # from the checkpoint; what is stored stays
-    again.finish(TrialState.PRUNED, None)
+    again.prune()
     last = bench.study.optuna.get_trials()[-1]
     assert last.intermediate_values == {1: 0.1, 2: 0.2}
     assert last.system_attrs[HISTORY] == [3]
@@ -193,9 +198,42 @@ def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):
     found = fate.classify(attempt.context, attempt.trial, attempt.report, None, error)
     assert found is Fate.FINISHED
     (only,) = bench.study.optuna.get_trials()
-    assert (only.state, only.user_attrs["reason"]) == (
-        TrialState.PRUNED, "out of memory: CUDA error: out of memory",
-    )  # fmt: skip
+    assert only.state == TrialState.PRUNED
+    assert only.user_attrs["reason_kind"] == "out_of_memory"
+    assert only.user_attrs["reason"] == "out of memory: CUDA error: out of memory"
+
+
+def test_a_hint_of_the_objectives_own_is_kept_beside_the_reason(bench):
+    attempt = Attempt(bench)
+    error = Infeasible("block 3 leaves nothing", hint="model.padding=same")
+    fate.classify(attempt.context, attempt.trial, attempt.report, None, error)
+    (only,) = bench.study.optuna.get_trials()
+    told = {k: text for k, text in only.user_attrs.items() if k.startswith("reason")}
+    assert told == {
+        "reason_kind": "infeasible",
+        "reason": "block 3 leaves nothing",
+        "reason_hint": "model.padding=same",
+    }
+
+
+class Bare(Infeasible):
+    """Somebody's own, which does not call ours."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Infeasible("no room"), Reason(Kind.INFEASIBLE, "no room")),
+        (Infeasible(), Reason(Kind.INFEASIBLE, "Infeasible")),
+        (Bare(3), Reason(Kind.INFEASIBLE, "3")),
+        (Diverged("loss is nan"), Reason(Kind.DIVERGED, "loss is nan")),
+    ],
+)
+def test_what_an_objective_says_is_classified_by_its_type(error, reason):
+    assert trouble.infeasible(error) == reason
 
 
 def test_what_an_objective_says_is_stored_without_colours_and_secrets(bench, caplog):

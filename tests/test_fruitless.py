@@ -18,16 +18,17 @@ def told(study: Study) -> list[str]:
     def command(row: Row) -> str:
         return f"tuner train {' '.join(row.stored)}" if row.stored else ""
 
-    return (fruitless.told(summarise(study), command) or "").splitlines()
+    return str(fruitless.told(summarise(study), command) or "").splitlines()
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     """Five that failed, diverged or did not fit."""
     made = new_study(tmp_path)
-    add(made, P, [], reason="out of memory: too large", overrides=["a=0"])
+    add(made, P, [], reason="too large", reason_kind="out_of_memory", overrides=["a=0"])
     for number in (1, 2):
-        add(made, P, [0.1], reason=f"diverged in epoch {number}: loss nan", overrides=["a=1"])
+        reason = {"reason": f"in epoch {number}: loss nan", "reason_kind": "diverged"}
+        add(made, P, [0.1], overrides=["a=1"], **reason)
     add(made, F, [], reason="ValueError: no file data/1.csv\nmore", overrides=["a=3"])
     add(made, F, [], reason="ValueError: no file data/2.csv\nmore")
     return made
@@ -35,20 +36,19 @@ def study(tmp_path: Path) -> Study:
 
 def test_causes_come_by_frequency_each_with_an_example_and_a_cure(study: Study) -> None:
     add(study, F, [], reason="ValueError: no file data/3.csv\nmore")
-    head, *lines, hint = told(study)
-    assert head == ("no configuration of study 'digits' gave a value (3 infeasible, 3 failed):")
+    head, *lines = told(study)
+    begin, _, hint = head.partition("; hint: ")
+    assert begin == "no configuration of study 'digits' gave a value (3 infeasible, 3 failed)"
     assert lines == [
         "  3 of 6: ValueError: no file data/1.csv more, such as #3; hint: the command below shows"
         " its traceback",
         "      tuner train a=3",
-        "  2 of 6: diverged in epoch 1: loss nan, such as #1; hint: smaller learning rates in the"
-        " space",
+        "  2 of 6: in epoch 1: loss nan, such as #1; hint: smaller learning rates in the space",
         "      tuner train a=1",
-        "  1 of 6: out of memory: too large, such as #0; hint: smaller batches or networks in the"
-        " space, or fewer workers on a device",
+        "  1 of 6: too large, such as #0; hint: smaller batches or networks in the space, or fewer"
+        " workers on a device",
         "      tuner train a=0",
     ]
-    assert hint.startswith("hint: ")
     assert "another study.name" in hint
 
 
@@ -62,7 +62,8 @@ def test_many_causes_are_counted(study: Study) -> None:
 
 def test_a_reason_may_bring_its_own_cure(tmp_path: Path) -> None:
     study = new_study(tmp_path)
-    add(study, P, [], reason="nothing is left of 2x2 pixels (hint: padding=same, depth=2)")
+    own = {"reason_kind": "infeasible", "reason_hint": "padding=same, depth=2"}
+    add(study, P, [], reason="nothing is left of 2x2 pixels", **own)
     add(study, P, [], reason="the GPU is too small")
     assert told(study)[1:3] == [
         "  1 of 2: nothing is left of 2x2 pixels, such as #0; hint: padding=same, depth=2",

@@ -28,7 +28,7 @@ def read(written, *overrides) -> Space:
 
 def refused(written, *overrides) -> str:
     _, mistakes = grammar.build(written, [config.parse(o) for o in overrides], config.parse)
-    return "\n".join(mistakes)
+    return "\n".join(map(str, mistakes))
 
 
 def names(space: Space) -> list[str]:
@@ -80,12 +80,6 @@ def test_a_sweep_becomes_a_distribution(text, expected):
         ("interval(0, inf)", "not finite"),
         ("range(0, inf)", "not finite"),
         ("range(0, 1, 0.0)", "other than 0"),
-        ("interval(-1.7e308, 1.7e308)", "wider than any number"),
-        ("int(interval(0, 1e16))", "beyond 2^53"),
-        ("range(0, 9007199254740994)", "beyond 2^53"),
-        ("range(0, 1e28)", "more digits than numbers have"),
-        ("range(0, -1.802136179204793e+16, -4)", "more digits than numbers have"),
-        ("choice(a\udcff, b)", "is not UTF-8"),
         ("interval(0", "cannot be parsed"),
         ([1, 2], "choice(1, 2)"),
     ],
@@ -234,7 +228,7 @@ def test_an_option_of_a_mapping_means_what_yaml_says(options):
     assume(len(written["a"]) == len(options))  # 0 and false are one key of a Python mapping
     space, mistakes = grammar.build(written, [], config.parse)
     if mistakes:
-        assert "twice" in mistakes[0], "1 and 1.0 and true are equal"
+        assert "twice" in mistakes[0].problem, "1 and 1.0 and true are equal"
         return
     (parameter,) = space.parameters()
     received = [config.parse(f"a={text}").value() for text in parameter.distribution.texts]
@@ -284,7 +278,7 @@ def test_params_to_overrides_to_values_is_the_identity(data, choices):
         config.parse,
     )
     if mistakes:  # 1 and 1.0 and true are equal; Hydra's grammar has no empty key
-        assert re.search("twice|parsed", mistakes[0])
+        assert re.search("twice|parsed", mistakes[0].problem)
         return
     trial = Drawn(data)
     overrides = swept.suggest(trial)

@@ -248,12 +248,12 @@ def test_the_table_is_ordered_with_a_line_each(tmp_path: Path, width: int) -> No
 def test_a_long_reason_is_cut_in_a_line(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     empty = summarise(study, now=NOW)
-    add(study, P, [], reason="block 2 leaves nothing: " + "long " * 30 + "(hint: smaller)")
+    add(study, P, [], reason="block 2 leaves nothing: " + "long " * 30, reason_hint="smaller")
     full = summarise(study, now=NOW)
     (line,) = lines([lambda: empty, lambda: full])
     assert "block 2 leaves nothing: long" in line
     assert "…" in line
-    assert "hint" not in line
+    assert "smaller" not in line
     assert len(line) < 120
 
 

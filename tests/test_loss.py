@@ -107,10 +107,10 @@ def test_losses_of_numbers_are_their_formulas():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CrossEntropy([], **LOSS), "loss=cross_entropy needs class labels.*loss=mse"),
-        (lambda: Focal([], gamma=2.0, class_weights=None, **PLAIN), "loss=focal needs class"),
-        (lambda: Huber([3, 3], delta=1.0, **PLAIN), "loss=huber needs float targets"),
-        (lambda: AbsoluteError([3, 3], **PLAIN), "loss=l1 needs float targets.*cross_entropy"),
+        (lambda: CrossEntropy([], **LOSS), "loss: cross_entropy needs class labels.*loss=mse"),
+        (lambda: Focal([], gamma=2.0, class_weights=None, **PLAIN), "loss: focal needs class"),
+        (lambda: Huber([3, 3], delta=1.0, **PLAIN), "loss: huber needs float targets"),
+        (lambda: AbsoluteError([3, 3], **PLAIN), "loss: l1 needs float targets.*cross_entropy"),
         (lambda: Huber([], delta=0.0, **PLAIN), r"loss\.delta: expected float above 0, got 0\.0"),
     ],
 )

@@ -1,12 +1,14 @@
 """Databases and directories are checked before any work, together with all other errors."""
 
+import json
+
 import pytest
 
 from tests.conftest import Project
 from tuner import cli
 
 WRONG = {
-    "objective.y=1": "unknown key 'objective.y'",
+    "objective.y=1": "objective.y: unknown key",
     "objective.x=interval(2,1)": "the interval is empty",
     "sampler=tpee": "did you mean 'tpe'?",
     "budget.hours=abc": "budget.hours: expected float | null",
@@ -24,6 +26,20 @@ def test_mistakes_of_all_stages_are_told_at_once(project: Project, command):
     assert [what for what in WRONG.values() if what not in project.stderr] == []
     assert f"error: {len(WRONG)} mistakes:" in project.stderr
     assert not (project.directory / "runs").exists()
+
+
+def test_check_lists_mistakes_for_programs(capsys, monkeypatch):
+    monkeypatch.setenv("TUNER_STORAGE_URL", "postgresql+psycopg://me:secret@127.0.0.1:1/db")
+    wrong = ["model.width=a", "optimizer.eps=interval(1,2)", "storage=postgresql"]
+    assert cli.main(["check", "--json", *wrong]) == 2
+    out, _ = capsys.readouterr()
+    found = {m.pop("key"): m for m in json.loads(out)["mistakes"]}
+    assert found["model.width"] == {
+        "problem": "expected int of 1 or more, got 'a' (str)", "hint": "", "when": []
+    }  # fmt: skip
+    assert found["space.optimizer.eps"]["when"] == ["optimizer=sgd"]
+    assert found["storage.url"]["hint"].startswith("is the server up")
+    assert "secret" not in out
 
 
 @pytest.mark.parametrize("command", ["check", "worker"])

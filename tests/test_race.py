@@ -94,7 +94,7 @@ def test_where_seeds_make_no_difference_two_are_enough():
 def test_one_that_diverges_is_out_and_if_all_do_that_is_said():
     result = run([math.nan, 0.9], [0.5, 0.6])
     assert (result.winner, came(result), result.lead) == (11, [1, 1], None)
-    with pytest.raises(TunerError, match=r"no finalist came to its end with seed 0\nhint"):
+    with pytest.raises(TunerError, match=r"no finalist came to its end with seed 0; hint"):
         run([math.nan, 0.9], [math.nan, 0.6])
 
 

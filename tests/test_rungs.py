@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
 from tuner.attempts import FIRST
+from tuner.errors import ConfigError
 from tuner.launch import local
 from tuner.noise import REPEAT
 from tuner.pruners.audit import AUDIT
@@ -177,7 +178,7 @@ def test_a_study_is_read_once_and_then_what_is_new(monkeypatch):
 
 @pytest.mark.parametrize("bad", [[], [0.3, 0.1], [0.1, 0.1]])
 def test_rungs_must_ascend(bad):
-    with pytest.raises(ValueError, match=r"must be ascending fractions.*hint: \[0.1, 0.3\]"):
+    with pytest.raises(ConfigError, match=r"expected ascending fractions.*hint: \[0.1, 0.3\]"):
         rungs(rungs=bad)
 
 

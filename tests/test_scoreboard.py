@@ -95,7 +95,9 @@ def test_a_retry_takes_the_place_of_the_attempts_before_it(study):
     [
         (TrialState.COMPLETE, [0.5], {}, False),
         (TrialState.PRUNED, [0.5], {}, False),
-        (TrialState.PRUNED, [0.5], {"reason": "diverged: loss is nan at step 2"}, True),
+        (TrialState.PRUNED, [0.5], {"reason": "of a study that stores no kinds"}, True),
+        (TrialState.PRUNED, [0.5], {"reason_kind": "diverged"}, True),
+        (TrialState.PRUNED, [0.5], {"reason_kind": "pruned", "reason": "by the objective"}, False),
         (TrialState.PRUNED, [], {}, True),
         (TrialState.FAIL, [0.9], {}, True),
         (TrialState.RUNNING, [], {}, False),

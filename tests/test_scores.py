@@ -71,10 +71,10 @@ def test_errors_equal_scikit_learns():
 def test_the_reported_metrics_are_those_that_may_be_asked_for():
     for name in Scores([[3, 1], [0, 4]], 0.5).metrics():
         check_metric(name)
-    with pytest.raises(ConfigError, match=r"study\.metric=f1 is not reported.*macro_f1"):
+    with pytest.raises(ConfigError, match=r"study\.metric: f1 is not reported.*macro_f1"):
         check_metric("f1")
     check_metric("auroc")
     with pytest.raises(
-        ConfigError, match=r"accuracy is not .*regression targets .hint: known are mse"
+        ConfigError, match=r"accuracy is not .*regression targets; hint: known are mse"
     ):
         check_metric("accuracy", regression=True)

@@ -268,7 +268,7 @@ def test_a_port_in_use_is_said_with_the_cure(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
-            TunerError, match=rf"port {port}: Address already in use\nhint: .*--port"
+            TunerError, match=rf"port {port}: Address already in use; hint: .*--port"
         ):
             server.serve("sqlite://", tmp_path, server.Access(port=port))
 

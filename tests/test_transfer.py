@@ -224,8 +224,8 @@ def test_knowing_the_digits_helps(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "resnet19"}, r"model\.name=resnet19 is no classifier .*resnet18"),
-        ({"weights": "IMAGENET1K_V9"}, r"not known for resnet18 .hint: null, IMAGENET1K_V1"),
+        ({"name": "resnet19"}, r"model\.name: resnet19 is no classifier .*resnet18"),
+        ({"weights": "IMAGENET1K_V9"}, r"not known for resnet18; hint: null, IMAGENET1K_V1"),
         ({"weights": "/nowhere/w.pth"}, r"/nowhere/w\.pth: there is no such file"),
         ({"in_shape": (4, 64, 64)}, "takes 1 or 3 channels, these images have 4"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tuner import trouble
+from tuner.attempts import Kind, Reason
 from tuner.errors import Diverged, Infeasible
 
 BROKEN = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
@@ -59,7 +60,8 @@ def gpu(monkeypatch) -> Gpu:
     ids=lambda error: str(error)[:24] or "MemoryError",
 )
 def test_a_lack_of_memory_is_the_configurations_and_breaks_no_device(error):
-    assert trouble.infeasible(error) == f"out of memory: {str(error) or 'MemoryError'}"
+    text = f"out of memory: {str(error) or 'MemoryError'}"
+    assert trouble.infeasible(error) == Reason(Kind.OUT_OF_MEMORY, text)
     assert not trouble.is_broken_device(error)
 
 

@@ -6,6 +6,7 @@ from tests.conftest import Project
 from tuner import cli, nodes, plan
 from tuner.config import Source
 from tuner.errors import ConfigError, StorageError
+from tuner.mistakes import Mistake
 from tuner.storage import probe
 from tuner.typos import closest_first
 
@@ -40,13 +41,13 @@ from tuner.typos import closest_first
 )
 def test_an_override_is_refused_with_the_nearest_that_exists(source, text, cure):
     (mistake,) = plan.load(source, [text]).mistakes
-    assert cure in mistake
+    assert cure in str(mistake)
 
 
 def test_a_seed_that_is_none_is_said_once(source):
     with pytest.raises(ConfigError) as caught:
         plan.load(source, ["seed=abc"]).require()
-    assert caught.value.mistakes == ["seed: expected int, got 'abc' (str)"]
+    assert caught.value.mistakes == [Mistake("seed", "expected int, got 'abc' (str)")]
 
 
 @pytest.mark.parametrize(
@@ -115,22 +116,22 @@ def test_keys_of_the_space_are_never_meant(source):
     base = source.compose([])
     assert any(key.startswith("space.") for key in nodes.keys(base))
     (mistake,) = plan.load(source, ["model.groth=2"]).mistakes
-    assert "'model.growth'" in mistake
+    assert "'model.growth'" in mistake.hint
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("optimizer=1", "group 'optimizer' has no option 1; hint: "),
-        ("optimizer=true", "group 'optimizer' has no option true; hint: "),
-        ("model=null", "group 'model' has no option null; hint: "),
-        ("optimizer=sgdd", "group 'optimizer' has no option 'sgdd'; hint: did you mean 'sgd'"),
+        ("optimizer=1", "optimizer: the group has no option 1; hint: "),
+        ("optimizer=true", "optimizer: the group has no option true; hint: "),
+        ("model=null", "model: the group has no option null; hint: "),
+        ("optimizer=sgdd", "optimizer: the group has no option 'sgdd'; hint: did you mean 'sgd'"),
     ],
 )
 def test_a_group_takes_the_name_of_an_option(source, override, told):
     mistakes = plan.load(source, [override, "trainer.epoch=3"]).mistakes
     assert len(mistakes) == 2
-    assert any(told in mistake for mistake in mistakes)
+    assert any(told in str(mistake) for mistake in mistakes)
 
 
 def test_a_file_that_is_no_yaml_is_told_with_its_line(tmp_path):

@@ -183,18 +183,19 @@ def test_a_paused_worker_is_fenced_out_quietly(project):
 
 
 @pytest.mark.parametrize(
-    ("fate", "state", "reason"),
+    ("fate", "state", "kind", "reason"),
     [
-        ("diverge", TrialState.PRUNED, "diverged: accuracy is nan at step 1"),
-        ("memory", TrialState.PRUNED, "out of memory: too large"),
-        ("raise", TrialState.FAIL, "ValueError: a mistake in the objective"),
+        ("diverge", TrialState.PRUNED, "diverged", "diverged: accuracy is nan at step 1"),
+        ("memory", TrialState.PRUNED, "out_of_memory", "out of memory: too large"),
+        ("raise", TrialState.FAIL, "error", "ValueError: a mistake in the objective"),
     ],
 )
-def test_each_trouble_has_its_fate(project, fate, state, reason):
+def test_each_trouble_has_its_fate(project, fate, state, kind, reason):
     project.call("worker", "study.n_trials=2", f"objective.fate={fate}", code=1)
     last = ended(project)
     assert [t.state for t in last] == [state, state]
     assert all(t.user_attrs["reason"] == reason for t in last)
+    assert all(t.user_attrs["reason_kind"] == kind for t in last)
     assert ("a mistake in the objective" in last[0].user_attrs.get("traceback", "")) == (
         state == TrialState.FAIL
     )
@@ -229,6 +230,7 @@ def test_a_configuration_that_kills_its_workers_is_given_up(project, soon):
     project.call("tune", *args, code=1)
     (last,) = ended(project)
     assert last.state == TrialState.FAIL
+    assert last.user_attrs["reason_kind"] == "lost"
     assert "lost 2 times" in last.user_attrs["reason"]
 
 

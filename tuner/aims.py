@@ -42,9 +42,10 @@ class Aims:
         if len(returned) != len(self.objectives):
             known = ", ".join(self.objectives)
             raise TunerError(
-                f"the objective returned {len(returned)} values, and the study has "
-                f"{len(self.objectives)} (study.metric, then study.objectives: {known}); hint: "
-                "study.objectives={NAME: minimize, …} names all after the first"
+                f"the objective returned {len(returned)} values, and the "
+                f"study has {len(self.objectives)} (study.metric, then "
+                f"study.objectives: {known})",
+                hint="study.objectives={NAME: minimize, …} names all after the first",
             )
         return dict(zip(self.objectives, returned, strict=True))
 

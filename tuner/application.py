@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -97,7 +97,7 @@ def run(
             return run_job(main.function, cfg, "hydra.run.dir", None, context).return_value
     except OmegaConfBaseException as error:
         if mistake := lacking(error):
-            raise ConfigError(mistake) from error
+            raise ConfigError([mistake]) from error
         raise
 
 
@@ -122,8 +122,9 @@ class ApplicationSource(Source):
         service = self._service.compose([f"study.name={stem}", "space=none", *ours])
         if service.worker.concurrency != 1:
             raise ConfigError(
-                f"worker.concurrency={service.worker.concurrency}: Hydra runs one application a "
-                "process; hint: launch.workers starts processes"
+                f"{service.worker.concurrency}: Hydra runs one application a process",
+                key="worker.concurrency",
+                hint="launch.workers starts processes",
             )
         root, choices = self._application(theirs)
         if not isinstance(root.get("seed"), int):
@@ -182,11 +183,10 @@ class ApplicationSource(Source):
             with _hydra(main, self.config_dirs) as running:
                 cfg = _compose(running, main, self.config_name, overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            told = config.first_lines(error)
-            cure = (
-                "; hint: hydra/sweeper: tuner, in its place" if "/sweeper/optuna'" in told else ""
-            )
-            raise ConfigError(told + cure) from error
+            told = config.explained(error)
+            if "/sweeper/optuna'" in told.problem:
+                told = replace(told, hint="hydra/sweeper: tuner, in its place")
+            raise ConfigError([told]) from error
         own = [main.config_dir] if main.config_dir else []
         choices = dict(cfg.hydra.runtime.choices)
         named = {"": self.config_name or main.config_name, **choices}

@@ -5,6 +5,8 @@ A retry carries Optuna's own attributes ``failed_trial`` (number of the first at
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -18,8 +20,6 @@ CRASHES = "tuner:crashes"
 """System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
 ORDINAL = "tuner:configuration"
 """System attribute: how many configurations there were before this one, whatever was retried."""
-SET_ASIDE = "set aside: "
-"""How the reason begins of a trial that others queued, and that was not run."""
 RUNG = "completed_rung_"
 """Prefix of what Optuna's successive halving notes as it judges a trial."""
 STATES = {
@@ -33,6 +33,59 @@ INFEASIBLE = "infeasible"
 """What people are told of a trial that Optuna counts as pruned, but no pruner gave up."""
 
 
+class Kind(StrEnum):
+    """Why a trial ended without a value: user attribute ``reason_kind``, beside ``reason``."""
+
+    PRUNED = "pruned"
+    """The pruner gave it up."""
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    CONSTRAINT = "constraint"
+    """A limit of ``study.constraints`` did not hold."""
+    INFEASIBLE = "infeasible"
+    """The objective said that it cannot be trained, or nobody said why."""
+    ERROR = "error"
+    """The objective raised."""
+    LOST = "lost"
+    """Too many of its workers were lost."""
+    SET_ASIDE = "set_aside"
+    """It was never run, by no fault of the objective's."""
+
+    @property
+    def state(self) -> TrialState:
+        """As what Optuna stores it: FAIL where the configuration need not be to blame."""
+        failed = self in (Kind.ERROR, Kind.LOST, Kind.SET_ASIDE)
+        return TrialState.FAIL if failed else TrialState.PRUNED
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a trial ended without a value, and what may help."""
+
+    kind: Kind
+    text: str = ""
+    hint: str = ""
+
+    def to_attrs(self) -> dict[str, str]:
+        """The user attributes that hold it, but for those that would be empty."""
+        attrs = {"reason_kind": self.kind.value, "reason": self.text, "reason_hint": self.hint}
+        return {key: text for key, text in attrs.items() if text}
+
+
+def kind(trial: FrozenTrial) -> Kind | None:
+    """Why a trial ended without a value; None while it has not, or where it has one.
+
+    Other tools store no kind: what Optuna counts as pruned is infeasible if it has a reason.
+    """
+    if trial.state not in (TrialState.PRUNED, TrialState.FAIL):
+        return None
+    if stored := trial.user_attrs.get("reason_kind"):
+        return Kind(stored)
+    if trial.state == TrialState.FAIL:
+        return Kind.ERROR
+    return Kind.INFEASIBLE if trial.user_attrs.get("reason") else Kind.PRUNED
+
+
 def first_number(trial: FrozenTrial) -> int:
     """The number of the configuration that a trial is an attempt at."""
     return int(trial.system_attrs.get(FIRST, trial.number))
@@ -43,23 +96,20 @@ def ordinal(trial: FrozenTrial) -> int:
     return int(trial.system_attrs.get(ORDINAL, first_number(trial)))
 
 
-def word(state: TrialState, reason: str | None) -> str:
+def word(state: TrialState, kind: Kind | None) -> str:
     """A state as people are told it, the same in logs, views and reports.
 
-    ``pruned`` is what the pruner gave up.  What diverged, did not fit or broke a limit ends with a
-    reason and is ``infeasible``: so the two add up to what Optuna counts as pruned.
+    ``pruned`` is what the pruner gave up.  What diverged, did not fit or broke a limit is
+    ``infeasible``: so the two add up to what Optuna counts as pruned.
     """
-    return INFEASIBLE if state == TrialState.PRUNED and reason else STATES[state]
+    if state == TrialState.PRUNED and kind != Kind.PRUNED:
+        return INFEASIBLE
+    return STATES[state]
 
 
 def is_superseded(trial: FrozenTrial) -> bool:
     """Whether another attempt goes on with it."""
     return trial.state == TrialState.FAIL and REQUEUE in trial.system_attrs
-
-
-def is_set_aside(trial: FrozenTrial) -> bool:
-    """Whether it failed before it was run, by no fault of the objective's."""
-    return str(trial.user_attrs.get("reason", "")).startswith(SET_ASIDE)
 
 
 def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tuner.bounds import Keywords
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 from tuner.nodes import at, has_key
 from tuner.schema import SECTIONS, conforms, mistake, nearest
 from tuner.targets import signature
@@ -40,7 +41,7 @@ LACKING = "is ???, and nothing gives it"
 ROOTS = ("objective", "sampler", "pruner", "launch", "tracking")
 
 
-def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[str]:
+def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[Mistake]:
     """All mistakes of a composed configuration: types, unknown and missing keys, bad targets."""
     return list(dict.fromkeys(_Checker(cfg, roots).run().mistakes))
 
@@ -56,7 +57,7 @@ class _Checker:
     def __init__(self, cfg: DictConfig, roots: Sequence[str]) -> None:
         self.cfg = cfg
         self.roots = roots
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
         self.fields: dict[str, Field] = {}
 
     def run(self) -> "_Checker":
@@ -67,15 +68,14 @@ class _Checker:
             if isinstance(node, DictConfig) and "_target_" in node:
                 self._target(root, node, INJECTED.get(root, set()))
             elif root == "objective":
-                self.mistakes.append(
-                    "objective: nothing to call; hint: objective=cnn, or a YAML with _target_"
-                )
+                hint = "objective=cnn, or a YAML with _target_"
+                self.mistakes.append(Mistake("objective", "nothing to call", hint))
         return self
 
     def _section(self, name: str, section: type) -> None:
         node = self._get(self.cfg, name, name)
         if not isinstance(node, DictConfig):
-            self.mistakes.append(f"{name}: the section is missing")
+            self.mistakes.append(Mistake(name, "the section is missing"))
             return
         known = {field.name: field.type for field in fields(section)}
         self._compare(name, node, known, required=set(known))
@@ -89,7 +89,7 @@ class _Checker:
         try:
             parameters, open_ended = signature(node._target_)
         except ConfigError as error:
-            self.mistakes.append(f"{path}._target_: {error}")
+            self.mistakes.extend(m.at(f"{path}._target_") for m in error.mistakes)
             return
         required = {n for n, (_, needed) in parameters.items() if needed} - injected
         if path == "objective" and takes_seed(node):
@@ -99,10 +99,12 @@ class _Checker:
         known = {n: _narrowed(n, a, declared) for n, (a, _) in parameters.items()}
         self._compare(path, node, known, required, open_ended)
         if path == "objective" and "report" not in parameters and not open_ended:
-            self.mistakes.append(
-                f"{path}._target_: {node._target_} takes no 'report'; hint: add the keyword "
-                "argument `report` and call report(epoch, metric=value) after each epoch"
+            told = f"{node._target_} takes no 'report'"
+            hint = (
+                "add the keyword argument `report` and call report(epoch, metric=value) after "
+                "each epoch"
             )
+            self.mistakes.append(Mistake(f"{path}._target_", told, hint))
 
     def _compare(
         self,
@@ -118,9 +120,9 @@ class _Checker:
                 self._leaf(path, node, name, known[name])
             elif not open_ended:
                 hint = nearest(name, sorted(known))
-                self.mistakes.append(f"{path}.{name}: unknown key; hint: {hint}")
+                self.mistakes.append(Mistake(f"{path}.{name}", "unknown key", hint))
         for name in sorted(required - set(names)):
-            self.mistakes.append(f"{path}.{name}: missing")
+            self.mistakes.append(Mistake(f"{path}.{name}", "missing"))
 
     def _leaf(self, parent: str, node: DictConfig, name: str, annotation: Any) -> None:
         raw = node._get_node(name)
@@ -157,14 +159,14 @@ class _Checker:
 _BROKEN = object()
 
 
-def lacking(error: Exception) -> str | None:
+def lacking(error: Exception) -> Mistake | None:
     """The mistake that a key read as ``???``, or what refers to it, has no value; else None."""
     found = re.search(r"Missing mandatory value: (\S+)$", str(error).partition("\n")[0])
-    return f"{found[1]}: {LACKING}; hint: {found[1]}=VALUE, or search it" if found else None
+    return Mistake(found[1], LACKING, f"{found[1]}=VALUE, or search it") if found else None
 
 
-def _unresolved(path: str, error: OmegaConfBaseException) -> str:
-    return lacking(error) or f"{path}: {str(error).splitlines()[0]}"
+def _unresolved(path: str, error: OmegaConfBaseException) -> Mistake:
+    return lacking(error) or Mistake(path, str(error).splitlines()[0])
 
 
 def _narrowed(name: str, annotation: Any, declared: Any) -> Any:

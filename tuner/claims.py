@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from tuner import admission, attempts
-from tuner.attempts import CRASHES, FIRST, ORDINAL, REQUEUE
+from tuner.attempts import CRASHES, FIRST, ORDINAL, REQUEUE, Kind, Reason
 from tuner.budget import Budget, Times
 from tuner.clock import Clock
 from tuner.leases import Leases
@@ -163,6 +163,10 @@ class Claims:
             self.leases.leave(worker.id, connection)
         return found
 
+    def _explain(self, connection: Connection, trial_id: int, reason: Reason) -> None:
+        notes = [writes.user(trial_id, key, text) for key, text in reason.to_attrs().items()]
+        writes.apply(connection, notes, guarded=False)
+
     def _requeue(
         self,
         connection: Connection,
@@ -185,14 +189,14 @@ class Claims:
         crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
         if max_crashes is not None and crashes > max_crashes:
             log.warning("trial %d is given up: lost %d times", configuration, crashes)
-            note = writes.user(trial_id, "reason", f"lost {crashes} times; last: {reason}")
-            writes.apply(connection, [note], guarded=False)
+            text = f"lost {crashes} times; last: {reason}"
+            self._explain(connection, trial_id, Reason(Kind.LOST, text))
             return
         try:
             following = attempts.following(trial, crashes)
         except ValueError as error:  # others have written to it while it ran
-            note = writes.user(trial_id, "reason", f"{attempts.SET_ASIDE}{error}"[:500])
-            writes.apply(connection, [note], guarded=False)
+            text = f"set aside: {error}"[:500]
+            self._explain(connection, trial_id, Reason(Kind.SET_ASIDE, text))
             return
         log.info("trial %d is requeued: %s", configuration, reason)
         note = writes.system(trial_id, REQUEUE, {"reason": reason, "crashes": crashes})

@@ -22,6 +22,7 @@ from tuner import __version__
 from tuner.errors import Infeasible, TunerError
 from tuner.log import printable
 from tuner.masking import has_secret, masked, remember
+from tuner.mistakes import Mistake
 from tuner.schema import closest, nearest
 from tuner.usage import Parser, whole
 
@@ -73,9 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"tuner.commands.{COMMANDS[args.command][0]}")
         return int(getattr(module, args.command)(args))
     except TunerError as error:
-        # The trainer's own words end with a cure in brackets.
-        told = re.sub(r" \(hint: (.*)\)$", r"; hint: \1", str(error), flags=re.MULTILINE)
-        _tell(f"error: {told}")
+        _tell(f"error: {error}")
         return error.exit_code
     except Infeasible as error:
         _tell(f"error: {args.command}: {error}")
@@ -128,10 +127,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         words.remove(named)
         words.insert(0, named)
     elif named is not None and named not in commands:
-        parser.error(f"no command {named!r}; hint: {_command_meant(named, words, list(commands))}")
+        parser.error(f"no command {named!r}", _command_meant(named, words, list(commands)))
     args, rest = parser.parse_known_args(words)
     if args.command is None and not rest:
-        parser.error(f"no command; hint: {', '.join(commands)}")
+        parser.error("no command", ", ".join(commands))
     given = [*getattr(args, "overrides", ()), *rest]  # none without a command
     if unknown := [text for text in given if text.startswith("-")]:
         _refuse(unknown, commands[named] if named is not None else parser)
@@ -148,21 +147,20 @@ def _command_meant(named: str, words: Sequence[str], commands: Sequence[str]) ->
     return f"did you mean {meant!r}?" if meant else "tuner --help lists them"
 
 
-def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
+def _refuse(unknown: Sequence[str], parser: Parser) -> NoReturn:
     known = [flag for action in parser._actions for flag in action.option_strings]
-    parser.error("; ".join(_no_option(text, known) for text in unknown))
+    parser.refuse([_no_option(text, known) for text in unknown])
 
 
-def _no_option(text: str, known: Sequence[str]) -> str:
-    """The message for an unknown option, without its value, which may be a secret."""
+def _no_option(text: str, known: Sequence[str]) -> Mistake:
+    """The mistake of an unknown option, without its value, which may be a secret."""
     flag, given, _ = text.partition("=")
     if given and "." in flag:
-        key = flag.lstrip("-")
-        return f"no option {flag}; hint: an override has no dashes, {key}=…"
-    return f"no option {flag}; hint: {nearest(flag, known)}"
+        return Mistake("", f"no option {flag}", f"an override has no dashes, {flag.lstrip('-')}=…")
+    return Mistake("", f"no option {flag}", nearest(flag, known))
 
 
-def _parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
+def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     """The whole command line, and each command's part of it."""
     parser = Parser(
         prog="tuner",
@@ -176,8 +174,13 @@ def _parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
         add_options = BARE.get(name, _options)
         add_options(commands.add_parser(name, help=summary, description=summary))
     options = {name: commands.choices[name] for name in COMMANDS}
-    for name in ("best", "status", "check"):
+    for name in ("best", "status"):
         options[name].add_argument("--json", action="store_true", help="for programs")
+    options["check"].add_argument(
+        "--json",
+        action="store_true",
+        help="for programs: what would run, and the mistakes (key, problem, hint, when)",
+    )
     options["status"].add_argument("--all", action="store_true", help="every study there is")
     options["status"].add_argument("--watch", action="store_true", help="until the study has ended")
     options["best"].add_argument(

@@ -27,7 +27,8 @@ from yaml import YAMLError
 
 from tuner import override_functions, resolvers, resources, searchpath
 from tuner.binding import accepts
-from tuner.errors import ConfigError, Infeasible, TunerError, blamed
+from tuner.errors import ConfigError, Infeasible, TunerError
+from tuner.mistakes import Mistake, section
 from tuner.nodes import has_key, keys
 from tuner.schema import nearest
 from tuner.targets import signature
@@ -80,7 +81,7 @@ class Source:
             ConfigLoaderImpl._apply_overrides_to_config([_known(v, cfg) for v in values], cfg)
         # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-            raise ConfigError(first_lines(error)) from error
+            raise ConfigError([explained(error)]) from error
         if isinstance(cfg.get("study"), DictConfig) and _is_unnamed(cfg.study):
             OmegaConf.set_struct(cfg, False)
             cfg.study.name = _study_name(choices)
@@ -113,10 +114,10 @@ class Source:
             {path.stem for root in self._roots() for path in (root / group).glob("*.yaml")}
         )
 
-    def mistakes(self, overrides: Sequence[str]) -> dict[str, str]:
+    def mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
         """Override → what keeps it from composing, with its cure; empty if all compose.
 
-        The text is empty for a key that the unknown option of its group may have had.
+        None for a key that the unknown option of its group may have had.
         """
         try:
             self.compose(overrides)
@@ -124,57 +125,59 @@ class Source:
             return self.blame(overrides, error)
         return {}
 
-    def blame(self, overrides: Sequence[str], error: ConfigError) -> dict[str, str]:
+    def blame(self, overrides: Sequence[str], error: ConfigError) -> dict[str, Mistake | None]:
         """As ``mistakes``, of overrides that were just composed and raised ``error``."""
-        return self._single_mistakes(overrides) or {overrides[-1]: str(error)}
+        return self._single_mistakes(overrides) or {overrides[-1]: error.mistakes[0]}
 
     def argv(self) -> list[str]:
         """The same source as options of the command line."""
         name = [] if self.config_name == "config" else [f"--config-name={self.config_name}"]
         return [*(f"--config-dir={d}" for d in self.config_dirs), *name]
 
-    def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, str]:
+    def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
         """Hydra stops at its first error: try each override alone on top of the groups."""
         parsed = {text: parse(text) for text in overrides}
         selects = {text: o for text, o in parsed.items() if self.options(o.key_or_group)}
-        found = {text: m for text, o in selects.items() if (m := self._bad_option(text, o))}
+        found: dict[str, Mistake | None] = {
+            text: m for text, o in selects.items() if (m := self._bad_option(o))
+        }
         groups = [text for text in selects if text not in found]
         base = self.compose(groups)
         lost = {parsed[text].key_or_group for text in found}
         for text, override in parsed.items():
-            if text not in selects and (message := self._bad_value(text, override, base, groups)):
+            if text not in selects and (mistake := self._bad_value(text, override, base, groups)):
                 # An experiment, which is no section, has its say in all of them.
-                owned = blamed([text]) <= lost or not lost <= set(map(str, base))
+                owned = section(text) in lost or not lost <= set(map(str, base))
                 known = has_key(base, override.key_or_group)
-                found[text] = "" if owned and not known else message
+                found[text] = None if owned and not known else mistake
         return found
 
-    def _bad_option(self, text: str, override: Override) -> str:
+    def _bad_option(self, override: Override) -> Mistake | None:
         group, value = override.key_or_group, override.value()
         options = self.options(group)
         if override.is_delete() or (isinstance(value, str | list) and str(value) in options):
-            return ""
+            return None
         written = text_of(value)
         if written in options:  # Hydra reads a number, or a truth
-            return f"{text}: {written} is no name to Hydra; hint: \"{group}='{written}'\""
+            return Mistake(group, f"{written} is no name to Hydra", f"\"{group}='{written}'\"")
         named = repr(value) if isinstance(value, str) else written
         there = searchpath.holding(f"{group}/{written}.yaml")
         hint = f"--config-dir={there} has it" if there else nearest(written, options)
-        return f"{text}: group {group!r} has no option {named}; hint: {hint}"
+        return Mistake(group, f"the group has no option {named}", hint)
 
     def _bad_value(
         self, text: str, override: Override, base: DictConfig, groups: Sequence[str]
-    ) -> str:
+    ) -> Mistake | None:
         try:
             self.compose([*groups, text])
         except ConfigError as error:
             key = override.key_or_group
             if has_key(base, key) or override.is_add() or override.is_force_add():
-                return f"{text}: {error}"
+                return error.mistakes[0].at(key)
             owners = self.owners(key)
             hint = f"it belongs to {owners}" if owners else self._meant(base, key)
-            return f"{text}: unknown key {key!r}; hint: {hint}"
-        return ""
+            return Mistake(key, "unknown key", hint)
+        return None
 
     def _meant(self, base: DictConfig, key: str) -> str:
         """A hint for a key that no option has."""
@@ -207,8 +210,9 @@ class Source:
                 return directory
         looked = ", ".join(map(str, directories))
         raise ConfigError(
-            f"--config-name {self.config_name}: no {self.config_name}.yaml in {looked}; "
-            "hint: name a file in one of the --config-dir directories, without .yaml"
+            f"no {self.config_name}.yaml in {looked}",
+            key=f"--config-name {self.config_name}",
+            hint="name a file in one of the --config-dir directories, without .yaml",
         )
 
     def _searchpath(self) -> list[str]:
@@ -224,7 +228,8 @@ class Source:
             if not directory.is_dir():
                 meant = searchpath.beside(directory)
                 hint = f"did you mean {meant!r}?" if meant else "name one that is there"
-                raise ConfigError(f"--config-dir {directory}: no such directory; hint: {hint}")
+                key = f"--config-dir {directory}"
+                raise ConfigError("no such directory", key=key, hint=hint)
         primary = str(self._primary().resolve())
         with HYDRA, _own_store():
             GlobalHydra.instance().clear()
@@ -279,25 +284,20 @@ def parse(text: str) -> Override:
 
     Cached: the parser takes 2 ms, and the values of a space are parsed again for each context.
     """
-    if not _is_unicode(text):
-        raise ConfigError(f"{text}: is not UTF-8, and cannot be stored; hint: a locale of UTF-8")
     try:
         parsed = OverridesParser(FUNCTIONS).parse_override(text)
     except HydraException as error:
-        raise ConfigError(f"{text}: {unparsable(text, first_lines(error))}") from error
+        raise ConfigError([unparsable(text, explained(error).problem)]) from error
     if not parsed.key_or_group:
-        raise ConfigError(f"{text}: cannot be parsed: no key before the =; hint: key=value")
+        raise ConfigError(f"{text} cannot be parsed: no key before the =", hint="key=value")
     if _has_sweep(parsed._value) and not parsed.is_sweep_override():
         raise ConfigError(
-            f"{text}: cannot be parsed: a sweep stands within a value; hint: search whole values, "
-            "as in choice([1,2],[3,4]), or the keys below, as in a.b='interval(0,1)'"
+            f"{text} cannot be parsed: a sweep stands within a value",
+            key=parsed.key_or_group,
+            hint="search whole values, as in choice([1,2],[3,4]), or the keys "
+            "below, as in a.b='interval(0,1)'",
         )
     return parsed
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether no byte of the command line, or escape of a YAML file, stands for no character."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _has_sweep(value: object) -> bool:
@@ -328,7 +328,7 @@ def instantiate(node: DictConfig, **injected: object) -> Any:
     return built(**accepted)
 
 
-def rehearse(cfg: DictConfig) -> tuple[list[str], dict[str, str]]:
+def rehearse(cfg: DictConfig) -> tuple[list[Mistake], dict[str, str]]:
     """What the objective's parts refuse as they are built, or its ``check`` of them; and its facts.
 
     A callable may have a ``check`` that takes the same keywords: it says what would run, as a
@@ -342,11 +342,10 @@ def rehearse(cfg: DictConfig) -> tuple[list[str], dict[str, str]]:
         cause = error.__cause__ or error
     except (TunerError, OmegaConfBaseException) as error:
         cause = error
-    if isinstance(cause, ConfigError):
-        return cause.mistakes, {}
     if isinstance(cause, TunerError):
-        return [str(cause)], {}
-    return [f"objective: {type(cause).__name__}: {str(cause).splitlines()[0]}"], {}
+        return cause.mistakes, {}
+    said = next(iter(str(cause).splitlines()), "")
+    return [Mistake("objective", f"{type(cause).__name__}: {said}")], {}
 
 
 def _is_unnamed(study: DictConfig) -> bool:
@@ -362,18 +361,19 @@ def _study_name(choices: Mapping[str, str | None]) -> str:
     return str(name or "study").replace("/", "-")
 
 
-def first_lines(error: Exception) -> str:
-    """Hydra's message without its stack of configuration internals."""
+def explained(error: Exception) -> Mistake:
+    """Hydra's message without its stack of configuration internals, and the cure if it is known."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
+    hint = ""
     if found := re.search(r"Could not find '([^']+)'$", next(iter(kept), "")):
         there = searchpath.holding(f"{found[1]}.yaml")
         options = list(itertools.takewhile(lambda line: "search path" not in line, kept[2:]))
         known = f"known are {', '.join(options)}" if options else "is it in a --config-dir?"
-        kept = [f"{kept[0]}; hint: {f'--config-dir={there} has it' if there else known}"]
+        kept, hint = kept[:1], f"--config-dir={there} has it" if there else known
     cause = error.__cause__
     why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""
     told = (" ".join(kept[:3]) or type(error).__name__) + why
     if "Incompatible key type 'NoneType'" in told:  # OmegaConf names neither key nor file
-        told += '; hint: in a YAML file, the key null is written "null", in quotes'
-    return told
+        hint = 'in a YAML file, the key null is written "null", in quotes'
+    return Mistake("", told, hint)

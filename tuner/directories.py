@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 
 RUN = re.compile(r"\d+-[0-9a-f]{8}")
 """Names of run directories, as ``tuner.trial.run_directory`` makes them."""
@@ -21,12 +22,12 @@ def probe(named: Iterable[Named]) -> None:
         raise ConfigError(found)
 
 
-def refusals(named: Iterable[Named]) -> list[str]:
+def refusals(named: Iterable[Named]) -> list[Mistake]:
     """What is wrong, with the cure, of each key's first directory that cannot be written to."""
-    found: dict[str, str] = {}
+    found: dict[str, Mistake] = {}
     for key, directory in named:
         if key not in found and (reason := obstacle(Path(directory))):
-            found[key] = f"{key}: {reason}; hint: {key}=… names another place"
+            found[key] = Mistake(key, reason, f"{key}=… names another place")
     return list(found.values())
 
 

@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from tuner import binding, config, nodes
 from tuner.distributions import Float
+from tuner.mistakes import Mistake
 from tuner.space import Space
 
 BESIDE = {"space", "storage", "sampler", "pruner", "launch", "worker", "final"}
 """Sections that an objective cannot read; copying them would take half of the time."""
 
 
-def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: bool) -> list[str]:
+def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: bool) -> list[Mistake]:
     """What the objective refuses of configurations that the sampler may propose.
 
     ``cfg`` is composed with ``groups``, the options of config groups, which are kept; see
@@ -28,7 +29,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
     chosen = dict(text.lstrip("+").split("=", 1) for text in groups)
     parse = functools.cache(config.parse)
     read = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in BESIDE])
-    found: list[str] = []
+    found: list[Mistake] = []
     for overrides in space.edges(chosen, every=every):
         edge = read.copy()
         for override in map(parse, overrides):
@@ -38,7 +39,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
     return list(dict.fromkeys(found))
 
 
-def fractions(cfg: DictConfig, space: Space) -> list[str]:
+def fractions(cfg: DictConfig, space: Space) -> list[Mistake]:
     """Searched keys that would get fractions where the configuration has a whole number.
 
     No mistakes, for nobody has said the type: ``x: 1`` may be meant as 1.0.
@@ -50,10 +51,9 @@ def fractions(cfg: DictConfig, space: Space) -> list[str]:
             continue
         now = nodes.at(cfg, p.key)
         if isinstance(now, int) and not isinstance(now, bool):
-            found.append(
-                f"{p.key}: the configuration has a whole number, {now}, and an interval is "
-                f"continuous; hint: {_whole(p.distribution)} if fractions make no sense"
-            )
+            told = f"the configuration has a whole number, {now}, and an interval is continuous"
+            hint = f"{_whole(p.distribution)} if fractions make no sense"
+            found.append(Mistake(p.key, told, hint))
     return found
 
 
@@ -66,18 +66,17 @@ def _whole(asked: Float) -> str:
     return f"int(tag(log, {ends}))" if asked.log else f"int({ends})"
 
 
-def where(at: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]]) -> str:
-    """The options of groups that a mistake needs, as `` (when a=b)``, nothing if any will do.
+def where(at: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The options of groups that a mistake needs, such as ``a=b or c``; none if any will do.
 
     ``at`` are the contexts, of all ``contexts``, in which it was found.
     """
     here, everywhere = _options(at), _options(contexts)
-    needed = [
+    return tuple(
         f"{group}={' or '.join(options)}"
         for group, options in here.items()
         if options.keys() != everywhere[group].keys()
-    ]
-    return f" (when {', '.join(needed)})" if needed else ""
+    )
 
 
 def _options(contexts: Sequence[Sequence[str]]) -> dict[str, dict[str, None]]:

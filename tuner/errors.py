@@ -27,35 +27,30 @@
 swallow a prune.  Objectives may raise ``Infeasible`` (with the reason as its message) themselves.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from tuner.mistakes import Mistake, hinted
 
 
 class TunerError(Exception):
-    """Something a person must correct; ``str(error)`` says what, what was got, and the cure."""
+    """Something a person must correct: one or more mistakes, reported together.
+
+    Either of one, by its ``problem``, the ``key`` to blame and a ``hint``, or of a sequence.
+    """
 
     exit_code = 1
 
-
-class ConfigError(TunerError):
-    """One or more mistakes in the configuration, found before any work and reported together."""
-
-    exit_code = 2
-
-    def __init__(self, mistakes: str | Sequence[str]) -> None:
-        self.mistakes = [mistakes] if isinstance(mistakes, str) else list(mistakes)
+    def __init__(self, problem: str | Sequence[Mistake], *, key: str = "", hint: str = "") -> None:
+        self.mistakes = [Mistake(key, problem, hint)] if isinstance(problem, str) else list(problem)
         count = len(self.mistakes)
         head = "" if count == 1 else f"{count} mistakes:\n"
-        super().__init__(head + "\n".join(self.mistakes))
+        super().__init__(head + "\n".join(map(str, self.mistakes)))
 
 
-def blamed(mistakes: Iterable[str], *, whole: bool = False) -> set[str]:
-    """The sections that mistakes begin with, ``study`` of ``study.n_trials: …``.
+class ConfigError(TunerError):
+    """Mistakes in the configuration, found before any work."""
 
-    With ``whole`` the keys, ``study.n_trials``.  Overrides may stand for mistakes.
-    """
-    end = r"[^\w.-]" if whole else r"[^\w-]"
-    return {re.split(end, line.lstrip("+~"), maxsplit=1)[0] for line in mistakes}
+    exit_code = 2
 
 
 class StorageError(TunerError):
@@ -98,10 +93,6 @@ class RowRefused(StudyError):
     One or more mistakes, each with the trial, the key and the cure.
     """
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = list(mistakes)
-        super().__init__("\n".join(self.mistakes))
-
 
 class TooManyFailures(TunerError):
     """More trials failed than ``worker.max_failure_rate`` allows."""
@@ -109,6 +100,12 @@ class TooManyFailures(TunerError):
 
 class Infeasible(Exception):
     """The configuration cannot be trained at all (a feature map that vanishes, no memory)."""
+
+    reason = hint = ""
+
+    def __init__(self, reason: object = "", *, hint: str = "") -> None:
+        self.reason, self.hint = str(reason), hint
+        super().__init__(f"{reason}{hinted(hint)}")
 
 
 class Diverged(Infeasible):
@@ -120,7 +117,11 @@ class Stop(BaseException):
 
 
 class Pruned(Stop):
-    """The pruner gave the trial up."""
+    """The pruner gave the trial up, or ``reason``; ``kind`` is one of ``tuner.attempts.Kind``."""
+
+    def __init__(self, reason: str = "", kind: str = "pruned") -> None:
+        self.kind = kind
+        super().__init__(reason)
 
 
 class Preempted(Stop):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from tuner.bounds import Bounds, Count, Positive, Whole
 from tuner.errors import TunerError
+from tuner.mistakes import Mistake
 from tuner.schema import conforms, mistake
 
 PIXELS = 1 << 24
@@ -49,8 +50,8 @@ def model(path: Path) -> dict[str, Any]:
     found = read(path)
     wrong = mistakes(found, Model) or _contradictions(found)
     if wrong:
-        told = "; ".join(wrong)
-        raise TunerError(f"{path}: {told}; hint: `tuner final` and `tuner export` write it anew")
+        hint = "`tuner final` and `tuner export` write it anew"
+        raise TunerError(f"{path}: {told(wrong)}", hint=hint)
     return found
 
 
@@ -65,33 +66,38 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def mistakes(found: object, kind: type, path: str = "") -> list[str]:
+def told(wrong: Sequence[Mistake]) -> str:
+    """What is wrong with a file, in one line."""
+    return "; ".join(str(mistake)[:LETTERS] for mistake in wrong)
+
+
+def mistakes(found: object, kind: type, path: str = "") -> list[Mistake]:
     """How JSON differs from the ``asdict`` of the dataclass ``kind``; extra keys are allowed."""
     if not isinstance(found, dict):
-        return [mistake(path, kind, found)[:LETTERS]]
-    said: list[str] = []
+        return [mistake(path, kind, found)]
+    said: list[Mistake] = []
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         name = f"{path}.{field.name}".lstrip(".")
         if field.name in found:
             said += _mistakes(found[field.name], hints[field.name], name)
         elif field.default is MISSING and field.default_factory is MISSING:
-            said.append(f"{name} is missing")
+            said.append(Mistake(name, "missing"))
     return said
 
 
-def _mistakes(value: object, hint: Any, path: str) -> list[str]:
+def _mistakes(value: object, hint: Any, path: str) -> list[Mistake]:
     """The mistakes of one field, which may hold a dataclass or a sequence of dataclasses."""
     within = next(
         (p for p in (hint, *get_args(hint)) if isinstance(p, type) and is_dataclass(p)), None
     )
     if within is None or (value is None and conforms(None, hint)):
-        return [] if conforms(_with_nan(value), hint) else [mistake(path, hint, value)[:LETTERS]]
+        return [] if conforms(_with_nan(value), hint) else [mistake(path, hint, value)]
     if get_origin(hint) is not Sequence:
         return mistakes(value, within, path)
     if not isinstance(value, list):
-        return [mistake(path, hint, value)[:LETTERS]]
-    return [text for k, item in enumerate(value) for text in mistakes(item, within, f"{path}[{k}]")]
+        return [mistake(path, hint, value)]
+    return [m for k, item in enumerate(value) for m in mistakes(item, within, f"{path}[{k}]")]
 
 
 def _with_nan(value: object) -> object:
@@ -103,18 +109,17 @@ def _with_nan(value: object) -> object:
     return value
 
 
-def _contradictions(found: Mapping[str, Any]) -> list[str]:
+def _contradictions(found: Mapping[str, Any]) -> list[Mistake]:
     channels, height, width = found["in_shape"]
     said = []
     if not found["classes"] or len(set(found["classes"])) != len(found["classes"]):
-        said.append(f"{len(found['classes'])} classes, not all of another name")
+        said.append(Mistake("classes", f"{len(found['classes'])}, not all of another name"))
     means, deviations = len(found["mean"]), len(found["std"])
     if means != deviations or not (means == channels or (channels == 1 and means == 3)):
-        said.append(  # ImageNet weights treat grey images as colour images
-            f"mean and std of {means} and {deviations} channels, in_shape of {channels}"
-        )
+        told = f"of {means}, std of {deviations} and in_shape of {channels} channels"
+        said.append(Mistake("mean", told))  # ImageNet weights treat grey images as colour images
     if height * width > PIXELS:
-        said.append(f"images of {height}x{width} pixels")
+        said.append(Mistake("in_shape", f"images of {height}x{width} pixels"))
     if not isinstance(found["recipe"].get("model"), str):
-        said.append("recipe has no model")
+        said.append(Mistake("recipe", "has no model"))
     return said

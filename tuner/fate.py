@@ -3,6 +3,7 @@
 import math
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from optuna.trial import Trial, TrialState
 
 from tuner import artifacts, retention
 from tuner.aims import Returned
-from tuner.attempts import word
+from tuner.attempts import Kind, Reason, word
 from tuner.errors import Fenced, TunerError
 from tuner.log import brief, log, told
 from tuner.reporter import Context, Report, finite
@@ -33,23 +34,42 @@ class Fate(Enum):
     """The accelerator's context is gone: the trial goes on, but not in this process."""
 
 
-Outcome = tuple[TrialState, list[float] | None, str]
-"""State, values and reason of a trial."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: with a value for each objective, or for a reason without."""
+
+    values: list[float] | None = None
+    reason: Reason | None = None
+    traceback: str = ""
+
+    @property
+    def state(self) -> TrialState:
+        """As Optuna knows it."""
+        return TrialState.COMPLETE if self.reason is None else self.reason.kind.state
+
+    def shown(self, report: Report) -> str:
+        """For a line of a log; the whole reason is kept with the trial."""
+        if self.values:
+            return ", ".join(f"{value:.6g}" for value in self.values)
+        if self.reason and self.reason.text:
+            return brief(self.reason.text, LINE)
+        step = max(report.values, default=0)
+        return f"at epoch {step}: {report.metric} {report.values[step]:.6g}" if step else ""
 
 
 def judged(report: Report, returned: Returned) -> Outcome:
-    """State, values and reason of an objective that returned."""
+    """The outcome of an objective that returned."""
     named = report.aims.named(returned)
     if not named:
         if not report.values:
             raise TunerError(
-                "the objective returned nothing and reported nothing; hint: return the final "
-                f"{report.metric}, or report it"
+                "the objective returned nothing and reported nothing",
+                hint=f"return the final {report.metric}, or report it",
             )
         named = {report.metric: report.values[max(report.values)]}
     value = named[report.metric]
     if not math.isfinite(value):
-        return TrialState.PRUNED, None, f"diverged: the final {report.metric} is {value}"
+        return _diverged(f"{report.metric} is {value}")
     return _traded(report, named)
 
 
@@ -58,18 +78,20 @@ def _traded(report: Report, named: Mapping[str, float]) -> Outcome:
     aims, measured = report.aims, {**report.measured, **named}
     if missing := aims.missing(measured):
         raise TunerError(
-            f"the objective told no {', '.join(missing)} (study.objectives, study.constraints), "
-            f"but {', '.join(sorted(measured))}; hint: report(step, …) it with the metrics, or "
-            "report.note(…) it once"
+            f"the objective told no {', '.join(missing)} (study.objectives, "
+            f"study.constraints), but {', '.join(sorted(measured))}",
+            hint="report(step, …) it with the metrics, or report.note(…) it once",
         )
     if reason := aims.broken(measured):
-        return TrialState.PRUNED, None, reason
+        return Outcome(reason=Reason(Kind.CONSTRAINT, reason))
     values = [measured[name] for name in aims.objectives]
     bad = [f"{n} is {v}" for n, v in zip(aims.objectives, values, strict=True)
            if not math.isfinite(v)]  # fmt: skip
-    if bad:
-        return TrialState.PRUNED, None, f"diverged: the final {', '.join(bad)}"
-    return TrialState.COMPLETE, values, ""
+    return _diverged(", ".join(bad)) if bad else Outcome(values)
+
+
+def _diverged(what: str) -> Outcome:
+    return Outcome(reason=Reason(Kind.DIVERGED, f"diverged: the final {what}"))
 
 
 def classify(
@@ -82,11 +104,11 @@ def classify(
         return Fate.BROKEN_DEVICE
     reason = infeasible(error)
     if reason is not None:
-        return finish(context, trial, report, run_dir, TrialState.PRUNED, None, reason)
+        return finish(context, trial, report, run_dir, Outcome(reason=reason))
     text = told("".join(traceback.format_exception(error)))
     log.error("trial %d failed:\n%s", report.number, text)
-    reason = told(f"{type(error).__name__}: {error}")[:500]
-    return finish(context, trial, report, run_dir, TrialState.FAIL, None, reason, text[-8000:])
+    reason = Reason(Kind.ERROR, told(f"{type(error).__name__}: {error}")[:500])
+    return finish(context, trial, report, run_dir, Outcome(None, reason, text[-8000:]))
 
 
 def finish(
@@ -94,37 +116,26 @@ def finish(
     trial: Trial,
     report: Report,
     run_dir: Path | None,
-    state: TrialState,
-    values: list[float] | None,
-    reason: str,
-    trace: str = "",
+    outcome: Outcome,
 ) -> Fate:
     """Store it: files, then attributes, state and values."""
+    state, reason = outcome.state, outcome.reason
     attrs: dict[str, Any] = {
         "epochs": report.epochs,
         "metrics": finite(report.metrics),
         "facts": report.facts,
-        "reason": told(reason),
-        "traceback": trace,
+        "traceback": outcome.traceback,
+        **{key: told(text) for key, text in (reason.to_attrs() if reason else {}).items()},
     }
     kept = {key: item for key, item in attrs.items() if item or key == "epochs"}
     if run_dir is not None:
         _attach(context, report, run_dir)
-    context.study.patience(lambda: _tell(context, trial, report, kept, state, values))
+    context.study.patience(lambda: _tell(context, trial, report, kept, outcome))
     report.track.end(state.name.lower().replace("fail", "failed"))
     retention.tidy(context.study, context.plan, trial._trial_id)
-    log.info("trial %d %s %s", report.number, word(state, reason), _shown(report, values, reason))
+    ended = word(state, reason.kind if reason else None)
+    log.info("trial %d %s %s", report.number, ended, outcome.shown(report))
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
-
-
-def _shown(report: Report, values: list[float] | None, reason: str) -> str:
-    """How it ended, for a line of a log; the whole reason is kept with the trial."""
-    if reason:
-        return brief(reason, LINE)
-    if values:
-        return ", ".join(f"{value:.6g}" for value in values)
-    step = max(report.values, default=0)
-    return f"at epoch {step}: {report.metric} {report.values[step]:.6g}" if step else ""
 
 
 def _tell(
@@ -132,8 +143,7 @@ def _tell(
     trial: Trial,
     report: Report,
     attrs: Mapping[str, Any],
-    state: TrialState,
-    values: list[float] | None,
+    outcome: Outcome,
 ) -> None:
     """Safe to repeat: the attributes are stored before the state, or with it."""
     storage = context.study.storage
@@ -142,7 +152,7 @@ def _tell(
     except KeyError:
         context.study.verify()
         raise Fenced("it is no longer in the database") from None
-    if now == state:
+    if now == outcome.state:
         return  # stored just before the connection was lost
     if now != TrialState.RUNNING:
         raise Fenced(f"it is {now.name}")
@@ -151,7 +161,7 @@ def _tell(
             for key, item in attrs.items():
                 trial.set_user_attr(key, item)
             _constrain(trial, report)
-            trial.study.tell(trial, values, state=state)
+            trial.study.tell(trial, outcome.values, state=outcome.state)
     except ValueError:  # Optuna's word for a trial that has ended meanwhile
         if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             raise

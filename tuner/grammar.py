@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import (
 
 from tuner.distributions import Categorical, Distribution, Scalar
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 from tuner.space import Branch, Parameter, Space
 from tuner.sweeps import categorical, interval, steps
 from tuner.texts import text_of
@@ -25,7 +26,7 @@ def build(
     overrides: Sequence[Override],
     parse: Callable[[str], Override],
     options: Callable[[str], Sequence[str]] = lambda _group: (),
-) -> tuple[Space, list[str]]:
+) -> tuple[Space, list[Mistake]]:
     """The space of a configuration under the command line's overrides, and all its mistakes.
 
     ``options`` lists a config group, for ``glob(*)``.  A sweep override replaces a key's
@@ -42,7 +43,7 @@ def build(
             try:
                 root = reader.swept(root, reader.parameter(override))
             except ConfigError as error:
-                reader.mistakes.append(f"{override.input_line}: {error}")
+                reader.mistakes.extend(m.at(override.key_or_group) for m in error.mistakes)
     reader.check_unique(root)
     return Space(root), reader.mistakes
 
@@ -53,7 +54,7 @@ class _Reader:
     ) -> None:
         self.parse = parse
         self.options = options
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
 
     def branch(
         self, written: Mapping[str, object], condition: tuple[tuple[str, str], ...], where: str
@@ -67,7 +68,7 @@ class _Reader:
                 elif value is not None:
                     self._entry(str(key), value, condition, parameters, constants)
             except ConfigError as error:
-                self.mistakes.append(f"{where}: {key}: {error}")
+                self.mistakes.extend(m.at(f"{where}.{key}") for m in error.mistakes)
         return Branch(tuple(parameters), tuple(constants))
 
     def _entry(
@@ -80,8 +81,8 @@ class _Reader:
     ) -> None:
         if isinstance(value, list):
             raise ConfigError(
-                f"a list cannot be searched, got {value!r}; hint: write choice("
-                f"{', '.join(map(str, value))})"
+                f"a list cannot be searched, got {value!r}",
+                hint=f"write choice({', '.join(map(str, value))})",
             )
         override = self.parse(f"{key}={_plain(value)}")
         if override.is_sweep_override():
@@ -97,7 +98,7 @@ class _Reader:
         where: str,
     ) -> Parameter:
         if not options:
-            raise ConfigError("a mapping without options; hint: list them, as in sgd: {…}")
+            raise ConfigError("a mapping without options", hint="list them, as in sgd: {…}")
         values = list(map(self.option, options))
         texts = tuple(map(text_of, values))
         override = self.parse(f"{key}={texts[0]}")
@@ -106,8 +107,8 @@ class _Reader:
         for text, (option, below) in zip(texts, options.items(), strict=True):
             if below is not None and not isinstance(below, Mapping):
                 raise ConfigError(
-                    f"option {option} must own a mapping of keys, got {below!r}; hint: {{}} if "
-                    "nothing depends on it"
+                    f"option {option} must own a mapping of keys, got {below!r}",
+                    hint="{} if nothing depends on it",
                 )
             branches[text] = self.branch(
                 below or {}, (*condition, (bare, text)), f"{where}.{option}"
@@ -151,12 +152,12 @@ class _Reader:
         sweep = override._value
         tags = set(getattr(sweep, "tags", ()))
         if unknown := tags - {"log"}:
-            raise ConfigError(f"unknown tag {sorted(unknown)[0]!r}; hint: the only tag is log")
+            raise ConfigError(f"unknown tag {sorted(unknown)[0]!r}", hint="the only tag is log")
         log = "log" in tags
         if isinstance(sweep, IntervalSweep):
             return interval(sweep, log)
         if log:
-            raise ConfigError("only an interval can be log; hint: tag(log, interval(a, b))")
+            raise ConfigError("only an interval can be log", hint="tag(log, interval(a, b))")
         if isinstance(sweep, RangeSweep):
             return steps(sweep)
         if isinstance(sweep, Glob):
@@ -192,14 +193,17 @@ class _Reader:
         for p in Space(root).parameters():
             seen[p.name] = seen.get(p.name, 0) + 1
         self.mistakes.extend(
-            f"space: {name} is searched {count} times; hint: give each key one place"
+            Mistake(f"space.{name}", f"is searched {count} times", "give each key one place")
             for name, count in seen.items()
             if count > 1
         )
         always = {p.key for p in root.parameters}
         self.mistakes.extend(
-            f"space: {p.key} is searched both always and under {p.condition[-1][0]}="
-            f"{p.condition[-1][1]}; hint: keep one of the two"
+            Mistake(
+                f"space.{p.key}",
+                f"is searched both always and under {'='.join(p.condition[-1])}",
+                "keep one of the two",
+            )
             for p in Space(root).parameters()
             if p not in root.parameters and p.key in always
         )

@@ -4,6 +4,7 @@ import math
 
 from tuner.distributions import Scalar
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 from tuner.space import Space
 
 LARGEST_GRID = 100_000
@@ -13,20 +14,20 @@ LARGEST_GRID = 100_000
 def grid(space: Space) -> dict[str, list[Scalar]]:
     """Every value of every parameter; ``ConfigError`` if they cannot be listed."""
     found: dict[str, list[Scalar]] = {}
-    mistakes = []
+    unlisted = []
     for p in space.parameters():
         if p.condition:
-            mistakes.append(f"sampler=grid: {p.name} is conditional; hint: pin {p.condition[0][0]}")
+            unlisted.append((f"{p.name} is conditional", f"pin {p.condition[0][0]}"))
         elif (count := p.distribution.size()) == math.inf:
-            cure = f"{p.key}=choice(…), or range(start, stop, step)"
-            mistakes.append(f"sampler=grid: {p.name} has no end of values; hint: {cure}")
+            hint = f"{p.key}=choice(…), or range(start, stop, step)"
+            unlisted.append((f"{p.name} has no end of values", hint))
         elif count > LARGEST_GRID:
-            mistakes.append(f"sampler=grid: {p.name} has {count} values; hint: a step")
+            unlisted.append((f"{p.name} has {count} values", "a step"))
         else:
             found[p.name] = p.distribution.every()
     size = math.prod(map(len, found.values()))
-    if not mistakes and size > LARGEST_GRID:
-        mistakes.append(f"sampler=grid: {size} combinations; hint: fewer choices, or sampler=qmc")
-    if mistakes:
-        raise ConfigError(mistakes)
+    if not unlisted and size > LARGEST_GRID:
+        unlisted.append((f"{size} combinations", "fewer choices, or sampler=qmc"))
+    if unlisted:
+        raise ConfigError([Mistake("sampler", f"grid: {told}", hint) for told, hint in unlisted])
     return found

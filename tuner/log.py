@@ -70,10 +70,6 @@ def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
 
 
 def brief(reason: str, letters: int) -> str:
-    """A reason as part of a line, without its hint: the whole of it is kept with the trial.
-
-    Nor has it line breaks, or what moves a terminal's cursor.
-    """
-    line = ESCAPE.sub("", reason.partition(" (hint:")[0])
-    line = "".join(c if c.isprintable() else " " for c in line)
+    """A reason as part of a line: without line breaks, or what moves a terminal's cursor."""
+    line = "".join(c if c.isprintable() else " " for c in ESCAPE.sub("", reason))
     return shorten(line, letters, placeholder=" …")

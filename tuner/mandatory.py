@@ -11,6 +11,7 @@ from tuner import config, nodes
 from tuner.binding import LACKING, accepts
 from tuner.config import Source
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 from tuner.space import Parameter, Space
 
 
@@ -31,14 +32,14 @@ def compose(source: Source, overrides: Sequence[str]) -> tuple[list[str], DictCo
             found[left[1]] = f"{left[1]}={options[0]}"
 
 
-def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[str]:
-    """Errors for mandatory groups that are neither given nor searched.
+def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[Mistake]:
+    """Mistakes for mandatory groups that are neither given nor searched.
 
     ``stand_ins`` are the overrides that ``compose`` returned.
     """
     groups = {text.partition("=")[0] for text in stand_ins} - {p.key for p in space.parameters()}
     return [
-        f"{group}: {LACKING}; hint: {group}={' or '.join(source.options(group))}, or search it"
+        Mistake(group, LACKING, f"{group}={' or '.join(source.options(group))}, or search it")
         for group in sorted(groups)
     ]
 
@@ -61,7 +62,7 @@ def filled(cfg: DictConfig, parameters: Iterable[Parameter]) -> DictConfig:
     return whole
 
 
-def doubts(source: Source, cfg: DictConfig, space: Space) -> list[str]:
+def doubts(source: Source, cfg: DictConfig, space: Space) -> list[Mistake]:
     """Warnings about keys of an application that are ``???`` and not searched.
 
     They are not errors: the application may set them itself, or not read them at all.
@@ -70,7 +71,7 @@ def doubts(source: Source, cfg: DictConfig, space: Space) -> list[str]:
         return []
     searched = {p.key for p in space.parameters()}
     return [
-        f"{key}: {LACKING}; hint: {key}=VALUE, or search it, unless the application sets it"
+        Mistake(key, LACKING, f"{key}=VALUE, or search it, unless the application sets it")
         for key in nodes.keys(cfg)
         if nodes.is_missing(cfg, key) and key not in searched
     ]

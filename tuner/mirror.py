@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from tuner.errors import TunerError
 from tuner.log import log
+from tuner.mistakes import Mistake
 from tuner.pushes import Place, Pushes, digest
 from tuner.urls import masked
 
@@ -29,7 +30,7 @@ class Changed(Exception):
     """A file was written to while it was read."""
 
 
-def mistakes(url: str | None) -> list[str]:
+def mistakes(url: str | None) -> list[Mistake]:
     """What is wrong with ``study.mirror``, as far as that can be told without a connection."""
     if url is None:
         return []
@@ -38,9 +39,10 @@ def mistakes(url: str | None) -> list[str]:
     try:
         fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
     except ImportError as error:
-        return [f"study.mirror: {masked(url)} needs another package; hint: {error}"]
+        return [Mistake("study.mirror", f"{masked(url)} needs another package", str(error))]
     except ValueError as error:
-        return [f"study.mirror: {error}; hint: s3://bucket/path, gs://bucket/path, or null"]
+        hint = "s3://bucket/path, gs://bucket/path, or null"
+        return [Mistake("study.mirror", str(error), hint)]
     return []
 
 
@@ -61,8 +63,9 @@ def _reached(url: str) -> Iterator[None]:
         yield
     except Exception as error:  # a driver may raise anything
         raise TunerError(
-            f"study.mirror: {masked(url)} cannot be used: {type(error).__name__}: {error}; hint: "
-            "are bucket, credentials and endpoint right? The same command goes on afterwards"
+            f"{masked(url)} cannot be used: {type(error).__name__}: {error}",
+            key="study.mirror",
+            hint="are bucket, credentials and endpoint right? The same command goes on afterwards",
         ) from error
 
 

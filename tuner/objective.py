@@ -51,7 +51,7 @@ def measured(step: Any, metrics: Mapping[str, Any]) -> tuple[int, dict[str, floa
     """
     step = plain(step)
     if not isinstance(step, int | float) or not (step >= 0 and float(step).is_integer()):
-        raise TunerError(f"report({step}, …): a step is a whole number; hint: the epoch, from 1")
+        raise TunerError(f"report({step}, …): a step is a whole number", hint="the epoch, from 1")
     return int(step), {name: float(value) for name, value in metrics.items()}
 
 

@@ -1,7 +1,7 @@
 """What a command line asks for: the configuration, the space to search in it, and all mistakes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from tuner import binding, config, grammar, mandatory, nodes, queue, rules, searched
 from tuner.aims import Aims
 from tuner.config import Override, Source
-from tuner.errors import ConfigError, blamed
+from tuner.errors import ConfigError
+from tuner.mistakes import Mistake, section
 from tuner.nodes import OPERATIONAL
 from tuner.queue import Item
 from tuner.schema import (
@@ -36,7 +37,7 @@ class Plan:
     space: Space
     pins: tuple[str, ...]
     """Plain overrides of the command line that belong to every trial."""
-    mistakes: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
     queue: tuple[Item, ...] = ()
     """What is tried before the sampler's own proposals."""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class Plan:
     def seed(self) -> int:
         return int(self.cfg.seed)
 
-    def require(self, more: Sequence[str] = ()) -> "Plan":
+    def require(self, more: Sequence[Mistake] = ()) -> "Plan":
         """Itself, or ``ConfigError`` with all of its mistakes and ``more``."""
         if found := [*self.mistakes, *more]:
             raise ConfigError(list(dict.fromkeys(found)))
@@ -106,16 +107,17 @@ def load(
     items = list[Item]()
     if search:
         mistakes.extend(unreadable)
-        # An unreadable space would have had something in it.
-        if judge and not (unreadable and not space.root.parameters):
+        # A space or a sweep that cannot be read would have had something in it.
+        if judge and (space.root.parameters or not (unreadable or read.unparsed)):
             found = searched.mistakes(source, _pins(plain), space, mistakes, read.lost)
             mistakes.extend(_news(found, mistakes))
         items, unusable = _queue(source, read, space)
         mistakes.extend(unusable)
     else:
+        hint = "give one value, or use tuner tune"
         mistakes.extend(
-            f"{text}: a sweep has no meaning here; hint: give one value, or use tuner tune"
-            for text in read.sweeps
+            Mistake(override.key_or_group, "a sweep has no meaning here", hint)
+            for override in read.sweeps.values()
         )
     said, first = tuple(mistakes), tuple(items)
     pins = _pins([text for text in plain if text not in read.stand_ins])
@@ -129,43 +131,47 @@ class _Read:
     cfg: DictConfig
     parsed: Mapping[str, Override]
     plain: list[str]
-    mistakes: list[str]
+    mistakes: list[Mistake]
+    unparsed: bool
+    """Whether an override could not be read at all."""
     lost: set[str]
     """Sections of which nothing is known, their option being unknown."""
     stand_ins: list[str]
     """Those of ``plain`` that nobody has given."""
 
     @property
-    def sweeps(self) -> list[str]:
-        return [text for text, o in self.parsed.items() if o.is_sweep_override()]
+    def sweeps(self) -> dict[str, Override]:
+        return {text: o for text, o in self.parsed.items() if o.is_sweep_override()}
 
-    def space(self, source: Source) -> tuple[Space, list[str]]:
+    def space(self, source: Source) -> tuple[Space, list[Mistake]]:
         kept = {*self.plain, *self.sweeps}
         known = [o for text, o in self.parsed.items() if text in kept and not o.is_delete()]
         written = nodes.plain(self.cfg, "space")
         if not isinstance(written, Mapping):
             told = "model.width: int(interval(8, 64)), a line for each key"
-            return Space(), [f"space: expected keys, got {written!r}; hint: {told}"]
+            return Space(), [Mistake("space", f"expected keys, got {written!r}", told)]
         return grammar.build(written, known, config.parse, source.options)
 
 
 def _read(source: Source, overrides: Sequence[str]) -> _Read:
     """The last word on a key says whether it is searched."""
-    mistakes: list[str] = []
+    mistakes: list[Mistake] = []
     parsed: dict[str, Override] = {}
     for text in overrides:
         try:
             parsed[text] = config.parse(text)
         except ConfigError as error:
             mistakes.extend(error.mistakes)
+    unparsed = bool(mistakes)
     if not source.open_ended:  # Hydra runs nothing
         idle = [text for text, o in parsed.items() if re.match(r"hydra[./]", o.key_or_group)]
-        mistakes.extend(f"{text}: does nothing here; hint: --app runs by Hydra" for text in idle)
+        told = "does nothing here", "--app runs by Hydra"
+        mistakes.extend(Mistake(parsed[text].key_or_group, *told) for text in idle)
         parsed = {text: o for text, o in parsed.items() if text not in idle}
     last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}
     parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
     plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
-    wrong: dict[str, str] = {}
+    wrong: dict[str, Mistake | None] = {}
     stand_ins, cfg = mandatory.compose(source, plain)
     plain = [*stand_ins, *plain]
     if isinstance(cfg, ConfigError):
@@ -180,46 +186,49 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     lost = {group.split("/")[0] for group in groups if source.options(group)}
     whole = lost <= set(map(str, cfg))  # an experiment has its say in every section
     lost = lost if whole else {*lost, *map(str, cfg)}
-    return _Read(cfg, parsed, plain, mistakes, lost, stand_ins)
+    return _Read(cfg, parsed, plain, mistakes, unparsed, lost, stand_ins)
 
 
 ALONE = {"data", "optimizer", "schedule"}
 """Sections that are judged without a look at others."""
 
 
-def _rehearsed(source: Source, read: _Read) -> tuple[list[str], Mapping[str, str]]:
+def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, str]]:
     """What the objective refuses, and its facts.
 
     Where some of its sections are known to be wrong, the others are judged without them.
     """
-    told = blamed(read.mistakes)
-    bad = (told | read.lost) - OPERATIONAL
+    bad = (_sections(read.mistakes) | read.lost) - OPERATIONAL
     if not bad:
         refused, facts = config.rehearse(read.cfg)
         return _news(refused, read.mistakes), facts
-    right = [text for text in read.plain if not blamed([text]) & bad]
+    right = [text for text in read.plain if section(text) not in bad]
     if "objective" in bad or bad >= ALONE:
         return [], {}
     try:
         cfg = source.compose(right)
     except ConfigError:
         return [], {}
-    if blamed(binding.check(cfg)) - OPERATIONAL:  # in a file, that is
+    if _sections(binding.check(cfg)) - OPERATIONAL:  # in a file, that is
         return [], {}
     sure = ALONE - bad | (set() if "data" in bad else {"study"})
     refused = _news(config.rehearse(cfg)[0], read.mistakes)
-    return [line for line in refused if blamed([line]) <= sure], {}
+    return [mistake for mistake in refused if mistake.section in sure], {}
 
 
-def _news(lines: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The lines that begin with other keys than those that are known to be wrong."""
-    keys = blamed(known, whole=True) - {"space"}
-    return [line for line in lines if not blamed(line.partition(":")[0].split(), whole=True) & keys]
+def _sections(mistakes: Iterable[Mistake]) -> set[str]:
+    return {mistake.section for mistake in mistakes}
 
 
-def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[str]]:
+def _news(found: Iterable[Mistake], known: Iterable[Mistake]) -> list[Mistake]:
+    """The mistakes in other keys than those that are known to be wrong."""
+    keys = {mistake.key for mistake in known if mistake.section not in ("", "space")}
+    return [mistake for mistake in found if mistake.key not in keys]
+
+
+def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[Mistake]]:
     """What is tried first, once the sections that say so and the space can be read."""
-    if read.lost or blamed(read.mistakes) & {"study", "space"}:
+    if read.lost or _sections(read.mistakes) & {"study", "space"}:
         return [], []
     asked = nodes.section(read.cfg, "study", StudySettings)
     lists, defaults = asked.enqueue, asked.enqueue_defaults

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 import optuna
@@ -59,8 +60,9 @@ def _usable(plan: Plan) -> tuple[list[Item], list[str]]:
             missing.update(p.name for p in outside)
     if not known:
         raise StudyError(
-            f"study.prior: no parameter of {asked.prior!r} is searched here; hint: one with the "
-            "same keys and ranges that overlap"
+            f"no parameter of {asked.prior!r} is searched here",
+            key="study.prior",
+            hint="one with the same keys and ranges that overlap",
         )
     return list(known.values()), sorted(missing)
 
@@ -79,8 +81,9 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
             likely = closest_first(name, known)
             listed = ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])])
             raise StudyError(
-                f"study.prior: {urls.masked(url)} has no study {name!r}; hint: it has "
-                f"{listed or 'none yet'}"
+                f"{urls.masked(url)} has no study {name!r}",
+                key="study.prior",
+                hint=f"it has {listed or 'none yet'}",
             )
         study = optuna.load_study(study_name=name, storage=rdb)
         trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
@@ -90,13 +93,15 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
     metric = study.user_attrs.get("metric", plan.study.metric)
     if (metric, direction) != (plan.study.metric, plan.study.direction):
         raise StudyError(
-            f"study.prior: {name!r} was to {direction} {metric}, not to {plan.study.direction} "
-            f"{plan.study.metric}; hint: only scores of the same kind tell what is good here"
+            f"{name!r} was to {direction} {metric}, not to "
+            f"{plan.study.direction} {plan.study.metric}",
+            key="study.prior",
+            hint="only scores of the same kind tell what is good here",
         )
     trials = [trial for trial in trials if trial.values]
     if not trials:
         raise StudyError(
-            f"study.prior: {name!r} has no completed configuration; hint: wait for its first"
+            f"{name!r} has no completed configuration", key="study.prior", hint="wait for its first"
         )
     sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     return sorted(trials, key=lambda trial: sign * trial.values[0])
@@ -108,10 +113,9 @@ def _database(url: str, name: str) -> Trials:
     except StorageAway:
         raise
     except StorageError as error:
-        reason = str(error).removeprefix("storage.url: ").partition("; hint: ")[0]
-        raise StudyError(
-            f"study.prior: {reason}; hint: study.prior_url names the database that has {name!r}"
-        ) from error
+        hint = f"study.prior_url names the database that has {name!r}"
+        found = [replace(m, key="study.prior", hint=hint) for m in error.mistakes]
+        raise StudyError(found) from error
 
 
 def diverse(items: Sequence[Item], count: int, space: Space) -> list[Item]:

@@ -62,8 +62,9 @@ def load(app: str) -> Main:
     if len({id(main) for main in named.values()}) != 1:
         known = ", ".join(found) or "none"
         raise ConfigError(
-            f"--app {app}: {name or 'one function'} under @hydra.main is wanted, and {where} has "
-            f"{known}; hint: --app {where}:FUNCTION"
+            f"--app {app}: {name or 'one function'} under @hydra.main is "
+            f"wanted, and {where} has {known}",
+            hint=f"--app {where}:FUNCTION",
         )
     attribute, main = next(iter(named.items()))
     said = inspect.getclosurevars(main).nonlocals
@@ -77,7 +78,7 @@ def _module(where: str) -> tuple[ModuleType, Version]:
     try:
         if where.endswith(".py"):
             if not Path(where).is_file():
-                raise ConfigError(f"--app {where}: no such file; hint: --app=FILE.py, from here")
+                raise ConfigError(f"--app {where}: no such file", hint="--app=FILE.py, from here")
             return _imported(Path(where).resolve())
         spec = importlib.util.find_spec(where)
         if spec is None or spec.origin is None:

@@ -57,8 +57,8 @@ def join_study(plan: Plan, uid: str) -> Study:
         raise StorageLost(f"study {plan.study.name!r} is no longer there: {reason}") from error
     if study.uid != uid:
         raise StorageLost(
-            f"study {plan.study.name!r} is another one than this worker was started for; hint: "
-            "bring the database back as it was, or run tuner tune again"
+            f"study {plan.study.name!r} is another one than this worker was started for",
+            hint="bring the database back as it was, or run tuner tune again",
         )
     _match(study, plan, _description(plan))
     return study
@@ -165,16 +165,10 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     stored = study.attrs
     name = plan.study.name
     require_ours(name, stored)
-    directions = [way.name.lower() for way in study.optuna.directions]
-    direction = directions[0]
+    direction = study.optuna.directions[0].name.lower()
     aims = plan.aims
     own = [(stored["metric"], direction)]
     traded = list(stored["objectives"].items()) if "objectives" in stored else own
-    if [way for _, way in traded] != directions:
-        raise StudyError(
-            f"study.name: {name!r} is damaged: its objectives are {dict(traded)}, its directions"
-            f" {', '.join(directions)}; hint: choose another study.name"
-        )
     found = [
         f"{key}: the study has {old!r}, asked was {new!r}"
         for key, old, new in (
@@ -190,9 +184,8 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     found.extend(difference.breaking)
     if found:
         raise StudyError(
-            f"study {name!r} exists and differs from what was asked:\n"
-            + "\n".join(f"  {line}" for line in found)
-            + "\nhint: give the new search another study.name, or undo the change"
+            "\n  ".join([f"study {name!r} exists and differs from what was asked", *found]),
+            hint="give the new search another study.name, or undo the change",
         )
     for line in difference.ranges:
         log.warning("study %r goes on with another range: %s", name, line)
@@ -209,8 +202,9 @@ def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
     """Raise ``StudyError`` where a study lacks what tuner stores with each that it makes."""
     if missing := [key for key in ("space", "metric", "seed", "config", "uid") if key not in attrs]:
         raise StudyError(
-            f"study.name: {name!r} was not made by tuner, or is damaged: it has no "
-            f"{', '.join(missing)}; hint: choose another study.name"
+            f"{name!r} was not made by tuner, or is damaged: it has no {', '.join(missing)}",
+            key="study.name",
+            hint="choose another study.name",
         )
 
 
@@ -239,8 +233,8 @@ def _read(text: str) -> object:
         return yaml.load(text, _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(
-            "the configuration that is stored with the study cannot be read; hint: choose another "
-            "study.name"
+            "the configuration that is stored with the study cannot be read",
+            hint="choose another study.name",
         ) from error
 
 

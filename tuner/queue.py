@@ -19,6 +19,7 @@ from tuner import config, nodes
 from tuner.config import Source
 from tuner.distributions import Categorical, Distribution, Float, Scalar
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 from tuner.space import Parameter, Space
 from tuner.texts import text_of
 from tuner.typos import nearest_key
@@ -90,7 +91,7 @@ def build(
     lists: Sequence[Sequence[str] | str],
     *,
     defaults: bool,
-) -> tuple[list[Item], list[str]]:
+) -> tuple[list[Item], list[Mistake]]:
     """The queue of a command line, and all mistakes of ``study.enqueue``.
 
     ``plain`` are the command line's plain overrides.  A list need not be whole: what it leaves out
@@ -103,7 +104,8 @@ def build(
         try:
             texts = shlex.split(given) if isinstance(given, str) else given
         except ValueError as error:
-            reader.mistakes.append(f"{where}: {error} in {given!r}; hint: a list of overrides")
+            told = f"{error} in {given!r}"
+            reader.mistaken(where, told, "a list of overrides")
             continue
         # `tuner best --overrides` also says where the configuration is found.
         items.append(reader.item(where, [text for text in texts if not text.startswith("--")]))
@@ -115,7 +117,7 @@ class _Reader:
     def __init__(self, source: Source, plain: Sequence[str], space: Space) -> None:
         self.source, self.plain, self.space = source, plain, space
         self.searched = {p.key: p for p in space.parameters()}
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
         self.composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, Any]]] = {}
 
     def item(self, where: str, texts: Sequence[str]) -> Item | None:
@@ -133,14 +135,17 @@ class _Reader:
         left_out = {p.key for p in outside}
         active = left_out | {name.split("@")[0] for name in fixed}
         for key, value in given.items():
-            text = f"{where}: {key}={text_of(value)}"
+            text = f"{key}={text_of(value)}"
             if key in left_out:
-                cure = f"hint: a value within, or a wider {key}"
-                self.mistakes.append(f"{text} is outside {self.searched[key].distribution}; {cure}")
+                told = f"{text} is outside {self.searched[key].distribution}"
+                self.mistaken(where, told, f"a value within, or a wider {key}")
             elif key not in active:
                 needs = " and ".join("=".join(c) for c in self.searched[key].condition)
-                self.mistakes.append(f"{text} has no effect here; hint: it needs {needs}")
+                self.mistaken(where, f"{text} has no effect here", f"it needs {needs}")
         return Item(fixed, where) if len(self.mistakes) == before else None
+
+    def mistaken(self, where: str, problem: str, hint: str) -> None:
+        self.mistakes.append(Mistake(where, problem, hint))
 
     def _given(self, where: str, texts: Sequence[str]) -> dict[str, object]:
         """The searched values of a list; its other overrides must change nothing."""
@@ -149,11 +154,11 @@ class _Reader:
             try:
                 override = config.parse(text)
             except ConfigError as error:
-                self.mistakes.extend(f"{where}: {line}" for line in error.mistakes)
+                self.mistakes.extend(m.at(where) for m in error.mistakes)
                 continue
             key = override.key_or_group
             if override.is_sweep_override():
-                self.mistakes.append(f"{where}: {text} is no value; hint: give one value")
+                self.mistaken(where, f"{text} is no value", "give one value")
             elif key in self.searched:
                 self._note(where, text, key, override.value(), given)
             elif key != "seed":  # each trial has its own
@@ -166,7 +171,7 @@ class _Reader:
         options = self.source.options(key)
         if options and value not in options:
             known = ", ".join(options)
-            self.mistakes.append(f"{where}: {text} is no option; hint: known are {known}")
+            self.mistaken(where, f"{text} is no option", f"known are {known}")
         else:
             given[key] = value
 
@@ -174,11 +179,10 @@ class _Reader:
         cfg, _ = self._compose([])
         if not self.source.options(key) and not nodes.has_key(cfg, key):
             hint = nearest_key(nodes.keys(cfg), key)
-            self.mistakes.append(f"{where}: unknown key {key!r}; hint: {hint}")
+            self.mistaken(where, f"unknown key {key!r}", hint)
         elif text_of(value) != text_of(self._value(key, [])):
-            self.mistakes.append(
-                f"{where}: {text} is not searched; hint: pin it on the command line, or search it"
-            )
+            hint = "pin it on the command line, or search it"
+            self.mistaken(where, f"{text} is not searched", hint)
 
     def _value(self, key: str, groups: Sequence[str]) -> object:
         cfg, choices = self._compose(groups)

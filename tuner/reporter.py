@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from tuner import history, tracking
-from tuner.attempts import first_number
+from tuner.attempts import Kind, first_number
 from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.judge import Judge
@@ -96,8 +96,9 @@ class Report:
         step, told = measured(step, metrics)
         if self.metric not in metrics:
             raise TunerError(
-                f"report({step}, …) has no {self.metric!r} (study.metric), got "
-                f"{', '.join(metrics) or 'nothing'}; hint: report it, or study.metric=…"
+                f"report({step}, …) has no {self.metric!r} (study.metric), "
+                f"got {', '.join(metrics) or 'nothing'}",
+                hint="report it, or study.metric=…",
             )
         self.metrics = told
         self.fence()
@@ -132,7 +133,7 @@ class Report:
         told = {name: plain(value) for name, value in facts.items()}
         self.facts |= {k: v if isinstance(v, str | int) else float(v) for k, v in told.items()}
         if reason := self.aims.broken(self._noted):
-            raise Pruned(reason)
+            raise Pruned(reason, Kind.CONSTRAINT)
 
     @property
     def measured(self) -> dict[str, float]:
@@ -154,7 +155,7 @@ class Report:
     def _store(self, step: int) -> None:
         bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
         if bad:
-            raise Pruned(f"diverged: {', '.join(bad)} at step {step}")
+            raise Pruned(f"diverged: {', '.join(bad)} at step {step}", Kind.DIVERGED)
         value = self.metrics[self.metric]
         try:
             self.context.study.patience(lambda: self._keep(step, value))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from omegaconf import DictConfig
 
+from tuner.mistakes import Mistake
 from tuner.nodes import at
 from tuner.schema import mistake
 
@@ -38,75 +39,69 @@ LONGEST_NAME = 200
 """Bytes; what is made of a name adds a trial's number and a digest, and 255 is the end of most."""
 
 
-def mistakes(cfg: DictConfig) -> list[str]:
+def mistakes(cfg: DictConfig) -> list[Mistake]:
     """All of them, each with its cure."""
     found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
     for path, holds, wanted in RANGES:
         value = at(cfg, path)
         if isinstance(value, int | float) and not (holds(value) and value < math.inf):
-            found.append(f"{path}: must be {wanted}, got {value}")
+            found.append(Mistake(path, f"must be {wanted}, got {value}"))
     return found
 
 
-def _named(cfg: DictConfig) -> Iterator[str]:
+def _named(cfg: DictConfig) -> Iterator[Mistake]:
     seed = at(cfg, "seed")
     if not isinstance(seed, int) or isinstance(seed, bool):
         yield mistake("seed", int, seed)
     name = at(cfg, "study.name")
     if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
-        yield f"study.name: {name!r} cannot name a directory; hint: a name without slashes"
+        yield Mistake("study.name", f"{name!r} cannot name a directory", "a name without slashes")
     if isinstance(name, str) and (size := len(os.fsencode(name))) > LONGEST_NAME:
-        yield (
-            f"study.name: names directories, and has {size} bytes; hint: at most {LONGEST_NAME}, "
-            "most letters beyond a to z taking 2 to 4"
-        )
+        hint = f"at most {LONGEST_NAME}, most letters beyond a to z taking 2 to 4"
+        yield Mistake("study.name", f"names directories, and has {size} bytes", hint)
     for key in ("study.dir", "study.metric", "study.mirror", "storage.artifacts"):
         if at(cfg, key) == "":
-            yield f"{key}: empty; hint: leave it out, or give a value"
+            yield Mistake(key, "empty", "leave it out, or give a value")
 
 
-def _metric(cfg: DictConfig) -> Iterator[str]:
+def _metric(cfg: DictConfig) -> Iterator[Mistake]:
     metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
     if metric in FALLING and direction == "maximize":
-        yield f"study.metric: {metric} falls as it gets better; hint: study.direction=minimize"
+        told = f"{metric} falls as it gets better"
+        yield Mistake("study.metric", told, "study.direction=minimize")
 
 
-def _aims(cfg: DictConfig) -> Iterator[str]:
+def _aims(cfg: DictConfig) -> Iterator[Mistake]:
     """Objectives that contradict the metric, or that something asked for cannot serve."""
     metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
     others, limits = (at(cfg, f"study.{key}") for key in ("objectives", "constraints"))
     if direction == "maximize" and isinstance(limits, DictConfig) and metric in limits:
-        yield (
-            f"study.constraints: {metric} must not come out above its limit, and is to be "
-            "maximised; hint: leave it out here"
-        )
+        told = f"{metric} must not come out above its limit, and is to be maximised"
+        yield Mistake("study.constraints", told, "leave it out here")
     if not isinstance(others, DictConfig):
         return
     if others.get(metric, direction) != direction:
-        yield (
-            f"study.objectives: {metric} is the metric, which study.direction={direction} says to "
-            f"{direction}; hint: leave it out here"
-        )
+        told = f"{metric} is the metric, which study.direction={direction} says to {direction}"
+        yield Mistake("study.objectives", told, "leave it out here")
     several = any(name != metric for name in others)
     if several and at(cfg, "budget.stop_when") == "gain_below_noise":
-        yield "budget.stop_when: gain_below_noise knows one objective; hint: never"
+        yield Mistake("budget.stop_when", "gain_below_noise knows one objective", "never")
 
 
-def _ends(cfg: DictConfig) -> Iterator[str]:
+def _ends(cfg: DictConfig) -> Iterator[Mistake]:
     """A search without an end."""
     limits = ("study.n_trials", "budget.epochs", "budget.hours", "budget.device_hours")
     if all(at(cfg, limit) is None for limit in limits):
-        yield "study.n_trials: nothing would end the search; hint: a number, or budget.hours=1"
+        told = "nothing would end the search"
+        yield Mistake("study.n_trials", told, "a number, or budget.hours=1")
 
 
-def _workers(cfg: DictConfig) -> Iterator[str]:
+def _workers(cfg: DictConfig) -> Iterator[Mistake]:
     beat, grace = (at(cfg, f"worker.{key}") for key in ("heartbeat", "grace"))
     if all(isinstance(v, int | float) for v in (beat, grace)) and grace <= 2 * beat:
-        yield f"worker.grace: must be over 2 heartbeats, got {grace}"
+        yield Mistake("worker.grace", f"must be over 2 heartbeats, got {grace}")
     together = at(cfg, "worker.concurrency")
     if isinstance(together, int) and together > 1 and at(cfg, "objective.trainer.fused") == 1:
-        yield (
-            f"worker.concurrency: {together} trials in one process would share torch's random "
-            f"generators; hint: trainer.fused={together} keeps them apart, launch.workers=… "
-            "starts processes"
-        )
+        told = f"{together} trials in one process would share torch's random generators"
+        hint = f"trainer.fused={together} keeps them apart, launch.workers=… starts processes"
+        yield Mistake("worker.concurrency", told, hint)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tuner.bounds import Bounds, NonNegative
 from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 
 Direction = Literal["maximize", "minimize"]
 StopWhen = Literal["never", "gain_below_noise"]
@@ -195,14 +196,14 @@ def _writable(annotation: Any) -> bool:
     return not isinstance(annotation, type) or issubclass(annotation, kinds)
 
 
-def mistake(path: str, annotation: Any, value: object, hint: str = "") -> str:
-    """One line: where, what was expected, what was got, the cure."""
+def mistake(path: str, annotation: Any, value: object, hint: str = "") -> Mistake:
+    """A value of a wrong type: what was expected, what was got, the cure."""
     hint = hint or HINTS.get(path, "")
     if not hint and isinstance(value, str):
         meant = closest(value, _words(annotation))
         hint = f"did you mean {meant!r}?" if meant else ""
-    tail = f"; hint: {hint}" if hint else ""
-    return f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__}){tail}"
+    got = f"{value!r} ({type(value).__name__})"
+    return Mistake(path, f"expected {type_name(annotation)}, got {got}", hint)
 
 
 def _words(annotation: Any) -> list[str]:

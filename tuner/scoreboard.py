@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
-from tuner.attempts import HISTORY
+from tuner.attempts import HISTORY, Kind, kind
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -167,7 +167,6 @@ def is_bad(trial: FrozenTrial) -> bool:
     """Whether the trial failed, ended for another reason than its curve, or broke a constraint."""
     if any(c > 0 for c in trial.constraints.values()):
         return True
-    gave_up = trial.state == TrialState.PRUNED and (
-        trial.user_attrs.get("reason") or not trial.intermediate_values
-    )
-    return trial.state == TrialState.FAIL or bool(gave_up)
+    if trial.state == TrialState.PRUNED:
+        return kind(trial) != Kind.PRUNED or not trial.intermediate_values
+    return trial.state == TrialState.FAIL

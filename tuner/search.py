@@ -3,17 +3,18 @@
 from collections.abc import Callable, Mapping
 
 from tuner import resolvers
-from tuner.errors import ConfigError, TunerError, blamed
+from tuner.errors import TunerError
 from tuner.limits import is_grid, longest
+from tuner.mistakes import Mistake
 from tuner.plan import Plan
 from tuner.pruners.factory import build_pruner
 from tuner.samplers.factory import build_sampler, is_cmaes
 from tuner.trackers.factory import build_tracker
 
 
-def mistakes(plan: Plan) -> list[str]:
+def mistakes(plan: Plan) -> list[Mistake]:
     """What sampler, pruner and tracker refuse, but for sections that are known to be wrong."""
-    known = blamed(plan.mistakes)
+    known = {mistake.section for mistake in plan.mistakes}
     parts: dict[str, Callable[[], object]] = {
         "sampler": lambda: build_sampler(plan.cfg, plan.space, 0),
         "pruner": lambda: build_pruner(plan.cfg),
@@ -25,39 +26,37 @@ def mistakes(plan: Plan) -> list[str]:
     return found
 
 
-def refusals(parts: Mapping[str, Callable[[], object]]) -> list[str]:
+def refusals(parts: Mapping[str, Callable[[], object]]) -> list[Mistake]:
     """What keeps each part from being made; section → what makes it."""
-    found: list[str] = []
+    found: list[Mistake] = []
     for section, make in parts.items():
         try:
             make()
-        except ConfigError as error:
-            found.extend(error.mistakes)
         except TunerError as error:
-            found.append(str(error))
+            found.extend(error.mistakes)
         except Exception as error:
             reason = error.__cause__ or error
             said = str(reason).splitlines() or [""]
-            found.append(f"{section}: {type(reason).__name__}: {said[0]}")
+            found.append(Mistake(section, f"{type(reason).__name__}: {said[0]}"))
     return found
 
 
-def _together(plan: Plan) -> list[str]:
+def _together(plan: Plan) -> list[Mistake]:
     """What does not go together of the sections that say how to search."""
     found = _unaffordable(plan)
     if len(plan.aims.objectives) > 1 and is_cmaes(str(plan.cfg.sampler._target_)):
-        found.append("sampler: cmaes knows one objective; hint: sampler=tpe or sampler=nsga2")
+        hint = "sampler=tpe or sampler=nsga2"
+        found.append(Mistake("sampler", "cmaes knows one objective", hint))
     if is_grid(plan) and plan.cfg.study.enqueue:
-        found.append("study.enqueue: a grid tries everything anyway; hint: leave it out")
+        found.append(Mistake("study.enqueue", "a grid tries everything anyway", "leave it out"))
     return found
 
 
-def _unaffordable(plan: Plan) -> list[str]:
+def _unaffordable(plan: Plan) -> list[Mistake]:
     """A budget that not even one configuration fits in."""
     asked, length = plan.cfg.budget.get("epochs"), longest(plan)
     if not isinstance(asked, int) or length is None or not 1 <= asked < length:
         return []
-    return [
-        f"budget.epochs: {asked} are fewer than the {length} of one training; hint: at least "
-        f"{length}, or fewer {resolvers.epochs_key(plan.cfg)}"
-    ]
+    hint = f"at least {length}, or fewer {resolvers.epochs_key(plan.cfg)}"
+    told = f"{asked} are fewer than the {length} of one training"
+    return [Mistake("budget.epochs", told, hint)]

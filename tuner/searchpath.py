@@ -37,7 +37,7 @@ def _directory(entry: str) -> Path:
     except ImportError:
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"{KEY}: {entry}: no package {package!r}; hint: install it")
+        raise ConfigError(f"{entry}: no package {package!r}", key=KEY, hint="install it")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -52,8 +52,9 @@ def refuse_marks(directories: Sequence[Path], chosen: Mapping[str, object]) -> N
             with suppress(OSError, ValueError), file.open("rb") as text:
                 if text.read(3) == codecs.BOM_UTF8:
                     raise ConfigError(
-                        f"{file}: begins with a byte-order mark, behind which Hydra sees no "
-                        "`# @package`; hint: save it as UTF-8 without one"
+                        f"{file}: begins with a byte-order mark, behind "
+                        "which Hydra sees no `# @package`",
+                        hint="save it as UTF-8 without one",
                     )
 
 

@@ -49,23 +49,26 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     except (ImportError, TypeError) as error:
         if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
             raise
-        raise StorageError(f"storage.url: {urls.unusable(parsed, error)}") from error
+        raise StorageError([urls.unusable(parsed, error)]) from error
     except UnicodeEncodeError as error:  # which shows a letter of what is a password, most likely
         raise StorageError(
-            f"storage.url: {urls.masked(url)}: the driver takes {error.encoding} characters only; "
-            "hint: give the user a password of ASCII characters"
+            f"{urls.masked(url)}: the driver takes {error.encoding} characters only",
+            key="storage.url",
+            hint="give the user a password of ASCII characters",
         ) from None
     except (SQLAlchemyError, StorageInternalError, OSError, UnicodeDecodeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         final, hint = urls.cure(parsed, reason)
-        raise (StorageAway if outages.is_outage(error) and not final else StorageError)(
-            f"storage.url: cannot open {urls.masked(url)}: {reason}; hint: {hint}"
-        ) from error
+        kind = StorageAway if outages.is_outage(error) and not final else StorageError
+        told = f"cannot open {urls.masked(url)}: {reason}"
+        raise kind(told, key="storage.url", hint=hint) from error
     except RuntimeError as error:  # Optuna's word for another schema version
         raise StorageError(
-            f"storage.url: {urls.masked(url)}: {error} hint: an older database is brought up to "
-            "date by optuna storage upgrade --storage URL, a newer one is read after pip install "
-            "--upgrade optuna"
+            f"{urls.masked(url)}: {error}",
+            key="storage.url",
+            hint="an older database is brought up to date by optuna storage "
+            "upgrade --storage URL, a newer one is read after pip install "
+            "--upgrade optuna",
         ) from error
 
 
@@ -89,7 +92,7 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError as error:  # a name that is too long
         raise StorageError(
-            f"storage.url: {error.strerror}: {path.name[:40]}…; hint: name another file"
+            f"{error.strerror}: {path.name[:40]}…", key="storage.url", hint="name another file"
         ) from error
 
 
@@ -116,7 +119,7 @@ def _complete(engine: sqlalchemy.Engine) -> bool:
 def _judge_place(path: Path) -> None:
     """Refuse a place where no SQLite database can be made."""
     if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
-        raise StorageError(f"storage.url: {reason}; hint: storage.url=… names another place")
+        raise StorageError(reason, key="storage.url", hint="storage.url=… names another place")
 
 
 def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
@@ -124,13 +127,11 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
     path = given.absolute()  # an objective may change the directory
     url = url.set(database=str(path))
     if not (create or path.exists()):
-        raise StorageMissing(
-            f"storage.url: there is no database {given}; hint: tuner tune makes it, or run "
-            "the command where it lies"
-        )
+        hint = "tuner tune makes it, or run the command where it lies"
+        raise StorageMissing(f"there is no database {given}", key="storage.url", hint=hint)
     if refusal := viewing.refusal(path):
         if write:
-            raise StorageError(f"storage.url: {refusal}")
+            raise StorageError([refusal])
         seen = viewing.opened(url)
         return Trials(seen, seen.engine, _reopen, writable=False)
     _judge_place(path)
@@ -164,8 +165,8 @@ def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
         taken = sqlalchemy.select(sqlalchemy.func.get_lock(label, LOCK_TIMEOUT))
         if connection.scalar(taken) != 1:  # 0: held by another; NULL: killed, or out of memory
             raise StorageAway(
-                f"the lock of {name!r} is held by another connection for over {LOCK_TIMEOUT:g} s; "
-                "hint: SHOW PROCESSLIST names who waits and who sleeps"
+                f"the lock of {name!r} is held by another connection for over {LOCK_TIMEOUT:g} s",
+                hint="SHOW PROCESSLIST names who waits and who sleeps",
             )
         try:
             yield

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import admission, storage, urls
-from tuner.attempts import FIRST
+from tuner.attempts import FIRST, Kind, Reason
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
 from tuner.clock import Clock, Shift, clocks
@@ -71,8 +71,8 @@ class Study:
                 return
             what = "is no longer in the database, which holds another one in its place"
         raise StorageLost(
-            f"study {self.name!r} {what}; hint: bring the database back as it was, and the same "
-            "command goes on"
+            f"study {self.name!r} {what}",
+            hint="bring the database back as it was, and the same command goes on",
         )
 
     @contextmanager
@@ -138,7 +138,8 @@ class Study:
     def set_aside(self, trial_id: int, reason: str) -> None:
         """Fail a trial that this process holds and has not begun."""
         with self.storage.together():
-            self.storage.set_trial_user_attr(trial_id, "reason", reason)
+            for key, text in Reason(Kind.SET_ASIDE, reason).to_attrs().items():
+                self.storage.set_trial_user_attr(trial_id, key, text)
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def configurations(self) -> int:
@@ -193,9 +194,8 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
         known = closest_first(name, names(rdb))
         listed = ", ".join([*known[:SHOWN], *(["…"] if len(known) > SHOWN else [])]) or "none yet"
         rdb.close()
-        raise StudyMissing(
-            f"study.name: {urls.masked(url)} has no study {name!r}; hint: it has {listed}"
-        ) from error
+        told = f"{urls.masked(url)} has no study {name!r}"
+        raise StudyMissing(told, key="study.name", hint=f"it has {listed}") from error
     create_tables(rdb)
     return study
 

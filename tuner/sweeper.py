@@ -15,6 +15,7 @@ import yaml
 from tuner import masking, resources
 from tuner.errors import ConfigError
 from tuner.log import log
+from tuner.mistakes import Mistake
 from tuner.nodes import OPERATIONAL
 from tuner.schema import nearest
 from tuner.targets import signature
@@ -84,7 +85,7 @@ def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str
             reader.option(*named.groups())
     reader.read()
     if reader.mistakes:
-        raise ConfigError([f"hydra.sweeper.{mistake}" for mistake in reader.mistakes])
+        raise ConfigError([m.at(f"hydra.sweeper.{m.key}") for m in reader.mistakes])
     return [*reader.params(), *reader.found.values()]
 
 
@@ -102,22 +103,22 @@ class _Reader:
         self.written = {str(key): value for key, value in written.items() if value is not None}
         self.found: dict[str, str] = {}
         """Key → override."""
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
         self.theirs = False
         """Whether anything is said in the manner of hydra-optuna-sweeper."""
 
     def read(self) -> None:
         for key in self.written:
             if key in REPLACED:
-                self.mistakes.append(f"{key}: is not searched here; hint: {REPLACED[key]}")
+                self._mistaken(key, "is not searched here", REPLACED[key])
             elif key not in KNOWN and not self._is_their_way(key):
-                self.mistakes.append(f"{key}: unknown key; hint: {nearest(key, KNOWN)}")
-        self.mistakes += [
-            f"params.{key}: a mapping is a condition; hint: write the space to a file "
-            "conf/space/NAME.yaml, and hydra.sweeper.space=NAME"
-            for key, value in self._below("params").items()
-            if isinstance(value, Mapping)
-        ]
+                self._mistaken(key, "unknown key", nearest(key, KNOWN))
+        for key, value in self._below("params").items():
+            if isinstance(value, Mapping):
+                hint = (
+                    "write the space to a file conf/space/NAME.yaml, and hydra.sweeper.space=NAME"
+                )
+                self._mistaken(f"params.{key}", "a mapping is a condition", hint)
         for key, value in self._below("settings").items():
             self._setting(f"settings.{key}", str(key), value)
         for key in sorted((OPERATIONAL | {"seed"}) & self.written.keys()):
@@ -128,6 +129,9 @@ class _Reader:
         self._direction(self.written.get("direction"))
         if self.theirs:  # its applications return a value that has no name
             self.found.setdefault("study.metric", "study.metric=value")
+
+    def _mistaken(self, key: str, problem: str, hint: str = "") -> None:
+        self.mistakes.append(Mistake(key, problem, hint))
 
     def _is_their_way(self, key: str) -> bool:
         """Whether the key only selects a class of hydra-optuna-sweeper that iterates trials."""
@@ -148,21 +152,21 @@ class _Reader:
         value = self.written.get(key, {})
         if isinstance(value, Mapping):
             return value
-        self.mistakes.append(f"{key}: expected a mapping, got {value!r}; hint: {key}: {{a.b: …}}")
+        self._mistaken(key, f"expected a mapping, got {value!r}", f"{key}: {{a.b: …}}")
         return {}
 
     def _say(self, where: str, key: str, value: Any, *, prefix: str = "") -> None:
         text = f"{prefix}{key}={text_of(value)}"
         masking.remember(text)
         if self.found.setdefault(key, text) != text:
-            self.mistakes.append(f"{where}: {key} is said twice, as {self.found[key]} too")
+            self._mistaken(where, f"{key} is said twice, as {self.found[key]} too")
 
     def _setting(self, where: str, key: str, value: Any) -> None:
         """A section, an option of it by name, or one key of it."""
         top = key.partition(".")[0]
         if top not in OPERATIONAL | {"seed"}:
             known = sorted(OPERATIONAL)
-            self.mistakes.append(f"{where}: no section of tuner's; hint: {nearest(top, known)}")
+            self._mistaken(where, "no section of tuner's", nearest(top, known))
         elif key == "storage" and isinstance(value, str) and "://" in value:
             self.theirs = True
             self._say(where, "storage.url", value)
@@ -185,7 +189,7 @@ class _Reader:
         if section not in ("sampler", "pruner") or name not in OPTIONS:
             file = f"a file conf/{section}/NAME.yaml with its _target_, and hydra.sweeper.{section}"
             cure = "storage.url=sqlite:///runs/tuner.db" if section == "storage" else f"{file}=NAME"
-            self.mistakes.append(f"{where}: {target} is none of our options; hint: {cure}")
+            self._mistaken(where, f"{target} is none of our options", cure)
             return
         self._say(where, section, OPTIONS[name])
         if section == "sampler" and (seed := node.pop("seed", None)) is not None:
@@ -210,19 +214,16 @@ class _Reader:
         ways = [str(getattr(way, "name", way)) for way in several]
         if value is None:
             if self.theirs and "study.direction" not in self.found:
-                self.mistakes.append(
-                    "direction: hydra-optuna-sweeper minimises where it is not said, and tuner "
-                    "maximises; hint: hydra.sweeper.direction=minimize, or maximize"
-                )
+                told = "hydra-optuna-sweeper minimises where it is not said, and tuner maximises"
+                hint = "hydra.sweeper.direction=minimize, or maximize"
+                self._mistaken("direction", told, hint)
             return
         self._say("direction", "study.direction", ways[0])
         if len(ways) == 1:
             return
         if "study.objectives" in self.found:
-            self.mistakes.append(
-                "direction: study.objectives names the other objectives and their directions; "
-                f"hint: direction={ways[0]}"
-            )
+            told = "study.objectives names the other objectives and their directions"
+            self._mistaken("direction", told, f"direction={ways[0]}")
             return
         others = {f"value_{place}": way for place, way in enumerate(ways) if place}
         self._say("direction", "study.objectives", others)

@@ -8,9 +8,6 @@ from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 from tuner.distributions import Categorical, Distribution, Float, Int, Scalar
 from tuner.errors import ConfigError
 
-EXACT = 2**53
-"""Up to here floating point, in which Optuna keeps all values, tells each integer from the next."""
-
 
 def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
     """A categorical distribution.  Raises: ConfigError for no choices or a repeated one."""
@@ -18,7 +15,7 @@ def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categori
         raise ConfigError("a choice without options")
     for i, choice in enumerate(choices):
         if choice in choices[:i]:
-            raise ConfigError(f"the choice {texts[i]} stands twice; hint: list each option once")
+            raise ConfigError(f"the choice {texts[i]} stands twice", hint="list each option once")
     return Categorical(choices, texts)
 
 
@@ -27,30 +24,16 @@ def interval(sweep: IntervalSweep, log: bool) -> Distribution:
     assert low is not None
     assert high is not None
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ConfigError(f"the interval from {low} to {high} is not finite; hint: write numbers")
+        raise ConfigError(f"the interval from {low} to {high} is not finite", hint="write numbers")
     if low >= high:
         cure = f"interval({high:g}, {low:g})" if high < low else "two numbers that differ"
-        raise ConfigError(f"the interval is empty: {low:g} is not below {high:g}; hint: {cure}")
+        raise ConfigError(f"the interval is empty: {low:g} is not below {high:g}", hint=cure)
     if log and low <= 0:
         small = 1 if isinstance(low, int) else "1e-5"
-        raise ConfigError(f"a log interval must start above 0, got {low:g}; hint: {small}, say")
+        raise ConfigError(f"a log interval must start above 0, got {low:g}", hint=f"{small}, say")
     if isinstance(low, int) and isinstance(high, int):
-        return _exact(Int(low, high, log))
-    if not math.isfinite(high - low):
-        raise ConfigError(
-            f"the interval from {low:g} to {high:g} is wider than any number; hint: narrow it"
-        )
+        return Int(low, high, log)
     return Float(low, high, log)
-
-
-def _exact(whole: Int) -> Int:
-    """Raises: ConfigError for numbers that Optuna, which keeps them as floats, would mix up."""
-    if max(abs(whole.low), abs(whole.high)) > EXACT:
-        raise ConfigError(
-            "whole numbers beyond 2^53 are not told apart; hint: interval(1e15, 1e16), say, for"
-            " fractions, or search an exponent"
-        )
-    return whole
 
 
 def steps(sweep: RangeSweep) -> Distribution:
@@ -62,21 +45,15 @@ def steps(sweep: RangeSweep) -> Distribution:
     start, stop, step = (Decimal(repr(part)) for part in parts)
     if not all(part.is_finite() for part in (start, stop, step)):
         raise ConfigError(
-            f"the range from {start} to {stop} by {step} is not finite; hint: numbers"
+            f"the range from {start} to {stop} by {step} is not finite", hint="numbers"
         )
     if step == 0:
-        raise ConfigError("a range needs a step other than 0; hint: range(start, stop, step)")
+        raise ConfigError("a range needs a step other than 0", hint="range(start, stop, step)")
     count = math.ceil((stop - start) / step)
     if count < 1:
         cure = "a start below the stop, or a step below 0" if step > 0 else "a step above 0"
-        raise ConfigError(f"the range from {start} to {stop} by {step} is empty; hint: {cure}")
+        raise ConfigError(f"the range from {start} to {stop} by {step} is empty", hint=cure)
     low, high = sorted((start, start + (count - 1) * step))
     if all(isinstance(part, int) for part in parts):
-        return _exact(Int(int(low), int(high), step=abs(int(step))))
-    rounded = any(Decimal(repr(float(part))) != part for part in (low, high, step))
-    if rounded or count > EXACT:
-        raise ConfigError(
-            f"the range from {start} to {stop} by {step} has more digits than numbers have; hint:"
-            " a step of fewer digits, or interval(start, stop)"
-        )
+        return Int(int(low), int(high), step=abs(int(step)))
     return Float(float(low), float(high), step=float(abs(step)))

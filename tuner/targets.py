@@ -38,7 +38,7 @@ def locate(target: str) -> typing.Callable[..., Any]:
         except ModuleNotFoundError as error:
             if error.name and not f"{module_name}.".startswith(f"{error.name}."):
                 raise ConfigError(
-                    f"{target!r} cannot be imported: {error}; hint: {extras.cure(error.name)}"
+                    f"{target!r} cannot be imported: {error}", hint=extras.cure(error.name)
                 ) from error
             continue
         except Exception as error:
@@ -47,8 +47,8 @@ def locate(target: str) -> typing.Callable[..., Any]:
             ) from error
         return _attribute(found, parts[cut:], target)
     raise ConfigError(
-        f"{target!r} cannot be imported: no module {parts[0]!r}; hint: install it, or run "
-        "the command in the directory that holds it"
+        f"{target!r} cannot be imported: no module {parts[0]!r}",
+        hint="install it, or run the command in the directory that holds it",
     )
 
 
@@ -56,7 +56,7 @@ def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[...
     for name in names:
         if not hasattr(found, name):
             known = [n for n in dir(found) if not n.startswith("_")]
-            raise ConfigError(f"{target!r} does not exist; hint: {nearest(name, known)}")
+            raise ConfigError(f"{target!r} does not exist", hint=nearest(name, known))
         found = getattr(found, name)
     if not callable(found):
         raise ConfigError(f"{target!r} is not callable; got {type(found).__name__}")

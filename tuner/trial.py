@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from tuner import (
     binding,
@@ -26,9 +26,9 @@ from tuner import (
     vetting,
 )
 from tuner.aims import Returned
-from tuner.attempts import SET_ASIDE, first_number, ordinal
+from tuner.attempts import Kind, Reason, first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
-from tuner.fate import Fate, classify, finish, judged
+from tuner.fate import Fate, Outcome, classify, finish, judged
 from tuner.log import log, told
 from tuner.plan import Plan
 from tuner.reporter import Context, Report
@@ -67,8 +67,9 @@ def run(
         return None if value is None else float(value)
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several numbers
         raise TunerError(
-            f"the objective returned {str(value)[:60]!r} ({type(value).__name__}), which is no "
-            "number; hint: return the final metric, a tuple of all objectives, or nothing"
+            f"the objective returned {str(value)[:60]!r} "
+            f"({type(value).__name__}), which is no number",
+            hint="return the final metric, a tuple of all objectives, or nothing",
         ) from None
 
 
@@ -100,9 +101,10 @@ def _attempt(context: Context, trial_id: int) -> Fate:
             value = _run_shared(context, cfg, run_dir, report)
         if report.refusal is not None:  # the objective has swallowed it, and may have given up
             raise report.refusal
-        return finish(context, trial, report, run_dir, *judged(report, value))
+        return finish(context, trial, report, run_dir, judged(report, value))
     except Pruned as stop:
-        return finish(context, trial, report, run_dir, TrialState.PRUNED, None, str(stop))
+        reason = Reason(Kind(stop.kind), str(stop))
+        return finish(context, trial, report, run_dir, Outcome(reason=reason))
     except Preempted as stop:
         study.requeue(trial_id, told(str(stop)))
         return Fate.REQUEUED
@@ -134,7 +136,7 @@ def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
     frozen = study.patience(lambda: study.storage.get_trial(trial_id))
     objections = vetting.objections(plan.space, frozen)
     if objections:
-        reason = f"{SET_ASIDE}{'; '.join(objections)}"[:500]
+        reason = f"set aside: {'; '.join(map(str, objections))}"[:500]
         log.warning("trial %d is %s", frozen.number, reason)
         study.patience(lambda: study.set_aside(trial_id, reason))
     return bool(objections)

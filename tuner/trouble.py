@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tuner.errors import Infeasible
+from tuner.attempts import Kind, Reason
+from tuner.errors import Diverged, Infeasible
 from tuner.log import log
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "alloc failed")
@@ -15,12 +16,14 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "alloc failed")
 (``CUBLAS_STATUS_ALLOC_FAILED``), which bypass PyTorch's allocator."""
 
 
-def infeasible(error: BaseException) -> str | None:
+def infeasible(error: BaseException) -> Reason | None:
     """Why the configuration cannot work, or None if ``error`` is an ordinary failure."""
+    said = str(error) or type(error).__name__
     if isinstance(error, Infeasible):
-        return str(error) or type(error).__name__
+        kind = Kind.DIVERGED if isinstance(error, Diverged) else Kind.INFEASIBLE
+        return Reason(kind, error.reason or said, error.hint)
     if is_out_of_memory(error):
-        return f"out of memory: {(str(error) or type(error).__name__).splitlines()[0]}"
+        return Reason(Kind.OUT_OF_MEMORY, f"out of memory: {said.splitlines()[0]}")
     return None
 
 

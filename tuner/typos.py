@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from tuner.mistakes import Mistake
 from tuner.schema import closest, nearest
 
 FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool", "glob")
@@ -78,29 +79,32 @@ KINDS = {
 """Python's types in words."""
 
 
-def unparsable(text: str, message: str) -> str:
+def unparsable(text: str, message: str) -> Mistake:
     """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
+    reason, hint = _unparsable(text, message)
+    key, given, _ = text.partition("=")
+    return Mistake(key.strip("+~ ") if given else "", f"{text} cannot be parsed: {reason}", hint)
+
+
+def _unparsable(text: str, message: str) -> tuple[str, str]:
+    """The reason, and the hint."""
     if unknown := re.search(r"Unknown function '(\w+)'", message):
-        reason = f"unknown function {unknown[1]!r}; hint: {nearest(unknown[1], FUNCTIONS)}"
-    elif called := re.search(r"while evaluating '(\w+)\(.*?': (.*)", message):
+        return f"unknown function {unknown[1]!r}", nearest(unknown[1], FUNCTIONS)
+    if called := re.search(r"while evaluating '(\w+)\(.*?': (.*)", message):
         how = CALLS.get(called[1], "without int(), float(), str() or bool() where it does not fit")
         wrong = re.match(r"mismatch type argument \S+: (\w+) ", called[2])
         why = f"{KINDS.get(wrong[1], wrong[1])} does not fit there" if wrong else called[2]
-        reason = f"{called[1]}(): {why}; hint: {how}"
-    elif text == NO_TRIAL:
-        reason = "there is no best trial, as tuner best has just said"
-    elif "=" not in text:
-        reason = f"no value; hint: write {text or 'key'}=value"
-    elif re.match(r"[^='\"]*(\s=|=\s*$)", text):
-        reason = "no value beside the =; hint: key=value without spaces, or key=null"
-    elif lacking := _lacking(text):
-        reason = f"a {lacking} is missing; hint: add it, or quote all of it for the shell"
-    else:
-        reason = (
-            f"{message}; hint: write key=value, and quote special characters as Hydra does: "
-            "\"key='a b'\""
-        )
-    return f"cannot be parsed: {reason}"
+        return f"{called[1]}(): {why}", how
+    if text == NO_TRIAL:
+        return "there is no best trial, as tuner best has just said", ""
+    if "=" not in text:
+        return "no value", f"write {text or 'key'}=value"
+    if re.match(r"[^='\"]*(\s=|=\s*$)", text):
+        return "no value beside the =", "key=value without spaces, or key=null"
+    if lacking := _lacking(text):
+        return f"a {lacking} is missing", "add it, or quote all of it for the shell"
+    hint = "write key=value, and quote special characters as Hydra does: \"key='a b'\""
+    return message, hint
 
 
 def _lacking(text: str) -> str:

@@ -6,6 +6,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from tuner import extras, masking
 from tuner.environment import STORAGE_URL
 from tuner.errors import StorageError
+from tuner.mistakes import Mistake
 from tuner.schema import nearest
 
 DRIVERS = {
@@ -48,7 +49,7 @@ def judge(url: str) -> None:
     try:
         parsed.get_dialect().import_dbapi()
     except ImportError as error:
-        raise StorageError(f"storage.url: {unusable(parsed, error)}") from error
+        raise StorageError([unusable(parsed, error)]) from error
 
 
 def parse(url: str) -> URL:
@@ -59,13 +60,15 @@ def parse(url: str) -> URL:
     masking.remember(url)
     if not url.strip():
         raise StorageError(
-            f"storage.url: empty; hint: export {STORAGE_URL}={DRIVERS['postgresql'][0]}://{REST}"
-            ", or unset it for a file"
+            "empty",
+            key="storage.url",
+            hint=f"export {STORAGE_URL}={DRIVERS['postgresql'][0]}://{REST}, or "
+            "unset it for a file",
         )
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:  # a port that is no number
-        raise StorageError(f"storage.url: not a database URL; hint: {_meant(url)}") from error
+        raise StorageError("not a database URL", key="storage.url", hint=_meant(url)) from error
     try:
         parsed.get_dialect()
     except NoSuchModuleError as error:
@@ -74,8 +77,9 @@ def parse(url: str) -> URL:
         hint = nearest("postgresql" if kind == "postgres" else kind, list(kinds))
         begins = [f" Its URLs begin with {b}://" for k, b in kinds.items() if f"{k!r}?" in hint]
         raise StorageError(
-            f"storage.url: no database of the kind {parsed.drivername!r} is known; hint: {hint}"
-            + "".join(begins)
+            f"no database of the kind {parsed.drivername!r} is known",
+            key="storage.url",
+            hint="".join([hint, *begins]),
         ) from error
     except ImportError:
         return parsed  # the driver is missing, which `judge` says
@@ -86,24 +90,27 @@ def parse(url: str) -> URL:
 def _complete(url: URL) -> None:
     if "@" in (url.host or ""):  # a driver would tell this host, which is half of a password
         raise StorageError(
-            "storage.url: more than one @; hint: in a user or password write %40 for it"
+            "more than one @", key="storage.url", hint="in a user or password write %40 for it"
         )
     if url.get_backend_name() != "sqlite":
         if not (url.host or url.query) and url.database is None:
             begin = f"{url.drivername}://"
             raise StorageError(
-                f"storage.url: {begin} names no database, and {STORAGE_URL} is not set; hint: "
-                f"export {STORAGE_URL}={begin}{REST}"
+                f"{begin} names no database, and {STORAGE_URL} is not set",
+                key="storage.url",
+                hint=f"export {STORAGE_URL}={begin}{REST}",
             )
     elif url.host:
         raise StorageError(
-            f"storage.url: a file of SQLite is on no host; hint: sqlite:///{url.host}/"
-            f"{url.database or ''}, with three slashes"
+            "a file of SQLite is on no host",
+            key="storage.url",
+            hint=f"sqlite:///{url.host}/{url.database or ''}, with three slashes",
         )
     elif url.database in (None, "", ":memory:"):
         raise StorageError(
-            "storage.url: a database in memory cannot be shared by workers; hint: "
-            "sqlite:///runs/tuner.db"
+            "a database in memory cannot be shared by workers",
+            key="storage.url",
+            hint="sqlite:///runs/tuner.db",
         )
 
 
@@ -115,16 +122,16 @@ def _meant(text: str) -> str:
     return f"sqlite:///runs/tuner.db or {DRIVERS['postgresql'][0]}://{REST}"
 
 
-def unusable(url: URL, error: Exception) -> str:
+def unusable(url: URL, error: Exception) -> Mistake:
     """What to install, and how the URL must then begin; or what a driver does not take."""
     shown = masked(url.render_as_string(hide_password=False))
     if not isinstance(error, ImportError):
-        return f"{shown}: {error}; hint: leave the option out of the URL"
+        return Mistake("storage.url", f"{shown}: {error}", "leave the option out of the URL")
     if url.get_backend_name() not in DRIVERS:
-        return f"no driver for {shown} ({error}); hint: install its driver"
+        return Mistake("storage.url", f"no driver for {shown} ({error})", "install its driver")
     begin, driver = DRIVERS[url.get_backend_name()]
     also = "" if url.drivername == begin else f", and {begin}://… as the URL"
-    return f"no driver for {shown}; hint: {extras.cure(driver)}{also}"
+    return Mistake("storage.url", f"no driver for {shown}", f"{extras.cure(driver)}{also}")
 
 
 def cure(url: URL, reason: str) -> tuple[bool, str]:

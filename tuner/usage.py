@@ -3,51 +3,56 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from tuner.log import printable
 from tuner.masking import masked
+from tuner.mistakes import Mistake, hinted
 from tuner.schema import closest
 
 
 class Parser(argparse.ArgumentParser):
     """Prints one line, without the usage: what, got and cure; exits with 2."""
 
-    def error(self, message: str) -> NoReturn:
-        told = re.sub("^argument ", "", _ours(message))
-        cure = "" if "; hint: " in told else f"; hint: {self.prog} --help"
-        print(printable(masked(f"error: {told}{cure}")), file=sys.stderr)
+    def error(self, message: str, hint: str = "") -> NoReturn:
+        self.refuse([Mistake("", message, hint) if hint else _ours(message)])
+
+    def refuse(self, mistakes: Sequence[Mistake]) -> NoReturn:
+        """Print the mistakes in one line and exit."""
+        told = "; ".join(map(str, mistakes))
+        help = "" if mistakes[-1].hint else hinted(f"{self.prog} --help")
+        print(printable(masked(f"error: {told}{help}")), file=sys.stderr)
         sys.exit(2)
 
 
-def _ours(message: str) -> str:
+def _ours(message: str) -> Mistake:
     """Argparse's own words replaced; others as they are."""
     for pattern, tell in WORDS.items():
         if found := re.match(f"(?:argument )?{pattern}", message):
             return tell(*found.groups())
-    return message
+    return Mistake("", message.removeprefix("argument "))
 
 
-def _choice(flag: str, got: str, known: str) -> str:
+def _choice(flag: str, got: str, known: str) -> Mistake:
     words = re.findall(r"[\w-]+", known)
     meant = closest(got.strip("'"), words)
     cure = f"did you mean {meant!r}?" if meant else f"{words[0]}, say"
-    return f"{flag}: expected {' or '.join(words)}, got {got}; hint: {cure}"
+    return Mistake(flag, f"expected {' or '.join(words)}, got {got}", cure)
 
 
-WORDS: dict[str, Callable[..., str]] = {
+WORDS: dict[str, Callable[..., Mistake]] = {
     r"(\S+): ignored explicit argument (.*)": (
-        lambda flag, got: f"{flag}: takes no value, got {got}; hint: {flag} alone"
+        lambda flag, got: Mistake(flag, f"takes no value, got {got}", f"{flag} alone")
     ),
     r"([^:]+): invalid choice: (.*) \(choose from (.*)\)": _choice,
     r"([^:]+): invalid (\w+) value: (.*)": (
-        lambda flag, kind, got: f"{flag}: expected {kind.strip('_')}, got {got}"
+        lambda flag, kind, got: Mistake(flag, f"expected {kind.strip('_')}, got {got}")
     ),
-    r"([^:]+): expected one argument": lambda flag: f"{flag}: no value; hint: {flag}=VALUE",
-    "the following arguments are required: (.*)": lambda names: f"{names}: missing",
+    r"([^:]+): expected one argument": lambda flag: Mistake(flag, "no value", f"{flag}=VALUE"),
+    "the following arguments are required: (.*)": lambda names: Mistake(names, "missing"),
     "ambiguous option: (.*) could match (.*)": (
-        lambda flag, known: f"{flag}: more than one option begins so; hint: {known}"
+        lambda flag, known: Mistake(flag, "more than one option begins so", known)
     ),
 }
 """What argparse says → how it is told here."""

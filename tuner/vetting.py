@@ -16,6 +16,7 @@ from tuner import config, queue
 from tuner.attempts import FIXED
 from tuner.errors import ConfigError, RowRefused
 from tuner.log import printable
+from tuner.mistakes import Mistake
 from tuner.nodes import OPERATIONAL
 from tuner.plan import KEPT, Plan
 from tuner.space import Parameter, Space
@@ -27,8 +28,8 @@ PLACES = {"root", "download"}
 """Last parts of keys that may differ between machines: the location of the data."""
 LETTERS = 80
 """Characters of an override that a message shows."""
-FORGED = "tuner has not written this; hint: see who can write to the database; delete the trial"
-"""Explanation and hint for an override that tuner never stores."""
+FORGED = "see who can write to the database; delete the trial"
+"""The hint for an override that tuner never stores."""
 
 
 def overrides(
@@ -41,31 +42,35 @@ def overrides(
 
     Raises: RowRefused with everything that the current command would not have created.
     """
-    refused = [f"{_shown(word)}: {why}" for word in stored if (why := _forged(word, plan.pins))]
+    refused = [
+        Mistake(_shown(word), f"{why}; tuner has not written this", FORGED)
+        for word in stored
+        if (why := _forged(word, plan.pins))
+    ]
     own: list[str] = []
     if not refused:
         own, refused = _made(plan, params)
     if not refused:
-        refused = [f"{_shown(w)}: {why}" for w in stored if (why := _foreign(str(w), own))]
+        refused = [found for word in stored if (found := _foreign(str(word), own))]
     if refused:
-        raise RowRefused([f"trial {number}: {line}" for line in refused])
+        raise RowRefused([m.at(f"trial {number}: {m.key}".rstrip(": ")) for m in refused])
     return [*own, *(str(word) for word in stored if SEED.fullmatch(str(word)))]
 
 
-def objections(space: Space, trial: FrozenTrial) -> list[str]:
-    """Why a queued trial is not run, one line per key with a hint; empty if it can be run."""
+def objections(space: Space, trial: FrozenTrial) -> list[Mistake]:
+    """Why a queued trial is not run, one for each key; empty if it can be run."""
     found = [
-        f"{_shown(name)}: is malformed; hint: queue the configuration anew"
+        Mistake(_shown(name), "is malformed", "queue the configuration anew")
         for name in trial.system_attrs.get(MALFORMED, ())
     ]
     given = {**trial.system_attrs.get(FIXED, {}), **trial.params}
     known = {p.name: p for p in space.parameters()}
     unknown = [name for name in trial.params if name not in known]
-    found += [f"{_shown(name)}: is not searched; hint: queue it without" for name in unknown]
-    return found + [line for name, p in known.items() if (line := _outside(p, given))]
+    found += [Mistake(_shown(name), "is not searched", "queue it without") for name in unknown]
+    return found + [wrong for p in known.values() if (wrong := _outside(p, given))]
 
 
-def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[str]]:
+def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[Mistake]]:
     """The overrides for parameters in the plan's space, and the reasons why there are none."""
     fixed, outside = queue.located(plan.space, lambda p: params[p.name])
     unknown = params.keys() - fixed.keys() - {p.name for p in outside}
@@ -73,17 +78,19 @@ def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[str
     if unknown or missing:
         return [], [_mismatch(unknown, missing)]
     if outside:
-        return [], [line for p in outside if (line := _outside(p, params))]
+        return [], [wrong for p in outside if (wrong := _outside(p, params))]
     return [*plan.pins, *plan.space.overrides(fixed)], []
 
 
-def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> str:
-    """Message for another search space; usually the search's overrides were not repeated."""
+def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
+    """The mistake of another search space; usually the search's overrides were not repeated."""
     told = {"has": sorted(unknown), "lacks": sorted(missing)}
     said = " and ".join(f"{verb} {_listed(names)}" for verb, names in told.items() if names)
-    return (
-        f"{said}, unlike the space of this command; hint: the options and overrides that the "
-        "search was started with, as the lines have them that tuner tune ends with"
+    return Mistake(
+        "",
+        f"{said}, unlike the space of this command",
+        "the options and overrides that the search was started with, as the lines have them that "
+        "tuner tune ends with",
     )
 
 
@@ -92,49 +99,51 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(_shown, names[:3])) + more
 
 
-def _outside(p: Parameter, given: Mapping[str, object]) -> str | None:
+def _outside(p: Parameter, given: Mapping[str, object]) -> Mistake | None:
     """What is wrong with a parameter's value; None if it is in the space or not given."""
     if p.name not in given:
         return None
     try:
         queue.locate(p.distribution, given[p.name])
     except (ValueError, TypeError, OverflowError):
-        value = _shown(given[p.name])
-        return f"{p.name}={value}: is not in {p.distribution}; hint: a wider range of {p.key}"
+        value, hint = _shown(given[p.name]), f"a wider range of {p.key}"
+        return Mistake(f"{p.name}={value}", f"is not in {p.distribution}", hint)
     return None
 
 
 def _forged(word: object, pins: Sequence[str]) -> str | None:
     """Why tuner cannot have stored this override; None if it may have."""
     if not isinstance(word, str):
-        return f"is no override; {FORGED}"
+        return "is no override"
     if word in pins:
         return None
     key = _key(word)
     if not word.isprintable():
-        return f"holds control characters; {FORGED}"
+        return "holds control characters"
     if word.startswith("-"):
-        return f"is an option of the command line; {FORGED}"
+        return "is an option of the command line"
     if re.search(r"(^|\W)(_\w+_|hydra)(\W|$)", word):
-        return f"names code, or Hydra's own settings; {FORGED}"
+        return "names code, or Hydra's own settings"
     if key.split(".")[0].split("@")[0] in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT:
-        return f"says how to search, and where; {FORGED}"
+        return "says how to search, and where"
     if "${" in word:
-        return f"refers to what lies outside of the trial; {FORGED}"
+        return "refers to what lies outside of the trial"
     return None
 
 
-def _foreign(word: str, own: Sequence[str]) -> str | None:
+def _foreign(word: str, own: Sequence[str]) -> Mistake | None:
     """How a stored override differs from the command's own; None if it does not matter."""
     if word in own or SEED.fullmatch(word):
         return None
     key = _key(word)
     mine = [text for text in own if _key(text) == key]
     if not mine:
-        return "is neither pinned nor searched by this command; hint: give it here, too"
+        told = "is neither pinned nor searched by this command"
+        return Mistake(_shown(word), told, "give it here, too")
     if key.rpartition(".")[2] in PLACES or _value(mine[-1]) == _value(word):
         return None
-    return f"is {_shown(mine[-1])} to this command; hint: the command line of the search"
+    told = f"is {_shown(mine[-1])} to this command"
+    return Mistake(_shown(word), told, "the command line of the search")
 
 
 def _key(word: str) -> str:

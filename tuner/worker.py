@@ -11,7 +11,7 @@ from contextlib import suppress
 from optuna.trial import TrialState
 
 from tuner import limits, provenance, resolvers, seeds
-from tuner.attempts import is_set_aside
+from tuner.attempts import Kind, kind
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.environment import DEVICE, REPLACES, SHARED, SUPERVISOR, WORKER, device_lock
@@ -176,12 +176,13 @@ def _may_leave(study: Study, worker: str) -> bool:
 def _judge_failures(plan: Plan, study: Study) -> None:
     """Raise ``TooManyFailures`` when the objective fails too often to go on."""
     finished = [t for t in study.patience(study.attempts) if t.state.is_finished()]
-    failed = [t for t in finished if t.state == TrialState.FAIL and not is_set_aside(t)]
+    failed = [t for t in finished if t.state == TrialState.FAIL and kind(t) != Kind.SET_ASIDE]
     rate = len(failed) / len(finished)
     if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:
         last = brief(failed[-1].user_attrs.get("reason", ""), REASON)
         raise TooManyFailures(
             "too many configurations fail, more than "
-            f"worker.max_failure_rate={plan.worker.max_failure_rate:g} of them; the last: {last}; "
-            "hint: tuner train with its overrides shows the whole traceback"
+            f"worker.max_failure_rate={plan.worker.max_failure_rate:g} of "
+            f"them; the last: {last}",
+            hint="tuner train with its overrides shows the whole traceback",
         )

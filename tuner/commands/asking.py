@@ -29,6 +29,7 @@ from tuner.config import Source
 from tuner.errors import ConfigError, RowRefused, TunerError
 from tuner.launch import gpus
 from tuner.launch.base import Launcher
+from tuner.mistakes import Mistake
 from tuner.plan import Plan
 from tuner.report import fruitless
 from tuner.report.repeat import Repeats
@@ -88,10 +89,8 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
     more = places.mistakes(asked, makes)
     url = nodes.text_at(asked.cfg, "storage.url") or ""
     if found and found[0][0].spread and url.startswith("sqlite"):
-        more.append(
-            "storage.url: SQLite serves one machine, but this launcher's workers may come to lie "
-            "on several; hint: storage=postgresql, or launch=local"
-        )
+        told = "SQLite serves one machine, but this launcher's workers may come to lie on several"
+        more.append(Mistake("storage.url", told, "storage=postgresql, or launch=local"))
     if not (asked.mistakes or more):
         more = search.refusals({"study": lambda: provenance.judge_prior(asked)})
     return required(asked, more), *found[-1]
@@ -109,7 +108,7 @@ def _is_elsewhere(asked: Plan) -> bool:
     return False
 
 
-def required(asked: Plan, more: Sequence[str] = ()) -> Plan:
+def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
     """The plan without mistakes; what may have been meant otherwise is a warning."""
     asked.require(more)
     unset = mandatory.doubts(asked.source, asked.cfg, asked.space)
@@ -149,15 +148,13 @@ def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
 def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
     """The best trial; ``TunerError`` if none is complete, with the causes if none will be."""
     if found.best is None:
-        raise TunerError(
-            in_vain(args, asked, found)
-            or f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'}); "
-            "hint: tuner status shows its state"
-        )
+        told = f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'})"
+        none = Mistake("", told, "tuner status shows its state")
+        raise TunerError([in_vain(args, asked, found) or none])
     return found.best
 
 
-def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> str | None:
+def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> Mistake | None:
     """Why a study that has ended has no value at all; None while there is one, or may be."""
 
     def command(row: Row) -> str:

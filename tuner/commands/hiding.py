@@ -38,8 +38,9 @@ def _moved(text: str) -> str:
     key, head = str(override.key_or_group), text.partition("=")[0]
     if override.is_sweep_override():
         raise ConfigError(
-            f"{key}: the values of a search are stored with the study, and one has a password; "
-            "hint: search over names, and let the objective map them to URLs"
+            "the values of a search are stored with the study, and one has a password",
+            key=key,
+            hint="search over names, and let the objective map them to URLs",
         )
     name = "TUNER_" + re.sub(r"\W", "_", key).upper()
     value = _referring(override.value(), key, name)
@@ -70,8 +71,9 @@ def _referring(value: object, key: str, name: str) -> object:
         value = str(OmegaConf.create({"value": value}).value)
     except OmegaConfBaseException as error:  # for example a reference to another key
         raise ConfigError(
-            f"{key}: has both a password and a reference that cannot be resolved; hint: export "
-            f"{name}=…, and give {key}='${{oc.env:{name}}}'"
+            "has both a password and a reference that cannot be resolved",
+            key=key,
+            hint=f"export {name}=…, and give {key}='${{oc.env:{name}}}'",
         ) from error
     numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
     free = next(n for n in numbered if os.environ.get(n, value) == value)

@@ -145,8 +145,9 @@ def _form(output: Path | None) -> str:
         return FORMATS[0]
     if ending not in FORMATS:
         raise ConfigError(
-            f"--output: expected a name that ends with .html, .md or .png, got {str(output)!r}; "
-            "hint: or say --format=html"
+            f"expected a name that ends with .html, .md or .png, got {str(output)!r}",
+            key="--output",
+            hint="or say --format=html",
         )
     return ending
 
@@ -158,7 +159,7 @@ def report(args: argparse.Namespace) -> int:
     directory = Path(plan.study.dir)
     output = args.output or directory / f"report.{form}"
     if output.is_dir():
-        raise ConfigError(f"--output: {output} is a directory; hint: name a file in it")
+        raise ConfigError(f"{output} is a directory", key="--output", hint="name a file in it")
     directories.probe([("--output", output.parent)])
     shown = state.look(study)
     say(str(write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
@@ -208,7 +209,13 @@ def dashboard(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Show what would run, having judged all of it."""
-    plan, _, launch = asking.launched(args)
+    """Show what would run, having judged all of it; with ``--json`` mistakes go to stdout too."""
+    try:
+        plan, _, launch = asking.launched(args)
+    except TunerError as error:
+        if not args.json:
+            raise
+        say(checking.refused(error.mistakes))
+        return error.exit_code
     say((checking.as_json if args.json else checking.as_text)(plan, launch))
     return 0

@@ -5,19 +5,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from tuner import directories, mirror, search, tracking
-from tuner.errors import ConfigError, blamed
+from tuner.errors import ConfigError
+from tuner.mistakes import Mistake
 from tuner.nodes import text_at
 from tuner.plan import Plan
 from tuner.trackers.factory import build_tracker
 
 
-def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str]:
+def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[Mistake]:
     """What is wrong with how and where to search, as far as it is not known already.
 
     ``makes`` are judged too unless their sections are known to be wrong; files are written to the
     directories, and none is left.
     """
-    known = blamed(asked.mistakes)
+    known = {mistake.section for mistake in asked.mistakes}
     url = text_at(asked.cfg, "study.mirror")
     unusable = mirror.mistakes(url)
     found = [*search.mistakes(asked), *unusable]
@@ -29,13 +30,12 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[str
 
 def _written_to(asked: Plan) -> Iterable[directories.Named]:
     """The directories that a search will write to, where the keys that name them can be read."""
-    named = "study.name" not in blamed(
-        asked.mistakes, whole=True
-    )  # what a directory is named after
-    if named and (text := text_at(asked.cfg, "study.dir")):
+    wrong = {mistake.key for mistake in asked.mistakes}
+    # What a directory is named after.
+    if "study.name" not in wrong and (text := text_at(asked.cfg, "study.dir")):
         yield from (("study.dir", Path(text, name)) for name in ("", "logs", "trials"))
     if text := text_at(asked.cfg, "storage.artifacts"):
         yield "storage.artifacts", text
-    if "tracking" not in blamed(asked.mistakes):
+    if "tracking" not in {mistake.section for mistake in asked.mistakes}:
         with suppress(ConfigError):  # which search.mistakes has told
             yield from tracking.directories(build_tracker(asked.cfg))

@@ -165,7 +165,7 @@ def worker(args: argparse.Namespace) -> int:
 def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
     """``TunerError`` where a search that has ended gave no value at all."""
     if wrong := asking.in_vain(args, plan, study.patience(lambda: status.look(study))):
-        raise TunerError(wrong)
+        raise TunerError([wrong])
 
 
 def _tell_of_others(study: Study, described: str) -> None:
@@ -209,8 +209,8 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
 def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | None = None) -> int:
     """Show what was found; ``TunerError`` for a failure, or a search that gave no value at all."""
     found = _show(plan, study, args)
-    if wrong := [text for text in (failure, asking.in_vain(args, plan, found)) if text]:
-        raise TunerError("\n".join(wrong))
+    if wrong := [each for each in (failure, asking.in_vain(args, plan, found)) if each]:
+        raise TunerError("\n".join(map(str, wrong)))
     return 0
 
 

@@ -21,9 +21,9 @@ def init(args: argparse.Namespace) -> int:
     if args.overrides:
         raise ConfigError(f"init takes one directory, got {' '.join(args.overrides)} as well")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigError(f"{directory} is there and not empty; hint: name a new directory")
+        raise ConfigError(f"{directory} is there and not empty", hint="name a new directory")
     if reason := directories.obstacle(directory):
-        raise ConfigError(f"init: {reason}; hint: name another directory")
+        raise ConfigError(reason, key="init", hint="name another directory")
     name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-") or "search"
     template = resources.directory("template")
     for source in sorted(template.rglob("*")):

@@ -16,7 +16,9 @@ def predict(args: argparse.Namespace) -> int:
     log.to_stderr()
     images = [*args.images, *args.overrides]  # argparse takes those after an option for unknown
     if not images:
-        raise ConfigError("predict: no image was named; hint: tuner predict EXPORT a.png b.jpg")
+        raise ConfigError(
+            "no image was named", key="predict", hint="tuner predict EXPORT a.png b.jpg"
+        )
     model = tuner.load(args.model, device=args.device, trust=args.trust)
     width = max(map(len, images))
     read: list[str] = []

@@ -23,6 +23,7 @@ from tuner import vetting
 from tuner.attempts import HISTORY, REQUEUE, first_number, is_superseded
 from tuner.errors import RowRefused
 from tuner.log import told
+from tuner.mistakes import hinted
 from tuner.plan import Plan
 from tuner.report import plots
 from tuner.report.plots import Figure
@@ -33,7 +34,9 @@ from tuner.report.wording import plain
 STUDY = "/api/studies/<study_id:int>"
 FOLDED = ("metrics", "facts")
 """Attributes that contain several columns."""
-HIDDEN = ("overrides", "traceback", "reason")
+ENDING = ("reason", "reason_kind", "reason_hint", "traceback")
+"""Attributes that tell how a trial ended."""
+HIDDEN = ("overrides", *ENDING)
 """Attributes that are shown in the note instead, because a table is as high as its longest cell."""
 BRIEF = 80
 """Maximum number of characters of a reason in the table."""
@@ -129,7 +132,7 @@ def enrich_trial(
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
     """Return a trial's attributes, without what a retry inherited about the failure before."""
     trouble = stored.state in {TrialState.PRUNED, TrialState.FAIL}
-    gone = () if trouble else ("reason", "traceback")
+    gone = () if trouble else ENDING
     return {key: value for key, value in stored.user_attrs.items() if key not in gone}
 
 
@@ -184,7 +187,7 @@ def note(attrs: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     stored = "\n".join(plain(item) for item in attrs.get("overrides") or ())
     parts = [
         ("sh", repeat) if command else ("text", stored),
-        ("text", told(attrs.get("reason") or "")),
+        ("text", told(attrs.get("reason", "") + hinted(attrs.get("reason_hint", "")))),
         ("python", told(attrs.get("traceback") or "")),
     ]
     return "\n".join(_fenced(text, kind) for kind, text in parts if text)

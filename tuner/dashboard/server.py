@@ -91,14 +91,17 @@ def access(
             token = token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise TunerError(
-                f"dashboard: {source}: {getattr(error, 'strerror', None) or error}"
-                "; hint: a file that holds the token and nothing else"
+                f"{source}: {getattr(error, 'strerror', None) or error}",
+                key="dashboard",
+                hint="a file that holds the token and nothing else",
             ) from error
     plain = token is None or (token.isascii() and token.isprintable())
     if token is not None and (len(token) < SHORTEST or not plain):
         raise TunerError(
-            f"dashboard: {source}: a token is {SHORTEST} or more ASCII characters in one line, got"
-            f" {len(token)}; hint: `openssl rand -hex 24` makes one; without any, one is made"
+            f"{source}: a token is {SHORTEST} or more ASCII characters in "
+            f"one line, got {len(token)}",
+            key="dashboard",
+            hint="`openssl rand -hex 24` makes one; without any, one is made",
         )
     generated = token is None and (login or not _is_loopback(host))
     return Access(host, port, secrets.token_hex(24) if generated else token, generated, read_only)
@@ -195,8 +198,9 @@ def _listen(host: str, port: int) -> socket.socket:
         # create_server says the address once more.
         reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise TunerError(
-            f"dashboard: cannot listen on {host} port {port}: {reason}\n"
-            f"hint: choose another port, such as --port {port + 1 if 0 <= port < 65535 else 8080}"
+            f"cannot listen on {host} port {port}: {reason}",
+            key="dashboard",
+            hint=f"choose another port, such as --port {port + 1 if 0 <= port < 65535 else 8080}",
         ) from error
 
 

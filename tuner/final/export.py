@@ -13,6 +13,7 @@ from tuner.config import Source, parse
 from tuner.errors import TunerError
 from tuner.final.model_card import model_card
 from tuner.log import log
+from tuner.mistakes import Mistake
 from tuner.report.final_record import is_of, read_record
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
@@ -122,10 +123,12 @@ def _convert(
     for form in forms:
         path = out_dir / f"model.{form}"
         if missing := predictor.missing(form):
-            text = f"{path.name} needs {', '.join(missing)}; hint: {extras.cure(missing[0])}"
+            lacking = Mistake(
+                "", f"{path.name} needs {', '.join(missing)}", extras.cure(missing[0])
+            )
             if len(forms) == 1:
-                raise TunerError(text)
-            log.warning("left out: %s", text)
+                raise TunerError([lacking])
+            log.warning("left out: %s", lacking)
             continue
         difference = predictor.export(form, path, seed / EXAMPLES)
         log.info("%s: within %.2g of the trained model on real images", path.name, difference)

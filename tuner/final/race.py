@@ -54,8 +54,8 @@ def race(
         left = [f for f in left if math.isfinite(f.values[-1])]
         if not left:
             raise TunerError(
-                f"the race: no finalist came to its end with seed {seed}\n"
-                "hint: `tuner train` shows its epochs; final.finalists=1 races nobody"
+                f"the race: no finalist came to its end with seed {seed}",
+                hint="`tuner train` shows its epochs; final.finalists=1 races nobody",
             )
         leader = max(left, key=lambda f: sign * f.mean)
         stays = [f for f in left if f is leader or _p_value(leader, f, left, sign) >= level]

@@ -44,8 +44,9 @@ def run_final(
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise TunerError(
-            f"final.seeds: needs one seed or more, all different, got {list(seeds)}\n"
-            "hint: final.seeds=3"
+            f"needs one seed or more, all different, got {list(seeds)}",
+            key="final.seeds",
+            hint="final.seeds=3",
         )
     common = [*_unseeded(overrides), *final_overrides]
     asked = {seed: Training.of(source, [*common, f"seed={seed}"]) for seed in seeds}
@@ -59,8 +60,8 @@ def run_final(
         score = asked[seed].score(run_dir, device, log)
         if score is None:
             raise TunerError(
-                f"final training of {run_dir.name} gave no finite value\n"
-                "hint: the objective must return or report it; `tuner train` shows its epochs"
+                f"final training of {run_dir.name} gave no finite value",
+                hint="the objective must return or report it; `tuner train` shows its epochs",
             )
         scores.append(score)
     result = replace(_result(seeds, common, scores, out_dir, name), number=number, race=won)

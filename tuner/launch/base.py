@@ -82,7 +82,7 @@ def at_least(least: int, **values: float) -> None:
     """Raise ConfigError for the first ``launch.<name>`` whose value is below ``least``."""
     for name, value in values.items():
         if value < least:
-            raise ConfigError(f"launch.{name}: must be at least {least}, got {value}")
+            raise ConfigError(f"must be at least {least}, got {value}", key=f"launch.{name}")
 
 
 def last_line(path: Path) -> str:

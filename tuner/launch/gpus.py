@@ -45,8 +45,10 @@ def visible() -> list[str]:
         asked = _nvidia_smi("--query-gpu=index", "--format=csv,noheader")
     except subprocess.TimeoutExpired as error:
         raise LaunchError(
-            f"launch: nvidia-smi has not told within {PATIENCE:.0f} s which GPUs are here; hint: "
-            "CUDA_VISIBLE_DEVICES=0,1 in the environment names them, an empty one takes the CPU"
+            f"nvidia-smi has not told within {PATIENCE:.0f} s which GPUs are here",
+            key="launch",
+            hint="CUDA_VISIBLE_DEVICES=0,1 in the environment names them, an "
+            "empty one takes the CPU",
         ) from error
     return asked.stdout.split() if asked.returncode == 0 else []
 
@@ -99,7 +101,9 @@ def require(device: str | None) -> None:
     """Raise ConfigError if ``worker.device`` names a GPU and this machine has none."""
     if device is not None and device.startswith("cuda") and not visible():
         raise ConfigError(
-            f"worker.device: {device} asked for, but no GPU is here; hint: null takes what there is"
+            f"{device} asked for, but no GPU is here",
+            key="worker.device",
+            hint="null takes what there is",
         )
 
 

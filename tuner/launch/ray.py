@@ -136,7 +136,7 @@ class Ray:
             import ray
         except ImportError as error:
             raise ConfigError(
-                f"launch=ray: {error}; hint: pip install 'tuner[ray]', or take launch=local"
+                f"launch=ray: {error}", hint="pip install 'tuner[ray]', or take launch=local"
             ) from error
         if ray.is_initialized():
             return ray
@@ -156,8 +156,9 @@ class Ray:
             )
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise LaunchError(
-                f"launch.address: {self.address}: {str(error).splitlines()[0]}; hint: ray start "
-                "--head begins a cluster, ray status shows one"
+                f"{self.address}: {str(error).splitlines()[0]}",
+                key="launch.address",
+                hint="ray start --head begins a cluster, ray status shows one",
             ) from error
         return ray
 
@@ -171,6 +172,8 @@ def knock(address: str) -> None:
         socket.create_connection((found[1], int(found[2])), KNOCK).close()
     except OSError as error:
         raise LaunchError(
-            f"launch.address: no Ray cluster answers at {address} ({error}); hint: the address "
-            "that ray start --head printed, or auto on one of the cluster's machines"
+            f"no Ray cluster answers at {address} ({error})",
+            key="launch.address",
+            hint="the address that ray start --head printed, or auto on one of "
+            "the cluster's machines",
         ) from error

@@ -83,8 +83,9 @@ class Slurm:
         missing = [name for name in COMMANDS if shutil.which(name) is None]
         if missing:
             raise ConfigError(
-                f"launch=slurm: {', '.join(missing)} not found; hint: run the command on a machine "
-                "of the cluster that may submit jobs, or take launch=local"
+                f"launch=slurm: {', '.join(missing)} not found",
+                hint="run the command on a machine of the cluster that may "
+                "submit jobs, or take launch=local",
             )
         estimate = _slurm(["sbatch", "--test-only", *self.options()], "#!/bin/sh\n").stderr
         when = re.search(r"to start at \S+", estimate)
@@ -254,8 +255,9 @@ def _slurm(
         return done
     said = "; ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
     if any(sign in said for sign in AWAY):
-        raise LaunchError(f"launch=slurm: {command[0]}: {said}; hint: scontrol ping, sinfo")
+        raise LaunchError(f"launch=slurm: {command[0]}: {said}", hint="scontrol ping, sinfo")
     raise ConfigError(
-        f"launch=slurm: {command[0]} refuses: {said or f'exit {done.returncode}'}; hint: sinfo -s "
-        "lists partitions, sacctmgr show associations accounts; see launch.* and launch.sbatch"
+        f"launch=slurm: {command[0]} refuses: {said or f'exit {done.returncode}'}",
+        hint="sinfo -s lists partitions, sacctmgr show associations accounts; "
+        "see launch.* and launch.sbatch",
     )

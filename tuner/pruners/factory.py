@@ -13,7 +13,7 @@ def build_pruner(cfg: DictConfig) -> BasePruner:
     """Return the pruner of ``cfg.pruner``."""
     built = instantiate(cfg.pruner)
     if not isinstance(built, BasePruner):
-        raise ConfigError(f"pruner._target_: {cfg.pruner._target_} is no Optuna pruner")
+        raise ConfigError(f"{cfg.pruner._target_} is no Optuna pruner", key="pruner._target_")
     return built
 
 

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 
 from tuner import schedule
 from tuner.bounds import Part, Share
+from tuner.errors import ConfigError
 from tuner.pruners import audit
 from tuner.pruners.standings import Standings
 
@@ -45,7 +46,8 @@ class Rungs(BasePruner):
 
     def __init__(self, *, rungs: list[Part], keep: Part, audited: Share) -> None:
         if not rungs or rungs != sorted(set(rungs)):
-            raise ValueError(f"rungs must be ascending fractions, got {rungs}; hint: [0.1, 0.3]")
+            told = f"expected ascending fractions, got {rungs}"
+            raise ConfigError(told, key="pruner.rungs", hint="[0.1, 0.3]")
         self.rungs, self.keep, self.audited = rungs, keep, audited
         self.standings = Standings(rungs)
 

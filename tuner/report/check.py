@@ -1,10 +1,13 @@
 """The output of ``tuner check``: configuration, search space, and what would run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from tuner import limits, urls
 from tuner.budget import Spent
+from tuner.masking import masked
+from tuner.mistakes import Mistake
 from tuner.plan import Plan
 
 
@@ -31,11 +34,15 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
 
 
 def as_json(plan: Plan, launch: str) -> str:
-    """Return configuration, space and facts as JSON."""
-    return json.dumps(
-        {"config": plan.base_text, "space": plan.space.rows(), "run": facts(plan, launch)},
-        default=str,
-    )
+    """Return configuration, space and facts as JSON; ``mistakes`` is an empty list."""
+    found = {"config": plan.base_text, "space": plan.space.rows(), "run": facts(plan, launch)}
+    return json.dumps({"mistakes": [], **found}, default=str)
+
+
+def refused(mistakes: Sequence[Mistake]) -> str:
+    """Return the mistakes as JSON, each with ``key``, ``problem``, ``hint`` and ``when``."""
+    found = [asdict(m) | {"problem": masked(m.problem), "hint": masked(m.hint)} for m in mistakes]
+    return json.dumps({"mistakes": found})
 
 
 def as_text(plan: Plan, launch: str) -> str:

@@ -132,12 +132,11 @@ def read_record(final_dir: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        wrong = [str(error)]
+        wrong = str(error)
     else:
-        wrong = exported.mistakes(found, FinalResult)
-        if not wrong:
+        if not (wrong := exported.told(exported.mistakes(found, FinalResult))):
             return found
-    log.warning("%s is passed over: %s; hint: tuner final", path, "; ".join(wrong))
+    log.warning("%s is passed over: %s; hint: tuner final", path, wrong)
     return {}
 
 

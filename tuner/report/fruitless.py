@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from tuner.attempts import Kind
 from tuner.log import brief
+from tuner.mistakes import Mistake
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 
@@ -11,16 +13,18 @@ SHOWN = 5
 LETTERS = 160
 """Maximum number of characters of a reason; the report has the whole text."""
 CURES = {
-    "diverged": "smaller learning rates in the space",
-    "out of memory": "smaller batches or networks in the space, or fewer workers on a device",
-    "infeasible: ": "larger limits in study.constraints, or a space that keeps within them",
-    "lost ": "the ends of the workers' logs, and the machine's memory",
-    "pruned": "pruner=none, or a milder pruner",
+    Kind.DIVERGED: "smaller learning rates in the space",
+    Kind.OUT_OF_MEMORY: "smaller batches or networks in the space, or fewer workers on a device",
+    Kind.CONSTRAINT: "larger limits in study.constraints, or a space that keeps within them",
+    Kind.LOST: "the ends of the workers' logs, and the machine's memory",
+    Kind.PRUNED: "pruner=none, or a milder pruner",
+    Kind.ERROR: "the command below shows its traceback",
+    Kind.SET_ASIDE: "values that the space of this search has",
 }
-"""Beginnings of reasons, each with a hint."""
+"""Kind of reason → hint, unless the reason has one of its own."""
 
 
-def told(summary: Summary, command: Callable[[Row], str]) -> str | None:
+def told(summary: Summary, command: Callable[[Row], str]) -> Mistake | None:
     """Return the causes, the most frequent first, each with an example.
 
     The result is None if the study has a value or may still get one, because it runs or waits or is
@@ -33,14 +37,12 @@ def told(summary: Summary, command: Callable[[Row], str]) -> str | None:
     lines = [line for cause in causes[:SHOWN] for line in _lines(count, *cause, command)]
     if more := causes[SHOWN:]:
         lines.append(f"  {sum(len(rows) for _, rows in more)} of {count}: rarer causes")
-    return "\n".join(
-        [
-            f"no configuration of study {summary.name!r} gave a value ({summary.tally}):",
-            *lines,
-            "hint: once that is mended, search anew under another study.name, or go on with a "
-            "larger budget: what has failed stays counted",
-        ]
+    head = f"no configuration of study {summary.name!r} gave a value ({summary.tally})"
+    hint = (
+        "mend what is listed here, then search anew under another study.name, or go on with a "
+        "larger budget: what has failed stays counted"
     )
+    return Mistake("", "\n".join([head, *lines]), hint)
 
 
 def _causes(summary: Summary) -> list[tuple[str, Sequence[Row]]]:
@@ -56,13 +58,5 @@ def _lines(
 ) -> list[str]:
     said = f"  {len(rows)} of {count}: {brief(reason, LETTERS)}, such as #{rows[0].number}"
     again = [f"      {line}"] if (line := command(rows[0])) else []
-    return [f"{said}; hint: {_cure(reason, rows[0])}", *again]
-
-
-def _cure(reason: str, row: Row) -> str:
-    """Return the hint in a reason, or the known one of its kind."""
-    own = reason.partition(" (hint: ")[2].removesuffix(")")
-    known = (cure for begin, cure in CURES.items() if reason.startswith(begin))
-    failed = row.state == "failed"
-    default = "the command below shows its traceback" if failed else "values that can be trained"
-    return own or next(known, default)
+    known = CURES.get(rows[0].kind or Kind.INFEASIBLE, "values that can be trained")
+    return [f"{said}; hint: {rows[0].hint or known}", *again]

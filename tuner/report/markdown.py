@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna import Study
 
+from tuner.mistakes import hinted
 from tuner.report import comparison, parameters, pareto
 from tuner.report.lines import settings
 from tuner.report.pruning import audit
@@ -103,7 +104,10 @@ def _pruning(summary: Summary) -> str:
 def _failures(summary: Summary) -> str:
     if not summary.failures:
         return "None.\n"
-    lines = (f"- {len(rows)}: {_text(reason)}" for reason, rows in summary.failures.items())
+    lines = (
+        f"- {len(rows)}: {_text(reason + hinted(rows[0].hint))}"
+        for reason, rows in summary.failures.items()
+    )
     return "\n".join(lines) + "\n"
 
 

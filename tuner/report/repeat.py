@@ -31,7 +31,7 @@ class Repeats:
             RowRefused: The trial does not fit the current command.
         """
         if self.plan is None:
-            raise RowRefused([f"trial {row.number}: nothing is known of its search"])
+            raise RowRefused("nothing is known of its search", key=f"trial {row.number}")
         return vetting.overrides(self.plan, row.number, row.params, row.stored)
 
     def known(self, row: Row) -> list[str] | None:

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
-from tuner.attempts import is_superseded, word
+from tuner.attempts import Kind, is_superseded, kind, word
 from tuner.distributions import counted
 from tuner.log import told
 from tuner.noise import REPEAT
@@ -31,7 +31,8 @@ Ends = Mapping[int, datetime]
 class Row:
     """One configuration. ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
 
-    ``reason`` is why it failed or is infeasible; ``number`` is that of the first attempt.
+    ``reason`` is why it failed or is infeasible, and ``hint`` what may help against that;
+    ``number`` is that of the first attempt.
     """
 
     number: int
@@ -46,7 +47,10 @@ class Row:
     attempts: int
     seconds: float
     finished: datetime | None = None
+    kind: Kind | None = None
+    """Why it has no value; None where it has one, or may still get it."""
     reason: str | None = None
+    hint: str = ""
     traceback: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, float | str] = field(default_factory=dict)
@@ -89,7 +93,8 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
     """Merge the attempts at a configuration, oldest first; see ``spans`` for the arguments."""
     last = attempts[-1]
     attrs = last.user_attrs
-    state = "queued" if _goes_on(last, lost) else word(last.state, attrs.get("reason"))
+    why = kind(last)
+    state = "queued" if _goes_on(last, lost) else word(last.state, why)
     # A retry inherits the attributes of the previous attempt, so those about the end of an attempt
     # are meaningless until this attempt has ended too.
     ended = state in {"infeasible", "failed"}
@@ -105,7 +110,9 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         attempts=len(attempts),
         seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now, lost)),
         finished=last.datetime_complete,
+        kind=why if state != "queued" else None,
         reason=_said(attrs.get("reason")) if ended else None,
+        hint=_said(attrs.get("reason_hint")) or "" if ended else "",
         traceback=_said(attrs.get("traceback")) if state == "failed" else None,
         metrics=attrs.get("metrics", {}),
         facts=attrs.get("facts", {}),

@@ -31,8 +31,8 @@ def capture(page: Path, output: Path) -> Path:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise TunerError(
-            "--format png: the page is drawn by Chromium or Chrome, and none is installed"
-            " (hint: install one, such as Debian's chromium; or --format html, md)"
+            "--format png: the page is drawn by Chromium or Chrome, and none is installed",
+            hint="install one, such as Debian's chromium; or --format html, md",
         )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         picture = Path(directory) / "page.png"

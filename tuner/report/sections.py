@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tuner.mistakes import hinted
 from tuner.report import comparison
 from tuner.report.document import escaped, grid, section
 from tuner.report.plots import COLOURS
@@ -156,7 +157,8 @@ def _failure(reason: str, rows: Sequence[Row]) -> str:
     trace = next((row.traceback for row in rows if row.traceback), None)
     more = f"<pre>{escaped(trace)}</pre>" if trace else ""
     return (
-        f"<details><summary>{len(rows)} × {escaped(reason)}</summary>"  # noqa: RUF001
+        f"<details><summary>{len(rows)} × "  # noqa: RUF001
+        f"{escaped(reason)}{escaped(hinted(rows[0].hint))}</summary>"
         f'<p class="faint">{numbers}</p>{more}</details>'
     )
 

@@ -260,8 +260,8 @@ def best_of(summary: Summary, repeat: Repeat = unknown) -> dict[str, Any]:
     if row is None:
         raise TunerError(
             f"study {summary.name!r} has no completed configuration (got "
-            f"{summary.tally or 'none'})\n"
-            "hint: let it go on with `tuner tune`, or look at the failures with `tuner report`"
+            f"{summary.tally or 'none'})",
+            hint="let it go on with `tuner tune`, or look at the failures with `tuner report`",
         )
     return as_data(row, repeat)
 

@@ -45,11 +45,12 @@ def build_sampler(
         given["independent_sampler"] = Random(seed)
     built = instantiate(node, **given)
     if not isinstance(built, BaseSampler):
-        raise ConfigError(f"sampler._target_: {node._target_} is no Optuna sampler")
+        raise ConfigError(f"{node._target_} is no Optuna sampler", key="sampler._target_")
     if isinstance(built, CmaEsSampler) and not isinstance(built, CmaEs):
         raise ConfigError(
-            f"sampler._target_: {node._target_} unpickles what others may have written to the "
-            "database; hint: sampler=cmaes does not"
+            f"{node._target_} unpickles what others may have written to the database",
+            key="sampler._target_",
+            hint="sampler=cmaes does not",
         )
     return built
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 
+from tuner.attempts import Kind
 from tuner.log import log, printable
 from tuner.sql.shapes import (
     UNREADABLE,
@@ -62,6 +63,8 @@ TRIAL: Mapping[str, Shape] = {
     "metrics": mapping(numeric),
     "facts": mapping(lambda found: isinstance(found, str | bool) or numeric(found)),
     "reason": text,
+    "reason_kind": matching("|".join(Kind)),
+    "reason_hint": text,
     "traceback": text,
     "origin": text,
 }

@@ -131,14 +131,16 @@ def lost(error: BaseException, path: Path | None = None) -> StorageLost:
     said = reason(error)
     if is_damage(error):
         return StorageLost(
-            f"storage.url: the file is damaged{f': {path}' if path else ''} ({said}); hint: {MEND}"
+            f"the file is damaged{f': {path}' if path else ''} ({said})",
+            key="storage.url",
+            hint=MEND,
         )
     if is_outage(error):
         return StorageLost(
-            f"the database went away: {said}; hint: the same command goes on once it is back"
+            f"the database went away: {said}", hint="the same command goes on once it is back"
         )
     return StorageLost(
-        f"the database refuses: {said}; hint: the same command goes on once that is mended"
+        f"the database refuses: {said}", hint="the same command goes on once that is mended"
     )
 
 

@@ -83,6 +83,6 @@ class Patience:
 
     def _lost(self, error: BaseException) -> StorageLost:
         return StorageLost(
-            f"the database has been away for {self.seconds:g} s ({outages.reason(error)}); "
-            "hint: the same command goes on once it is back; storage.patience waits"
+            f"the database has been away for {self.seconds:g} s ({outages.reason(error)})",
+            hint="the same command goes on once it is back; storage.patience waits",
         )

@@ -54,9 +54,11 @@ class File:
             what, cure = "deleted", "move it back, or put a copy in its place"
         name = self.path.name
         raise StorageLost(
-            f"storage.url: {self.path} was {what} while it was in use; hint: {cure}, and the same "
-            f"command goes on; {name}-wal and {name}-shm belong to the old file alone, so remove "
-            "them beside another"
+            f"{self.path} was {what} while it was in use",
+            key="storage.url",
+            hint=f"{cure}, and the same command goes on; {name}-wal and "
+            f"{name}-shm belong to the old file alone, so remove them beside "
+            "another",
         )
 
     def _found(self) -> tuple[int, int] | None:
@@ -106,21 +108,19 @@ def judge_file(path: Path, *, create: bool) -> None:
     Raises: StorageError.
     """
     if path.is_dir():
-        raise StorageError(f"storage.url: {path} is a directory; hint: name a file in it")
+        raise StorageError(f"{path} is a directory", key="storage.url", hint="name a file in it")
     if not path.is_file():
         return
     asked = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)
     try:
         known = asked.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
         if known is None and not create:
-            raise StorageMissing(
-                f"storage.url: {path} holds no study; hint: tuner tune makes one, or name another "
-                "file"
-            )
+            hint = "tuner tune makes one, or name another file"
+            raise StorageMissing(f"{path} holds no study", key="storage.url", hint=hint)
     except sqlite3.DatabaseError as error:  # other errors are reported later
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise StorageError(
-                f"storage.url: {path} is no SQLite database; hint: name another file"
+                f"{path} is no SQLite database", key="storage.url", hint="name another file"
             ) from None
     finally:
         asked.close()

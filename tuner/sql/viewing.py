@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from tuner.errors import StorageError
+from tuner.mistakes import Mistake
 from tuner.sql import outages
 
 BESIDE = ("-wal", "-shm", ".lock")
@@ -33,14 +34,12 @@ def obstacle(path: Path) -> Path | None:
     return next((each for each in wanted if not os.access(each, os.W_OK)), None)
 
 
-def refusal(path: Path) -> str | None:
+def refusal(path: Path) -> Mistake | None:
     """Return why the database cannot be written to, with a hint; None if it can."""
     if (what := obstacle(path)) is None:
         return None
-    return (
-        f"{what} cannot be written to; hint: "
-        "tuner status, best, report and dashboard --read-only look at a study all the same"
-    )
+    hint = "tuner status, best, report and dashboard --read-only look at a study all the same"
+    return Mistake("storage.url", f"{what} cannot be written to", hint)
 
 
 def opened(url: URL) -> RDBStorage:
@@ -73,8 +72,9 @@ def _connection(path: Path) -> sqlite3.Connection:
     behind = log.exists() and log.stat().st_size > 0
     if behind and not index.exists():
         raise StorageError(
-            f"storage.url: {path} lacks what {log.name} holds, and {path.parent} cannot be written "
-            "to; hint: copy both files to a directory of your own"
+            f"{path} lacks what {log.name} holds, and {path.parent} cannot be written to",
+            key="storage.url",
+            hint="copy both files to a directory of your own",
         )
     how = "mode=ro" if behind or index.exists() else "immutable=1"
     return sqlite3.connect(

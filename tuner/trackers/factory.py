@@ -16,5 +16,5 @@ def build_tracker(cfg: DictConfig) -> Tracker:
     node = cfg.get("tracking")
     built = Nothing() if node is None else config.instantiate(node)
     if not isinstance(built, Tracker):
-        raise ConfigError(f"tracking._target_: {node._target_} has no begin(run)")
+        raise ConfigError(f"{node._target_} has no begin(run)", key="tracking._target_")
     return built

@@ -15,6 +15,7 @@ import torch
 from tuner.bounds import Count, Part, Seed
 from tuner.errors import TunerError
 from tuner.log import printable
+from tuner.mistakes import Mistake
 from tuner.schema import judged
 from tuner.train.augment import Augment
 from tuner.train.data import Data, place
@@ -104,8 +105,14 @@ def _file(root: str, name: str) -> Path:
     path = Path(root).expanduser() / name
     if not path.is_file():
         what = "is no regular file" if path.exists() else "there is no such file"
-        raise TunerError(f"{printable(str(path))}: {what}; hint: data.root=DIR data.name=FILE.npz")
+        raise TunerError(f"{printable(str(path))}: {what}", hint="data.root=DIR data.name=FILE.npz")
     return path
+
+
+def _printable(mistake: Mistake) -> Mistake:
+    """Names within the archive may hold anything."""
+    problem, hint = (printable(text, kept="") for text in (mistake.problem, mistake.hint))
+    return dataclasses.replace(mistake, problem=problem, hint=hint)
 
 
 @contextmanager
@@ -119,16 +126,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except TunerError as error:
-        raise TunerError(f"{name}: {printable(str(error), kept='')}") from error
+        raise TunerError([_printable(m.within(path)) for m in error.mistakes]) from error
     except MemoryError as error:
         raise TunerError(
-            f"{name} does not fit into memory; hint: fewer or smaller images, or data=image_folder"
+            f"{name} does not fit into memory", hint="fewer or smaller images, or data=image_folder"
         ) from error
     except Exception as error:
         system = isinstance(error, OSError) and error.strerror
         reason = system or "it is damaged, or no archive of NumPy's"
         raise TunerError(
-            f"{name} cannot be read: {reason}; hint: np.savez(file, images=…, targets=…)"
+            f"{name} cannot be read: {reason}", hint="np.savez(file, images=…, targets=…)"
         ) from error
 
 
@@ -147,8 +154,8 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
     known = [member.removesuffix(".npy") for member in archive.namelist()]
     if name not in known:
         raise TunerError(
-            f"it holds {', '.join(known[:9]) or 'nothing'}, and no array {name}; hint:"
-            " np.savez(file, images=…, targets=…)"
+            f"it holds {', '.join(known[:9]) or 'nothing'}, and no array {name}",
+            hint="np.savez(file, images=…, targets=…)",
         )
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as file:
@@ -156,11 +163,11 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
         if dtype.hasobject:
             cure = "np.stack(images)" if name == "images" else f"np.array({name}.tolist())"
             raise TunerError(
-                f"{name} are Python objects, which are not unpickled; hint: save {cure}, one array"
-                " of plain values"
+                f"{name} are Python objects, which are not unpickled",
+                hint=f"save {cure}, one array of plain values",
             )
         if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
-            raise TunerError(f"{name} is not as long as its header says; hint: save it again")
+            raise TunerError(f"{name} is not as long as its header says", hint="save it again")
     return shape, dtype
 
 
@@ -179,12 +186,12 @@ def _described(archive: zipfile.ZipFile) -> tuple[Labels, tuple[int, ...], bool]
     shape, dtype = _header(archive, "images")
     targets = _array(archive, "targets")
     if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
-        raise TunerError(f"images {dtype}{list(shape)}; hint: {_cure(dtype, shape)}")
+        raise TunerError(f"images {dtype}{list(shape)}", hint=_cure(dtype, shape))
     if targets.shape[:1] != shape[:1]:
         is_last = targets.shape[:1] == shape[-1:]
         cure = "np.moveaxis(images, -1, 0)" if is_last else "as many targets as images"
         raise TunerError(
-            f"images {dtype}{list(shape)} and targets {list(targets.shape)}; hint: {cure}"
+            f"images {dtype}{list(shape)} and targets {list(targets.shape)}", hint=cure
         )
     is_first = len(shape) == 4 and shape[1] <= 4 < shape[3]
     has_names = "names.npy" in archive.namelist()

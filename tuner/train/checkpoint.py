@@ -125,8 +125,8 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
     if keys:
         differences = ", ".join(f"{k}: {theirs.get(k)} then, {recipe.get(k)} now" for k in keys)
         raise ConfigError(
-            f"{path} belongs to another configuration: {differences}"
-            " (hint: another run_dir, or delete the checkpoint)"
+            f"{path} belongs to another configuration: {differences}",
+            hint="another run_dir, or delete the checkpoint",
         )
     if state["fingerprint"] != here:
         logger.warning(

@@ -92,20 +92,21 @@ class Data:
         """Raises: TunerError for labels that the network has no output for, or cannot learn."""
         if self.regression:
             if not torch.stack([s.labels.isfinite().all() for s in (learned, scored)]).all():
-                raise TunerError("targets that are NaN or infinite (hint: look at the data set)")
+                raise TunerError("targets that are NaN or infinite", hint="look at the data set")
             return
         ends = torch.stack([torch.stack(s.host_labels.aminmax()) for s in (learned, scored)])
         low, high = int(ends.min()), int(ends.max())
         if low < 0 or high >= len(self.classes):
             raise TunerError(
-                f"labels from {low} to {high} for {len(self.classes)} classes"
-                f" (hint: labels count from 0; {len(self.classes)} classes are named)"
+                f"labels from {low} to {high} for {len(self.classes)} classes",
+                hint=f"labels count from 0; {len(self.classes)} classes are named",
             )
         empty = [self.classes[label] for label, n in enumerate(self.counts(learned)) if not n]
         if empty:
             raise TunerError(
-                f"no training image of {len(empty)} of {len(self.classes)} classes:"
-                f" {', '.join(empty[:5])} (hint: more images, or fewer classes)"
+                f"no training image of {len(empty)} of {len(self.classes)} "
+                f"classes: {', '.join(empty[:5])}",
+                hint="more images, or fewer classes",
             )
 
     def normalise(self, images: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
     """
     path = _find(directory, name)
     if path is None:
-        raise TunerError(f"{directory / name}[.gz] is missing beside its images (hint: data.root)")
+        raise TunerError(f"{directory / name}[.gz] is missing beside its images", hint="data.root")
     try:
         packed = path.read_bytes()
         # A bytearray, for the array over it to be writable, as torch wants it.
@@ -167,7 +167,7 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
 
 
 def _no_idx(path: Path, error: Exception) -> TunerError:
-    return TunerError(f"{path} is no idx file of bytes: {error} (hint: fetch it again)")
+    return TunerError(f"{path} is no idx file of bytes: {error}", hint="fetch it again")
 
 
 def _find(directory: Path, name: str) -> Path | None:
@@ -187,16 +187,17 @@ def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
             return kind(directory, train=train, download=True)
     except (OSError, RuntimeError) as error:
         raise TunerError(
-            f"{kind.__name__} is not in data.root={directory} and could not be fetched:"
-            f" {str(error).strip()}"
-            " (hint: data.root=DIR where its files lie, or a machine that reaches the internet)"
+            f"{kind.__name__} is not in data.root={directory} and could not "
+            f"be fetched: {str(error).strip()}",
+            hint="data.root=DIR where its files lie, or a machine that reaches the internet",
         ) from error
 
 
 def _missing(name: str, directory: Path) -> TunerError:
     return TunerError(
-        f"{name} is not in data.root={directory} (hint: data.root=DIR where its files lie, or"
-        f" data.download=true to fetch {SIZES[name]} MB into it)"
+        f"{name} is not in data.root={directory}",
+        hint="data.root=DIR where its files lie, or data.download=true to fetch "
+        f"{SIZES[name]} MB into it",
     )
 
 
@@ -227,11 +228,11 @@ def _check(images: int, labels: np.ndarray, classes: int, directory: Path) -> No
     """Raises: TunerError where images and labels do not belong together."""
     if images != len(labels):
         raise TunerError(
-            f"{directory}: {images} images but {len(labels)} labels"
-            " (hint: the files are of different sets; fetch them again)"
+            f"{directory}: {images} images but {len(labels)} labels",
+            hint="the files are of different sets; fetch them again",
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise TunerError(
-            f"{directory}: labels {labels.min()} to {labels.max()} for {classes} classes"
-            " (hint: is data=… the set that lies there?)"
+            f"{directory}: labels {labels.min()} to {labels.max()} for {classes} classes",
+            hint="is data=… the set that lies there?",
         )

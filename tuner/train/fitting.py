@@ -60,10 +60,11 @@ def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
             with Image.open(file, formats=formats()) as image:
                 yield image
     except TunerError as error:
-        raise TunerError(f"{name}: {error}") from error
+        raise TunerError([mistake.within(name) for mistake in error.mistakes]) from error
     except Exception as error:  # of a damaged file the decoders raise whatever they come across
         raise TunerError(
-            f"{name} cannot be read as an image: {_reason(error)}; hint: replace it or take it away"
+            f"{name} cannot be read as an image: {_reason(error)}",
+            hint="replace it or take it away",
         ) from error
 
 
@@ -147,8 +148,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     levels, white = np.asarray(image), 1 if image.mode == "F" else 65535
     if not 0 <= levels.min() <= levels.max() <= white:  # NaN is not either
         raise TunerError(
-            f"its pixels are {levels.dtype} from {levels.min():g} to {levels.max():g}; hint: save"
-            " it with 8 bits, with 16 (0 to 65535), or as floats from 0 to 1"
+            f"its pixels are {levels.dtype} from {levels.min():g} to {levels.max():g}",
+            hint="save it with 8 bits, with 16 (0 to 65535), or as floats from 0 to 1",
         )
     scaled = (levels * np.float32(255)).round() if image.mode == "F" else levels // 257
     if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0:

@@ -62,8 +62,10 @@ def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
     largest = float(difference.max(initial=0.0))
     if not largest <= TOLERANCE or not np.isfinite(found).all():
         raise TunerError(
-            f"{name} does not give what the trained model gave: {largest:.2g} apart, of"
-            f" {TOLERANCE:g} allowed on {len(wanted)} real images (hint: please report it)"
+            f"{name} does not give what the trained model gave: "
+            f"{largest:.2g} apart, of {TOLERANCE:g} allowed on {len(wanted)} "
+            "real images",
+            hint="please report it",
         )
     return largest
 

@@ -47,13 +47,13 @@ def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
         return _numbers(targets, names)
     else:
         raise TunerError(
-            f"targets {targets.dtype}{list(targets.shape)}; hint: whole numbers or strings [n], or"
-            " rows [n, k] with a single 1, for classes; floats [n] or [n, k] for numbers to be"
-            " predicted"
+            f"targets {targets.dtype}{list(targets.shape)}",
+            hint="whole numbers or strings [n], or rows [n, k] with a single 1, "
+            "for classes; floats [n] or [n, k] for numbers to be predicted",
         )
     if len(found.names) < 2:
         raise TunerError(
-            f"all targets are of one class, {found.names[0]}; hint: two classes or more"
+            f"all targets are of one class, {found.names[0]}", hint="two classes or more"
         )
     return Labels(found.values.astype(np.int64), found.names, found.told)
 
@@ -70,7 +70,7 @@ def _from_strings(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     if names and set(words) - set(names):
         strange = sorted(set(words) - set(names))[:5]
         raise TunerError(
-            f"names lacks {', '.join(strange)} of the targets; hint: all of them, or no names"
+            f"names lacks {', '.join(strange)} of the targets", hint="all of them, or no names"
         )
     order = np.array([names.index(word) for word in words]) if names else np.arange(len(words))
     return Labels(order[values], names or words)
@@ -80,14 +80,15 @@ def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     low, high = int(targets.min()), int(targets.max())
     if low < 0:
         raise TunerError(
-            f"targets from {low} to {high}: classes are not negative; hint: if {low} means that"
-            " there is no label, keep images[targets >= 0] and targets[targets >= 0] alone; else"
-            " targets - targets.min()"
+            f"targets from {low} to {high}: classes are not negative",
+            hint=f"if {low} means that there is no label, keep images[targets >= "
+            "0] and targets[targets >= 0] alone; else targets - "
+            "targets.min()",
         )
     if high >= MOST_CLASSES:
         raise TunerError(
-            f"targets up to {high}, where {MOST_CLASSES:,} classes are the most; hint: is it a"
-            " negative number that was cast? Floats are numbers to be predicted"
+            f"targets up to {high}, where {MOST_CLASSES:,} classes are the most",
+            hint="is it a negative number that was cast? Floats are numbers to be predicted",
         )
     if names:
         return Labels(targets, _named(names, high + 1))
@@ -103,7 +104,8 @@ def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
     """Names as Python's own.  Raises: TunerError unless they are different words."""
     if array.ndim != 1 or array.dtype.kind not in "USiu":
         raise TunerError(
-            f"{what} {array.dtype}{list(array.shape)}; hint: np.array([…]) of strings, one for each"
+            f"{what} {array.dtype}{list(array.shape)}",
+            hint="np.array([…]) of strings, one for each",
         )
     is_bytes = array.dtype.kind == "S"
     try:
@@ -112,12 +114,12 @@ def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
         "".join(words).encode()
     except UnicodeError as error:
         raise TunerError(
-            f"{what} are not UTF-8; hint: np.char.decode({what}, 'latin-1')"
+            f"{what} are not UTF-8", hint=f"np.char.decode({what}, 'latin-1')"
         ) from error
     if "" in words or len(set(words)) < len(words):
         raise TunerError(
-            f"{what} hold an empty string, or one twice; hint: a different word for each class;"
-            " leave out images that have none"
+            f"{what} hold an empty string, or one twice",
+            hint="a different word for each class; leave out images that have none",
         )
     return words
 
@@ -128,8 +130,8 @@ def _numbers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).sum())
         raise TunerError(
-            f"float targets must be finite, as float32 too, and {wrong:,} are not; hint: leave"
-            " those images out, or scale the targets"
+            f"float targets must be finite, as float32 too, and {wrong:,} are not",
+            hint="leave those images out, or scale the targets",
         )
     whole = (values == values.round()).all()
     told = "whole numbers stored as floats, predicted as numbers; targets.astype(int) makes classes"
@@ -140,8 +142,6 @@ def _named(names: tuple[str, ...], count: int, *, exactly: bool = False) -> tupl
     """The names given, or numbers from 0 on."""
     if names and (len(names) < count or (exactly and len(names) > count)):
         off_by_one = not exactly and len(names) == count - 1
-        raise TunerError(
-            f"{len(names)} names for {count} classes or numbers; hint: "
-            + ("if targets count from 1, targets - 1" if off_by_one else "a name for each, or none")
-        )
+        hint = "if targets count from 1, targets - 1" if off_by_one else "a name for each, or none"
+        raise TunerError(f"{len(names)} names for {count} classes or numbers", hint=hint)
     return names or tuple(map(str, range(count)))

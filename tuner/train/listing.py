@@ -52,7 +52,7 @@ def find(root: Path) -> Listing:
     if known and all(_changed(path) == at for path, at in known.times.items()):
         return known
     if not root.is_dir():
-        raise TunerError(f"{_named(root)}: there is no such directory; hint: data.root=DIR")
+        raise TunerError(f"{_named(root)}: there is no such directory", hint="data.root=DIR")
     start, walk = time.time_ns(), _Walk(root)
     walk.all()
     classes = {
@@ -130,8 +130,8 @@ class _Walk:
                 return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise TunerError(
-                f"{_named(directory)} cannot be listed: {error.strerror}; hint: give it the rights"
-                " r and x, or move it away"
+                f"{_named(directory)} cannot be listed: {error.strerror}",
+                hint="give it the rights r and x, or move it away",
             ) from error
 
 
@@ -171,8 +171,9 @@ def _check(found: Listing) -> None:
         what = f"no image in {', '.join(empty[:5])}" if empty else f"{len(names)} classes"
         left = f" (skipped: {text})" if (text := found.left_out()) else ""
         raise TunerError(
-            f"{_named(found.root)}: {what}{left}; hint: a directory with one directory of images a"
-            f" class, two classes or more; read are {', '.join(fitting.formats())}"
+            f"{_named(found.root)}: {what}{left}",
+            hint="a directory with one directory of images a class, two classes "
+            f"or more; read are {', '.join(fitting.formats())}",
         )
 
 
@@ -181,8 +182,8 @@ def _check_name(root: Path, name: str) -> None:
         name.encode()
     except UnicodeEncodeError as error:
         raise TunerError(
-            f"{_named(root)}: the name of the class {os.fsencode(name)!r} is not UTF-8; hint:"
-            " rename it"
+            f"{_named(root)}: the name of the class {os.fsencode(name)!r} is not UTF-8",
+            hint="rename it",
         ) from error
 
 
@@ -192,9 +193,9 @@ def _check_splits(found: Listing) -> None:
     if len(splits) > 1 or (splits and len(found.classes) == 1):
         first = next((name for name in splits if name.lower().startswith("train")), splits[0])
         raise TunerError(
-            f"{_named(found.root)} holds {' and '.join(splits)}, which are splits and no classes;"
-            f" hint: {_named(found.root / first)}, whose directories are the classes (the"
-            " validation and test splits are made from them)"
+            f"{_named(found.root)} holds {' and '.join(splits)}, which are splits and no classes",
+            hint=f"{_named(found.root / first)}, whose directories are the "
+            "classes (the validation and test splits are made from them)",
         )
 
 
@@ -206,8 +207,8 @@ def _check_depth(found: Listing) -> None:
     below = {file.relative_to(found.root / only).parent for file in found.files}
     if len(below) > 1 and Path() not in below:
         raise TunerError(
-            f"{_named(found.root)} holds nothing but {printable(only, kept='')}; hint: are its"
-            f" directories the classes? {_named(found.root / only)}"
+            f"{_named(found.root)} holds nothing but {printable(only, kept='')}",
+            hint=f"are its directories the classes? {_named(found.root / only)}",
         )
 
 

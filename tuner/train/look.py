@@ -32,21 +32,23 @@ class Look:
         """
         held_out, images = self.test or 0, self.images
         if test is not None:
-            held_out = self._taken(math.ceil(test * images), images, f"data.test={test}")
+            held_out = self._taken(math.ceil(test * images), images, "data.test", test)
             images -= held_out
         if limit is not None and limit < images:
-            self._taken(limit, images, f"data.limit={limit}")
+            self._taken(limit, images, "data.limit", limit)
             images = limit
         scored = math.ceil(validation * images)
-        self._taken(scored, images, f"data.validation={validation}")
+        self._taken(scored, images, "data.validation", validation)
         return images - scored, scored, held_out
 
-    def _taken(self, part: int, images: int, key: str) -> int:
+    def _taken(self, part: int, images: int, key: str, asked: float) -> int:
         least = len(self.counts) or 1
         if min(part, images - part) < least or 1 in self.counts:
             raise ConfigError(
-                f"{key} cannot split {images} images into two parts that have each of"
-                f" {len(self.counts)} classes (hint: a share between 0 and 1, or more images)"
+                f"{asked} cannot split {images} images into two parts that have each of "
+                f"{len(self.counts)} classes",
+                key=key,
+                hint="a share between 0 and 1, or more images",
             )
         return part
 

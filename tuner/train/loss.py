@@ -201,16 +201,18 @@ class AbsoluteError(Loss):
 def _need_classes(counts: Sequence[int], name: str) -> None:
     if not counts:
         raise ConfigError(
-            f"loss={name} needs class labels, these data have float targets (hint: loss=mse, l1"
-            " or huber)"
+            f"{name} needs class labels, these data have float targets",
+            key="loss",
+            hint="loss=mse, l1 or huber",
         )
 
 
 def _need_numbers(counts: Sequence[int], name: str) -> None:
     if counts:
         raise ConfigError(
-            f"loss={name} needs float targets, these data have class labels (hint:"
-            " loss=cross_entropy, focal or mse)"
+            f"{name} needs float targets, these data have class labels",
+            key="loss",
+            hint="loss=cross_entropy, focal or mse",
         )
 
 
@@ -223,17 +225,21 @@ def _weights(
     if wanted == "balanced":
         if 0 in counts:
             raise ConfigError(
-                f"loss.class_weights=balanced, but class {counts.index(0)} has no training image"
-                " (hint: raise data.limit, or give the weights as a list)"
+                f"balanced, but class {counts.index(0)} has no training image",
+                key="loss.class_weights",
+                hint="raise data.limit, or give the weights as a list",
             )
         return [sum(counts) / (len(counts) * count) for count in counts]
     if isinstance(wanted, str) or len(wanted) != len(counts):
         raise ConfigError(
-            f"loss.class_weights={wanted} does not fit {len(counts)} classes"
-            " (hint: null, balanced, or a list of one number a class)"
+            f"{wanted} does not fit {len(counts)} classes",
+            key="loss.class_weights",
+            hint="null, balanced, or a list of one number a class",
         )
     if not any(wanted):
         raise ConfigError(
-            f"loss.class_weights={wanted} leaves nothing to learn (hint: one above 0, or null)"
+            f"{wanted} leaves nothing to learn",
+            key="loss.class_weights",
+            hint="one above 0, or null",
         )
     return [float(weight) for weight in wanted]

@@ -125,10 +125,12 @@ def feature_sizes(
             after = (after[0] // 2, after[1] // 2)
         if min(after) < 1:
             raise Infeasible(
-                f"block {block} of {len(kernels)} leaves nothing of its {before[0]}x{before[1]}"
-                f" feature map: {convs} convolution(s) of kernel_size={kernel}, stride={stride},"
-                f" padding={padding}, then pooling={pooling}, in a {size[0]}x{size[1]} image"
-                " (hint: smaller model.depth, kernel_size or stride, padding=same, pooling=none)"
+                f"block {block} of {len(kernels)} leaves nothing of its "
+                f"{before[0]}x{before[1]} feature map: {convs} "
+                f"convolution(s) of kernel_size={kernel}, stride={stride}, "
+                f"padding={padding}, then pooling={pooling}, in a "
+                f"{size[0]}x{size[1]} image",
+                hint="smaller model.depth, kernel_size or stride, padding=same, pooling=none",
             )
         sizes.append(after)
     return sizes
@@ -186,19 +188,21 @@ def initialise(network: nn.Module, scheme: Initialisation) -> None:
 def _check(depth: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
     if len(widths) != depth:
         raise ConfigError(
-            f"model.widths={list(widths)} has {len(widths)} entries, model.depth={depth}"
-            f" (hint: model.depth={len(widths)}, or model.widths=null to use width and growth)"
+            f"{list(widths)} has {len(widths)} entries, model.depth={depth}",
+            key="model.widths",
+            hint=f"model.depth={len(widths)}, or model.widths=null to use width and growth",
         )
     if min(widths) < 1 or min(kernels, default=0) < 1:
         raise ConfigError(
-            f"a network of widths {list(widths)} and kernel sizes {list(kernels)} cannot be built"
-            " (hint: raise model.width or model.growth; model.kernel_size=3 or [3,5])"
+            f"a network of widths {list(widths)} and kernel sizes {list(kernels)} cannot be built",
+            hint="raise model.width or model.growth; model.kernel_size=3 or [3,5]",
         )
 
 
 def _check_block(block: Block, drop_path: float) -> None:
     if drop_path and block != "residual":
         raise ConfigError(
-            f"model.drop_path={drop_path} leaves out residual blocks, model.block={block} has none"
-            " (hint: model.block=residual, or search drop_path below that option)"
+            f"{drop_path} leaves out residual blocks, model.block={block} has none",
+            key="model.drop_path",
+            hint="model.block=residual, or search drop_path below that option",
         )

@@ -73,8 +73,9 @@ class Predictor:
             found: Tensor = self.module(torch.from_numpy(images).to(self.module.mean.device))
         if found.shape != (len(images), len(self.classes)):
             raise TunerError(
-                f"the network tells {list(found.shape[1:])} numbers of an image, and model.json"
-                f" {len(self.classes)} classes (hint: export it anew)"
+                f"the network tells {list(found.shape[1:])} numbers of an "
+                f"image, and model.json {len(self.classes)} classes",
+                hint="export it anew",
             )
         return found.cpu().numpy()
 
@@ -83,7 +84,7 @@ class Predictor:
         channels, height, width = self.in_shape
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8:
-                raise TunerError(f"an array of {image.dtype}; hint: grey levels 0 to 255, uint8")
+                raise TunerError(f"an array of {image.dtype}", hint="grey levels 0 to 255, uint8")
             grey = image.ndim == 3 and image.shape[2] == 1
             image = Image.fromarray(image[..., 0] if grey else image)
         if isinstance(image, Image.Image):
@@ -123,21 +124,23 @@ def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = F
         tensors = load_file(path / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise TunerError(
-            f"{path} holds no model: {error} (hint: the directory that `tuner export` wrote, once"
-            " `tuner final` had trained the winner)"
+            f"{path} holds no model: {error}",
+            hint="the directory that `tuner export` wrote, once `tuner final` "
+            "had trained the winner",
         ) from error
     target = str(card["recipe"]["model"])
     if target not in OWN and not trust:
         raise TunerError(
-            f"the model is built by {target}, which is not tuner's own code"
-            " (hint: trust=True or --trust imports it; model.onnx needs none of it)"
+            f"the model is built by {target}, which is not tuner's own code",
+            hint="trust=True or --trust imports it; model.onnx needs none of it",
         )
     try:
         module = _deployed(card, tensors)
     except Exception as error:  # of whatever builds it, with whatever settings
         raise TunerError(
-            f"{path}: model.json does not describe the network whose weights lie beside it:"
-            f" {_brief(error)} (hint: export it anew)"
+            f"{path}: model.json does not describe the network whose weights "
+            f"lie beside it: {_brief(error)}",
+            hint="export it anew",
         ) from error
     return Predictor(module.to(device), card)
 
@@ -148,7 +151,7 @@ def _check_device(device: str) -> None:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise TunerError(
-            f"device {device!r} cannot be used: {_brief(error)} (hint: cpu, or cuda:0 on a GPU)"
+            f"device {device!r} cannot be used: {_brief(error)}", hint="cpu, or cuda:0 on a GPU"
         ) from error
 
 

@@ -1,7 +1,6 @@
 """What is wrong with a run, found before any of it: nothing is decoded and nothing is trained."""
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from tuner.errors import ConfigError, Infeasible, TunerError, blamed
+from tuner.errors import ConfigError, Infeasible, TunerError
+from tuner.mistakes import Mistake
 from tuner.schema import closest
 from tuner.train import costs, optim, sampling
 from tuner.train.look import Look
@@ -55,11 +55,7 @@ def check(
             _check_augmentation(data, look)
         with found.noted("model"):
             _check_model(model, look)
-    if trainer.devices > 1 and trainer.batch_size % trainer.devices:
-        found.mistakes.append(
-            f"trainer.batch_size={trainer.batch_size} cannot be shared by"
-            f" trainer.devices={trainer.devices}; hint: a multiple of it"
-        )
+    found.mistakes.extend(trainer.mistakes())
     found.require()
     return {} if seen is None else _facts(*seen, balanced=_is_balanced(data))
 
@@ -76,8 +72,9 @@ def check_measured(names: Sequence[str], *, regression: bool) -> None:
         meant = [word for name in bad if (word := closest(name, known))]
         cure = f"did you mean {' or '.join(map(repr, meant))}? It tells " if meant else "it tells "
         raise ConfigError(
-            f"study.objectives, study.constraints: this trainer tells no {' or '.join(bad)}"
-            f"; hint: {cure}{', '.join(known)}"
+            f"this trainer tells no {' or '.join(bad)}, which it or study.constraints asks for",
+            key="study.objectives",
+            hint=f"{cure}{', '.join(known)}",
         )
 
 
@@ -85,21 +82,19 @@ class _Mistakes:
     """Collects what parts refuse; another exception of theirs is named after its section."""
 
     def __init__(self) -> None:
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
 
     @contextmanager
     def noted(self, section: str) -> Iterator[None]:
         try:
             yield
-        except ConfigError as error:
-            self.mistakes.extend(_placed(section, line) for line in error.mistakes)
         except TunerError as error:
-            self.mistakes.append(_placed(section, str(error)))
+            self.mistakes.extend(m if m.key else m.at(section) for m in error.mistakes)
         except Infeasible:  # the search learns to avoid it
             pass
         except Exception as error:
             reason = str(error).splitlines()[:1] or [type(error).__name__]
-            self.mistakes.append(f"{section}: {reason[0]}")
+            self.mistakes.append(Mistake(section, reason[0]))
 
     def require(self) -> None:
         if self.mistakes:
@@ -114,12 +109,6 @@ def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
     return judge(kinds[-1])
 
 
-def _placed(section: str, line: str) -> str:
-    """The mistake as all others are written: its section first, its cure last."""
-    line = re.sub(r" \(hint: (.*)\)$", r"; hint: \1", line)
-    return line if blamed([line]) == blamed([section]) else f"{section}: {line}"
-
-
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:
     """Builds it as a run does, for torch's own to say what they refuse."""
     parts = [torch.zeros(shape, requires_grad=True) for shape in ((2, 2), (2,))]
@@ -131,8 +120,9 @@ def _follow(schedule: Callable[[float], float]) -> None:
         factor = schedule(progress)
         if not (math.isfinite(factor) and factor >= 0):
             raise ConfigError(
-                f"schedule: at {progress:.0%} of the run its factor is {factor} (hint: a finite"
-                " one of 0 or more, which the learning rate is multiplied by)"
+                f"at {progress:.0%} of the run its factor is {factor}",
+                key="schedule",
+                hint="a finite one of 0 or more, which the learning rate is multiplied by",
             )
 
 
@@ -146,8 +136,9 @@ def _look(data: Callable[..., Any]) -> tuple[Look, tuple[int, int, int]] | None:
     empty = [found.classes[label] for label, n in enumerate(found.counts) if not n]
     if empty:
         raise TunerError(
-            f"data: no image of {len(empty)} of {len(found.classes)} classes:"
-            f" {', '.join(empty[:5])} (hint: more images, or fewer classes)"
+            f"no image of {len(empty)} of {len(found.classes)} classes: {', '.join(empty[:5])}",
+            key="data",
+            hint="more images, or fewer classes",
         )
     if _is_balanced(data):
         sampling.check(found.counts)
@@ -161,9 +152,9 @@ def _is_balanced(data: Callable[..., Any]) -> bool:
 def _check_augmentation(data: Callable[..., Any], look: Look) -> None:
     augment = getattr(data, "keywords", {}).get("augment")
     side = min(look.in_shape[1:])
+    told = "leaves nothing of an image of"
     wrong = [
-        f"data.augment.{name}={value} leaves nothing of an image of {side} pixels (hint: below"
-        f" {most})"
+        Mistake(f"data.augment.{name}", f"{value} {told} {side} pixels", f"below {most}")
         for name, most in (("shift", side), ("cutout", 2 * side))
         if (value := getattr(augment, name, 0)) >= most
     ]

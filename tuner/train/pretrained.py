@@ -25,11 +25,12 @@ def check(name: str, weights: str | None) -> None:
         return
     if not weights.endswith(FILES):
         raise ConfigError(
-            f"model.weights={weights} is not known for {name} (hint: null, {', '.join(known)}, or"
-            f" a file that ends in {', '.join(FILES)})"
+            f"{weights} is not known for {name}",
+            key="model.weights",
+            hint=f"null, {', '.join(known)}, or a file that ends in {', '.join(FILES)}",
         )
     if not Path(weights).expanduser().is_file():
-        raise ConfigError(f"model.weights={weights}: there is no such file")
+        raise ConfigError(f"{weights}: there is no such file", key="model.weights")
 
 
 def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
@@ -50,8 +51,10 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
         network = models.get_model(name, weights=known[weights])
     except OSError as error:
         raise TunerError(
-            f"the weights {name} {weights} are not in {torch.hub.get_dir()}/checkpoints and could"
-            f" not be fetched from {known[weights].url}: {error} (hint: model.weights=FILE)"
+            f"the weights {name} {weights} are not in "
+            f"{torch.hub.get_dir()}/checkpoints and could not be fetched "
+            f"from {known[weights].url}: {error}",
+            hint="model.weights=FILE",
         ) from error
     return _one_headed(network), known[weights].transforms()
 
@@ -92,9 +95,10 @@ def _load_file(network: nn.Module, path: Path) -> None:
     missing = sorted(k for k in wanted if k not in tensors or tensors[k].shape != own[k].shape)
     if missing:
         raise ConfigError(
-            f"model.weights={path} does not fit: {len(missing)} of {len(wanted)} tensors are"
-            f" missing or of another shape, such as {missing[0]} (hint: a state_dict of the network"
-            " that model.name names)"
+            f"{path} does not fit: {len(missing)} of {len(wanted)} tensors "
+            f"are missing or of another shape, such as {missing[0]}",
+            key="model.weights",
+            hint="a state_dict of the network that model.name names",
         )
     network.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
 

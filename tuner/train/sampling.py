@@ -17,7 +17,7 @@ def check(counts: Sequence[int]) -> None:
     """Raises: ConfigError for numbers to be predicted, which have no classes to balance."""
     if not counts:
         raise ConfigError(
-            "data.balanced=true, but the targets are no classes (hint: data.balanced=false)"
+            "true, but the targets are no classes", key="data.balanced", hint="data.balanced=false"
         )
 
 

@@ -165,6 +165,7 @@ def check_metric(name: str, *, regression: bool = False) -> None:
         kind = "regression targets" if regression else "class labels"
         cure = ", or whole numbers as targets, which are classes" if regression else ""
         raise ConfigError(
-            f"study.metric={name} is not reported by this trainer for {kind}"
-            f" (hint: {nearest(name, known)}{cure})"
+            f"{name} is not reported by this trainer for {kind}",
+            key="study.metric",
+            hint=f"{nearest(name, known)}{cure}",
         )

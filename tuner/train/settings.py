@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.bounds import BelowOne, Count, Factor, NonNegative, Positive
+from tuner.mistakes import Mistake
 from tuner.schema import require
 from tuner.train.graph import Rung
 from tuner.train.hardware import Precision
@@ -49,3 +50,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         require(Settings, vars(self), "trainer")
+
+    def mistakes(self) -> list[Mistake]:
+        """A batch that the devices cannot share."""
+        if self.batch_size % self.devices == 0:
+            return []
+        told = f"{self.batch_size} cannot be shared by trainer.devices={self.devices}"
+        return [Mistake("trainer.batch_size", told, "a multiple of it")]

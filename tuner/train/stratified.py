@@ -23,7 +23,8 @@ def split(
         )
     except ValueError as error:
         raise ConfigError(
-            f"{key}={size} cannot split {len(labels)} images by class: {error}"
-            " (hint: a share between 0 and 1 that leaves every class an image on either side)"
+            f"{size} cannot split {len(labels)} images by class: {error}",
+            key=key,
+            hint="a share between 0 and 1 that leaves every class an image on either side",
         ) from error
     return rest, part

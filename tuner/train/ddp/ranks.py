@@ -12,6 +12,7 @@ from torch import distributed
 
 import tuner.train.ddp.group as group
 from tuner.errors import ConfigError, Stop
+from tuner.mistakes import Mistake
 from tuner.train import hardware
 from tuner.train.ddp.others import Others
 from tuner.train.settings import Settings
@@ -52,22 +53,14 @@ def _places(trainer: Settings, device: str | None) -> list[str]:
     Raises: ConfigError where there are too few, or a batch cannot be shared.
     """
     count, first = trainer.devices, hardware.choose(device)
-    mistakes = []
-    if trainer.batch_size % count:
-        mistakes.append(
-            f"trainer.batch_size={trainer.batch_size} cannot be shared by"
-            f" trainer.devices={count} (hint: a multiple of it)"
-        )
+    mistakes = trainer.mistakes()
     if trainer.fused > 1:
-        mistakes.append(
-            f"trainer.devices={count} and trainer.fused={trainer.fused} (hint: one of them 1)"
-        )
+        told = f"{count} and trainer.fused={trainer.fused}"
+        mistakes.append(Mistake("trainer.devices", told, "one of them 1"))
     start = first.index or 0
     if first.type != "cpu" and start + count > torch.accelerator.device_count():
-        mistakes.append(
-            f"trainer.devices={count} from {first} on, but this machine has"
-            f" {torch.accelerator.device_count()} (hint: fewer, or another device)"
-        )
+        told = f"{count} from {first} on, but this machine has {torch.accelerator.device_count()}"
+        mistakes.append(Mistake("trainer.devices", told, "fewer, or another device"))
     if mistakes:
         raise ConfigError(mistakes)
     if first.type == "cpu":
