@@ -1,4 +1,4 @@
-"""Images of one's own in a NumPy archive, with class labels or with numbers to be predicted."""
+"""A user's images in a NumPy archive, with class labels or with numbers to predict."""
 
 import dataclasses
 import functools
@@ -26,9 +26,10 @@ from tuner.train.stratified import split
 
 
 def look(*, root: str, name: str, **_: object) -> Look:
-    """What ``read`` would find; the targets are read, of the images the header alone.
+    """Return what ``read`` would find, reading the targets but only the header of the images.
 
-    Raises: as ``read`` does.
+    Raises:
+        TunerError: As in ``read``.
     """
     with _opened(_file(root, name)) as archive:
         labels, shape, is_first = _described(archive)
@@ -57,14 +58,15 @@ def npz(
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
-    """The arrays that ``np.savez(root/name, images=…, targets=…)`` wrote.
+    """Load the arrays that ``np.savez(root/name, images=…, targets=…)`` wrote.
 
-    ``images`` uint8 [n, H, W], [n, H, W, C] or, with 1 to 4 channels, [n, C, H, W].  ``targets``
-    for classes are whole numbers or strings [n], or rows [n, k] with a single 1; floats [n] or
-    [n, k] are for regression: give those about unit scale.  ``names`` [classes or k] may name the
-    classes or the numbers.
+    ``images``: uint8 [n, H, W], [n, H, W, C] or, with 1 to 4 channels, [n, C, H, W]. ``targets``:
+    classes as integers or strings [n], or rows [n, k] with a single 1; floats [n] or [n, k] for
+    regression, which should be scaled to about 1. ``names`` [classes or k] may name the classes or
+    the numbers.
 
-    Raises: TunerError that names the file and what is wrong with it.
+    Raises:
+        TunerError: The file is invalid; the message names it and the error.
     """
     path = _file(root, name)
     arguments = (path, path.stat().st_mtime_ns, validation, test, split_seed, limit)
@@ -87,9 +89,10 @@ def _npz(
 
 
 def read(path: Path) -> Arrays:
-    """The content of an archive; images uint8 [n, H, W, C], labels int64 [n] or float32 [n, k].
+    """Return an archive's images uint8 [n, H, W, C] and labels int64 [n] or float32 [n, k].
 
-    Raises: TunerError for what is no such archive.
+    Raises:
+        TunerError: It is not such an archive.
     """
     with _opened(path) as archive:
         labels, shape, is_first = _described(archive)
@@ -117,9 +120,9 @@ def _printable(mistake: Mistake) -> Mistake:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive; whatever is wrong with it is a TunerError that names the file.
+    """Open an archive; turn all of its errors into a TunerError that names the file.
 
-    A damaged one may raise anything out of zipfile, zlib, NumPy or Python's own parser.
+    A damaged archive may raise anything from zipfile, zlib, NumPy or Python's own parser.
     """
     name = printable(str(path), kept="")
     try:
@@ -147,9 +150,10 @@ HEADERS = {
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array, which is as long as they say.
+    """Return shape and type of an array, after checking its length against them.
 
-    Raises: TunerError for an array that is missing, of Python objects or of another length.
+    Raises:
+        TunerError: The array is missing, has Python objects, or another length.
     """
     known = [member.removesuffix(".npy") for member in archive.namelist()]
     if name not in known:
@@ -179,9 +183,10 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _described(archive: zipfile.ZipFile) -> tuple[Labels, tuple[int, ...], bool]:
-    """The labels, the shape of the images, and whether their channels come first.
+    """Return the labels, the shape of the images, and whether their channels come first.
 
-    Raises: TunerError for images or targets that cannot be used, or do not belong together.
+    Raises:
+        TunerError: Images or targets cannot be used, or do not belong together.
     """
     shape, dtype = _header(archive, "images")
     targets = _array(archive, "targets")

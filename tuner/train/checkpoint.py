@@ -1,4 +1,4 @@
-"""Checkpoints that a killed process leaves whole, and that only their own recipe resumes."""
+"""Checkpoints that survive a killed process, and are resumed only by the same recipe."""
 
 import functools
 import logging
@@ -32,16 +32,17 @@ ELSEWHERE = {
     "trainer.graph",
     "trainer.checkpoint_every",
 }
-"""Settings that are no part of a recipe: where and beside whom a run is trained.
+"""Settings that are not part of a recipe: where a run is trained, and with which others.
 
-They may differ between the machines of one study, and a run may be resumed under others.
+They may differ between the machines of one study, and when a run is resumed.
 """
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes ``state`` so that ``path`` holds either the old content or all of the new.
+    """Write ``state`` such that ``path`` holds either the old content or all of the new.
 
-    Raises: OSError, such as for a full disk.
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
     """
     _write(path, snapshot.take(state))
 
@@ -52,39 +53,44 @@ def _write(path: Path, taken: Snapshot) -> None:
 
 
 class Writer:
-    """Writes checkpoints beside the training, one at a time.
+    """Writes checkpoints in the background, one at a time.
 
-    ``submit`` takes a copy of the state and returns; on a GPU the copy is made in its turn among
-    the kernels.  Until ``wait`` has returned the file may still be the one before.  What ``check``
-    raises of a state that has arrived is raised in place of writing it.  A disk that is full or
-    gone is warned of and no more: a run of days should not die for want of a checkpoint.
+    ``submit`` copies the state and returns; on a GPU the copy is queued among the kernels. Until
+    ``wait`` has returned, the file may still be the previous one. If ``check`` raises for a state,
+    it is not written. A disk that is full or missing only causes a warning, so that a run of days
+    does not fail for a checkpoint.
     """
 
     def __init__(self, path: Path, check: Callable[[Snapshot], None]) -> None:
         self.path, self.check = path, check
         self.place = 0, 0
-        """Epoch and steps of the checkpoint that is on the disk, or on its way there."""
+        """Epoch and steps of the checkpoint that is on the disk, or being written."""
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.seconds = 0.0
-        """CPU time that the last one took beside the training."""
+        """CPU time of the writing of the last checkpoint."""
         sealed.clear(path)
 
     def submit(self, state: Mapping[str, Any], place: tuple[int, int]) -> None:
-        """Begins to write.  Raises: what went wrong with the one before."""
+        """Start to write.
+
+        Raises:
+            Exception: The error of the previous checkpoint.
+        """
         self.wait()
         before, self.place = self.place, place
         self.thread = threading.Thread(target=self._write, args=(snapshot.take(state), before))
         self.thread.start()
 
     def ready(self) -> bool:
-        """Whether ``wait`` would return at once."""
+        """Return whether ``wait`` would return at once."""
         return self.thread is None or not self.thread.is_alive()
 
     def wait(self) -> None:
-        """Returns once what was submitted is on the disk, or cannot be written there.
+        """Wait until the submitted state is on the disk, or cannot be written.
 
-        Raises: what else went wrong with it.
+        Raises:
+            Exception: Another error of the checkpoint.
         """
         if self.thread is not None:
             self.thread.join()
@@ -107,12 +113,13 @@ class Writer:
 
 
 def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None:
-    """What was saved, its tensors on the CPU; None where there is no checkpoint that is whole.
+    """Return the saved state with its tensors on the CPU; None without an intact checkpoint.
 
-    Of one that is damaged the one before takes the place.  Another fingerprint than ``here`` is
-    warned of.
+    A damaged checkpoint is replaced by the previous one. A fingerprint other than ``here`` causes a
+    warning.
 
-    Raises: ConfigError where the checkpoint was made by another recipe.
+    Raises:
+        ConfigError: The checkpoint was made by another recipe.
     """
     candidates = [p for p in (path, sealed.previous(path)) if p.exists()]
     state = next((state for p in candidates if (state := _whole(p)) is not None), None)
@@ -138,7 +145,7 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """What was saved; None, and a warning, of a file that is damaged, which is set aside."""
+    """Return the saved state; set a damaged file aside and return None, with a warning."""
     try:
         return read(path)
     except sealed.Damaged as error:
@@ -151,9 +158,11 @@ def _whole(path: Path) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What was saved, whatever its recipe; no code in it is run.
+    """Return what was saved, whatever its recipe, without executing code in it.
 
-    Raises: sealed.Damaged, also for one that is whole but no checkpoint; OSError.
+    Raises:
+        sealed.Damaged: The file is damaged, or intact but not a checkpoint.
+        OSError: The file cannot be read.
     """
     sealed.verify(path)
     try:
@@ -170,7 +179,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(device: torch.device, precision: Precision) -> Fingerprint:
-    """What the bits of a result depend on beside the recipe."""
+    """Return what the bits of a result depend on besides the recipe."""
     return {
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
@@ -180,9 +189,9 @@ def fingerprint(device: torch.device, precision: Precision) -> Fingerprint:
 
 
 def describe(**parts: Any) -> Recipe:
-    """The settings of a run by dotted name, as plain values: ``{"model.depth": 3, …}``.
+    """Return the settings of a run by dotted name, as plain values: ``{"model.depth": 3, …}``.
 
-    Partials give their callable's name as ``model`` and their keywords below it.
+    Partials appear with their callable's name as ``model`` and their keywords below it.
     """
     flat: Recipe = {}
     for name, part in parts.items():

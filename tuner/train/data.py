@@ -1,8 +1,8 @@
-"""Labelled images that lie on the device as bytes, split once for all trials of a study.
+"""Labelled images that are kept on the device as uint8, split once for all trials of a study.
 
 The split depends on ``data.split_seed``, never on a trial's own seed: trials are compared on the
-same validation images.  What was loaded stays on the device for the later trials of the process
-that ask for the same.
+same validation images. Loaded data stay on the device for later trials of the process that use the
+same data.
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ logger = logging.getLogger("tuner")
 class Split:
     """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], or float [n, k], on the device.
 
-    Channels lie last in memory, as convolutions want them: a gathered batch needs no transpose.
-    The images of a ``streamed`` split stay in main memory.
+    Channels are last in memory, as convolutions need them: a gathered batch needs no transpose. The
+    images of a ``streamed`` split stay in main memory.
     """
 
     images: Tensor
@@ -43,7 +43,7 @@ class Split:
 
     @functools.cached_property
     def host_labels(self) -> Tensor:
-        """The labels in main memory; who asks first waits for the device."""
+        """The labels in main memory; the first access waits for the device."""
         return self.labels.cpu()
 
     def __add__(self, other: "Split") -> "Split":
@@ -54,7 +54,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Three disjoint splits, the class names, and what may be done to a training image.
+    """Three disjoint splits, the class names, and the augmentation of training images.
 
     ``mean`` and ``std`` (float [C], in grey levels 0 … 255) are those of the training split.
     """
@@ -68,11 +68,11 @@ class Data:
     augment: Augment = field(default_factory=Augment)
     balanced: bool = False
     fingerprint: str = ""
-    """Of the images and labels before they were split; another one is another data set."""
+    """Identifies the images and labels before they were split."""
 
     @property
     def regression(self) -> bool:
-        """Whether the labels are float targets [n, k], and ``classes`` the k names of them."""
+        """Whether the labels are float targets [n, k], and ``classes`` their k names."""
         return self.train.labels.is_floating_point()
 
     @property
@@ -82,14 +82,18 @@ class Data:
         return channels, height, width
 
     def counts(self, split: Split) -> list[int]:
-        """How many images of each class a split holds; none where the targets are numbers."""
+        """Return the number of images of each class in a split; empty for float targets."""
         if self.regression:
             return []
         counts: list[int] = torch.bincount(split.host_labels, minlength=len(self.classes)).tolist()
         return counts
 
     def check(self, learned: Split, scored: Split) -> None:
-        """Raises: TunerError for labels that the network has no output for, or cannot learn."""
+        """Check that the network can learn the labels.
+
+        Raises:
+            TunerError: A label is out of range, a class is empty, or a target is not finite.
+        """
         if self.regression:
             if not torch.stack([s.labels.isfinite().all() for s in (learned, scored)]).all():
                 raise TunerError("targets that are NaN or infinite", hint="look at the data set")
@@ -133,7 +137,7 @@ def digits(
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
-    """scikit-learn's 1,797 digits of 8x8 grey pixels; part of its install, nothing to fetch."""
+    """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
     return dataclasses.replace(
         _digits(device, validation, test, split_seed, limit), augment=augment, balanced=balanced
     )
@@ -153,11 +157,12 @@ def vision(
     augment: Augment,
     balanced: bool = False,
 ) -> Data:
-    """One of torchvision's sets with its own test split, read from ``root``.
+    """One of torchvision's data sets with its own test split, read from ``root``.
 
-    With ``download`` it is fetched into there where it is missing.
+    With ``download``, missing files are downloaded into it.
 
-    Raises: TunerError when the files can be neither found nor fetched.
+    Raises:
+        TunerError: The files can be neither found nor downloaded.
     """
     return dataclasses.replace(
         _vision(device, name, root, download, validation, split_seed, limit),
@@ -203,10 +208,13 @@ def place(
     limit: int | None,
     fingerprint: str | None = None,
 ) -> Data:
-    """Splits ``pool``, cut to ``limit`` images first, and puts everything on the device.
+    """Split ``pool``, after cutting it to ``limit`` images, and move everything to the device.
 
-    Without a ``fingerprint`` of the source that of the arrays is taken.  Images that would take
-    more than half of its free memory stay in main memory: they are streamed.
+    Without a ``fingerprint`` of the source, that of the arrays is used. Images that would take more
+    than half of the device's free memory stay in main memory and are streamed.
+
+    Raises:
+        ConfigError: The data cannot be split as requested.
     """
     known = fingerprint or f"{pool.fingerprint()} {test.fingerprint()}"
     if limit is not None and limit < len(pool.labels):
@@ -235,7 +243,7 @@ def place(
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, float32 [C]; exact sums, a part at a time."""
+    """Return mean and standard deviation per channel, float32 [C], from exact partial sums."""
     count = images.shape[:3].numel()
     total = torch.zeros(2, images.shape[3], dtype=torch.float64, device=images.device)
     for part in torch.split(images, 4096):

@@ -1,4 +1,4 @@
-"""The files of image data sets: found where they lie, or fetched by torchvision."""
+"""The files of image data sets: found locally, or downloaded by torchvision."""
 
 import gzip
 import hashlib
@@ -18,7 +18,7 @@ from tuner.train.look import Look
 VisionSet = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 MNISTS = ("MNIST", "FashionMNIST")
 SIZES = {"MNIST": 12, "FashionMNIST": 31, "CIFAR10": 170, "CIFAR100": 169}
-"""Megabytes to download."""
+"""Size of the download in megabytes."""
 CIFARS = {
     "CIFAR10": (10, ["cifar-10-batches-py/" + name for name in (
         *(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta",
@@ -40,7 +40,7 @@ class Arrays:
         return Arrays(self.images[rows], self.labels[rows], self.classes)
 
     def fingerprint(self) -> str:
-        """A digest of every byte: 2 GB of them a second where the CPU knows SHA."""
+        """A digest of every byte; 2 GB per second if the CPU supports SHA."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         for array in (self.images, self.labels):
             digest.update(np.ascontiguousarray(array).data)
@@ -48,13 +48,14 @@ class Arrays:
 
 
 def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> Arrays:
-    """One part of a data set.
+    """Read one part of a data set.
 
-    ``root`` is either torchvision's root (with ``download`` what is not there is fetched into it),
-    or, for the two MNISTs, a flat directory of ``train-images-idx3-ubyte`` and the like, gzipped or
-    not, as Debian's dataset-fashion-mnist has it.
+    ``root`` is either torchvision's root (with ``download``, missing files are downloaded into it),
+    or, for the two MNISTs, a flat directory of ``train-images-idx3-ubyte`` and so on, gzipped or
+    not, as in Debian's dataset-fashion-mnist.
 
-    Raises: TunerError when the files can be neither found nor fetched, or are damaged.
+    Raises:
+        TunerError: The files can be neither found nor downloaded, or are damaged.
     """
     # torchvision takes two seconds to import, which digits need not pay.
     from torchvision import datasets
@@ -76,11 +77,12 @@ def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> 
 
 
 def look(*, name: VisionSet, root: str, download: bool = False, **_: object) -> Look:
-    """What ``read`` would find; images are counted by their headers, labels are read.
+    """Return what ``read`` would find; images are counted by their headers, labels are read.
 
-    With ``download`` what is not there is fetched.
+    With ``download``, missing files are downloaded.
 
-    Raises: as ``read`` does.
+    Raises:
+        TunerError: The files can be neither found nor downloaded, or are damaged.
     """
     directory = _where(name, Path(root).expanduser())
     if name in MNISTS and not _find(directory, "train-images-idx3-ubyte"):
@@ -107,9 +109,10 @@ def _complete(name: VisionSet, directory: Path) -> bool:
 
 
 def _headed(directory: Path, part: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """The labels of a part of MNIST, and height and width of as many images.
+    """Return the labels of a part of MNIST, and height and width of its images.
 
-    Raises: TunerError where the header of the images, or their number, is another.
+    Raises:
+        TunerError: The header of the images, or their number, is wrong.
     """
     path = _find(directory, f"{part}-images-idx3-ubyte")
     assert path is not None
@@ -129,7 +132,7 @@ def _headed(directory: Path, part: str) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _length(path: Path) -> int:
-    """Bytes of a file's content; of a gzipped one as its last four bytes tell, modulo 2^32."""
+    """Return a file's size in bytes; for a gzipped one that of its content, modulo 2^32."""
     if path.suffix != ".gz":
         return path.stat().st_size
     with path.open("rb") as file:
@@ -138,7 +141,7 @@ def _length(path: Path) -> int:
 
 
 def _where(name: VisionSet, root: Path) -> Path:
-    """``root``, or the one directory in it that holds the MNIST files flat."""
+    """Return ``root``, or the one directory in it that holds the MNIST files flat."""
     if name not in MNISTS or _find(root, "train-images-idx3-ubyte"):
         return root
     below = [p.parent for p in sorted(root.glob("*/train-images-idx3-ubyte*"))]
@@ -146,9 +149,10 @@ def _where(name: VisionSet, root: Path) -> Path:
 
 
 def read_idx(directory: Path, name: str) -> np.ndarray:
-    """An array of bytes in LeCun's idx format: 0, 0, 8 (bytes), rank, the sizes, the values.
+    """Read an array of bytes in LeCun's idx format: 0, 0, 8 (bytes), rank, the sizes, the values.
 
-    Raises: TunerError for a file that is missing or not such an array.
+    Raises:
+        TunerError: The file is missing or is not such an array.
     """
     path = _find(directory, name)
     if path is None:
@@ -176,7 +180,7 @@ def _find(directory: Path, name: str) -> Path | None:
 
 
 def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
-    """torchvision's data set, downloaded by one process at a time if it is not there."""
+    """Return torchvision's data set, downloaded by one process at a time if it is missing."""
     try:
         return kind(directory, train=train, download=False)
     except RuntimeError as error:  # "Dataset not found"
@@ -203,7 +207,7 @@ def _missing(name: str, directory: Path) -> TunerError:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Holds other processes back: workers that start together would download over each other."""
+    """Exclude other processes, because workers that start together would download concurrently."""
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / ".lock"
@@ -216,7 +220,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _tidy(directory: Path, lock: Path, *, made: bool) -> None:
-    """Take away the empty directories that a download in vain has made."""
+    """Remove the empty directories of a failed download."""
     lock.unlink(missing_ok=True)
     below = sorted(directory.rglob("*"), reverse=True)
     for path in [*below, *([directory] if made else [])]:
@@ -225,7 +229,11 @@ def _tidy(directory: Path, lock: Path, *, made: bool) -> None:
 
 
 def _check(images: int, labels: np.ndarray, classes: int, directory: Path) -> None:
-    """Raises: TunerError where images and labels do not belong together."""
+    """Check that images and labels belong together.
+
+    Raises:
+        TunerError: They do not.
+    """
     if images != len(labels):
         raise TunerError(
             f"{directory}: {images} images but {len(labels)} labels",

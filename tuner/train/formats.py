@@ -1,4 +1,4 @@
-"""Other forms of a trained model, each compared with it before it is called one."""
+"""Export a trained model to other formats, each of which is compared with the model."""
 
 import importlib.util
 import logging
@@ -18,27 +18,30 @@ from tuner.errors import TunerError
 from tuner.train.deployed import Deployed
 
 TOLERANCE = 1e-4
-"""Most that a probability may differ by, or a number by in proportion: float32 summed anew."""
+"""Maximum difference of a probability, or relative difference of a number, by float32 rounding."""
 NEEDED = {"pt2": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
-"""Form → the modules it takes beside torch."""
+"""Format → the modules that it needs besides torch."""
 
 ANY_BATCH: dict[str, Any] = {"images": {0: Dim("batch")}}
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 def missing(form: str) -> list[str]:
-    """The modules that a form takes and that are not installed."""
+    """Return the modules that a format needs and that are not installed."""
     return [name for name in NEEDED[form] if importlib.util.find_spec(name) is None]
 
 
 def write(module: Deployed, form: str, path: Path, examples: Path) -> float:
-    """Write one form of the model to ``path`` and compare it on real images.
+    """Write one format of the model to ``path`` and compare it on real images.
 
-    ``examples`` is the ``examples.safetensors`` that was written when the model was trained.
-    Input ``images`` uint8 [batch, H, W, C] of any batch, output float32 [batch, k].  Returns the
-    largest difference.
+    ``examples`` is the ``examples.safetensors`` that was written when the model was trained. The
+    input is ``images`` uint8 [batch, H, W, C] of any batch size, the output float32 [batch, k].
 
-    Raises: TunerError for one above TOLERANCE; then there is no file.
+    Returns:
+        The largest difference.
+
+    Raises:
+        TunerError: The difference is above TOLERANCE; no file is left.
     """
     known = load_file(examples)
     images, outputs = known["images"].numpy(), known["outputs"].numpy()
@@ -57,7 +60,11 @@ def write(module: Deployed, form: str, path: Path, examples: Path) -> float:
 
 
 def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference; raises TunerError for one above TOLERANCE."""
+    """Return the largest difference.
+
+    Raises:
+        TunerError: It is above TOLERANCE.
+    """
     difference = np.abs(found - wanted) / np.maximum(1, np.abs(wanted))
     largest = float(difference.max(initial=0.0))
     if not largest <= TOLERANCE or not np.isfinite(found).all():
@@ -97,7 +104,7 @@ def _onnx(traced: Deployed, images: Tensor, path: Path) -> Run:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters warn of their own insides."""
+    """Suppress the exporters' warnings about their internals."""
     before = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

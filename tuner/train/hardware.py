@@ -1,4 +1,4 @@
-"""The device a run uses and how exactly it computes."""
+"""The device of a run, and the precision of its computations."""
 
 import ctypes
 import functools
@@ -24,11 +24,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def choose(name: str | None) -> torch.device:
-    """The device that launch pinned, else this machine's accelerator, else the CPU.
+    """Return the device pinned by the launcher, else this machine's accelerator, else the CPU.
 
-    A CUDA device always has an index: ``torch.cuda.set_device`` refuses one without.
+    A CUDA device always has an index, because ``torch.cuda.set_device`` requires one.
 
-    Raises: ConfigError for a name that is no device.
+    Raises:
+        ConfigError: The name is not a device.
     """
     if name is None:
         # Without this check a CUDA build names cuda even if there is no GPU.
@@ -46,10 +47,10 @@ def choose(name: str | None) -> torch.device:
 def configure(
     device: torch.device, *, threads: int, deterministic: bool, precision: Precision
 ) -> None:
-    """Sets up this process: ``threads`` CPU threads, TF32 or not, and cuDNN benchmarking.
+    """Configure this process: ``threads`` CPU threads, TF32 or not, and cuDNN benchmarking.
 
-    On the CPU a given number of threads always gives the same bits.  On CUDA ``deterministic``
-    buys the same with slower kernels.
+    On the CPU a given number of threads always gives the same bits. On CUDA ``deterministic``
+    achieves this with slower kernels.
     """
     torch.set_num_threads(threads)
     if device.type != "cuda":
@@ -69,10 +70,11 @@ def configure(
 
 @functools.cache
 def _keep_memory() -> None:
-    """Has glibc keep what tensors give back, of which it would unmap whatever is large.
+    """Make glibc keep freed memory, of which it would unmap large blocks.
 
-    Every step would then map its activations anew, page by page: of a 2-layer CNN an image of a
-    batch of 128 took 496 µs for 426, and 1,024 images evaluated at once 278 ms for 126.
+    Every step would then map its activations again, page by page: with a 2-layer CNN an image of a
+    batch of 128 took 496 instead of 426 µs, and 1,024 images evaluated at once 278 instead of 126
+    ms.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
     if mallopt is not None:
@@ -81,9 +83,10 @@ def _keep_memory() -> None:
 
 
 def release_memory(device: torch.device) -> None:
-    """Returns to the system what a run on the CPU has kept and no longer uses.
+    """Return memory to the system that a run on the CPU has kept and no longer uses.
 
-    The next run takes 45 ms of CPU to map it again, but its peak of memory is its own.
+    The next run needs 45 ms of CPU time to map it again, but its measured peak of memory is its
+    own.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if device.type == "cpu" and trim is not None:
@@ -91,7 +94,7 @@ def release_memory(device: torch.device) -> None:
 
 
 def actual(device: torch.device, precision: Precision) -> Precision:
-    """The precision in which a device computes, given the setting: bf16, tf32 or fp32.
+    """Return the precision in which a device computes, given the setting: bf16, tf32 or fp32.
 
     ``auto`` is bf16 if the device supports it natively; emulated, on a CPU, it is six times slower.
     """
@@ -104,21 +107,23 @@ def actual(device: torch.device, precision: Precision) -> Precision:
 
 @functools.cache
 def _ampere(device: torch.device) -> bool:
-    """Whether the GPU supports bf16 and TF32; both came with the Ampere architecture."""
+    """Return whether the GPU supports bf16 and TF32; both came with the Ampere architecture."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """Context manager for bf16 autocast; does nothing in other precisions."""
+    """Enable bf16 autocast in the block; do nothing in other precisions."""
     halved = actual(device, precision) == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16) if halved else nullcontext()
 
 
 def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """Starts every random stream anew from (seed, epoch); epoch 0 is the initialisation.
+    """Seed every random stream from (seed, epoch); epoch 0 is the initialisation.
 
-    So the state of no generator has to be saved for a run to resume bit for bit.  Returns a
-    generator on the device, for the order of the images and their augmentation.
+    A run can therefore be resumed bit-identically without saving the state of any generator.
+
+    Returns:
+        A generator on the device, for the order of the images and their augmentation.
     """
     digest = hashlib.blake2b(f"{seed} {epoch}".encode(), digest_size=4).digest()
     stream = int.from_bytes(digest, "big")
@@ -131,7 +136,7 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
 
 
 def host_generator(generator: torch.Generator) -> torch.Generator:
-    """The generator if it is on the CPU, else a new one on the CPU with the same seed."""
+    """Return the generator if it is on the CPU, else a new one on the CPU with the same seed."""
     if generator.device.type == "cpu":
         return generator
     return torch.Generator().manual_seed(generator.initial_seed())
@@ -143,7 +148,7 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def generators(device: torch.device) -> dict[str, Any]:
-    """The states of every random stream that ``reseed`` starts, as tensors and plain values."""
+    """Return the states of every random stream of ``reseed``, as tensors and plain values."""
     version, words, gauss = random.getstate()
     numbers: Any = np.random.get_state(legacy=False)
     states = {
@@ -158,7 +163,7 @@ def generators(device: torch.device) -> dict[str, Any]:
 
 
 def set_generators(states: Mapping[str, Any], device: torch.device) -> None:
-    """Puts every stream where it was; one of another kind of device stays as it is."""
+    """Restore every stream; those of other kinds of devices are unchanged."""
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     np.random.set_state(("MT19937", states["numpy"].numpy(), *states["numpy place"]))
@@ -168,7 +173,7 @@ def set_generators(states: Mapping[str, Any], device: torch.device) -> None:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that this process can still take on a device; of a CPU's it always has enough."""
+    """Return the memory that this process can still take on a device; infinite on a CPU."""
     if device.type != "cuda":
         return math.inf
     reserved = torch.cuda.memory_reserved(device)
@@ -178,12 +183,12 @@ def free_bytes(device: torch.device) -> float:
 
 
 def _memory_share() -> float:
-    """The share that a launcher gave each of several workers on this device."""
+    """Return the share of the device's memory that the launcher gave to this worker."""
     return float(os.environ.get(MEMORY_FRACTION, "1"))
 
 
 def watch_memory(device: torch.device) -> None:
-    """Counts the peak that ``peak_bytes`` tells anew from here on."""
+    """Reset the peak that ``peak_bytes`` returns."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -192,7 +197,7 @@ def watch_memory(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory in use since ``watch_memory``: tensors on a GPU, else the process's resident."""
+    """Return the peak memory since ``watch_memory``: tensors on a GPU, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):
@@ -202,9 +207,9 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def memory_taken(device: torch.device) -> dict[str, int]:
-    """The run's ``peak_memory_mb``, and on a GPU the ``reserved_memory_mb`` of the process.
+    """Return the run's ``peak_memory_mb``, and on a GPU the process's ``reserved_memory_mb``.
 
-    Reserved memory is not available to other processes.  It includes tensors, CUDA graphs, and
+    Reserved memory is not available to other processes. It includes tensors, CUDA graphs, and
     memory that torch has cached, also in earlier runs.
     """
     taken = {"peak_memory_mb": peak_bytes(device)}
@@ -214,7 +219,7 @@ def memory_taken(device: torch.device) -> dict[str, int]:
 
 
 def name(device: torch.device) -> str:
-    """Such as ``cuda:0 NVIDIA H100 80GB HBM3``."""
+    """Return the name of a device, such as ``cuda:0 NVIDIA H100 80GB HBM3``."""
     return (
         f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"{device}"
     )

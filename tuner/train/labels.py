@@ -1,4 +1,4 @@
-"""The forms in which people write labels down, made into classes from 0 on, or into numbers."""
+"""Convert labels in common forms to classes from 0 on, or to numbers."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 from tuner.errors import TunerError
 
 MOST_CLASSES = 100_000
-"""A label beyond is a mistake, such as a -1 that was cast to an unsigned number."""
+"""A larger label is an error, such as a -1 that was cast to an unsigned integer."""
 
 
 @dataclass(frozen=True)
 class Labels:
     """``values`` int64 [n], or float32 [n, k] for numbers; a name for each class or number.
 
-    ``told`` says what was made of the targets where that is not plain.
+    ``told`` describes how the targets were interpreted if that is not obvious.
     """
 
     values: np.ndarray
@@ -23,13 +23,14 @@ class Labels:
 
 
 def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
-    """What targets mean; ``given`` are the names of the classes or numbers, if they have any.
+    """Interpret targets; ``given`` are the names of the classes or numbers, if any.
 
-    Whole numbers [n] or [n, 1] are classes; without names each that occurs is one.  So are
-    strings, which names bring into an order, and rows [n, k] with a single 1 among zeros.
-    Floats [n] or [n, k] are numbers to be predicted.
+    Whole numbers [n] or [n, 1] are classes; without names, each that occurs is one. Strings are
+    classes, ordered by the names, and so are rows [n, k] with a single 1 among zeros. Floats [n] or
+    [n, k] are numbers to predict.
 
-    Raises: TunerError, which says what was got and what to do.
+    Raises:
+        TunerError: The targets cannot be used; the message has a hint.
     """
     names = () if given is None else _words(given, "names")
     kind = targets.dtype.kind
@@ -139,7 +140,7 @@ def _numbers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
 
 
 def _named(names: tuple[str, ...], count: int, *, exactly: bool = False) -> tuple[str, ...]:
-    """The names given, or numbers from 0 on."""
+    """Return the given names, or numbers from 0 on."""
     if names and (len(names) < count or (exactly and len(names) > count)):
         off_by_one = not exactly and len(names) == count - 1
         hint = "if targets count from 1, targets - 1" if off_by_one else "a name for each, or none"

@@ -1,4 +1,4 @@
-"""What a data set is, seen before any of it is decoded, and whether it can be split as asked."""
+"""An overview of a data set before it is decoded, and whether it can be split as requested."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,9 +12,12 @@ Source = TypeVar("Source", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Look:
-    """``in_shape``: channels, height, width.  ``images``, ``counts`` of each class: before the
-    splits, but for a ``test`` split that lies apart; no counts where targets are numbers.
-    ``told``: what else there is to say, a few words under each heading, of which some are empty."""
+    """The overview of a data set.
+
+    ``in_shape``: channels, height, width. ``images`` and ``counts`` per class: before the splits,
+    but without a separate ``test`` split; no counts for float targets. ``told``: further remarks, a
+    few words under each heading, some of which are empty.
+    """
 
     in_shape: tuple[int, int, int]
     classes: tuple[str, ...]
@@ -26,9 +29,10 @@ class Look:
     def parts(
         self, *, validation: float, limit: int | None, test: float | None = None, **_: object
     ) -> tuple[int, int, int]:
-        """Images to learn from, to be scored on, and held out.
+        """Return the numbers of images for training, for scoring, and held out.
 
-        Raises: ConfigError where scikit-learn's stratified split would, without importing it.
+        Raises:
+            ConfigError: scikit-learn's stratified split would fail; it is not imported here.
         """
         held_out, images = self.test or 0, self.images
         if test is not None:
@@ -54,7 +58,7 @@ class Look:
 
 
 def seen_by(look: Callable[..., Look]) -> Callable[[Source], Source]:
-    """Says how a data source is looked at before a run: ``look(**keywords)`` of its partial."""
+    """Declare how a data source is inspected before a run: ``look(**keywords)`` of its partial."""
 
     def marked(source: Source) -> Source:
         source.__dict__["look"] = look

@@ -1,9 +1,8 @@
 """Losses over logits or float targets, and penalties on the weights.
 
-A loss is built once a trial from the class counts of its training images (none where the targets
-are numbers).  ``forward`` is what
-training minimises; ``score`` is the same loss without smoothing or class weights, so that trials
-with different settings can be compared by it.
+A loss is built once per trial from the class counts of its training images (empty for float
+targets). ``forward`` is what training minimises; ``score`` is the same loss without smoothing or
+class weights, so that trials with different settings can be compared.
 """
 
 import math
@@ -20,31 +19,31 @@ from tuner.schema import judged
 
 
 class Loss(nn.Module):
-    """Base of the losses: L1 and L2 penalties (both together: the elastic net)."""
+    """Base of the losses, with L1 and L2 penalties (both together: the elastic net)."""
 
     def __init__(self, *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__()
         self.l1, self.l2 = l1, l2
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The plain mean loss of logits [b, classes] and labels int64 [b], for comparison."""
+        """Return the plain mean loss of logits [b, classes] and labels int64 [b] to compare by."""
         raise NotImplementedError
 
     def mass(self, labels: Tensor) -> float | Tensor:
-        """What a mean over a batch with these labels divides by."""
+        """Return the normaliser of the batch mean: the sum of the samples' weights."""
         return len(labels)
 
     def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
-        """What these samples add to the mean over a batch of ``mass``."""
+        """Return the contribution of these samples to the mean over a batch of ``mass``."""
         loss: Tensor = self(logits, labels)
         return loss * (len(labels) / mass)
 
     @torch.no_grad()
     def penalise(self, weights: Sequence[Tensor]) -> None:
-        """Adds the gradient of l1·Σ|w| + l2·Σw² to each weight's ``.grad``.
+        """Add the gradient of l1·Σ|w| + l2·Σw² to each weight's ``.grad``.
 
-        Writing the gradient costs two foreach kernels a step and no autograd graph; the reported
-        loss stays the data's alone.
+        Writing the gradient costs two foreach kernels per step and no autograd graph; the reported
+        loss is that of the data only.
         """
         if not (self.l1 or self.l2):
             return
@@ -59,12 +58,12 @@ class Loss(nn.Module):
 
 
 def mean(total: Tensor, mass: float | Tensor) -> Tensor:
-    """``total / mass``; of a batch of classes without weight 0, with no gradient."""
+    """Return ``total / mass``; 0 without a gradient for a batch of classes without weight."""
     return total / (mass.masked_fill(mass == 0, math.inf) if isinstance(mass, Tensor) else mass)
 
 
 class Weighted(Loss):
-    """Base of losses whose mean gives each sample the weight of its class, None for 1."""
+    """Base of losses whose mean weights each sample by its class; None: all weights are 1."""
 
     weight: Tensor | None
 
@@ -111,9 +110,9 @@ class CrossEntropy(Weighted):
 
 
 class Focal(Weighted):
-    """Mean of -(1 - p)^gamma · log p of the label's probability p: the easy ones weigh little.
+    """Mean of -(1 - p)^gamma · log p of the label's probability p: easy samples have less weight.
 
-    Lin 2017 (arXiv:1708.02002); class weights as cross-entropy has them, which is gamma = 0.
+    Lin 2017 (arXiv:1708.02002); class weights as in cross-entropy, which is gamma = 0.
     """
 
     @judged("loss")
@@ -165,7 +164,7 @@ class MeanSquaredError(Loss):
 class Huber(Loss):
     """Mean of error² / 2 where |error| < delta, else delta · (|error| - delta / 2); Huber 1964.
 
-    For float targets; with a small ``delta``, over ``delta``, it is the mean absolute error.
+    For float targets; for a small ``delta``, divided by ``delta``, it is the mean absolute error.
     """
 
     @judged("loss")
@@ -219,7 +218,7 @@ def _need_numbers(counts: Sequence[int], name: str) -> None:
 def _weights(
     wanted: list[float] | Literal["balanced"] | None, counts: Sequence[int]
 ) -> list[float] | None:
-    """One weight a class; ``balanced`` is n / (classes · count), as in scikit-learn."""
+    """Return one weight per class; ``balanced`` is n / (classes · count), as in scikit-learn."""
     if wanted is None:
         return None
     if wanted == "balanced":

@@ -1,7 +1,7 @@
-"""The ``cnn``: blocks of convolutions, norm, activation and pooling under a dense head.
+"""The ``cnn``: blocks of convolutions, norm, activation and pooling, and a dense head.
 
-Every feature map's size is worked out by arithmetic before a layer is made, so a network that
-does not fit its images costs nothing and says which block is at fault.
+Every feature map's size is computed before a layer is created, so a network that does not fit its
+images costs nothing, and the error names the block at fault.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,13 +46,14 @@ def cnn(
     squeeze: Whole = 0,
     drop_path: BelowOne = 0.0,
 ) -> nn.Sequential:
-    """Builds the network for images of ``in_shape`` (channels, height, width).
+    """Build the network for images of ``in_shape`` (channels, height, width).
 
-    It maps float [b, channels, height, width] to logits [b, num_classes].  A list of kernel sizes
-    gives one to each block, over again when it is shorter than the network.  ``drop_path`` is the
-    last block's rate of stochastic depth; it rises to there linearly.
+    It maps float [b, channels, height, width] to logits [b, num_classes]. A list of kernel sizes
+    gives one to each block, and is repeated if it is shorter than the network. ``drop_path`` is the
+    last block's rate of stochastic depth; the rate rises linearly to it.
 
-    Raises: Infeasible where a feature map vanishes, naming the block and the sizes.
+    Raises:
+        Infeasible: A feature map has size zero; the message names the block and the sizes.
     """
     channels, height, image_width = in_shape
     channel_counts = _widths(depth, width, growth, widths)
@@ -93,9 +94,10 @@ def check(
     drop_path: float = 0.0,
     **_: object,
 ) -> None:
-    """What ``cnn`` refuses whatever the images: nothing is built.
+    """Check the settings that ``cnn`` refuses for all images, without building it.
 
-    Raises: ConfigError.
+    Raises:
+        ConfigError: A setting is invalid.
     """
     kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
     _check(depth, _widths(depth, width, growth, widths), kernels)
@@ -112,9 +114,10 @@ def _widths(depth: int, width: int, growth: float, widths: list[int] | None) -> 
 def feature_sizes(
     size: Size, kernels: Sequence[int], convs: int, stride: int, padding: Padding, pooling: Pooling
 ) -> list[Size]:
-    """Height and width after each block, from the image's ``size``.
+    """Return height and width after each block, from the image's ``size``.
 
-    Raises: Infeasible at the first block that leaves nothing.
+    Raises:
+        Infeasible: A block leaves nothing.
     """
     sizes: list[Size] = []
     for block, kernel in enumerate(kernels, start=1):
@@ -137,7 +140,7 @@ def feature_sizes(
 
 
 def _after_conv(size: Size, kernel: int, stride: int, padding: Padding) -> Size:
-    """``same`` means ceil(size / stride), ``valid`` only whole windows; 0 where none fits."""
+    """Return ceil(size / stride) for ``same``, the number of whole windows for ``valid``."""
     if padding == "same":
         return -(-size[0] // stride), -(-size[1] // stride)
     return max(0, (size[0] - kernel) // stride + 1), max(0, (size[1] - kernel) // stride + 1)
@@ -152,7 +155,7 @@ def _head(
     dropout: float,
     activation: Activation,
 ) -> nn.Sequential:
-    """From the last feature map to logits, with one hidden layer where ``hidden`` is not 0."""
+    """Return the head from the last feature map to logits, with a hidden layer if requested."""
     features = channels if kind == "average" else channels * size[0] * size[1]
     head = nn.Sequential(GlobalAverage() if kind == "average" else nn.Flatten())
     if hidden:
@@ -165,14 +168,14 @@ def _head(
 
 
 class GlobalAverage(nn.Module):
-    """[b, c, h, w] → [b, c]; a mean, for adaptive pooling's backward is not deterministic."""
+    """[b, c, h, w] → [b, c]; a mean, because adaptive pooling's backward is not deterministic."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.mean((2, 3))
 
 
 def initialise(network: nn.Module, scheme: Initialisation) -> None:
-    """Draws convolutions and dense layers anew (He 2015 or Glorot 2010) with zero biases."""
+    """Initialise convolutions and dense layers (He 2015 or Glorot 2010) with zero biases."""
     if scheme == "default":
         return
     for layer in network.modules():

@@ -1,6 +1,6 @@
-"""Image files in a directory a class, decoded by as many processes as wanted.
+"""Read image files in one directory per class, decoded by several processes.
 
-Imports no torch, so that a decoding process starts at once.
+This module does not import torch, so that a decoding process starts at once.
 """
 
 import functools
@@ -21,18 +21,19 @@ from tuner.train import fitting
 logger = logging.getLogger("tuner")
 
 DARK = 16
-"""An image without a grey level of that, of 255, looks black: 12 bits in a file of 16 do."""
+"""An image whose largest grey level, of 255, is below this looks black, such as 12 bits in 16."""
 
 
 DARKNESS = f"no grey level above {DARK - 1} of 255, such as 12 bits in a file of 16"
 
 
 def examine(file: Path, channels: int) -> tuple[str, ...]:
-    """What is done to an image beside scaling it, in words, and DARKNESS if it has that.
+    """Return what is done to an image besides scaling, in words, and DARKNESS if it is dark.
 
-    Of most images the header alone is read, and only once while the file stays the same.
+    Of most images only the header is read, and only once while the file is unchanged.
 
-    Raises: TunerError for a file that is no image, or has pixels that ``read`` refuses.
+    Raises:
+        TunerError: The file is not an image, or has pixels that ``read`` refuses.
     """
     status = os.stat(file)
     return _examined(file, channels, status.st_mtime_ns, status.st_size)
@@ -51,21 +52,22 @@ def _is_dark(image: np.ndarray) -> bool:
 
 
 def fingerprint(root: Path, files: Sequence[Path]) -> str:
-    """A digest of the names and sizes of the files.
+    """Return a digest of the names and sizes of the files.
 
-    Not of the pixels: libraries decode JPEG to a grey level's difference, and the machines of one
-    study may have several versions.
+    Pixels are not included: libraries differ by a grey level when decoding JPEG, and the machines
+    of one study may have several versions.
     """
     listed = [f"{file.relative_to(root)} {file.stat().st_size}\n" for file in files]
     return hashlib.sha256(os.fsencode("".join(listed))).hexdigest()[:16]
 
 
 def read(files: Sequence[Path], size: int, channels: int, workers: int) -> np.ndarray:
-    """The images as uint8 [n, size, size, channels]: the shorter side scaled, the middle cut out.
+    """Return the images as uint8 [n, size, size, channels], scaled and center-cropped.
 
-    ``channels`` 1 is grey, 3 is RGB.  With ``workers`` 0 this process does it alone.
+    ``channels`` 1 is grey, 3 is RGB. With ``workers`` 0, this process decodes alone.
 
-    Raises: TunerError naming the file that cannot be read, or for a worker that died.
+    Raises:
+        TunerError: A file, named in the message, cannot be read, or a worker died.
     """
     images = np.empty((len(files), size, size, channels), np.uint8)
     decode = functools.partial(_decoded, size=size, channels=channels)

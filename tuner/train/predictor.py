@@ -1,4 +1,4 @@
-"""A model that ``tuner export`` wrote, put to use: ``tuner.load("export")("cat.png").label``."""
+"""Use a model that ``tuner export`` wrote: ``tuner.load("export")("cat.png").label``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from tuner.train.deployed import Deployed, views
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray
 OWN = {"tuner.train.model.cnn", "tuner.train.transfer.classifier"}
-"""What is built at an export's word alone; any other name is somebody's code."""
+"""Builders that are called without trust; any other name refers to a user's code."""
 BATCH = 64
 
 
@@ -30,7 +30,8 @@ BATCH = 64
 class Prediction:
     """``scores`` maps each class to its probability, or the name of each number to its value.
 
-    ``label`` is the most probable class and ``probability`` its own, None where numbers are told.
+    ``label`` is the most probable class and ``probability`` its probability; both are None for
+    regression.
     """
 
     scores: Mapping[str, float]
@@ -39,7 +40,7 @@ class Prediction:
 
 
 class Predictor:
-    """Tells the class of images of any size and mode; made by ``load``."""
+    """Classifies images of any size and mode; created by ``load``."""
 
     def __init__(self, module: Deployed, card: Mapping[str, Any]) -> None:
         self.module = module.eval()
@@ -49,25 +50,28 @@ class Predictor:
         """Channels, height, width."""
 
     def __call__(self, image: Picture) -> Prediction:
-        """What one image is: a path, a PIL image, or uint8 [H, W] or [H, W, C].
+        """Classify one image: a path, a PIL image, or uint8 [H, W] or [H, W, C].
 
-        Raises: TunerError for what cannot be read as an image.
+        Raises:
+            TunerError: It cannot be read as an image.
         """
         return next(self.predict([image]))
 
     def predict(self, images: Iterable[Picture]) -> Iterator[Prediction]:
-        """The same for many, ``BATCH`` at a time.
+        """Classify many images, ``BATCH`` at a time.
 
-        Raises: as a call of one, when its turn comes.
+        Raises:
+            TunerError: An image cannot be read; raised when its turn comes.
         """
         left = iter(images)
         while some := list(islice(left, BATCH)):
             yield from map(self._prediction, self.run(np.stack([self.read(one) for one in some])))
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """The module's own view: uint8 [b, H, W, C], of its size, → float32 [b, k].
+        """Run the module itself: uint8 [b, H, W, C] of its size → float32 [b, k].
 
-        Raises: TunerError for a network of one's own that tells of other classes.
+        Raises:
+            TunerError: A custom network has another number of classes.
         """
         with torch.inference_mode():
             found: Tensor = self.module(torch.from_numpy(images).to(self.module.mean.device))
@@ -80,7 +84,7 @@ class Predictor:
         return found.cpu().numpy()
 
     def read(self, image: Picture) -> np.ndarray:
-        """The bytes of an image, uint8 [H, W, C], scaled and cut to the size of the training's."""
+        """Return the bytes of an image, uint8 [H, W, C], scaled and cropped as in training."""
         channels, height, width = self.in_shape
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8:
@@ -97,7 +101,7 @@ class Predictor:
         return formats.write(self.module, form, path, examples)
 
     def missing(self, form: str) -> list[str]:
-        """The modules that a form takes and that are not installed."""
+        """Return the modules that a format needs and that are not installed."""
         return formats.missing(form)
 
     def _prediction(self, scores: np.ndarray) -> Prediction:
@@ -109,13 +113,14 @@ class Predictor:
 
 
 def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = False) -> Predictor:
-    """The model in a directory that ``tuner export`` or ``tuner final`` (a seed's) wrote.
+    """Load the model in a directory that ``tuner export`` or ``tuner final`` (a seed's) wrote.
 
-    The files are data: only networks of tuner's own are built from them.  One of your own is
-    imported by its name with ``trust=True``, from where Python finds it.
+    The files are data: only tuner's own networks are built from them. A custom network is imported
+    by its name with ``trust=True``.
 
-    Raises: TunerError for a directory without a model or with one that was altered, for a network
-    that is not trusted, and for a device that cannot be used.
+    Raises:
+        TunerError: The directory has no model or an altered one, the network is not trusted, or the
+            device cannot be used.
     """
     path = Path(directory)
     _check_device(device)
@@ -146,7 +151,11 @@ def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = F
 
 
 def _check_device(device: str) -> None:
-    """Raises: TunerError for one that cannot compute here."""
+    """Check that a device can compute here.
+
+    Raises:
+        TunerError: It cannot.
+    """
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
@@ -160,7 +169,11 @@ def _brief(error: Exception) -> str:
 
 
 def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deployed:
-    """The whole model.  Raises: what its builder raises of settings that are not the weights'."""
+    """Return the whole model.
+
+    Raises:
+        Exception: Its builder raises, because the settings do not fit the weights.
+    """
     recipe = card["recipe"]
     if recipe["model"] in OWN:  # sizes that no memory holds take none on this device
         _check_layers(recipe, tensors)
@@ -174,7 +187,11 @@ def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deploye
 
 
 def _check_layers(recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Raises: ValueError for more layers than there are weights for."""
+    """Check that there are weights for all layers.
+
+    Raises:
+        ValueError: There are more layers than weights.
+    """
     for key in ("model.depth", "model.convs"):
         value = recipe.get(key, 0)
         if isinstance(value, int) and value > len(tensors):
@@ -182,7 +199,11 @@ def _check_layers(recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> N
 
 
 def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raises: ValueError for weights of other shapes."""
+    """Check the shapes of the weights.
+
+    Raises:
+        ValueError: Weights have other shapes.
+    """
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
@@ -191,7 +212,7 @@ def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _network(card: Mapping[str, Any]) -> nn.Module:
-    """The network of an export, without its weights."""
+    """Return the network of an export, without its weights."""
     recipe = card["recipe"]
     module, _, name = recipe["model"].rpartition(".")
     settings = {

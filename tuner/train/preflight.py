@@ -1,4 +1,4 @@
-"""What is wrong with a run, found before any of it: nothing is decoded and nothing is trained."""
+"""Find errors of a run before it starts, without decoding or training anything."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,10 +29,11 @@ def check(
     measure: Sequence[str] = (),
     **_: object,
 ) -> Mapping[str, str]:
-    """What would be trained, for people; the arguments are those of ``engine.train``.
+    """Return what would be trained, for users; the arguments are those of ``engine.train``.
 
-    Raises: ConfigError with everything that can be told without training: data that are not there
-    or cannot be split, and parts that refuse their settings or do not fit each other.
+    Raises:
+        ConfigError: All errors that can be found without training: data that are missing or cannot
+            be split, and parts that refuse their settings or do not fit each other.
     """
     found = _Mistakes()
     with found.noted("optimizer"):
@@ -61,11 +62,15 @@ def check(
 
 
 NOTED = "peak_memory_mb"
-"""What the trainer notes of every run, asked for or not, beside what it measures beforehand."""
+"""What the trainer notes of every run, besides the requested measurements."""
 
 
 def check_measured(names: Sequence[str], *, regression: bool) -> None:
-    """Raises: ConfigError for objectives and constraints that this trainer does not tell."""
+    """Check that this trainer reports the objectives and constraints.
+
+    Raises:
+        ConfigError: It does not report one of them.
+    """
     known = [*costs.COSTS, NOTED, *reported(regression), "train_loss"]
     bad = [name for name in names if name not in known]
     if bad:
@@ -102,7 +107,7 @@ class _Mistakes:
 
 
 def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
-    """Whether one kind of data would do, of those that there may be; the last says why not."""
+    """Return whether one of the possible kinds of data is accepted; the last raises why not."""
     for kind in kinds[:-1]:
         with suppress(ConfigError):
             return judge(kind)
@@ -110,7 +115,7 @@ def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
 
 
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:
-    """Builds it as a run does, for torch's own to say what they refuse."""
+    """Build an optimiser as a run does, so that torch reports what it refuses."""
     parts = [torch.zeros(shape, requires_grad=True) for shape in ((2, 2), (2,))]
     optim.built(optimizer, [{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}])
 
@@ -127,7 +132,7 @@ def _follow(schedule: Callable[[float], float]) -> None:
 
 
 def _look(data: Callable[..., Any]) -> tuple[Look, tuple[int, int, int]] | None:
-    """The data and the sizes of their splits; None of a source that offers no such look."""
+    """Return an overview of the data and their splits; None for a source without one."""
     function, keywords = getattr(data, "func", data), getattr(data, "keywords", {})
     look: Callable[..., Look] | None = getattr(function, "look", None)
     if look is None:
@@ -163,7 +168,7 @@ def _check_augmentation(data: Callable[..., Any], look: Look) -> None:
 
 
 def _check_model(model: Callable[..., Any], look: Look) -> None:
-    """Builds the network without memory or numbers, or asks it what its ``check`` says instead."""
+    """Build the network without memory, or call its own ``check`` instead."""
     function, keywords = getattr(model, "func", model), getattr(model, "keywords", {})
     own = getattr(function, "check", None)
     if own is not None:
@@ -179,13 +184,13 @@ def _check_model(model: Callable[..., Any], look: Look) -> None:
 
 
 COUNTED = 20
-"""Classes that are told one by one."""
+"""Maximum number of classes to list one by one."""
 UNEVEN = 3
-"""A class that has so many times the images of another is told."""
+"""Ratio of the largest to the smallest class from which on a warning is shown."""
 
 
 def _facts(look: Look, sizes: tuple[int, int, int], *, balanced: bool) -> dict[str, str]:
-    """The data in words; what there is nothing to say of is left out."""
+    """Describe the data in words, omitting empty entries."""
     facts = {"data": _sentence(look, sizes), **look.told}
     if look.counts:
         facts["classes"] = _counted(look)
@@ -199,7 +204,7 @@ def _facts(look: Look, sizes: tuple[int, int, int], *, balanced: bool) -> dict[s
 
 
 def _counted(look: Look) -> str:
-    """The images of each class; of many classes, of the smallest and the largest."""
+    """Describe the images per class; for many classes, of the smallest and the largest."""
     told = list(zip(look.counts, look.classes, strict=True))
     if len(told) > COUNTED:
         told.sort(key=lambda pair: pair[0])

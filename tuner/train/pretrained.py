@@ -1,4 +1,4 @@
-"""Weights that were learned elsewhere: torchvision's by name, fetched once, or a local file's."""
+"""Load pretrained weights: torchvision's by name, downloaded once, or a local file's."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,11 @@ _STRUCTURE_ONLY = ContextVar("structure_only", default=False)
 
 
 def check(name: str, weights: str | None) -> None:
-    """Raises: ConfigError for weights that torchvision does not know, or no file."""
+    """Check that weights are known to torchvision or are a file.
+
+    Raises:
+        ConfigError: They are neither.
+    """
     known = models.get_model_weights(name).__members__
     if weights is None or weights in known:
         return
@@ -34,7 +38,7 @@ def check(name: str, weights: str | None) -> None:
 
 
 def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
-    """The network and the preset of its preprocessing, None where it starts from noise."""
+    """Return the network and the preset of its preprocessing, None for random weights."""
     check(name, weights)
     known = models.get_model_weights(name)
     if weights is None:
@@ -61,7 +65,7 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
 
 @contextmanager
 def structure_only() -> Iterator[None]:
-    """Within, nothing is fetched or read: the weights come from elsewhere, the preset by name."""
+    """Download and read nothing in the block: weights come from elsewhere, the preset by name."""
     before = _STRUCTURE_ONLY.set(True)
     try:
         yield
@@ -75,7 +79,7 @@ def _untrained(name: str) -> nn.Module:
 
 
 def _one_headed(network: nn.Module) -> nn.Module:
-    """Takes away the further heads that GoogLeNet and Inception train with."""
+    """Remove the auxiliary heads with which GoogLeNet and Inception are trained."""
     for name in ("aux1", "aux2", "AuxLogits"):
         if hasattr(network, name):
             setattr(network, name, None)
@@ -84,9 +88,10 @@ def _one_headed(network: nn.Module) -> nn.Module:
 
 
 def _load_file(network: nn.Module, path: Path) -> None:
-    """Loads all but the head, of which the file may have another one.
+    """Load all weights except the head, which the file may have with another size.
 
-    Raises: ConfigError where the file is missing or of another network.
+    Raises:
+        ConfigError: The file is missing or belongs to another network.
     """
     tensors = _read(path)
     head = f"{head_of(network)}."
@@ -104,7 +109,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """A state_dict; the names of one that this trainer exported lose their prefix."""
+    """Return a state_dict; names of one that this trainer exported lose their prefix."""
     if path.suffix == ".safetensors":
         tensors: Mapping[str, Tensor] = load_file(path)
     else:
@@ -113,7 +118,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 
 def head_of(network: nn.Module) -> str:
-    """The name of the last layer that gives 1,000 logits, ImageNet's."""
+    """Return the name of the last layer with 1,000 logits, ImageNet's."""
     found = [
         name
         for name, layer in network.named_modules()

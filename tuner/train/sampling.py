@@ -9,12 +9,16 @@ from tuner.errors import ConfigError
 
 
 def shuffled(count: int, generator: torch.Generator) -> Tensor:
-    """Every image once: int64 [count] on the generator's device."""
+    """Return every image once in random order: int64 [count] on the generator's device."""
     return torch.randperm(count, generator=generator, device=generator.device)
 
 
 def check(counts: Sequence[int]) -> None:
-    """Raises: ConfigError for numbers to be predicted, which have no classes to balance."""
+    """Check that there are classes to balance.
+
+    Raises:
+        ConfigError: The targets are numbers.
+    """
     if not counts:
         raise ConfigError(
             "true, but the targets are no classes", key="data.balanced", hint="data.balanced=false"
@@ -22,11 +26,14 @@ def check(counts: Sequence[int]) -> None:
 
 
 def balanced(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """As many visits as there are images, the same number (± 1) for each class.
+    """Return as many visits as there are images, the same number (± 1) for each class.
 
-    Images of a class are visited in random order, and over again only once all of them were: a
-    rare class repeats evenly, of a frequent one another part is seen each epoch.  ``labels`` int64
-    [n], every class among them.  Returns int64 [n]; nothing waits for the device.
+    Images of a class are visited in random order, and again only once all of them were visited: a
+    rare class repeats evenly, and of a frequent one each epoch shows another part. ``labels`` int64
+    [n] contain every class.
+
+    Returns:
+        int64 [n], without synchronisation with the device.
     """
     places = torch.arange(len(labels), device=labels.device)
     order = shuffled(len(labels), generator)

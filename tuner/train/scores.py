@@ -1,4 +1,4 @@
-"""What an evaluation finds: added up on the device, read once."""
+"""The results of an evaluation, accumulated on the device and read once."""
 
 import warnings
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Scores:
 
     @property
     def macro_f1(self) -> float:
-        """Mean over the classes that occur or are predicted of 2·hits / (truths + predictions)."""
+        """Mean over classes that occur or are predicted of 2·hits / (truths + predictions)."""
         predictions: list[int] = [sum(column) for column in zip(*self.confusion, strict=True)]
         sizes = [n + m for n, m in zip(self._truths, predictions, strict=True)]
         parts: list[float] = [
@@ -75,10 +75,10 @@ class Errors:
 
 
 class Tally:
-    """Sums on the device; nothing is read back until ``read``.
+    """Sums on the device, which are read back only by ``read``.
 
-    Counts are kept as float32, exact up to 16.7 million images in a cell, so that they and the
-    loss come back in one transfer.  With ``ranked`` the logits are kept too, for AUROC.
+    Counts are stored as float32, exact up to 16.7 million images per cell, so that they and the
+    loss take a single transfer. With ``ranked`` the logits are kept too, for AUROC.
     """
 
     def __init__(self, classes: int, device: torch.device, *, ranked: bool = False) -> None:
@@ -90,7 +90,7 @@ class Tally:
         self.kept: list[tuple[Tensor, Tensor]] = []
 
     def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """A batch's logits [b, classes], labels int64 [b] and mean loss."""
+        """Add a batch: logits [b, classes], labels int64 [b] and mean loss."""
         cell = labels * self.classes + logits.argmax(1)
         self.cells.index_add_(0, cell, torch.ones_like(cell, dtype=self.cells.dtype))
         self.loss += loss * len(labels)
@@ -99,7 +99,7 @@ class Tally:
             self.kept.append((logits, labels))
 
     def read(self, *others: Tensor) -> tuple[Scores, list[float]]:
-        """The scores, and the values of further scalars that lie on the device."""
+        """Return the scores, and the values of further scalars that are on the device."""
         scalars = torch.stack([self.loss, *(other.to(self.loss) for other in others)])
         values: list[float] = torch.cat([self.cells, scalars]).tolist()
         counts, (loss, *rest) = values[: len(self.cells)], values[len(self.cells) :]
@@ -110,7 +110,7 @@ class Tally:
 
 
 class ErrorTally:
-    """As ``Tally``, for outputs and float targets [b, k]."""
+    """A ``Tally`` for outputs and float targets [b, k]."""
 
     def __init__(self, device: torch.device) -> None:
         self.loss = torch.zeros((), device=device)
@@ -136,10 +136,9 @@ class ErrorTally:
 
 
 def auroc(logits: Tensor, labels: Tensor) -> float:
-    """Mean over classes of the area under the curve of one against the rest.
+    """Return the mean over classes of the area under the ROC curve of one against the rest.
 
-    A class that no image has, or all have, has no such curve and is left out; with no other class
-    the result is NaN.
+    A class that no image has, or all have, is omitted; without any other class the result is NaN.
     """
     from torchmetrics.functional.classification import multiclass_auroc
 
@@ -154,12 +153,16 @@ def auroc(logits: Tensor, labels: Tensor) -> float:
 
 
 def reported(regression: bool) -> tuple[str, ...]:
-    """The metrics that every epoch reports, whichever is searched for."""
+    """Return the metrics that every epoch reports, whichever is optimised."""
     return ERRORS if regression else tuple(METRICS)
 
 
 def check_metric(name: str, *, regression: bool = False) -> None:
-    """Raises: ConfigError for a metric that this trainer does not report for such targets."""
+    """Check that this trainer reports a metric for such targets.
+
+    Raises:
+        ConfigError: It does not.
+    """
     known = reported(regression) if regression else (*METRICS, RANKED)
     if name not in known:
         kind = "regression targets" if regression else "class labels"

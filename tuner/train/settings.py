@@ -1,4 +1,4 @@
-"""How long, in which portions, by which means and how exactly to train (``conf/trainer``)."""
+"""The settings of a training (``conf/trainer``): epochs, batches, checkpoints, precision."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +12,11 @@ from tuner.train.hardware import Precision
 
 @dataclass(frozen=True)
 class Every:
-    """A checkpoint is due after so many epochs, or so many seconds, whichever comes first.
+    """A checkpoint is due after a number of epochs or of seconds, whichever comes first.
 
-    Those by ``epochs`` come at the end of an epoch; those by ``seconds`` after any step.  The
-    former wait where they would take more than ``share`` of the time (1 for as much as they take),
-    but never above ``seconds``.
+    Those by ``epochs`` are written at the end of an epoch, those by ``seconds`` after any step. The
+    former wait if they would take more than ``share`` of the time (1: no limit), but at most
+    ``seconds``.
     """
 
     epochs: Count
@@ -29,7 +29,7 @@ class Every:
 
 @dataclass(frozen=True)
 class Settings:
-    """What ``conf/trainer`` says; see there."""
+    """The settings of ``conf/trainer``, which explains them."""
 
     epochs: Count
     batch_size: Count

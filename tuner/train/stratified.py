@@ -1,4 +1,4 @@
-"""Two parts of a data set that hold each class in proportion."""
+"""Split a data set into two parts that hold each class in proportion."""
 
 import numpy as np
 
@@ -8,11 +8,12 @@ from tuner.errors import ConfigError
 def split(
     labels: np.ndarray, size: float | int, seed: int, *, key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the rest and of ``size`` (a share, or a count), each class in proportion.
+    """Return row numbers of the rest and of ``size`` (a share, or a count), stratified by class.
 
     Float targets have no classes, and are split at random.
 
-    Raises: ConfigError naming ``key`` where no such split exists.
+    Raises:
+        ConfigError: No such split exists; the message names ``key``.
     """
     from sklearn.model_selection import train_test_split  # 0.9 s: only where it is used
 

@@ -1,4 +1,4 @@
-"""Any of torchvision's classifiers, with weights learned elsewhere and a head of its own."""
+"""torchvision's classifiers, with pretrained weights and a new head."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,22 @@ from tuner.train import pretrained
 from tuner.train.staged import Stage, Staged
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, Encoder)
-"""Modules that only call their children one after the other: stages lie in them."""
+"""Modules that only call their children in sequence; stages are found inside them."""
 
 
 class Classifier(Staged):
-    """A torchvision network behind the preprocessing of its weights, on the device and in batch."""
+    """A torchvision network behind the preprocessing of its weights, on batches on the device."""
 
     black: Tensor
     white: Tensor
 
     def __init__(self, network: nn.Module, preset: Any, size: int | None) -> None:
-        """``preset`` is torchvision's ImageClassification, or None for no preprocessing.
+        """Wrap a network.
 
-        ``size`` replaces its resizing and cropping: the whole image becomes size x size pixels.
+        Args:
+            preset: torchvision's ImageClassification, or None for no preprocessing.
+            size: Replaces the preset's resizing and cropping: the whole image becomes size x size
+                pixels.
         """
         super().__init__()
         self.network = network
@@ -46,7 +49,7 @@ class Classifier(Staged):
             self.register_buffer("white", (255 - mean) / std, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised float [b, 1 or 3, h, w] → logits [b, num_classes]; grey becomes colour."""
+        """Map normalised float [b, 1 or 3, h, w] to logits [b, num_classes]; grey becomes RGB."""
         images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         logits: Tensor = self.network(self._resized(images))
         return logits
@@ -79,9 +82,10 @@ def _resize(
 def check(
     in_shape: tuple[int, int, int], num_classes: int, *, name: str, weights: str | None, **_: object
 ) -> None:
-    """What can be told of a ``classifier`` without its weights.
+    """Check the settings of a ``classifier`` without loading its weights.
 
-    Raises: ConfigError.
+    Raises:
+        ConfigError: A setting is invalid.
     """
     _check_name(name)
     if in_shape[0] not in (1, 3):
@@ -104,11 +108,12 @@ def classifier(
     unfreeze_epoch: Whole,
     layer_decay: Factor,
 ) -> Classifier:
-    """Builds ``name`` with ``weights`` and a new head for images of ``in_shape``.
+    """Build ``name`` with ``weights`` and a new head for images of ``in_shape``.
 
-    Raises: ConfigError for names that torchvision does not know and files that do not fit, with
-    what would; TunerError where weights can be neither found nor fetched; Infeasible for images
-    that the network cannot take.
+    Raises:
+        ConfigError: torchvision does not know a name, or a file does not fit.
+        TunerError: Weights can be neither found nor downloaded.
+        Infeasible: The network cannot process such images.
     """
     check(in_shape, num_classes, name=name, weights=weights)
     loaded, preset = pretrained.load(name, weights)
@@ -137,7 +142,7 @@ def _check_name(name: str) -> None:
 
 
 def _swap_head(network: nn.Module, num_classes: int, dropout: float | None) -> nn.Module:
-    """Puts in a new last layer, with ``dropout`` before it in place of all the network's own."""
+    """Replace the last layer, and all of the network's dropout by ``dropout`` before it."""
     name = pretrained.head_of(network)
     old = network.get_submodule(name)
     if isinstance(old, nn.Conv2d):  # SqueezeNet's
@@ -155,9 +160,9 @@ def _swap_head(network: nn.Module, num_classes: int, dropout: float | None) -> n
 
 
 def stages(network: nn.Module, head: nn.Module) -> list[Stage]:
-    """Modules and lone parameters of a network in the order of depth, ``head`` alone at the end.
+    """Return modules and single parameters in order of depth, ``head`` alone at the end.
 
-    Norms belong to what comes before them, class tokens and position codes to the first stage.
+    Norms belong to the modules before them, class tokens and position codes to the first stage.
     """
     found: list[list[nn.Module | nn.Parameter]] = []
     lone: list[nn.Module | nn.Parameter] = []
@@ -184,7 +189,11 @@ def _units(module: nn.Module, head: nn.Module) -> Iterator[nn.Module | nn.Parame
 
 
 def _check_fits(network: Classifier, name: str, image: Sequence[int]) -> None:
-    """Raises: Infeasible where the network cannot take such images; nothing is computed."""
+    """Check, without computing, that the network can process such images.
+
+    Raises:
+        Infeasible: It cannot.
+    """
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
     images = torch.zeros(1, 3, *image, device="meta")

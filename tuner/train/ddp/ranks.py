@@ -1,4 +1,4 @@
-"""Trains a trial on several devices, with one process for each; this process is rank 0."""
+"""Train a trial on several devices, with one process for each; this process is rank 0."""
 
 import functools
 import tempfile
@@ -21,9 +21,11 @@ Train = TypeVar("Train", bound=Callable[..., float])
 
 
 def ranks(train: Train) -> Train:
-    """Decorator that runs ``train`` in ``trainer.devices`` processes if that is above 1.
+    """Decorate ``train`` to run in ``trainer.devices`` processes if that is above 1.
 
-    Raises: what ``train`` raises in any of them, with its own traceback; ConfigError.
+    Raises:
+        Exception: What ``train`` raises in any of them, with its own traceback.
+        ConfigError: There are too few devices, or a batch cannot be divided.
     """
 
     @functools.wraps(train)
@@ -48,9 +50,10 @@ def ranks(train: Train) -> Train:
 
 
 def _places(trainer: Settings, device: str | None) -> list[str]:
-    """The device of each rank: the trial's own, and those after it.
+    """Return the device of each rank: the trial's own, and those after it.
 
-    Raises: ConfigError where there are too few, or a batch cannot be shared.
+    Raises:
+        ConfigError: There are too few, or a batch cannot be divided.
     """
     count, first = trainer.devices, hardware.choose(device)
     mistakes = trainer.mistakes()
@@ -70,9 +73,10 @@ def _places(trainer: Settings, device: str | None) -> list[str]:
 
 @contextmanager
 def _first(others: Others) -> Iterator[None]:
-    """Context manager for rank 0: joins the group and leaves it.
+    """Join the group as rank 0 in the block, and leave it.
 
-    Raises: if another rank fails, its exception instead of rank 0's consequential one.
+    Raises:
+        Exception: The exception of another failing rank, instead of rank 0's consequential one.
     """
     group.join(0, others.places, str(others.directory))
     others.watch()
