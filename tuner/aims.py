@@ -1,4 +1,4 @@
-"""What a study is after: its metric, what is traded against it, and what must hold besides."""
+"""The objectives of a study: its metric, further objectives, and constraints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from tuner.errors import TunerError
 from tuner.schema import Direction, StudySettings
 
 Returned = float | tuple[float, ...] | None
-"""What an objective returns: the metric, every objective in its order, or nothing."""
+"""The return value of an objective: the metric, every objective in order, or nothing."""
 
 
 @dataclass(frozen=True)
 class Aims:
-    """Several objectives under limits; the first is the metric, which is also pruned on.
+    """Several objectives and constraints; the first objective is the metric, used for pruning.
 
-    ``others`` are traded against the metric; no name of ``limits`` may come out above its value.
-    All are what the objective reports, or notes of the run as a whole.
+    ``others`` are further objectives; no value named in ``limits`` may exceed its limit. All are
+    reported by the objective, or noted about the run as a whole.
     """
 
     metric: str
@@ -34,7 +34,11 @@ class Aims:
         return {self.metric: self.direction, **rest}
 
     def named(self, returned: Returned) -> dict[str, float]:
-        """What an objective returned, by name; ``TunerError`` for fewer or more than there are."""
+        """Return an objective's return value by name.
+
+        Raises:
+            TunerError: It has fewer or more values than there are objectives.
+        """
         if returned is None:
             return {}
         if not isinstance(returned, tuple):
@@ -50,11 +54,11 @@ class Aims:
         return dict(zip(self.objectives, returned, strict=True))
 
     def excess(self, measured: Mapping[str, float]) -> dict[str, float]:
-        """By how much each known limit is exceeded; at most 0 where it holds."""
+        """Return by how much each known limit is exceeded; at most 0 if it holds."""
         return {n: measured[n] - limit for n, limit in self.limits.items() if n in measured}
 
     def broken(self, measured: Mapping[str, float]) -> str:
-        """Which limits do not hold, as a reason; empty while none is known to be broken."""
+        """Return the violated constraints as a reason; empty if none is known to be violated."""
         found = [
             f"{name} {measured[name]:.6g}, at most {self.limits[name]:.6g}"
             for name, excess in self.excess(measured).items()
@@ -63,15 +67,15 @@ class Aims:
         return f"infeasible: {', '.join(found)}" if found else ""
 
     def missing(self, measured: Mapping[str, float]) -> list[str]:
-        """What should have been measured by the end, and was not."""
+        """Return what should have been measured by the end, and was not."""
         wanted = [*self.objectives, *self.limits]
         return [n for n in dict.fromkeys(wanted) if n not in measured and n != self.metric]
 
 
 def front(points: Mapping[int, tuple[float, ...]]) -> list[int]:
-    """The keys of the points that no other is better than in one part and as good in all others.
+    """Return the keys of the Pareto-optimal points: no other is at least as good in all parts.
 
-    Smaller is better in every part; ordered by the first part, then by key.
+    Smaller is better in every part; the result is ordered by the first part, then by key.
     """
 
     def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -1,9 +1,9 @@
-"""A Hydra application of the user's as the objective: its own configuration, its own ``main``.
+"""Use a user's Hydra application as the objective: its own configuration and its own ``main``.
 
-``--app FILE[:FUNCTION]`` names it.  A trial composes the application's configuration with the
-trial's overrides, and runs the function as Hydra's own launcher would, its output directory being
-the trial's.  Overrides of the sections that say how to search are ours, all others are the
-application's.
+``--app FILE[:FUNCTION]`` names it. A trial composes the application's configuration with the
+trial's overrides, and runs the function as Hydra's own launcher would, with the trial's directory
+as its output directory. Overrides of the sections that configure the search are tuner's, all others
+are the application's.
 """
 
 import functools
@@ -39,7 +39,7 @@ from tuner.texts import quote
 
 @contextmanager
 def _behaving(base: Version) -> Iterator[None]:
-    """Hydra's behaviour is global to a process: set the application's, and ours again."""
+    """Set the application's Hydra behaviour, which is global to a process, and restore tuner's."""
     instance = VersionBase.instance()
     ours = instance.getbase()
     instance.setbase(base)
@@ -52,7 +52,7 @@ def _behaving(base: Version) -> Iterator[None]:
 
 @contextmanager
 def _hydra(main: Main, config_dirs: Sequence[Path]) -> Iterator[Hydra]:
-    """Hydra as ``main`` would start it."""
+    """Return Hydra as ``main`` would start it."""
     with config.HYDRA, _behaving(main.base):
         GlobalHydra.instance().clear()
         path = create_automatic_config_search_path(str(main.file), None, main.config_path)
@@ -81,7 +81,7 @@ def run(
     run_dir: Path,
     report: Callable[..., None],
 ) -> Any:
-    """The objective: run the application once, in ``run_dir``, and return what its main returns.
+    """Run the application once, in ``run_dir``, and return what its main returns.
 
     It reports by ``tuner.objective.report``, or not at all.
     """
@@ -103,9 +103,9 @@ def run(
 
 @dataclass(frozen=True)
 class ApplicationSource(Source):
-    """The application's configuration under its own root, and our sections beside it.
+    """The application's configuration with its own root, and tuner's sections.
 
-    An application's own section of the name of one of ours stays as it is, but cannot be varied.
+    An application's own section with the name of one of tuner's is kept, but cannot be searched.
     """
 
     app: str = ""
@@ -143,7 +143,7 @@ class ApplicationSource(Source):
 
     @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
     def options(self, group: str) -> list[str]:
-        """The options of a group, ours or the application's."""
+        """Return the options of a group, tuner's or the application's."""
         if "." in group:
             return []
         if self._is_ours(f"{group}=x"):
@@ -151,7 +151,7 @@ class ApplicationSource(Source):
         return self._list(group, ObjectType.CONFIG)
 
     def argv(self) -> list[str]:
-        """The same source as options of the command line."""
+        """Return the same source as options of the command line."""
         name = [f"--config-name={self.config_name}"] if self.config_name else []
         return [f"--app={self.app}", *(f"--config-dir={d}" for d in self.config_dirs), *name]
 

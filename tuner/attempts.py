@@ -1,7 +1,7 @@
-"""Configurations, where the database holds attempts at them.
+"""Configurations and the attempts at them that the database holds.
 
-A retry carries Optuna's own attributes ``failed_trial`` (number of the first attempt) and
-``retry_history``, so that stock Optuna and the dashboard read the study.
+A retry has Optuna's own attributes ``failed_trial`` (number of the first attempt) and
+``retry_history``, so that stock Optuna and the dashboard can read the study.
 """
 
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 FIRST = "failed_trial"
 HISTORY = "retry_history"
 FIXED = "fixed_params"
-"""Of a trial whose parameters are given, Optuna's own too."""
+"""System attribute of a trial with given parameters, also of Optuna's own."""
 REQUEUE = "tuner:requeue"
-"""System attribute of an attempt that is to go on elsewhere: why it stopped."""
+"""System attribute of an attempt that will be resumed elsewhere: why it stopped."""
 CRASHES = "tuner:crashes"
-"""System attribute of a retry: how many earlier attempts were lost, preemptions not counted."""
+"""System attribute of a retry: the number of earlier attempts that crashed, without preemptions."""
 ORDINAL = "tuner:configuration"
-"""System attribute: how many configurations there were before this one, whatever was retried."""
+"""System attribute: the number of configurations before this one, without retries."""
 RUNG = "completed_rung_"
-"""Prefix of what Optuna's successive halving notes as it judges a trial."""
+"""Prefix of the attributes in which Optuna's successive halving notes its decisions."""
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -30,7 +30,7 @@ STATES = {
     TrialState.WAITING: "queued",
 }
 INFEASIBLE = "infeasible"
-"""What people are told of a trial that Optuna counts as pruned, but no pruner gave up."""
+"""The displayed state of a trial that Optuna counts as pruned, but that no pruner stopped."""
 
 
 class Kind(StrEnum):
@@ -87,12 +87,12 @@ def kind(trial: FrozenTrial) -> Kind | None:
 
 
 def first_number(trial: FrozenTrial) -> int:
-    """The number of the configuration that a trial is an attempt at."""
+    """Return the number of the configuration of a trial: that of its first attempt."""
     return int(trial.system_attrs.get(FIRST, trial.number))
 
 
 def ordinal(trial: FrozenTrial) -> int:
-    """The place of a configuration among all; seeds depend on it, and so not on retries."""
+    """Return the position of a configuration among all; seeds depend on it, not on retries."""
     return int(trial.system_attrs.get(ORDINAL, first_number(trial)))
 
 
@@ -108,22 +108,22 @@ def word(state: TrialState, kind: Kind | None) -> str:
 
 
 def is_superseded(trial: FrozenTrial) -> bool:
-    """Whether another attempt goes on with it."""
+    """Return whether another attempt resumes this one."""
     return trial.state == TrialState.FAIL and REQUEUE in trial.system_attrs
 
 
 def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The last attempt at each configuration."""
+    """Return the last attempt at each configuration."""
     failed = TrialState.FAIL  # a study of 10,000 is gone through at each decision
     return [t for t in trials if t.state is not failed or REQUEUE not in t.system_attrs]
 
 
 def following(trial: FrozenTrial, crashes: int) -> FrozenTrial:
-    """The next attempt: same parameters, the curve so far, and what the pruner noted.
+    """Return the next attempt: same parameters, the curve so far, and the pruner's notes.
 
-    What it noted at the last epoch is left out: the worker may have died between the note and
-    the decision, so that the epoch is judged once more.  A note is the value that was judged;
-    where an earlier epoch had the same value, judging it again makes the same note.
+    Notes of the last epoch are omitted: the worker may have died between note and decision, so the
+    epoch is judged again. A note is the judged value; if an earlier epoch had the same value,
+    judging it again makes the same note.
     """
     latest = trial.intermediate_values.get(trial.last_step or 0)
     inherited = {

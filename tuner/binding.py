@@ -1,7 +1,7 @@
-"""Checks a composed configuration against the signatures that it will be called with.
+"""Check a composed configuration against the signatures that it will be called with.
 
 Every ``_target_`` below the objective, sampler, pruner and launcher is located, and its keys and
-value types are compared with the parameters, all mistakes at once, before any work.
+value types are compared with the parameters. All errors are collected before any work.
 """
 
 import re
@@ -25,12 +25,12 @@ INJECTED = {
     "objective": {"report", "run_dir", "device"},
     "sampler": {"search_space", "seed", "independent_sampler", "space", "scoreboard"},
 }
-"""Keyword arguments given at run time, to those whose signature names them."""
+"""Keyword arguments that are passed at run time to callables whose signature has them."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A leaf of the configuration that reaches a typed parameter or section."""
+    """A leaf of the configuration that is passed to a typed parameter or section."""
 
     annotation: Any
     value: object
@@ -47,12 +47,12 @@ def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[Mistake]:
 
 
 def reachable(cfg: DictConfig) -> dict[str, Field]:
-    """Path → typed leaf, for all that the objective, sampler, pruner and sections read."""
+    """Return path → typed leaf, for all that objective, sampler, pruner and sections read."""
     return _Checker(cfg, ROOTS).run().fields
 
 
 class _Checker:
-    """Walks sections and ``_target_`` nodes; interpolated nodes keep the path a person types."""
+    """Walks sections and ``_target_`` nodes; interpolated nodes keep the path that users type."""
 
     def __init__(self, cfg: DictConfig, roots: Sequence[str]) -> None:
         self.cfg = cfg
@@ -170,7 +170,7 @@ def _unresolved(path: str, error: OmegaConfBaseException) -> Mistake:
 
 
 def _narrowed(name: str, annotation: Any, declared: Any) -> Any:
-    """A keyword's annotation within the bounds that whoever takes the partial declares for it."""
+    """Return a keyword's annotation within the bounds that the receiver of the partial declares."""
     for mark in getattr(declared, "__metadata__", ()):
         if isinstance(mark, Keywords) and name in mark.bounds:
             annotation = typing.Annotated[annotation, mark.bounds[name]]
@@ -178,9 +178,9 @@ def _narrowed(name: str, annotation: Any, declared: Any) -> Any:
 
 
 def accepts(cfg: DictConfig, key: str) -> bool:
-    """Whether a key that is not there is a keyword of the callable that it would lie below.
+    """Return whether an absent key is a keyword of the callable below which it would be.
 
-    Such a keyword has a default, which nobody has to repeat in YAML.
+    Such a keyword has a default, which need not be repeated in YAML.
     """
     above, _, name = key.rpartition(".")
     if not above or has_key(cfg, key) or name in INJECTED.get(above, ()):
@@ -203,7 +203,7 @@ def takes_seed(node: DictConfig) -> bool:
 
 
 def _typed_path(raw: Any) -> str | None:
-    """``${model}`` → ``model``: what a person types for this node, or None."""
+    """Return the path that users type for this node, ``model`` for ``${model}``, or None."""
     value = raw._value() if raw is not None else None
     if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
         inner = value[2:-1]

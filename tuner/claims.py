@@ -1,6 +1,7 @@
-"""Giving trials out and taking them back, each in one transaction that holds the study's lock.
+"""Assign and requeue trials; each operation is one transaction under the study lock.
 
-A worker that dies, or is cut off, half-way has done nothing; so has one whose server restarts.
+If a worker dies or is cut off in the middle, or its server restarts, the transaction is rolled
+back.
 """
 
 import os
@@ -27,7 +28,7 @@ from tuner.sql.trials import Trials
 
 @dataclass(frozen=True)
 class Books:
-    """What is on record of a study while it is locked."""
+    """The records of a study while it is locked."""
 
     maximize: bool
     claims: "Claims"
@@ -37,7 +38,7 @@ class Books:
         return self.claims.clock.read(self.connection)
 
     def configurations(self) -> int:
-        """Configurations ever given out: trials that are not retries."""
+        """The number of configurations so far: trials that are not retries."""
         tally = self.claims.tally
         return tally.next_number - len(tally.noted[FIRST])
 
@@ -45,7 +46,7 @@ class Books:
         return min(self.claims.tally.waiting, default=None)
 
     def attempts(self) -> list[FrozenTrial]:
-        """The last attempt of each configuration, as committed: call it before anything is done."""
+        """The last attempt of each configuration as committed; read it before any change."""
         return self.claims.attempts()
 
     def is_queued(self, key: str) -> bool:
@@ -53,7 +54,7 @@ class Books:
 
 
 class Claims:
-    """The trials of one study, given out to this process's workers."""
+    """The trials of one study, and their assignment to this process's workers."""
 
     def __init__(self, storage: Trials, study_id: int, leases: Leases, clock: Clock) -> None:
         self.storage = storage
@@ -66,9 +67,9 @@ class Claims:
     def take(
         self, worker: str, budget: Budget, max_retries: int, queue: Sequence[Item], *, again: bool
     ) -> int | None:
-        """The id of a trial that now runs and is leased to the worker; None if there is none now.
+        """Lease a trial to the worker, and return its id; None if there is none to run now.
 
-        ``again``: the call is repeated, and its first answer may have been lost after the commit.
+        ``again`` marks a repeated call, whose first result may have been lost after the commit.
         """
         while True:
             with self.storage.locked(self.study_id) as connection:
@@ -79,12 +80,12 @@ class Claims:
             # What was requeued is committed now, so that the books have it.
 
     def requeue(self, trial_id: int, reason: str) -> None:
-        """Give up a trial that this process holds; another worker goes on with it."""
+        """Release a trial that this process holds, so that another worker resumes it."""
         with self.storage.locked(self.study_id) as connection:
             self._requeue(connection, trial_id, reason)
 
     def adopt(self) -> None:
-        """Requeue what runs and nobody holds: of a copied study, whose workers are elsewhere."""
+        """Requeue running trials that no worker holds, as in a copied study."""
         with self.storage.locked(self.study_id) as connection:
             if not self.clock.is_copied(connection):
                 return
@@ -95,7 +96,7 @@ class Claims:
                     self._requeue(connection, head.id, "the study was copied")
 
     def ended(self, budget: Budget) -> str | None:
-        """Why nothing runs and nothing may be started; None while there is work."""
+        """Return why nothing runs and nothing may be started; None while there is work."""
         with self.storage.locked(self.study_id) as connection:
             if rows.heads(connection, f"study_id = {self.study_id} AND state = 'RUNNING'"):
                 return None
@@ -103,15 +104,15 @@ class Claims:
         return chosen if isinstance(chosen, str) else None
 
     def may_go_on(self, budget: Budget) -> bool:
-        """Whether a running trial of unknown length may begin another epoch.
+        """Return whether a running trial of unknown length may begin another epoch.
 
-        Under the lock, for a claim that is under way counts on what it has seen.
+        This takes the lock, because a claim in progress relies on what it has read.
         """
         with self.storage.locked(self.study_id):
             return admission.may_go_on(self.attempts(), budget)
 
     def attempts(self) -> list[FrozenTrial]:
-        """The last attempt of each configuration."""
+        """Return the last attempt of each configuration."""
         return attempts.last(self.storage.get_all_trials(self.study_id, deepcopy=False))
 
     def _books(self, connection: Connection) -> Books:
@@ -119,7 +120,7 @@ class Claims:
         return Books(self.maximize, self, connection)
 
     def _running(self, connection: Connection, worker: str) -> int | None:
-        """The trial that a worker has leased, if it runs."""
+        """Return the trial that a worker has leased, if it runs."""
         leased = {row.id: row.trial_id for row in self.leases.rows(connection)}
         found = rows.heads(connection, f"trial_id = {leased.get(worker) or 0}")
         return next((head.id for head in found if head.state == TrialState.RUNNING), None)
@@ -148,7 +149,7 @@ class Claims:
         return trial_id
 
     def _reclaim(self, connection: Connection, max_retries: int) -> bool:
-        """Requeue what lost workers held; whether there was any."""
+        """Requeue the trials of lost workers; return whether there were any."""
         steady = self.leases.steady()
         found = False
         for worker in self.leases.rows(connection):
@@ -175,9 +176,9 @@ class Claims:
         ago: float = 0.0,
         max_crashes: int | None = None,
     ) -> None:
-        """The attempt ended ``ago`` seconds before now: what its worker was dead is no work.
+        """Requeue an attempt that ended ``ago`` seconds before now, when its worker died.
 
-        With ``max_crashes`` it counts as a crash, and the trial is given up when there are more.
+        With ``max_crashes`` it counts as a crash, and the trial fails if there are more.
         """
         before = rows.heads(connection, f"trial_id = {trial_id}")
         if not before or before[0].state != TrialState.RUNNING:

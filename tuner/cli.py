@@ -1,8 +1,8 @@
-"""The command line: its words, options and exit codes; data to stdout, the rest to stderr.
+"""The command line: parsing, options and exit codes; data to stdout, the rest to stderr.
 
-Exit codes: 0 done, 1 failed, 2 refused before any work (usage, configuration, a database or
-directory that does not serve), 130 / 143 interrupted.  The commands are imported only when they
-are run, so that ``tuner --help`` answers at once.
+Exit codes: 0 success, 1 failure, 2 refused before any work (usage, configuration, or an unusable
+database or directory), 130 / 143 interrupted. A command is imported only when it is run, so that
+``tuner --help`` is fast.
 """
 
 import argparse
@@ -47,7 +47,7 @@ COMMANDS = {
     "dashboard": ("looking", "optuna-dashboard on this study's database"),
     "check": ("looking", "validate configuration, space, storage and devices without running"),
 }
-"""Command → the module of ``tuner.commands`` that holds it, and what it does."""
+"""Command → its module in ``tuner.commands``, and its description."""
 
 EPILOG = """\
 An override is Hydra's: group=option or key=value.  With tune and worker a plain override pins,
@@ -61,7 +61,7 @@ another worker can go on: start one, as tuner tune does by itself.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command and return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is no error
         sys.stdout.reconfigure(errors="replace")
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
@@ -112,7 +112,7 @@ def _lost(error: Exception) -> TunerError | None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Options and overrides in any order, which argparse alone does not take."""
+    """Parse options and overrides in any order, which argparse alone does not support."""
     words = list(sys.argv[1:] if argv is None else argv)
     for text in [*words, *os.environ.values()]:
         remember(text)
@@ -161,7 +161,7 @@ def _no_option(text: str, known: Sequence[str]) -> Mistake:
 
 
 def _parser() -> tuple[Parser, Mapping[str, Parser]]:
-    """The whole command line, and each command's part of it."""
+    """Return the parser of the whole command line with all commands."""
     parser = Parser(
         prog="tuner",
         description="Hyperparameter optimisation for PyTorch CNNs and any callable of yours.",
@@ -289,4 +289,4 @@ def _completion_options(parser: argparse.ArgumentParser) -> None:
 
 
 BARE = {"init": _init_options, "completion": _completion_options, "predict": _predict_options}
-"""Commands that take no configuration, and so no overrides."""
+"""Commands without a configuration, and thus without overrides."""

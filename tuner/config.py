@@ -1,4 +1,4 @@
-"""The only door to Hydra: compose a configuration, instantiate what it names."""
+"""The interface to Hydra: compose a configuration, and instantiate what it names."""
 
 import functools
 import itertools
@@ -36,7 +36,7 @@ from tuner.texts import quote, text_of
 from tuner.typos import nearest_key, unparsable
 
 HYDRA = threading.RLock()
-"""Hydra keeps one configuration loader a process; trials in threads take turns."""
+"""Lock: Hydra has one configuration loader per process, and trials may run in threads."""
 
 FUNCTIONS = override_functions.functions()
 
@@ -44,7 +44,7 @@ resolvers.register()
 
 
 def conf_dir() -> Path:
-    """The directory of built-in configurations."""
+    """Return the directory of the built-in configurations."""
     return resources.directory("conf")
 
 
@@ -52,8 +52,8 @@ def conf_dir() -> Path:
 class Source:
     """Where configurations come from: the built-in directory and the user's own.
 
-    A primary configuration of the user's (``config_name``) may lie in any of the directories; a
-    ``config.yaml`` that merely lies there does not take the place of ours.
+    A user's primary configuration (``config_name``) may be in any of the directories; a
+    ``config.yaml`` without that option does not replace the built-in one.
     """
 
     config_dirs: tuple[Path, ...] = ()
@@ -61,7 +61,7 @@ class Source:
     reading: object = field(init=False, default_factory=object, compare=False, repr=False)
     """Files of the user's, who may edit them, are read once for each of these: by a command."""
     open_ended: typing.ClassVar[bool] = False
-    """Whether the objective may read any key, so that no signature tells which it does."""
+    """Whether the objective may read any key, so that no signature declares which ones it reads."""
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose; raises ``ConfigError`` with Hydra's own explanation of the first mistake."""
@@ -107,7 +107,7 @@ class Source:
 
     @functools.cache  # noqa: B019  a Source is frozen, and a process knows one or two
     def options(self, group: str) -> list[str]:
-        """The options of a config group, empty if ``group`` is none."""
+        """Return the options of a configuration group, empty if ``group`` is none."""
         if "." in group:
             return []
         return sorted(
@@ -130,7 +130,7 @@ class Source:
         return self._single_mistakes(overrides) or {overrides[-1]: error.mistakes[0]}
 
     def argv(self) -> list[str]:
-        """The same source as options of the command line."""
+        """Return the same source as options of the command line."""
         name = [] if self.config_name == "config" else [f"--config-name={self.config_name}"]
         return [*(f"--config-dir={d}" for d in self.config_dirs), *name]
 
@@ -180,14 +180,14 @@ class Source:
         return None
 
     def _meant(self, base: DictConfig, key: str) -> str:
-        """A hint for a key that no option has."""
+        """Return a hint for a key that no option has."""
         above, _, name = key.rpartition(".")
         if above and has_key(base, above) and OmegaConf.select(base, above) is None:
             return f"{above} is null, give it whole: '{above}={{{name}: …}}'"
         return nearest_key(keys(base), key.replace("/", "."), self._groups())
 
     def owners(self, key: str) -> str:
-        """The options of a group which do have the key, as ``a=b or a=c``."""
+        """Return the options of a group that have the key, as ``a=b or a=c``."""
         group = key.split(".")[0]
         choices = [f"{group}={option}" for option in self.options(group)]
         owners = [choice for choice in choices if has_key(self.compose([choice]), key)]
@@ -241,9 +241,9 @@ class Source:
 def _composed(
     source: Source, overrides: tuple[str, ...], _reading: object
 ) -> tuple[bytes, Mapping[str, str | None]]:
-    """What Hydra reads, pickled, and the choices: it takes 0.1 s, and each trial asks again.
+    """Return Hydra's configuration, pickled, and the choices; composing takes 0.1 s per trial.
 
-    A copy by ``copy.deepcopy`` takes 6 ms for 1, and detaches nodes from their parents meanwhile,
+    ``copy.deepcopy`` takes 6 ms instead of 1, and detaches nodes from their parents meanwhile,
     which another thread may see.
     """
     with source._hydra():
@@ -261,7 +261,7 @@ def _composed(
 
 @contextmanager
 def _own_store() -> Iterator[None]:
-    """Hide what applications have stored in code: Hydra would match it with ours of one name."""
+    """Hide what applications have stored in code, which Hydra would confuse with tuner's."""
     store = ConfigStore.instance()
     theirs = store.repo
     store.repo = {"hydra": theirs.get("hydra", {})}
@@ -272,7 +272,7 @@ def _own_store() -> Iterator[None]:
 
 
 def _known(override: Override, cfg: DictConfig) -> Override:
-    """A keyword with a default, which the YAML does not repeat, as if it were written there."""
+    """Accept a keyword with a default as if the YAML contained it."""
     if override.type is OverrideType.CHANGE and accepts(cfg, override.key_or_group):
         return replace(override, type=OverrideType.FORCE_ADD)
     return override
@@ -280,9 +280,13 @@ def _known(override: Override, cfg: DictConfig) -> Override:
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Override:
-    """One override, by Hydra's own parser; ``ConfigError`` if it is malformed.
+    """Parse one override with Hydra's own parser.
 
-    Cached: the parser takes 2 ms, and the values of a space are parsed again for each context.
+    The result is cached: the parser takes 2 ms, and the values of a space are parsed again for each
+    context.
+
+    Raises:
+        ConfigError: The override is malformed.
     """
     try:
         parsed = OverridesParser(FUNCTIONS).parse_override(text)
@@ -307,7 +311,7 @@ def _has_sweep(value: object) -> bool:
 
 
 def spaceless(text: str) -> str:
-    """The same override without the spaces that Hydra does not need, for a shell's ``$(…)``."""
+    """Return the override without the spaces that Hydra does not need, for a shell's ``$(…)``."""
     if len(text.split()) == 1:
         return text
     value = parse(text).value()
@@ -353,7 +357,7 @@ def _is_unnamed(study: DictConfig) -> bool:
 
 
 def _study_name(choices: Mapping[str, str | None]) -> str:
-    """Named after the experiment, else after what is trained on what."""
+    """Return the default name: the experiment, else the data set or the objective."""
     if experiment := choices.get("experiment"):
         return str(experiment).replace("/", "-")
     objective = choices.get("objective")

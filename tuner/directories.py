@@ -1,4 +1,4 @@
-"""Directories that files will go to: whether they can, asked before any work."""
+"""Check, before any work, that files can be written to directories."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from tuner.errors import ConfigError
 from tuner.mistakes import Mistake
 
 RUN = re.compile(r"\d+-[0-9a-f]{8}")
-"""Names of run directories, as ``tuner.trial.run_directory`` makes them."""
+"""Names of run directories, as created by ``tuner.trial.run_directory``."""
 
 Named = tuple[str, str | Path]
 """The key or option that names a directory, and the directory."""
 
 
 def probe(named: Iterable[Named]) -> None:
-    """Raise ``ConfigError`` with all that is wrong of the directories."""
+    """Raise ``ConfigError`` with all problems of the directories."""
     if found := refusals(named):
         raise ConfigError(found)
 
@@ -32,9 +32,9 @@ def refusals(named: Iterable[Named]) -> list[Mistake]:
 
 
 def obstacle(directory: Path) -> str | None:
-    """Why no file can be written to a directory, which need not be there yet; None if one can.
+    """Return why no file can be written to a directory, which may not exist yet; None if one can.
 
-    One is written, without a name: what the permissions say is not the whole truth.
+    A file without a name is written, because permissions alone are not sufficient evidence.
     """
     path = directory.absolute()
     there = next(p for p in (path, *path.parents) if os.path.lexists(p))
@@ -53,9 +53,9 @@ def obstacle(directory: Path) -> str | None:
 
 
 def of_run(study_dir: Path, stored: object) -> Path | None:
-    """The run directory that a trial has stored, as it lies in its study's; None for any other.
+    """Return the stored run directory of a trial below its study's; None for any other.
 
-    Others may write to the database: what lies elsewhere, or is no run's, is none of ours.
+    Others can write to the database, so other locations, and other names, are ignored.
     """
     name = Path(stored).name if isinstance(stored, str) else ""
     path = study_dir / "trials" / name

@@ -1,7 +1,7 @@
-"""Configurations at the edges of a search space, put before the objective and not run.
+"""Check configurations at the corners of a search space with the objective, without running it.
 
-Single values have been judged by then; here shows what does not go together, and what only the
-callables themselves know, such as torch's optimisers.
+Single values have been checked before. This finds combinations that are incompatible, and what only
+the callables themselves know, such as torch's optimisers.
 """
 
 import functools
@@ -40,9 +40,9 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
 
 
 def fractions(cfg: DictConfig, space: Space) -> list[Mistake]:
-    """Searched keys that would get fractions where the configuration has a whole number.
+    """Return searched keys that would get fractions where the configuration has a whole number.
 
-    No mistakes, for nobody has said the type: ``x: 1`` may be meant as 1.0.
+    These are not errors, because the type is not declared: ``x: 1`` may be meant as 1.0.
     """
     typed = {key for key, field in binding.reachable(cfg).items() if field.annotation is not Any}
     found = []

@@ -17,9 +17,9 @@ from tuner.mistakes import Mistake
 from tuner.schema import conforms, mistake
 
 PIXELS = 1 << 24
-"""Most pixels of an input image; with more even a small network would fill a GPU's memory."""
+"""Maximum number of pixels of an input image; more would fill a GPU's memory."""
 LETTERS = 160
-"""Longest message about one mistake; the value that it shows may be of any length."""
+"""Maximum length of an error message, because the value in it may have any length."""
 
 Finite = Annotated[float, Bounds(-math.inf)]
 
@@ -45,7 +45,10 @@ class Model:
 def model(path: Path) -> dict[str, Any]:
     """Read and check a ``model.json``.
 
-    Raises: OSError; ValueError if it is not a JSON object; TunerError that names all mistakes.
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a JSON object.
+        TunerError: It has errors, all of which the message names.
     """
     found = read(path)
     wrong = mistakes(found, Model) or _contradictions(found)
@@ -56,7 +59,12 @@ def model(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a file that holds one JSON object.  Raises: OSError, ValueError."""
+    """Read a file that holds one JSON object.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a JSON object.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:

@@ -1,4 +1,4 @@
-"""What becomes of an attempt whose objective has ended, and how that is stored."""
+"""Determine the outcome of an attempt, and store it."""
 
 import math
 import traceback
@@ -20,18 +20,18 @@ from tuner.reporter import Context, Report, finite
 from tuner.trouble import infeasible, is_broken_device
 
 LINE = 100
-"""Letters of a reason in a line of the log."""
+"""Maximum number of characters of a reason in a line of the log."""
 
 
 class Fate(Enum):
-    """What became of an attempt, as far as its worker is concerned."""
+    """The outcome of an attempt from its worker's point of view."""
 
     FINISHED = auto()
     FAILED = auto()
     REQUEUED = auto()
     FENCED = auto()
     BROKEN_DEVICE = auto()
-    """The accelerator's context is gone: the trial goes on, but not in this process."""
+    """The accelerator's context is lost: the trial will be resumed, but not in this process."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def judged(report: Report, returned: Returned) -> Outcome:
 
 
 def _traded(report: Report, named: Mapping[str, float]) -> Outcome:
-    """The outcome of a finite metric: every objective must be known, and every limit hold."""
+    """Return the outcome of a finite metric; all objectives must be known and all limits hold."""
     aims, measured = report.aims, {**report.measured, **named}
     if missing := aims.missing(measured):
         raise TunerError(
@@ -97,7 +97,7 @@ def _diverged(what: str) -> Outcome:
 def classify(
     context: Context, trial: Trial, report: Report, run_dir: Path | None, error: BaseException
 ) -> Fate:
-    """The fate of a trial whose objective raised."""
+    """Return the outcome of a trial whose objective raised."""
     if is_broken_device(error):
         log.error("trial %d: the device is unusable: %s", report.number, error)
         context.study.expire(context.worker)  # the next claim counts it as a crash
@@ -118,7 +118,7 @@ def finish(
     run_dir: Path | None,
     outcome: Outcome,
 ) -> Fate:
-    """Store it: files, then attributes, state and values."""
+    """Store the outcome: files, then attributes, state and values."""
     state, reason = outcome.state, outcome.reason
     attrs: dict[str, Any] = {
         "epochs": report.epochs,
@@ -145,7 +145,7 @@ def _tell(
     attrs: Mapping[str, Any],
     outcome: Outcome,
 ) -> None:
-    """Safe to repeat: the attributes are stored before the state, or with it."""
+    """Store the outcome; safe to repeat, because attributes precede the state or accompany it."""
     storage = context.study.storage
     try:
         now = storage.get_trial(trial._trial_id).state
@@ -169,14 +169,14 @@ def _tell(
 
 
 def _constrain(trial: Trial, report: Report) -> None:
-    """Tell the sampler by how much each limit is exceeded, as far as it is known."""
+    """Store by how much each known limit is exceeded, for the sampler."""
     for name, excess in report.aims.excess(report.measured).items():
         if name not in trial.constraints and not math.isnan(excess):
             trial.set_constraint(name, excess)
 
 
 def _attach(context: Context, report: Report, run_dir: Path) -> None:
-    """Files for the dashboard; a trial is never lost for want of a picture."""
+    """Upload files for the dashboard; errors never fail the trial."""
     try:
         store = Path(context.plan.storage.artifacts)
         artifacts.attach(report.trial.study, report.trial, run_dir, artifacts.open_store(store))

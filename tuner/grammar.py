@@ -142,7 +142,7 @@ class _Reader:
         return Parameter(override.key_or_group, distribution, condition, sign=_sign(override))
 
     def element(self, override: Override) -> str:
-        """The value's text as Hydra writes it."""
+        """Return the value's text as Hydra writes it."""
         if override.is_delete():
             return ""
         return text_of(override.value())
@@ -175,7 +175,7 @@ class _Reader:
         return _mapped(root, lambda p: _resweep(p, new) if p.key == new.key else p)
 
     def pinned(self, root: Branch, key: str, text: str) -> Branch:
-        """``root`` without the parameter; a mapping's chosen branch moves up in its place."""
+        """Return ``root`` without the parameter; a mapping's chosen branch replaces it."""
         parameters: list[Parameter] = []
         constants = [c for c in root.constants if c.partition("=")[0].lstrip("+") != key]
         for p in root.parameters:
@@ -228,12 +228,12 @@ def _stored(value: object, text: str) -> Scalar:
 
 
 def _sign(override: Override) -> str:
-    """``+`` of a key that is added to the configuration, ``++`` of one that may be there."""
+    """Return ``+`` for a key that is added to the configuration, ``++`` for one that may exist."""
     return "+" if override.is_add() else "++" if override.is_force_add() else ""
 
 
 def _plain(value: object) -> str:
-    """A YAML scalar as override text."""
+    """Return a YAML scalar as override text."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""What ends a search and what it begins with, as a plan asks and its sampler allows."""
+"""The budget and the queue of a search, as requested by the plan and allowed by its sampler."""
 
 import math
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from tuner.targets import signature
 
 
 def budget(plan: Plan) -> Budget:
-    """What ends the search; a grid ends when it is done."""
+    """Return the budget of the search; a grid search ends when the grid is exhausted."""
     n_trials = plan.study.n_trials
     if is_grid(plan):
         size = math.prod(map(len, grid(plan.space).values()))
@@ -21,17 +21,17 @@ def budget(plan: Plan) -> Budget:
 
 
 def queue(plan: Plan) -> tuple[Item, ...]:
-    """What is tried first; a grid tries everything anyway."""
+    """Return the trials to enqueue first; a grid search tries everything anyway."""
     return () if is_grid(plan) else plan.queue
 
 
 def is_grid(plan: Plan) -> bool:
-    """Whether the sampler tries all combinations of the values."""
+    """Return whether the sampler tries all combinations of the values."""
     return "search_space" in signature(str(plan.cfg.sampler._target_))[0]
 
 
 def longest(plan: Plan) -> int | None:
-    """Epochs of the longest training that the objective and the space allow, None if unknown."""
+    """Return the epochs of the longest training that objective and space allow, None if unknown."""
     known = resolvers.epochs_key(plan.cfg)
     searched = [p.distribution for p in plan.space.parameters() if p.key == known]
     values = [value for d in searched for value in d.samples() if isinstance(value, int)]

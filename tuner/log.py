@@ -1,4 +1,4 @@
-"""One logger for the package: plain lines on stderr, or in a worker's own file."""
+"""The logger of the package: plain lines on stderr, or in a worker's own log file."""
 
 import logging
 import re

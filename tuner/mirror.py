@@ -1,4 +1,4 @@
-"""A trial's run directory kept at a URL too (``pushes``), for workers that share no disk."""
+"""Mirror a trial's run directory at a URL (``pushes``), for workers without a shared disk."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from tuner.pushes import Place, Pushes, digest
 from tuner.urls import masked
 
 RECORD = ".mirror.json"
-"""In the run directory: the attempt and push that it was last equal to."""
+"""File in the run directory: the attempt and push with which it was last equal."""
 EVERY = 30.0
-"""Seconds after which new files are looked for though nothing was reported: epochs may be long."""
+"""Seconds after which new files are pushed without a report, because epochs may be long."""
 LAST_WAIT = 45.0
-"""Seconds that a trial's end waits for its last push; who is asked to leave has 60."""
+"""Seconds that a trial's end waits for its last push; a worker that must stop has 60."""
 
 Identity = tuple[int, int, int]
 
@@ -47,7 +47,11 @@ def mistakes(url: str | None) -> list[Mistake]:
 
 
 def probe(url: str | None) -> None:
-    """Write a file there and delete it.  Raises: TunerError."""
+    """Write a file at the URL and delete it.
+
+    Raises:
+        TunerError: That failed.
+    """
     if url is None:
         return
     with _reached(url):
@@ -70,22 +74,24 @@ def _reached(url: str) -> Iterator[None]:
 
 
 class Mirror:
-    """One run directory and its copy.  ``push`` returns at once; a thread of its own uploads."""
+    """One run directory and its copy. ``push`` returns at once; a separate thread uploads."""
 
     def __init__(self, url: str, run_dir: Path, attempt: int) -> None:
         self.run_dir = run_dir
         self.pushes = Pushes(url, run_dir.name, attempt)
         self.digests: dict[Identity, str] = {}
-        """Of what is there already."""
+        """Digests of the files that are uploaded already."""
         self.last: dict[str, str] = {}
         self.wanted, self.closing = threading.Event(), False
         self.thread = threading.Thread(target=self._serve, name="tuner-mirror", daemon=True)
 
     def fetch(self) -> bool:
-        """Bring the run directory to what the latest attempt left; False if it is so already.
+        """Update the run directory to the latest attempt's files; return False if it is up to date.
 
-        What this machine has is kept where it is as new, or newer.  Raises: OSError and what the
-        driver of the URL raises.
+        Files of this machine that are at least as new are kept.
+
+        Raises:
+            OSError: Or what the driver of the URL raises.
         """
         found = self.pushes.found()
         for place, manifest in found:
@@ -103,11 +109,11 @@ class Mirror:
         return False
 
     def push(self) -> None:
-        """Have what the run directory holds uploaded, unless that is under way."""
+        """Upload the contents of the run directory in the background, unless in progress."""
         self.wanted.set()
 
     def close(self) -> None:
-        """Wait until what the run directory holds is uploaded, or cannot be."""
+        """Wait until the contents of the run directory are uploaded, or cannot be."""
         self.closing = True
         self.wanted.set()
         self.thread.join(LAST_WAIT)
@@ -139,7 +145,7 @@ class Mirror:
         self.pushes.tidy({*now.values(), *before.values()})
 
     def _sent(self, path: Path) -> str | None:
-        """The digest of a file, uploaded unless it is there; None if it has gone meanwhile."""
+        """Upload a file unless it is there; return its digest, None if it has vanished."""
         try:
             with path.open("rb") as file:
                 before = _identity(file)
@@ -159,10 +165,12 @@ class Mirror:
 
 @contextmanager
 def kept(url: str | None, run_dir: Path, attempt: int, *, first: bool) -> Iterator[Mirror | None]:
-    """The mirror of a run directory while a trial runs in it; None without a URL.
+    """Yield the mirror of a run directory while a trial runs in it; None without a URL.
 
-    A configuration's ``first`` attempt has nothing to fetch.  Raises: TunerError where the URL
-    cannot be reached: to start anew would be to lose what lies there.
+    A configuration's ``first`` attempt has nothing to fetch.
+
+    Raises:
+        TunerError: The URL cannot be reached; starting over would lose what is stored there.
     """
     if url is None:
         yield None
@@ -179,7 +187,7 @@ def kept(url: str | None, run_dir: Path, attempt: int, *, first: bool) -> Iterat
 
 
 def _files(run_dir: Path) -> list[Path]:
-    """What is mirrored: everything but hidden files, such as those only half-written."""
+    """Return the files to mirror: all except hidden ones, such as incomplete files."""
     found = []
     for directory, inner, names in os.walk(run_dir):
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -188,7 +196,7 @@ def _files(run_dir: Path) -> list[Path]:
 
 
 def _identity(file: BinaryIO) -> Identity:
-    """What stays the same when a file is renamed, and not when it is written to."""
+    """Return what remains the same when a file is renamed, and changes when it is written to."""
     stat = os.fstat(file.fileno())
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 

@@ -1,7 +1,7 @@
-"""The search as seen from inside an objective, for code that is handed no ``report``.
+"""Functions of the current trial, for code that is not passed a ``report``.
 
-A ``@hydra.main`` program, or a callback deep in somebody's framework, imports this; outside of a
-search nothing happens::
+A ``@hydra.main`` program, or a callback deep in a framework, imports this; outside of a search the
+functions do nothing::
 
     from tuner.objective import report
 
@@ -20,23 +20,23 @@ _running: ContextVar[tuple[Callable[..., None], Path] | None] = ContextVar("runn
 
 
 def report(step: int, /, **metrics: float) -> None:
-    """Report a step's metrics; may raise ``tuner.errors.Stop``, which must be let through.
+    """Report a step's metrics; do not catch ``tuner.errors.Stop``, which this may raise.
 
-    To be called in the thread that the objective was called in.
+    Call it in the thread in which the objective was called.
     """
     if (running := _running.get()) is not None:
         running[0](step, **metrics)
 
 
 def run_dir() -> Path | None:
-    """The directory that all attempts at this configuration share; None outside of a search."""
+    """Return the directory that all attempts at this configuration share; None outside a search."""
     running = _running.get()
     return None if running is None else running[1]
 
 
 @contextmanager
 def running(report: Callable[..., None], run_dir: Path) -> Iterator[None]:
-    """Let the functions above reach a trial, for as long as its objective runs."""
+    """Connect the functions above to a trial while its objective runs."""
     token = _running.set((report, run_dir))
     try:
         yield
@@ -56,6 +56,6 @@ def measured(step: Any, metrics: Mapping[str, Any]) -> tuple[int, dict[str, floa
 
 
 def plain(value: Any) -> Any:
-    """A scalar of NumPy's or torch's as Python's; anything else as it is."""
+    """Return a NumPy or torch scalar as Python's; anything else unchanged."""
     item = getattr(value, "item", None)
     return item() if callable(item) else value

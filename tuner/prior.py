@@ -1,4 +1,4 @@
-"""A prior study on a compatible space: its best configurations, to begin a new study with."""
+"""Warm start: the best configurations of a prior study, to begin a new study with."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from tuner.sql.trials import Trials
 from tuner.typos import closest_first
 
 ALIKE = 0.1
-"""Mean distance a parameter, of at most 1, below which two configurations are nearly the same."""
+"""Mean distance per parameter, at most 1, below which two configurations are nearly equal."""
 SHOWN = 20
-"""Names of studies that a hint lists, the likeliest first."""
+"""Maximum number of studies in a hint, the most similar names first."""
 
 
 def best(plan: Plan) -> list[Item]:
@@ -47,7 +47,7 @@ def judge(plan: Plan) -> None:
 
 
 def _usable(plan: Plan) -> tuple[list[Item], list[str]]:
-    """What the prior has for this space, best first, and which parameters it lacks somewhere."""
+    """Return the prior's trials for this space, best first, and the parameters that some lack."""
     asked = plan.study
     assert asked.prior is not None
     known: dict[str, Item] = {}
@@ -72,7 +72,7 @@ def _values(trial: FrozenTrial) -> Callable[[Parameter], object]:
 
 
 def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
-    """The complete trials of a study, best first."""
+    """Return the complete trials of a study, best first."""
     url = plan.study.prior_url or plan.storage.url
     rdb = _database(url, name)
     try:
@@ -119,9 +119,9 @@ def _database(url: str, name: str) -> Trials:
 
 
 def diverse(items: Sequence[Item], count: int, space: Space) -> list[Item]:
-    """The first ``count`` of the items that are not nearly the same as an earlier one.
+    """Return the first ``count`` items that are not nearly equal to an earlier one.
 
-    Where there are too few of them the first of the others fill up.
+    If there are too few of them, the first of the others are added.
     """
     chosen: list[Item] = []
     for item in items:
@@ -133,7 +133,7 @@ def diverse(items: Sequence[Item], count: int, space: Space) -> list[Item]:
 
 
 def distance(one: Mapping[str, Scalar], other: Mapping[str, Scalar], space: Space) -> float:
-    """Mean over the parameters that either has, each from 0 to 1; where one lacks it, 1."""
+    """Return the mean over the parameters that either has, each from 0 to 1; 1 if one lacks it."""
     distributions = {p.name: p.distribution for p in space.parameters()}
     names = one.keys() | other.keys()
     return fmean(

@@ -1,4 +1,4 @@
-"""Opens claimed trials: with a sampler and a pruner, and their joint parameters drawn."""
+"""Open claimed trials: with a sampler and a pruner, and with sampled parameters."""
 
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from tuner.study import Study
 
 
 class Proposer:
-    """Sampler and pruner for the trials of a process; it keeps what they have read of the study."""
+    """Sampler and pruner for the trials of a process, which cache what they have read."""
 
     def __init__(self, plan: Plan, study: Study) -> None:
         self.plan, self.study = plan, study
@@ -23,14 +23,14 @@ class Proposer:
 
     @cached_property
     def pruner(self) -> BasePruner:
-        """One for all trials of this process."""
+        """The pruner of all trials of this process."""
         return build_pruner(self.plan.cfg)
 
     def open(self, trial_id: int) -> Trial:
-        """The claimed trial, for Optuna to draw from and to prune.
+        """Return the claimed trial, ready to sample from and to prune.
 
-        Of a space that can be exhausted one trial at a time is drawn and stored, so that each sees
-        what the others have taken.
+        In a space that can be exhausted, one trial at a time is sampled and stored, so that each
+        sees the others' parameters.
         """
         plan, study = self.plan, self.study
         number = ordinal(study.storage.get_trial(trial_id))

@@ -1,4 +1,4 @@
-"""What a study keeps of the command that created it, and whether a resuming one still matches."""
+"""Create or resume a study, and check that the resuming command matches the one that created it."""
 
 import uuid
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tuner.sql.trials import Trials
 from tuner.study import Study, clear_tables, create_tables
 
 SECRET = ("storage", "study.prior_url")
-"""Keys whose values may hold a password."""
+"""Keys whose values may contain a password."""
 
 
 def open_study(plan: Plan) -> Study:
@@ -65,7 +65,7 @@ def join_study(plan: Plan, uid: str) -> Study:
 
 
 def queue(plan: Plan, study: Study) -> list[Item]:
-    """What is tried before the sampler's own proposals: the command line's, then the prior's."""
+    """Return the trials to try first: those of the command line, then those of the prior."""
     stored = study.attrs.get("prior") if plan.study.prior is not None else None
     return [
         *limits.queue(plan),
@@ -84,7 +84,7 @@ def _prior_of(plan: Plan) -> list[str]:
 
 
 def _noted_prior(plan: Plan) -> list[str] | None:
-    """What the study began with, as ``_prior_of``; None without a database, study or prior."""
+    """Return the prior of the study, as ``_prior_of``; None without database, study or prior."""
     try:
         rdb = storage.connect(plan.storage.url, write=False)
     except StorageAway:
@@ -102,7 +102,7 @@ def _noted_prior(plan: Plan) -> list[str] | None:
 
 
 def _keep_prior(study: Study, plan: Plan) -> None:
-    """Note the best of the prior study once, so that all workers begin with the same."""
+    """Store the best trials of the prior study once, so that all workers use the same."""
     of = _prior_of(plan)
     if study.attrs.get("prior", {}).get("of") == of:
         return
@@ -113,7 +113,7 @@ def _keep_prior(study: Study, plan: Plan) -> None:
 
 
 def _keep_budget(study: Study, budget: Budget) -> None:
-    """Note the limits that hold from now on, for whoever shows the study."""
+    """Store the current limits, for views of the study."""
     attrs = study.attrs
     for key, value in (("n_trials", budget.n_trials), ("budget", asdict(budget))):
         if key not in attrs or attrs[key] != value:
@@ -121,7 +121,7 @@ def _keep_budget(study: Study, budget: Budget) -> None:
 
 
 def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
-    """Make the study if it is missing, or complete one whose creator died half-way."""
+    """Create the study if it is missing, or complete one whose creator died half-way."""
     objectives = plan.aims.objectives
     directions = [StudyDirection[way.upper()] for way in objectives.values()]
     known = {s.study_name: s._study_id for s in rdb.get_all_studies()}
@@ -137,7 +137,7 @@ def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
 
 
 def _description(plan: Plan) -> dict[str, Any]:
-    """What is stored with a study; ``space`` comes last and so marks a complete one."""
+    """Return what is stored with a study; ``space`` is last and thus marks a complete one."""
     return {
         "uid": uuid.uuid4().hex,
         "metric": plan.study.metric,
@@ -155,13 +155,13 @@ def _description(plan: Plan) -> dict[str, Any]:
 
 
 def _command(plan: Plan) -> list[str]:
-    """The words that `tuner tune` was given, but for databases, whose URLs may hold passwords."""
+    """Return the arguments of `tuner tune` without databases, whose URLs may hold passwords."""
     given = [text for text in plan.overrides if not text.lstrip("+~").startswith(SECRET)]
     return [*plan.source.argv(), *given]
 
 
 def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
-    """Refuse another space, metric, direction or seed; warn of what may have been meant."""
+    """Refuse another space, metric, direction or seed; warn about other differences."""
     stored = study.attrs
     name = plan.study.name
     require_ours(name, stored)
@@ -209,13 +209,13 @@ def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
 
 
 def _search_text(plan: Plan) -> str:
-    """Sampler and pruner as YAML: another one may go on with a study."""
+    """Return sampler and pruner as YAML; a study may be resumed with others."""
     kept = {"sampler", "pruner"}
     return nodes.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])
 
 
 def changed(old: str, new: str) -> list[str]:
-    """The keys in which two YAML texts differ, but for where data lie (a ``root``)."""
+    """Return the keys in which two YAML texts differ, except locations of data (a ``root``)."""
     before, after = _flat(_read(old)), _flat(_read(new))
     return [
         f"{key}: {after.get(key, 'absent')} here, {before.get(key, 'absent')} in the study"
@@ -239,7 +239,7 @@ def _read(text: str) -> object:
 
 
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]
-    """A few aliases of aliases would fill the memory."""
+    """A YAML loader without aliases: a few aliases of aliases would fill the memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

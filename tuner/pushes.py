@@ -1,10 +1,10 @@
-"""Copies of a run directory at a URL: what each attempt has left there, and for whoever goes on.
+"""Snapshots of a run directory at a URL, written by each attempt for the workers that resume it.
 
 Below ``<url>/<run directory>/<attempt>/`` lies every file once, named after the digest of its
-content, and a manifest a push: ``{"files": {name: digest}}``.  Nothing is ever overwritten, so no
-reader meets half a file; a manifest comes after all that it names; and an attempt writes below its
-own number alone, so that a worker which was paused, and believes that the trial is still its own,
-cannot undo what its successor does.
+content, and one manifest per push: ``{"files": {name: digest}}``. Nothing is ever overwritten, so
+readers never see incomplete files. A manifest is written after all files that it names. An attempt
+writes only below its own number, so that a worker that was suspended, and still believes to hold
+the trial, cannot undo the work of its successor.
 """
 
 import hashlib
@@ -20,22 +20,23 @@ from tuner.files import replaced
 from tuner.urls import masked
 
 KEPT = 2
-"""Pushes of an attempt that are kept: where the last cannot be read, the one before it is."""
+"""Number of pushes of an attempt to keep: if the last one cannot be read, the one before is."""
 BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
-"""Protocols without directories: making one would make the bucket."""
+"""Protocols without directories: creating one would create the bucket."""
 
 MANIFEST = re.compile(r"(\d{1,9})\.json")
 DIGEST = re.compile(r"[0-9a-f]{32}")
-"""Names of what a push consists of; anything else at the URL is none of ours."""
+"""Names of the files of a push; any other file at the URL is not tuner's."""
 
 Place = tuple[int, int]
 """Of a push: the attempt, and the how manieth of it."""
 
 
 class Pushes:
-    """Those of one run directory; one attempt adds to its own.
+    """The pushes of one run directory; one attempt adds its own.
 
-    Raises: OSError, and whatever else the driver of the URL raises.
+    Raises:
+        OSError: Or whatever else the driver of the URL raises.
     """
 
     def __init__(self, url: str, name: str, attempt: int) -> None:
@@ -48,7 +49,7 @@ class Pushes:
         self.made = 0
 
     def found(self) -> list[tuple[Place, str]]:
-        """All there are, with the paths of their manifests, the latest first."""
+        """Return all pushes with the paths of their manifests, the latest first."""
         places: list[tuple[Place, str]] = []
         for attempt in self.listed(self.root):
             for name in self.listed(f"{self.root}/{attempt}"):
@@ -58,10 +59,12 @@ class Pushes:
         return sorted(places, reverse=True)
 
     def fetch(self, manifest: str, run_dir: Path) -> None:
-        """Bring all files of a push, or none.
+        """Download all files of a push, or none.
 
-        Raises: FileNotFoundError, ValueError where something is missing, damaged, or to be written
-        elsewhere: others may write to the URL.
+        Raises:
+            FileNotFoundError: A file is missing.
+            ValueError: A file is damaged or would be written elsewhere, as others can write to the
+                URL.
         """
         files = _listed(self.fs.cat_file(manifest), run_dir)
         with ExitStack() as drafts:
@@ -73,7 +76,7 @@ class Pushes:
                         raise ValueError(f"{name} is damaged")
 
     def open(self, name: str) -> Any:
-        """A new file of this attempt's, to write bytes to."""
+        """Open a new file of this attempt for writing bytes."""
         directory = f"{self.root}/{self.attempt:06d}"
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
         if BUCKETS.isdisjoint(protocols):
@@ -81,14 +84,14 @@ class Pushes:
         return self.fs.open(f"{directory}/{name}", "wb")
 
     def close(self, files: Mapping[str, str]) -> Place:
-        """Make a push of what has been written: names, and the digests that they are under."""
+        """Complete a push of the written files: names, and the digests by which they are stored."""
         with self.open(f"{self.made + 1:06d}.json") as file:
             file.write(json.dumps({"files": files}).encode())
         self.made += 1
         return self.attempt, self.made
 
     def tidy(self, wanted: set[str]) -> None:
-        """Delete what no kept push of this attempt names, and earlier attempts."""
+        """Delete files that no kept push of this attempt names, and earlier attempts."""
         for name in self.listed(f"{self.root}/{self.attempt:06d}"):
             made = MANIFEST.fullmatch(name)
             spare = int(made[1]) <= self.made - KEPT if made else name not in wanted
@@ -100,12 +103,12 @@ class Pushes:
                     self.fs.rm(f"{self.root}/{attempt}", recursive=True)
 
     def remove(self) -> None:
-        """Delete all of them."""
+        """Delete all pushes."""
         if self.listed(self.root):
             self.fs.rm(self.root, recursive=True)
 
     def listed(self, directory: str) -> list[str]:
-        """Names in a directory.  Unlike `exists` and `find` it raises where nobody answers."""
+        """Return the names in a directory; unlike `exists` and `find`, raise if unreachable."""
         try:
             return [path.rstrip("/").split("/")[-1] for path in self.fs.ls(directory, detail=False)]
         except FileNotFoundError:
@@ -132,5 +135,5 @@ def _listed(manifest: bytes, run_dir: Path) -> dict[str, str]:
 
 
 def digest(file: BufferedReader) -> str:
-    """What a file's content is named after."""
+    """Return the digest of a file's content, by which it is named."""
     return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -1,8 +1,8 @@
 """The queue: configurations to try before the sampler's own.
 
-The configuration's defaults, those of ``study.enqueue``, and the best of a prior study.  Each is
-an ordinary trial whose parameters are fixed as far as they are known and lie in the space; the
-sampler draws the rest.
+These are the configuration's own values, those of ``study.enqueue``, and the best of a prior study.
+Each is an ordinary trial whose parameters are fixed as far as they are known and in the space; the
+sampler draws the others.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ from tuner.typos import nearest_key
 
 @dataclass(frozen=True)
 class Item:
-    """Fixed parameters by their names in the study, and where they come from."""
+    """Fixed parameters by their names in the study, and their origin."""
 
     params: Mapping[str, Scalar]
     origin: str
 
     @property
     def key(self) -> str:
-        """The same for the same parameters, whoever asks for them."""
+        """A key that is equal for equal parameters, regardless of their origin."""
         text = json.dumps(self.params, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -42,9 +42,9 @@ class Item:
 def located(
     space: Space, value_of: Callable[[Parameter], object]
 ) -> tuple[dict[str, Scalar], list[Parameter]]:
-    """The parameters that are active under some values, and those whose value lies outside.
+    """Return the parameters that are active under some values, and those with a value outside.
 
-    ``value_of`` raises ``KeyError`` for what it does not know, which counts as outside.
+    ``value_of`` raises ``KeyError`` for unknown ones, which count as outside.
     """
     fixed: dict[str, Scalar] = {}
     outside: list[Parameter] = []
@@ -63,7 +63,11 @@ def located(
 
 
 def locate(distribution: Distribution, value: object) -> Scalar:
-    """The value as the study stores it; ``ValueError`` if it lies outside."""
+    """Return the value as the study stores it.
+
+    Raises:
+        ValueError: It lies outside.
+    """
     if isinstance(distribution, Categorical):
         for choice, text in zip(distribution.choices, distribution.texts, strict=True):
             if text == text_of(value) or _same(choice, value):
@@ -80,7 +84,7 @@ def locate(distribution: Distribution, value: object) -> Scalar:
 
 
 def _same(choice: Scalar, value: object) -> bool:
-    """Equal, a whole float and its int included, but no number and a bool."""
+    """Return whether values are equal, including a whole float and its int, but not a bool."""
     return choice == value and isinstance(choice, bool) == isinstance(value, bool)
 
 
@@ -194,7 +198,7 @@ class _Reader:
         return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
     def _compose(self, groups: Sequence[str]) -> tuple[DictConfig, Mapping[str, Any]]:
-        """Composing is slow: once for each selection of groups."""
+        """Compose once for each selection of groups, because composing is slow."""
         key = tuple(groups)
         if key not in self.composed:
             self.composed[key] = self.source.compose_with_choices([*self.plain, *groups])

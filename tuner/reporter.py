@@ -1,4 +1,4 @@
-"""The ``report`` that an objective is handed: what it says becomes the trial's curve and facts."""
+"""The ``report`` that is passed to an objective and stores the trial's curve and facts."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -35,20 +35,23 @@ class Context:
     device: str | None
     budget: Budget
     preempted: Callable[[], str | None]
-    """The reason why this process must leave, or the trial be paused, or None."""
+    """The reason why this process must stop, or the trial be paused; None if neither."""
     lost: Callable[[], bool]
-    """Whether the worker's lease has run out."""
+    """Whether the worker's lease has expired."""
     named: str = "auto"
-    """The device as people tell it from the others of the machine."""
+    """The name of the device, which distinguishes it from the machine's others."""
 
 
 class Report:
-    """The ``report(epoch, **metrics)`` that an objective calls; the only way upward.
+    """The ``report(epoch, **metrics)`` that an objective calls.
 
-    Raises ``Pruned``, ``Preempted`` or ``Fenced``, which the objective lets pass.  A step that is
-    stored already (by an earlier attempt) is not stored again, so that whoever resumes may report
-    the epoch of the checkpoint once more: its process may have died in between.  The last of them
-    is judged again, for it may have died between the report and the judgement too.
+    A step that an earlier attempt has stored is not stored again, so that a resumed objective may
+    report the epoch of its checkpoint once more: the process may have died in between. The last of
+    these steps is judged again, because the process may also have died between report and
+    judgement.
+
+    Raises:
+        Stop: ``Pruned``, ``Preempted`` or ``Fenced``, which the objective must not catch.
     """
 
     def __init__(self, context: Context, trial: Trial) -> None:
@@ -58,23 +61,27 @@ class Report:
         self.metric = self.aims.metric
         stored = context.study.storage.get_trial(trial._trial_id)
         self.number = first_number(stored)
-        """The configuration's: that of the first attempt at it."""
+        """The number of the configuration: that of its first attempt."""
         self.first = self.number == stored.number
         """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.unjudged = stored.last_step
         self.judge = Judge(trial)
         self.refusal: StorageError | None = None
-        """Why the database took no report, or none any more; the objective may have gone on."""
+        """Why the database rejected a report, although the objective may have continued."""
         self.metrics: dict[str, float] = {}
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None
         self.repeats = REPEAT in stored.system_attrs
-        """Whether it measures the noise: those that survive a pruner would all be lucky ones."""
+        """Whether the trial measures the noise; then it is not pruned, which would keep lucky runs
+        only.
+        """
         self.epochs = 0
-        """Steps that this attempt was the first to report."""
+        """The number of steps that this attempt was the first to report."""
         self.length: int | None = None
-        """Steps of the whole run if they are known: at the last one pruning would save nothing."""
+        """The number of steps of the whole run, if known; pruning at the last one would save
+        nothing.
+        """
         self.mirror: Mirror | None = None
         self.track: tracking.Track | tracking.Silent = tracking.Silent()
 
@@ -84,7 +91,7 @@ class Report:
 
     @contextmanager
     def _refusal_kept(self) -> Iterator[None]:
-        """An objective may swallow what is raised here, or wrap it, and is not to blame for it."""
+        """Keep an exception that the objective may catch or wrap, and that is not its fault."""
         self.refusal = None
         try:
             yield
@@ -115,9 +122,9 @@ class Report:
             raise Preempted(reason)
 
     def poll(self) -> None:
-        """Between reports: raises ``Preempted`` if this process was asked to leave.
+        """Raise ``Preempted`` between reports if this process was asked to stop.
 
-        An objective with long epochs may call it where it can be resumed from.
+        An objective with long epochs may call it wherever it can be resumed.
         """
         with self._refusal_kept():
             self.fence()
@@ -125,10 +132,10 @@ class Report:
             raise Preempted(reason)
 
     def note(self, **facts: float | str) -> None:
-        """Keep what is true of the whole run, such as its peak memory: columns in the dashboard.
+        """Store a fact about the whole run, such as its peak memory, as a column of the dashboard.
 
-        The last word on each counts, and it is kept however the trial ends.  One that breaks a
-        constraint of the study ends it at once: noted before the training it costs no epoch.
+        The last value of each counts, and is stored however the trial ends. A value that violates a
+        constraint ends the trial at once; noted before the training, it costs no epoch.
         """
         told = {name: plain(value) for name, value in facts.items()}
         self.facts |= {k: v if isinstance(v, str | int) else float(v) for k, v in told.items()}
@@ -137,7 +144,7 @@ class Report:
 
     @property
     def measured(self) -> dict[str, float]:
-        """All numbers that are known of the run: the latest metrics, and what was noted."""
+        """Return all known numbers of the run: the latest metrics and the notes."""
         return self.metrics | self._noted
 
     @property
@@ -145,9 +152,9 @@ class Report:
         return {k: float(v) for k, v in self.facts.items() if not isinstance(v, str)}
 
     def fence(self) -> None:
-        """Before one saves: raises ``Fenced`` if the trial has gone to another worker.
+        """Raise ``Fenced`` before saving if the trial has gone to another worker.
 
-        A process that was paused for long would write its old state over its successor's.
+        A process that was suspended would otherwise overwrite its successor's state.
         """
         if self.context.lost():
             raise Fenced(f"worker {self.context.worker} was counted as lost")
@@ -175,7 +182,7 @@ class Report:
             raise Preempted("budget.epochs leaves no other epoch")
 
     def _keep(self, step: int, value: float) -> None:
-        """Optuna's own ``report`` refuses a study of several objectives (optuna/optuna#3450)."""
+        """Store a value; Optuna's ``report`` refuses several objectives (optuna/optuna#3450)."""
         self.trial.storage.set_trial_intermediate_value(self.trial._trial_id, step, value)
 
     def _judge(self, step: int) -> None:
@@ -186,7 +193,7 @@ class Report:
             raise Pruned
 
     def _remember(self, step: int) -> None:
-        """Keep all metrics beside the checkpoint; a full disk costs a picture, not the trial."""
+        """Store all metrics beside the checkpoint; a full disk costs a plot, not the trial."""
         if self.run_dir is not None:
             try:
                 history.append(self.run_dir, step, finite(self.metrics))
@@ -195,5 +202,5 @@ class Report:
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:
-    """Those that are neither NaN nor infinite."""
+    """Return the numbers that are neither NaN nor infinite."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""Values of the right type that make no sense, alone or together."""
+"""Check values of the right type that make no sense, alone or together."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from tuner.nodes import at
 from tuner.schema import mistake
 
 FALLING = {"loss", "train_loss", "mse", "mae"}
-"""Metrics that nobody maximises."""
+"""Metrics that are never maximised."""
 
 RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     ("study.n_trials", lambda v: v >= 1, "at least 1"),
@@ -36,7 +36,7 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 
 
 LONGEST_NAME = 200
-"""Bytes; what is made of a name adds a trial's number and a digest, and 255 is the end of most."""
+"""Maximum length in bytes: names derived from it are longer, and most file systems allow 255."""
 
 
 def mistakes(cfg: DictConfig) -> list[Mistake]:
@@ -89,7 +89,7 @@ def _aims(cfg: DictConfig) -> Iterator[Mistake]:
 
 
 def _ends(cfg: DictConfig) -> Iterator[Mistake]:
-    """A search without an end."""
+    """Check that the search has an end."""
     limits = ("study.n_trials", "budget.epochs", "budget.hours", "budget.device_hours")
     if all(at(cfg, limit) is None for limit in limits):
         told = "nothing would end the search"

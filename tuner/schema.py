@@ -1,7 +1,7 @@
-"""The typed sections of the configuration.  Types live here, values in ``conf/``, each once.
+"""The typed sections of the configuration. Types are declared here, values in ``conf/``.
 
-``conforms`` is the one judge of "wrong type": it serves these sections and, through the
-signatures of the callables that ``_target_`` names, everything else in the configuration.
+``conforms`` alone decides what a wrong type is, for these sections and, through the signatures of
+the callables that ``_target_`` names, for everything else in the configuration.
 """
 
 import difflib
@@ -24,21 +24,21 @@ StopWhen = Literal["never", "gain_below_noise"]
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What is searched for, and for how long."""
+    """The study: its name, metric, budget of configurations and first trials."""
 
     name: str
     dir: str
     metric: str
     direction: Direction
     objectives: dict[str, Direction] | None
-    """What is traded against the metric."""
+    """Further objectives besides the metric."""
     constraints: dict[str, NonNegative] | None
-    """What must not come out above a value."""
+    """Upper limits of reported values."""
     n_trials: int | None
     keep_checkpoints: int | None
-    """Configurations, of those that are complete, whose checkpoints are kept; None: all of them."""
+    """Number of best completed configurations whose checkpoints are kept; None: all."""
     mirror: str | None
-    """An fsspec URL where run directories are kept too."""
+    """An fsspec URL to which run directories are copied."""
     enqueue_defaults: bool
     enqueue: list[list[str] | str]
     prior: str | None
@@ -49,53 +49,53 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """What a study may spend over its whole life, beside ``study.n_trials``; null is no limit."""
+    """Budgets of a study over its lifetime, besides ``study.n_trials``; null: no limit."""
 
     epochs: int | None
     hours: float | None
-    """With at least one worker at work."""
+    """Hours with at least one active worker."""
     device_hours: float | None
     stop_when: StopWhen
     noise: float | None
-    """Standard deviation of the final metric over seeds; null measures it."""
+    """Standard deviation of the final metric over seeds; null: it is measured."""
     repeats: int
-    """Runs of the best that the noise is measured by."""
+    """Number of repeats of the best configuration by which the noise is measured."""
 
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """Where the study lives."""
+    """The study's database."""
 
     url: str
     artifacts: str
-    """Directory of the pictures that the dashboard shows, for all studies of the database."""
+    """Directory of the images that the dashboard shows, for all studies of the database."""
     patience: float
-    """Seconds that a worker waits for a database that has gone away."""
+    """Seconds that a worker waits for an unreachable database."""
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker lives, and what it forgives."""
+    """Worker heartbeat, retry and failure limits."""
 
     heartbeat: float
-    """Seconds between two signs of life."""
+    """Seconds between two heartbeats."""
     grace: float
-    """Seconds of silence after which a worker counts as lost and its trial is requeued."""
+    """Seconds without a heartbeat after which a worker is lost and its trial is requeued."""
     max_retries: int
-    """Crashes that one configuration may cause; graceful preemptions are not counted."""
+    """Maximum number of crashes per configuration; preemptions are not counted."""
     max_failure_rate: float
-    """Share of finished configurations that may FAIL before the worker gives up."""
+    """Fraction of finished configurations that may FAIL before the worker stops."""
     min_failures: int
-    """Failures that must have been seen before the share counts."""
+    """Number of failures below which the fraction is not applied."""
     concurrency: int
-    """Trials at once in one process, each in a thread."""
+    """Number of concurrent trials in one process, each in a thread."""
     device: str | None
-    """Such as ``cuda:0``; null lets the objective choose."""
+    """Device such as ``cuda:0``; null lets the objective choose."""
 
 
 @dataclass(frozen=True)
 class FinalSettings:
-    """How ``tuner final`` finds the winner among the best, and trains it."""
+    """How ``tuner final`` selects the winner among the finalists, and trains it."""
 
     finalists: int
     race_seeds: int
@@ -108,7 +108,7 @@ HINTS = {
     "study.objectives": "'study.objectives={parameters: minimize}', what to trade for the metric",
     "study.constraints": "'study.constraints={parameters: 1e6}', what must not come out above",
 }
-"""Key → how it is written, and what it means."""
+"""Key → its syntax and meaning."""
 
 SECTIONS: Mapping[str, type] = {
     "study": StudySettings,
@@ -120,11 +120,11 @@ SECTIONS: Mapping[str, type] = {
 
 
 def conforms(value: object, annotation: Any) -> bool:
-    """Whether a configuration value may be passed where ``annotation`` stands.
+    """Return whether a configuration value may be passed where ``annotation`` is declared.
 
-    An int serves as a float and a str as a path; nothing else is converted.  Annotations that
-    say nothing checkable (``Any``, callables, type variables) accept everything.  What is
-    ``Annotated`` with ``Bounds`` must lie within them.
+    An int is accepted as a float and a str as a path; nothing else is converted. Annotations that
+    cannot be checked (``Any``, callables, type variables) accept everything. ``Annotated`` values
+    must lie within their ``Bounds``.
     """
     if annotation is None or annotation is type(None):
         return value is None
@@ -168,7 +168,7 @@ def _items_conform(value: list[object], base: type, args: tuple[Any, ...]) -> bo
 
 
 def type_name(annotation: Any) -> str:
-    """The annotation as a person writes it: ``int | null``, ``'max' | 'avg'``, ``[int, int]``."""
+    """Return the annotation for users: ``int | null``, ``'max' | 'avg'``, ``[int, int]``."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return " ".join([type_name(args[0]), *(str(m) for m in args[1:] if isinstance(m, Bounds))])
@@ -191,7 +191,7 @@ def type_name(annotation: Any) -> str:
 
 
 def _writable(annotation: Any) -> bool:
-    """Whether a configuration can hold such a value: a Tensor it cannot."""
+    """Return whether a configuration can contain such a value, unlike a Tensor."""
     kinds = (bool, int, float, str, list, tuple, dict, type(None), PathLike, Sequence, Mapping)
     return not isinstance(annotation, type) or issubclass(annotation, kinds)
 
@@ -207,7 +207,7 @@ def mistake(path: str, annotation: Any, value: object, hint: str = "") -> Mistak
 
 
 def _words(annotation: Any) -> list[str]:
-    """The strings that a ``Literal`` allows, alone or in a union."""
+    """Return the strings that a ``Literal`` allows, alone or in a union."""
     parts = get_args(annotation)
     if get_origin(annotation) is Literal:
         return [part for part in parts if isinstance(part, str)]
@@ -215,7 +215,7 @@ def _words(annotation: Any) -> list[str]:
 
 
 def bare(annotation: Any) -> Any:
-    """The annotation without bounds at its top."""
+    """Return the annotation without bounds at its top."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
@@ -259,7 +259,7 @@ def _bounded(annotation: Any) -> bool:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint that names the nearest known word, or lists a few of them."""
+    """Return a hint with the nearest known word, or a list of some of them."""
     if close := closest(word, known):
         return f"did you mean {close!r}?"
     shown = ", ".join(known[:12])
@@ -267,5 +267,5 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def closest(word: str, known: Sequence[str]) -> str:
-    """The known word that this may be a typo of, empty if none is near."""
+    """Return the known word that this may be a typo of, empty if none is near."""
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), "")

@@ -1,8 +1,8 @@
-"""What each trial had reached at each rung: a study as arrays, read once and then kept up.
+"""Cache a study as arrays of what each trial has reached at each rung.
 
 A rung is a fraction of a trial's own schedule, so that trials of different length compare fairly:
-30 epochs after their tenth as 90 after their thirtieth.  All comes from the reported values alone,
-so that a retried trial, which inherits its curve, loses nothing.
+30 epochs after the tenth, 90 after the thirtieth. Everything is computed from the reported values,
+so that a retried trial, which inherits its curve, is unchanged.
 """
 
 import threading
@@ -23,33 +23,33 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 Encode = Callable[[Sequence[FrozenTrial]], Floats]
-"""Trials' parameters as a row of numbers each, always as many."""
+"""Encodes trials' parameters as rows of numbers of equal length."""
 
 FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
-"""Rungs; the last is the end, which only a completed trial has reached."""
+"""The rungs; the last is the end, which only a completed trial has reached."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One moment of a study; row ``i`` is trial number ``i``, and larger scores are better."""
+    """The state of a study; row ``i`` is trial number ``i``, and larger scores are better."""
 
     points: Floats
-    """Parameters as they were encoded, shape (trials, columns)."""
+    """Encoded parameters, shape (trials, columns)."""
     scores: Floats
-    """Values at the rungs, shape (trials, rungs); NaN where a trial has not been."""
+    """Values at the rungs, shape (trials, rungs); NaN if not reached."""
     over: Bools
-    """Trials that run no more."""
+    """Which trials have ended."""
     bad: Bools
-    """Trials that failed, diverged or broke a constraint, whatever they had scored before."""
+    """Which trials failed, diverged or violated a constraint, whatever their scores before."""
     live: Bools
-    """Trials that count: they have parameters, and no retry has taken their place."""
+    """Which trials count: they have parameters, and no retry replaces them."""
 
     def reached(self, rung: int) -> Bools:
-        """Trials that count and have been at the rung, running ones too."""
+        """Return which trials count and have reached the rung, including running ones."""
         return self.live & ~self.bad & ~np.isnan(self.scores[:, rung])
 
     def highest(self, least: int) -> int | None:
-        """The highest rung that at least so many trials have reached."""
+        """Return the highest rung that at least ``least`` trials have reached."""
         for rung in reversed(range(self.scores.shape[1])):
             if np.count_nonzero(self.reached(rung)) >= least:
                 return rung
@@ -57,7 +57,7 @@ class Table:
 
 
 class LastRead:
-    """Which study was read last, and up to which trial, for whoever reads on from there."""
+    """Identifies the study, and its latest trial, that were read last."""
 
     def __init__(self) -> None:
         self._study: tuple[object, int] | None = None
@@ -65,10 +65,10 @@ class LastRead:
         self._last = -1
 
     def goes_on(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether these are the trials of the same study, and maybe more; remembers them.
+        """Return whether these are the trials of the same study, possibly with more; record them.
 
-        Studies of several databases may have one name, and one that was deleted and made anew, or
-        was taken over by a standby without its last trials, has other ones in their places.
+        Studies of several databases may have the same name. A study that was deleted and created
+        again, or taken over by a standby without its last trials, has other trials in their places.
         """
         before, count, last = self._study, self._count, self._last
         self._study = study._storage, study._study_id
@@ -78,7 +78,7 @@ class LastRead:
 
 
 class Scoreboard:
-    """Keeps a ``Table`` up to date: a trial that is over is read once, the others each time."""
+    """Keeps a ``Table`` up to date: ended trials are read once, the others each time."""
 
     def __init__(self, fractions: Sequence[float] = FRACTIONS) -> None:
         self.fractions = tuple(fractions)
@@ -87,11 +87,11 @@ class Scoreboard:
         self._start(lambda trials: np.empty((len(trials), 0)))
 
     def __reduce__(self) -> tuple[type["Scoreboard"], tuple[tuple[float, ...]]]:
-        """Whoever it is sent to reads the study anew."""
+        """Pickle without the cache; the copy reads the study again."""
         return Scoreboard, (self.fractions,)
 
     def look(self, study: Study, encode: Encode) -> Table:
-        """The study now.  Safe to call from several threads."""
+        """Return the present table; thread-safe."""
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         with self._lock:
             trials = study.get_trials(deepcopy=False)
@@ -109,7 +109,7 @@ class Scoreboard:
         self._count = 0
         self._open: list[int] = []
         self._longest = longest
-        """Epochs of the longest that has completed, for trials that do not note their length."""
+        """Epochs of the longest completed trial, for trials of unknown length."""
         self._guessed = False
         self._columns: tuple[npt.NDArray[Any], ...] = ()
 
@@ -132,7 +132,7 @@ class Scoreboard:
         live[[n for n in before if n < self._count]] = False
 
     def _grow(self, width: int) -> None:
-        """Make room, at least twice as much as there was."""
+        """Enlarge the arrays to at least twice their size."""
         if self._columns and self._count <= len(self._columns[0]):
             return
         size = 2 * self._count + 64
@@ -146,7 +146,7 @@ class Scoreboard:
         self._columns = new
 
     def _scores(self, trials: Sequence[FrozenTrial]) -> Floats:
-        """The values at the rungs, NaN where there is none that is finite."""
+        """Return the values at the rungs, NaN if there is no finite one."""
         found = np.array([self._at_rungs(trial) for trial in trials], float)
         found = found.reshape(len(trials), len(self.fractions))
         return np.where(np.isfinite(found), found, np.nan)
@@ -164,7 +164,7 @@ class Scoreboard:
 
 
 def is_bad(trial: FrozenTrial) -> bool:
-    """Whether the trial failed, ended for another reason than its curve, or broke a constraint."""
+    """Return whether the trial failed, broke a limit, or did not end by its curve alone."""
     if any(c > 0 for c in trial.constraints.values()):
         return True
     if trial.state == TrialState.PRUNED:

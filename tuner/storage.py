@@ -1,4 +1,4 @@
-"""A SQL URL becomes a storage that many workers may share, and a lock among them."""
+"""Open a SQL URL as a storage that many workers can share, and lock it among them."""
 
 import hashlib
 import os
@@ -20,12 +20,12 @@ from tuner.sql import outages, sqlite, viewing
 from tuner.sql.trials import Trials
 
 TABLES = "tables"
-"""Name of the lock under which tables are made."""
+"""Name of the lock under which tables are created."""
 
 KEPT, MORE = 2, 2
-"""Connections of a process to a server: so many are kept, and so many more opened for a moment.
+"""Numbers of connections of a process to a server: those kept open, and temporary ones.
 
-Under the study's lock a thread needs two; others write, by one for all, or give a sign of life.
+Under the study's lock a thread needs two; others write, by one for all, or send heartbeats.
 """
 
 LOCK_TIMEOUT = 120.0
@@ -73,7 +73,7 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
 
 
 def _reopen(url: str) -> Trials:
-    """What a storage that was sent to another process becomes there."""
+    """Open the storage again in another process to which it was sent."""
     return connect(url)
 
 
@@ -108,7 +108,7 @@ def _server(url: str) -> RDBStorage:
 
 
 def _complete(engine: sqlalchemy.Engine) -> bool:
-    """Whether Optuna's tables are all there."""
+    """Return whether all of Optuna's tables exist."""
     with engine.connect() as connection:
         if not sqlalchemy.inspect(connection).has_table("alembic_version"):
             return False
@@ -117,7 +117,7 @@ def _complete(engine: sqlalchemy.Engine) -> bool:
 
 
 def _judge_place(path: Path) -> None:
-    """Refuse a place where no SQLite database can be made."""
+    """Refuse a place where no SQLite database can be created."""
     if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
         raise StorageError(reason, key="storage.url", hint="storage.url=… names another place")
 
@@ -145,9 +145,10 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
 
 @contextmanager
 def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
-    """Exclusion among all who make tables or studies in a database; goes with its holder.
+    """Exclude all processes that create tables or studies; the lock ends with its holder.
 
-    Raises ``StorageAway`` if another holds it for ``LOCK_TIMEOUT`` (on MySQL; elsewhere it waits).
+    Raises:
+        StorageAway: Another process holds it for ``LOCK_TIMEOUT`` (MySQL; elsewhere this waits).
     """
     backend = engine.dialect.name
     if backend == "sqlite":

@@ -1,4 +1,4 @@
-"""The study: created or resumed, given out one trial at a time, exactly up to its budget.
+"""A study: its trials are assigned one at a time, exactly up to its budget.
 
 A *configuration* is a trial and all its retries; ``study.n_trials`` counts configurations.
 """
@@ -30,7 +30,7 @@ from tuner.sql.writes import system_attributes, trials
 from tuner.typos import closest_first
 
 SHOWN = 20
-"""Names of studies that a hint lists, the likeliest first."""
+"""Maximum number of studies in a hint, the most similar names first."""
 
 
 class Study:
@@ -42,22 +42,23 @@ class Study:
         self.storage = storage
         self.id = self.storage.get_study_id_from_name(name)
         self.uid = self._uid()
-        """What tells it from all others, whatever their names; None if tuner did not make it."""
+        """Identifies the study regardless of its name; None if tuner did not create it."""
         self.leases = Leases(storage.engine, storage.single, self.id, grace)
         self.clock = Clock(storage.engine, self.id)
         self.claims = Claims(storage, self.id, self.leases, self.clock)
         self.patience = Patience(patience)
         self.differs: list[str] = []
-        """In what this process differs from the one that created the study; kept with trials."""
+        """Differences between this process and the one that created the study; stored with trials.
+        """
 
     @cached_property
     def optuna(self) -> optuna.Study:
-        """The study as Optuna knows it, for reading."""
+        """The study as an Optuna study, for reading."""
         return optuna.load_study(study_name=self.name, storage=self.storage)
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """What was stored with the study when it was created."""
+        """The attributes that were stored when the study was created."""
         return self.storage.get_study_user_attrs(self.id)
 
     def verify(self) -> None:
@@ -77,7 +78,7 @@ class Study:
 
     @contextmanager
     def _there(self) -> Iterator[None]:
-        """A study that is not found is told of as one that was deleted."""
+        """Report a study that is not found as one that was deleted."""
         try:
             yield
         except KeyError:
@@ -89,19 +90,19 @@ class Study:
             return studies.uid(connection, self.id)
 
     def workers(self) -> list[Worker]:
-        """All workers that have not left, dead ones included until they are missed."""
+        """Return all workers that have not left, including dead ones not yet noticed."""
         return self.leases.all()
 
     def lock(self) -> AbstractContextManager[None]:
-        """Exclusion among those who make the study, or draw of a space that can be exhausted."""
+        """Exclude others that create the study, or sample from a space that can be exhausted."""
         return storage.lock(self.rdb.engine, self.name)
 
     def join(self, worker: str, device: str) -> None:
-        """Enter this process as a worker."""
+        """Register this process as a worker."""
         self.patience(lambda: self.leases.join(worker, socket.gethostname(), os.getpid(), device))
 
     def start(self, device: str, count: int) -> Shift:
-        """Begin to count this process's work on ``count`` devices of one name."""
+        """Start to count this process's work on ``count`` devices of one name."""
 
         def begin() -> Shift:
             self.claims.adopt()
@@ -112,9 +113,9 @@ class Study:
     def claim(
         self, worker: str, *, budget: Budget, max_retries: int, queue: Sequence[Item] = ()
     ) -> int | None:
-        """The id of the next trial for a worker, leased and RUNNING; None if there is none now.
+        """Lease the next trial to a worker, and return its id; None if there is none to run now.
 
-        Retries go first.
+        Retries come first.
         """
         tries = itertools.count()
         with self._there():
@@ -123,32 +124,32 @@ class Study:
             )
 
     def release(self, worker: str) -> None:
-        """A worker has finished its trial."""
+        """Return the lease of a worker that has finished its trial."""
         self.patience(lambda: self.leases.hold(worker, None, None))
 
     def expire(self, worker: str) -> bool:
-        """A worker's process has died: what it holds is requeued now.  See ``Leases.expire``."""
+        """Requeue the trial of a worker whose process has died; see ``Leases.expire``."""
         return self.patience(lambda: self.leases.expire(worker))
 
     def requeue(self, trial_id: int, reason: str) -> None:
-        """Give up a trial that this process holds; another worker goes on with it."""
+        """Release a trial that this process holds, so that another worker resumes it."""
         with self._there():
             self.patience(lambda: self.claims.requeue(trial_id, reason))
 
     def set_aside(self, trial_id: int, reason: str) -> None:
-        """Fail a trial that this process holds and has not begun."""
+        """Fail a trial that this process holds and has not started."""
         with self.storage.together():
             for key, text in Reason(Kind.SET_ASIDE, reason).to_attrs().items():
                 self.storage.set_trial_user_attr(trial_id, key, text)
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def configurations(self) -> int:
-        """Configurations ever given out: trials that are not retries."""
+        """Return the number of configurations so far: trials that are not retries."""
         retries = sa.select(system_attributes.c.trial_id).where(system_attributes.c.key == FIRST)
         return self._count(trials.c.trial_id.not_in(retries))
 
     def unfinished(self) -> int:
-        """Trials that run or wait."""
+        """Return the trials that run or wait."""
         return self._count(trials.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))
 
     def _count(self, which: sa.ColumnElement[bool]) -> int:
@@ -157,17 +158,17 @@ class Study:
             return int(connection.execute(query).scalar_one())
 
     def ended(self, budget: Budget) -> str | None:
-        """Why nothing runs and nothing may be started; None while there is work."""
+        """Return why nothing runs and nothing may be started; None while there is work."""
         with self._there():
             return self.claims.ended(budget)
 
     def may_go_on(self, budget: Budget) -> bool:
-        """Whether a running trial of unknown length may begin another epoch."""
+        """Return whether a running trial of unknown length may begin another epoch."""
         with self._there():
             return self.patience(lambda: self.claims.may_go_on(budget))
 
     def spent(self) -> Spent:
-        """What the search has cost so far."""
+        """Return what the search has cost so far."""
         times, epochs = self.times(), admission.epochs(self.attempts())
         return Spent(self.configurations(), epochs, times.hours, times.device_hours)
 
@@ -176,17 +177,21 @@ class Study:
             return self.clock.read(connection)
 
     def attempts(self) -> list[FrozenTrial]:
-        """The last attempt of each configuration."""
+        """Return the last attempt of each configuration."""
         return self.claims.attempts()
 
 
 def names(rdb: Trials) -> list[str]:
-    """The studies of a database."""
+    """Return the names of the studies in a database."""
     return [s.study_name for s in rdb.get_all_studies()]
 
 
 def load(url: str, name: str, *, grace: float, patience: float) -> Study:
-    """An existing study, to look at; ``StudyError`` lists those that exist."""
+    """Load an existing study for reading.
+
+    Raises:
+        StudyError: It does not exist; the message lists those that do.
+    """
     rdb = storage.connect(url, write=False)
     try:
         study = Study(rdb, name, grace=grace, patience=patience)
@@ -201,9 +206,9 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
 
 
 def create_tables(rdb: Trials) -> None:
-    """Make our own tables if they are missing, under a lock: two at once would collide.
+    """Create tuner's own tables if missing, under a lock, because concurrent creation fails.
 
-    In a database that cannot be written to they are as good as empty.
+    In a database that cannot be written to, they appear empty.
     """
     if not rdb.writable:
         return viewing.lend(rdb.engine, (workers, clocks))
@@ -213,7 +218,7 @@ def create_tables(rdb: Trials) -> None:
 
 
 def clear_tables(rdb: Trials, study_id: int) -> None:
-    """Take out what a study that was deleted has left: SQLite gives its id to the next."""
+    """Remove the rows of a deleted study, whose id SQLite gives to the next."""
     with rdb.engine.begin() as connection:
         for table in (workers, clocks):
             connection.execute(sa.delete(table).where(table.c.study_id == study_id))

@@ -1,4 +1,4 @@
-"""One trial: parameters → overrides → configuration → objective → fate."""
+"""Run one trial: parameters → overrides → configuration → objective → outcome."""
 
 import functools
 import hashlib
@@ -50,9 +50,13 @@ def run(
 ) -> Returned:
     """Run one composed configuration's objective and return its value, or values.
 
-    ``run_dir`` is created, and told as an absolute path: an objective may change the directory.
-    The global generators are ``seeded`` with the configuration's seed before the objective's parts
-    are built.  ``Stop`` and whatever the objective raises pass through.
+    ``run_dir`` is created and passed as an absolute path, because an objective may change the
+    working directory. If ``seeded``, the global generators are seeded with the configuration's seed
+    before the objective's parts are built.
+
+    Raises:
+        Stop: The trial is pruned, preempted or fenced.
+        Exception: Whatever the objective raises.
     """
     run_dir = run_dir.absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,7 @@ def run(
 
 
 def execute(context: Context, trial_id: int) -> Fate:
-    """Run a claimed trial to its fate and store it."""
+    """Run a claimed trial and store its outcome."""
     try:
         return _attempt(context, trial_id)
     except (Fenced, UpdateFinishedTrialError) as stop:
@@ -123,7 +127,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
 
 
 def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
-    """Let another worker go on; where the database is what is wrong, if it takes that at once."""
+    """Requeue the trial; if the database is the problem, only if that succeeds at once."""
     reason = told(f"{type(error).__name__}: {error}")[:500]
     if not isinstance(error, StorageError):
         return study.requeue(trial_id, reason)
@@ -143,7 +147,7 @@ def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
 
 
 def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:
-    """Where ``tracking`` has the trial's curves written beside the database."""
+    """Return where the trial's curves are tracked besides the database."""
     study = context.study
     uid = study.patience(lambda: study.attrs["uid"])
     params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
@@ -154,7 +158,7 @@ def _track(context: Context, report: Report, overrides: list[str]) -> Track | Si
 
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
-    """Run beside other workers; what does not fit there is run once more, alone."""
+    """Run the objective beside other workers, and again with exclusive access if out of memory."""
     seeded = _seeded(context)
 
     def turn(*, alone: bool = False) -> Returned:
@@ -175,15 +179,16 @@ def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report
 
 
 def _seeded(context: Context) -> bool:
-    """Whether the global generators are one trial's alone: threads would share them."""
+    """Return whether the global generators belong to one trial: threads would share them."""
     return context.plan.worker.concurrency == 1
 
 
 def _drawn(context: Context, trial: Trial) -> list[str]:
-    """The overrides, with all that they need drawn.
+    """Sample everything that the overrides need, and return them.
 
-    What was stored just before a connection was lost is read again, and not drawn once more: the
-    sampler begins anew, and so does Optuna's trial, which keeps what it believes to be stored.
+    Values that were stored just before a connection was lost are read again and not sampled once
+    more: the sampler starts again, and so does Optuna's trial, which caches what it believes to be
+    stored.
     """
     study, fresh = context.study, [trial]
 
@@ -196,14 +201,14 @@ def _drawn(context: Context, trial: Trial) -> list[str]:
 
 
 def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
-    """All overrides that repeat the trial: ``tuner train`` followed by them."""
+    """Return all overrides that repeat the trial with ``tuner train``."""
     frozen = study.storage.get_trial(trial._trial_id)
     seed = seed_of(plan.seed, "trial", ordinal(frozen))
     return [*plan.pins, *plan.space.suggest(trial), f"seed={seed}"]
 
 
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
-    """The run directory, whose path is stored as ``study.dir`` has it, and is absolute in here."""
+    """Create the run directory; return its absolute path, store it as ``study.dir`` has it."""
     frozen = context.study.storage.get_trial(trial._trial_id)
     run_dir = run_directory(context.plan, context.study.attrs["uid"], frozen, overrides)
     before = frozen.user_attrs.get("run_dir")
@@ -255,11 +260,11 @@ def _note_length(study: Study, trial: Trial, epochs: int | None) -> None:
 
 
 def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[str]) -> Path:
-    """Where a configuration keeps its files, the same for all of its attempts.
+    """Return the directory of a configuration's files, the same for all of its attempts.
 
-    Its name ends in a digest of the study's identity and of the whole configuration, so that
-    no checkpoint of another study or configuration is ever resumed.  Where data lie (a ``root``)
-    and whether they may be fetched, may differ between the machines of a study.
+    Its name ends in a digest of the study's identity and of the whole configuration, so that no
+    checkpoint of another study or configuration is resumed. Locations of data (a ``root``), and
+    whether they may be downloaded, may differ between the machines of a study.
     """
     whole = [uid, *overrides, *plan.base_text.splitlines()]
     kept = [line for line in whole if not re.search(r"\b(root|download)\s*[:=]", line)]

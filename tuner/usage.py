@@ -1,4 +1,4 @@
-"""What is wrong with how a command is called, in the words of all other mistakes."""
+"""Format errors in the call of a command like all other errors."""
 
 import argparse
 import re
@@ -13,7 +13,7 @@ from tuner.schema import closest
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints one line, without the usage: what, got and cure; exits with 2."""
+    """Prints one line without the usage: error and hint; exits with 2."""
 
     def error(self, message: str, hint: str = "") -> NoReturn:
         self.refuse([Mistake("", message, hint) if hint else _ours(message)])
@@ -55,11 +55,11 @@ WORDS: dict[str, Callable[..., Mistake]] = {
         lambda flag, known: Mistake(flag, "more than one option begins so", known)
     ),
 }
-"""What argparse says → how it is told here."""
+"""argparse's messages → tuner's."""
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """The type of an option that takes a whole number from ``low`` to ``high``."""
+    """Return the type of an option that accepts an integer from ``low`` to ``high``."""
 
     def read(text: str) -> int:
         wanted = f"from {low} to {high}" if high is not None else f"of {low} or more"

@@ -1,4 +1,4 @@
-"""One worker: signals, signs of life, the loop over trials, and what ends it."""
+"""One worker: signals, heartbeat, the loop over trials, and its end."""
 
 import os
 import signal
@@ -28,19 +28,19 @@ from tuner.targets import signature
 from tuner.trial import execute
 
 RESTART_ME = 75
-"""Exit code (EX_TEMPFAIL) of a worker whose device broke: a new process can go on."""
+"""Exit code (EX_TEMPFAIL) of a worker whose device broke: a new process can continue."""
 
 CRASHED = 70
 """Exit code (EX_SOFTWARE) of a worker that failed outside of any objective."""
 
 REASON = 200
-"""Letters of the last failure's reason where a worker gives up."""
+"""Maximum number of characters of the last failure's reason when a worker stops."""
 
 
 def work(plan: Plan, study: Study) -> int:
-    """Run trials until the budget is spent and none is left to take over; the exit code.
+    """Run trials until the budget is spent and none is left to take over; return the exit code.
 
-    ``worker.concurrency`` trials run at once, each in a thread and under a lease of its own.
+    ``worker.concurrency`` trials run at once, each in a thread and with its own lease.
     """
     # cuBLAS reads it once, in the first trial, but a later one may be the first that has to be
     # deterministic.  That is 32 MiB of a GPU, PyTorch's default on Hopper; elsewhere it takes 8.
@@ -71,7 +71,7 @@ def work(plan: Plan, study: Study) -> int:
 
 
 def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: Signals) -> int:
-    """One place for trials: joined, beating, and struck out at the end."""
+    """Run one slot for trials: register, send heartbeats, and unregister at the end."""
     device = plan.worker.device or os.environ.get(DEVICE)
     named = _named(plan.worker.device)
     study.join(worker, named)
@@ -110,7 +110,7 @@ def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: S
 
 
 def _devices(plan: Plan, worker: str) -> tuple[str, int]:
-    """What this process works on, by a name that those who share it have too, and how many.
+    """Return the name and number of the devices of this process, the same for all that share them.
 
     A GPU that workers share counts once, and so does a machine's CPU.
     """
@@ -119,9 +119,9 @@ def _devices(plan: Plan, worker: str) -> tuple[str, int]:
 
 
 def _named(asked: str | None) -> str:
-    """The device as people tell it from the others of the machine; ``auto`` if none was chosen.
+    """Return the device's name among those of the machine; ``auto`` if none was chosen.
 
-    A GPU that is pinned is cuda:0 to its own process alone.
+    A pinned GPU is cuda:0 only within its own process.
     """
     pinned, gpu = os.environ.get(DEVICE), os.environ.get("CUDA_VISIBLE_DEVICES")
     return f"GPU {gpu}"[:64] if pinned and gpu and not asked else asked or pinned or "auto"
@@ -164,17 +164,17 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
 
 
 def _may_leave(study: Study, worker: str) -> bool:
-    """Whether nobody needs this idle worker.
+    """Return whether this idle worker is no longer needed.
 
-    While trials run elsewhere, one idle worker (the longest at work) stays to take over what a
-    dying one leaves; the others free their devices.
+    While trials run elsewhere, one idle worker (the longest active one) stays to take over those of
+    a dying worker; the others free their devices.
     """
     idle = [w.id for w in study.patience(study.workers) if w.alive and w.trial_id is None]
     return bool(idle) and idle[0] != worker
 
 
 def _judge_failures(plan: Plan, study: Study) -> None:
-    """Raise ``TooManyFailures`` when the objective fails too often to go on."""
+    """Raise ``TooManyFailures`` if the objective fails too often to continue."""
     finished = [t for t in study.patience(study.attempts) if t.state.is_finished()]
     failed = [t for t in finished if t.state == TrialState.FAIL and kind(t) != Kind.SET_ASIDE]
     rate = len(failed) / len(finished)
