@@ -64,13 +64,17 @@ class Source:
     """Whether the objective may read any key, so that no signature declares which ones it reads."""
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose; raises ``ConfigError`` with Hydra's own explanation of the first mistake."""
+        """Compose the configuration.
+
+        Raises:
+            ConfigError: It cannot be composed; the message is Hydra's own for the first error.
+        """
         return self.compose_with_choices(overrides)[0]
 
     def compose_with_choices(
         self, overrides: Sequence[str]
     ) -> tuple[DictConfig, Mapping[str, str | None]]:
-        """… and which option of each group was chosen."""
+        """Compose the configuration; return it and the chosen option of each group."""
         try:
             parsed = [parse(text) for text in overrides]
             searchpath.refuse_marks(self._roots()[:-1], {o.key_or_group: o.value() for o in parsed})
@@ -126,7 +130,7 @@ class Source:
         return {}
 
     def blame(self, overrides: Sequence[str], error: ConfigError) -> dict[str, Mistake | None]:
-        """As ``mistakes``, of overrides that were just composed and raised ``error``."""
+        """Return ``mistakes`` of overrides that were just composed and raised ``error``."""
         return self._single_mistakes(overrides) or {overrides[-1]: error.mistakes[0]}
 
     def argv(self) -> list[str]:
@@ -135,7 +139,7 @@ class Source:
         return [*(f"--config-dir={d}" for d in self.config_dirs), *name]
 
     def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
-        """Hydra stops at its first error: try each override alone on top of the groups."""
+        """Compose each override alone with the groups, because Hydra stops at its first error."""
         parsed = {text: parse(text) for text in overrides}
         selects = {text: o for text, o in parsed.items() if self.options(o.key_or_group)}
         found: dict[str, Mistake | None] = {

@@ -5,27 +5,27 @@ import re
 import tempfile
 
 STORAGE_URL = "TUNER_STORAGE_URL"
-"""The database; conf/storage reads it."""
+"""URL of the database; read by conf/storage."""
 DASHBOARD_TOKEN = "TUNER_DASHBOARD_TOKEN"
 
 WORKER = "TUNER_WORKER_ID"
-"""The id of a worker; its launcher tells of its end by it."""
+"""Id of a worker, by which its launcher reports its end."""
 SUPERVISOR = "TUNER_SUPERVISOR_PID"
-"""PID of the parent process with whose end a worker leaves."""
+"""PID of the parent process; the worker exits when that ends."""
 REPLACES = "TUNER_REPLACES"
 """Id of a place whose earlier workers are gone, as a launcher on another machine knows."""
 DEVICE = "TUNER_DEVICE"
-"""Device of a worker that ``worker.device`` names none for."""
+"""Device of a worker, unless ``worker.device`` is set."""
 SHARED = "TUNER_SHARED"
 """Path of the lock files of a device that several workers use; see ``device_lock``."""
 MEMORY_FRACTION = "TUNER_MEMORY_FRACTION"
-"""Share of a device's memory that a worker's process may take; the trainer obeys it."""
+"""Fraction of a device's memory that a worker's process may take; the trainer applies it."""
 
 
 def device_lock(device: str) -> str:
-    """The value of ``TUNER_SHARED`` for the processes of this user on a device of this machine.
+    """Return the value of ``TUNER_SHARED`` for this user's processes on a device of this machine.
 
-    ``device`` is the name of a GPU (of ``MIG-GPU-…/1/0`` too), ``cpu``, or that of a process.
+    ``device`` is the name of a GPU (including ``MIG-GPU-…/1/0``), ``cpu``, or that of a process.
     """
     name = re.sub(r"[^\w.-]", "-", device)
     return f"{tempfile.gettempdir()}/tuner-{os.getuid()}-{name}"

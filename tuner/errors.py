@@ -33,9 +33,10 @@ from tuner.mistakes import Mistake, hinted
 
 
 class TunerError(Exception):
-    """Something a person must correct: one or more mistakes, reported together.
+    """One or more errors that a person must correct, reported together.
 
-    Either of one, by its ``problem``, the ``key`` to blame and a ``hint``, or of a sequence.
+    Create it from one error, by its ``problem``, the ``key`` at fault and a ``hint``, or from a
+    sequence of errors.
     """
 
     exit_code = 1
@@ -48,7 +49,7 @@ class TunerError(Exception):
 
 
 class ConfigError(TunerError):
-    """Mistakes in the configuration, found before any work."""
+    """Errors in the configuration, found before any work."""
 
     exit_code = 2
 
@@ -64,11 +65,11 @@ class StorageMissing(StorageError):
 
 
 class StorageAway(StorageError):
-    """Its server does not answer.  It may soon; or the address is wrong."""
+    """The database server does not answer, because it is down or the address is wrong."""
 
 
 class StorageLost(StorageError):
-    """It served, and no longer does: away for ``storage.patience`` seconds, or for good."""
+    """The database worked, and no longer does: for ``storage.patience`` seconds, or for good."""
 
     exit_code = 1
 
@@ -78,7 +79,7 @@ class LaunchError(TunerError):
 
 
 class StudyError(TunerError):
-    """The stored study differs from the one asked for."""
+    """The stored study differs from the requested one."""
 
     exit_code = 2
 
@@ -88,9 +89,9 @@ class StudyMissing(StudyError):
 
 
 class RowRefused(StudyError):
-    """A trial in the database holds words or values that this command would not have made itself.
+    """A trial in the database holds words or values that this command would not have created.
 
-    One or more mistakes, each with the trial, the key and the cure.
+    It has one or more errors, each with the trial, the key and a hint.
     """
 
 
@@ -99,7 +100,7 @@ class TooManyFailures(TunerError):
 
 
 class Infeasible(Exception):
-    """The configuration cannot be trained at all (a feature map that vanishes, no memory)."""
+    """The configuration cannot be trained at all (a feature map of size zero, out of memory)."""
 
     reason = hint = ""
 
@@ -125,8 +126,8 @@ class Pruned(Stop):
 
 
 class Preempted(Stop):
-    """The process was asked to leave; the trial is requeued from its checkpoint."""
+    """The process was asked to stop; the trial is requeued from its checkpoint."""
 
 
 class Fenced(Stop):
-    """The trial was given to another worker while this one was not heard of."""
+    """The trial was given to another worker because this one sent no heartbeats."""

@@ -1,4 +1,4 @@
-"""A mistake in what was asked for, as a value: text is made of it only where it is shown."""
+"""A configuration error as a value, which becomes text only where it is shown."""
 
 import re
 from dataclasses import dataclass, replace
@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong with one key of the configuration, and the cure."""
+    """An error in one key of the configuration, and a hint."""
 
     key: str
-    """The key, such as ``model.width``; empty if none is to blame."""
+    """The key, such as ``model.width``; empty if none is at fault."""
     problem: str
-    """What is wrong: what was expected, and what was got."""
+    """The error: what was expected, and what was given."""
     hint: str = ""
     when: tuple[str, ...] = ()
-    """Options under which alone it is wrong, such as ``optimizer=sgd``."""
+    """Options with which it is an error, such as ``optimizer=sgd``; empty if always."""
 
     @property
     def section(self) -> str:
@@ -22,15 +22,15 @@ class Mistake:
         return section(self.key)
 
     def at(self, key: str) -> "Mistake":
-        """The same mistake, of another key."""
+        """Return the same error of another key."""
         return replace(self, key=key)
 
     def within(self, place: object) -> "Mistake":
-        """The same mistake, in a file or another place that the problem then names."""
+        """Return the same error, located in a file or another place that the problem then names."""
         return replace(self, problem=f"{place}: {self.problem}")
 
     def __str__(self) -> str:
-        """One line with the hint at its end, then what else the problem has in lines below."""
+        """Return one line that ends in the hint, then further lines of the problem."""
         key = f"{self.key}: " if self.key else ""
         first, *below = self.problem.split("\n")
         when = f" (when {', '.join(self.when)})" if self.when else ""
@@ -38,10 +38,11 @@ class Mistake:
 
 
 def hinted(hint: str) -> str:
-    """How a message ends that has a hint; nothing without one."""
+    """Return the end of a message with this hint; empty without one."""
     return f"; hint: {hint}" if hint else ""
 
 
 def section(key: str) -> str:
-    """The first part of a key or override: ``model`` of ``+model.width=8`` and ``model/cnn``."""
+    """Return the first part of a key or override: ``model`` of ``+model.width=8``, ``model/cnn``.
+    """
     return re.split(r"[^\w-]", key.lstrip("+~"), maxsplit=1)[0]

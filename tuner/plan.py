@@ -1,4 +1,4 @@
-"""What a command line asks for: the configuration, the space to search in it, and all mistakes."""
+"""The plan of a command line: its configuration, its search space, and all errors in them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,24 +24,24 @@ from tuner.schema import (
 from tuner.space import Space
 
 KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
-"""… but for these, which the objective may read."""
+"""Exceptions that the objective may read."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A command line, composed and checked.  ``require`` raises all mistakes at once."""
+    """A composed and checked command line; ``require`` raises all errors at once."""
 
     source: Source
     overrides: tuple[str, ...]
     cfg: DictConfig
     space: Space
     pins: tuple[str, ...]
-    """Plain overrides of the command line that belong to every trial."""
+    """Plain overrides of the command line, which belong to every trial."""
     mistakes: tuple[Mistake, ...]
     queue: tuple[Item, ...] = ()
-    """What is tried before the sampler's own proposals."""
+    """Trials to enqueue before the sampler's own proposals."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What the objective says of itself before it runs."""
+    """What the objective's ``check`` reports before it runs."""
 
     @cached_property
     def study(self) -> StudySettings:
@@ -72,25 +72,28 @@ class Plan:
         return int(self.cfg.seed)
 
     def require(self, more: Sequence[Mistake] = ()) -> "Plan":
-        """Itself, or ``ConfigError`` with all of its mistakes and ``more``."""
+        """Return the plan, or raise ``ConfigError`` with all of its errors and ``more``."""
         if found := [*self.mistakes, *more]:
             raise ConfigError(list(dict.fromkeys(found)))
         return self
 
     @cached_property
     def base_text(self) -> str:
-        """The objective's configuration as YAML, without where and how it is searched."""
+        """Return the objective's configuration as YAML, without the search's sections."""
         return nodes.text(self.cfg, without=sorted(OPERATIONAL))
 
 
 def load(
     source: Source, overrides: Sequence[str], *, search: bool = True, judge: bool = True
 ) -> Plan:
-    """Compose and check.  With ``search=False`` (``tuner train``) sweeps are mistakes.
+    """Compose and check a command line.
 
-    ``judge=False`` spares those that only read a study the checks that import the objective.
+    Args:
+        search: Whether sweeps are allowed; ``tuner train`` allows none.
+        judge: Whether to import and check the objective, which commands that only read need not.
 
-    Raises ``ConfigError`` only where nothing can be composed at all.
+    Raises:
+        ConfigError: Nothing can be composed at all.
     """
     read = _read(source, overrides)
     cfg, plain, mistakes = read.cfg, read.plain, read.mistakes
@@ -126,18 +129,18 @@ def load(
 
 @dataclass(frozen=True)
 class _Read:
-    """What of a command line can be composed, and what is wrong with the rest."""
+    """The part of a command line that can be composed, and the errors in the rest."""
 
     cfg: DictConfig
     parsed: Mapping[str, Override]
     plain: list[str]
     mistakes: list[Mistake]
     unparsed: bool
-    """Whether an override could not be read at all."""
+    """Whether an override could not be parsed at all."""
     lost: set[str]
-    """Sections of which nothing is known, their option being unknown."""
+    """Sections that cannot be composed, because their option is unknown."""
     stand_ins: list[str]
-    """Those of ``plain`` that nobody has given."""
+    """Overrides of ``plain`` that were added for mandatory groups."""
 
     @property
     def sweeps(self) -> dict[str, Override]:
@@ -190,7 +193,7 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
 
 
 ALONE = {"data", "optimizer", "schedule"}
-"""Sections that are judged without a look at others."""
+"""Sections that are checked independently of others."""
 
 
 def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, str]]:
@@ -221,13 +224,13 @@ def _sections(mistakes: Iterable[Mistake]) -> set[str]:
 
 
 def _news(found: Iterable[Mistake], known: Iterable[Mistake]) -> list[Mistake]:
-    """The mistakes in other keys than those that are known to be wrong."""
+    """Return the errors in keys that are not known to be wrong yet."""
     keys = {mistake.key for mistake in known if mistake.section not in ("", "space")}
     return [mistake for mistake in found if mistake.key not in keys]
 
 
 def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[Mistake]]:
-    """What is tried first, once the sections that say so and the space can be read."""
+    """Return the queue, once the space and the sections of the queue can be read."""
     if read.lost or _sections(read.mistakes) & {"study", "space"}:
         return [], []
     asked = nodes.section(read.cfg, "study", StudySettings)

@@ -1,4 +1,4 @@
-"""What sampler, pruner and tracker of a plan refuse, alone and together."""
+"""Check sampler, pruner and tracker of a plan, alone and together."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,7 +13,7 @@ from tuner.trackers.factory import build_tracker
 
 
 def mistakes(plan: Plan) -> list[Mistake]:
-    """What sampler, pruner and tracker refuse, but for sections that are known to be wrong."""
+    """Return the errors of sampler, pruner and tracker, without sections known to be wrong."""
     known = {mistake.section for mistake in plan.mistakes}
     parts: dict[str, Callable[[], object]] = {
         "sampler": lambda: build_sampler(plan.cfg, plan.space, 0),
@@ -27,7 +27,7 @@ def mistakes(plan: Plan) -> list[Mistake]:
 
 
 def refusals(parts: Mapping[str, Callable[[], object]]) -> list[Mistake]:
-    """What keeps each part from being made; section → what makes it."""
+    """Return the errors of parts that cannot be built; maps section → function that builds it."""
     found: list[Mistake] = []
     for section, make in parts.items():
         try:
@@ -42,7 +42,7 @@ def refusals(parts: Mapping[str, Callable[[], object]]) -> list[Mistake]:
 
 
 def _together(plan: Plan) -> list[Mistake]:
-    """What does not go together of the sections that say how to search."""
+    """Return the conflicts between sections that configure the search."""
     found = _unaffordable(plan)
     if len(plan.aims.objectives) > 1 and is_cmaes(str(plan.cfg.sampler._target_)):
         hint = "sampler=tpe or sampler=nsga2"
@@ -53,7 +53,7 @@ def _together(plan: Plan) -> list[Mistake]:
 
 
 def _unaffordable(plan: Plan) -> list[Mistake]:
-    """A budget that not even one configuration fits in."""
+    """Return an error if the budget does not suffice for one configuration."""
     asked, length = plan.cfg.budget.get("epochs"), longest(plan)
     if not isinstance(asked, int) or length is None or not 1 <= asked < length:
         return []

@@ -1,4 +1,4 @@
-"""What is wrong with the parameters of a search space, each judged where its condition holds."""
+"""Check the parameters of a search space, each where its condition holds."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -128,7 +128,7 @@ def _key(override: str) -> str:
 def _refused(
     source: Source, context: Sequence[str], searched: Sequence[Parameter]
 ) -> list[Mistake]:
-    """Bounds that a configuration with types of its own, an application's, does not take."""
+    """Return bounds that a configuration with its own types, an application's, does not accept."""
     if not source.open_ended:
         return []
     found: list[Mistake] = []
@@ -149,14 +149,14 @@ def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]
 
 
 def _unfit(p: Parameter, annotation: Any) -> list[Mistake]:
-    """A mistake for each choice that is of no use, and one for a range, whichever end it is."""
+    """Return an error for each invalid choice, and one for a range, whichever end is invalid."""
     bad = [value for value in _values(p) if not conforms(value, annotation)]
     lines = [mistake(p.key, annotation, value, _cure(value, annotation)) for value in bad]
     return lines if isinstance(p.distribution, Categorical) else lines[:1]
 
 
 def _values(p: Parameter) -> list[Any]:
-    """Boundary values as the objective would receive them."""
+    """Return boundary values as the objective would receive them."""
     values = []
     for stored in p.distribution.samples():
         value = config.parse(f"x={p.distribution.text(stored)}").value()

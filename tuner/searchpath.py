@@ -1,4 +1,4 @@
-"""``hydra.searchpath`` as directories, wherever it is written: then their options are known too."""
+"""Resolve ``hydra.searchpath`` to directories, wherever it is set, to know their options."""
 
 import codecs
 import importlib.util
@@ -15,12 +15,16 @@ KEY = "hydra.searchpath"
 
 
 def directories(entries: Sequence[str]) -> list[Path]:
-    """The directories of ``file://…``, ``pkg://…`` or plain entries; ``ConfigError`` if unknown."""
+    """Return the directories of ``file://…``, ``pkg://…`` or plain entries.
+
+    Raises:
+        ConfigError: An entry is unknown.
+    """
     return [_directory(entry) for entry in entries]
 
 
 def declared(primary: Path) -> list[Path]:
-    """Those that a primary configuration names itself."""
+    """Return the directories of the ``hydra.searchpath`` in a primary configuration."""
     if not primary.is_file():
         return []
     named = OmegaConf.select(OmegaConf.load(primary), KEY)
@@ -44,7 +48,7 @@ def _directory(entry: str) -> Path:
 def refuse_marks(directories: Sequence[Path], chosen: Mapping[str, object]) -> None:
     """Raise ``ConfigError`` for an option (group → name) whose file begins with a byte-order mark.
 
-    Hydra does not see the ``# @package`` in its first line then, and says nothing.
+    Hydra then silently ignores the ``# @package`` in its first line.
     """
     for directory in directories:
         for group, name in chosen.items():
@@ -59,7 +63,7 @@ def refuse_marks(directories: Sequence[Path], chosen: Mapping[str, object]) -> N
 
 
 def holding(file: str) -> str:
-    """The directory here that has such a file and is not searched; empty if none has."""
+    """Return a directory here that has such a file and is not searched; empty if none has."""
     try:
         return next((str(d) for d in _directories(Path()) if (d / file).is_file()), "")
     except OSError:
@@ -67,7 +71,7 @@ def holding(file: str) -> str:
 
 
 def beside(directory: Path) -> str:
-    """The directory that a wrong name may be a typo of, empty if none is near."""
+    """Return the directory of which a wrong name may be a typo; empty if none is similar."""
     try:
         return closest(directory.name, [d.name for d in _directories(directory.parent)])
     except OSError:

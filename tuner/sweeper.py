@@ -1,7 +1,7 @@
-"""What an application says below ``hydra.sweeper``, as overrides of tuner's command line.
+"""Convert the keys below an application's ``hydra.sweeper`` to overrides of tuner's command line.
 
-It may say it as tuner does, section by section, or as hydra-optuna-sweeper does: its keys have
-the meaning that they have there, or are refused with what takes their place.
+They may be written as tuner's sections, or as for hydra-optuna-sweeper: its keys have the same
+meaning as there, or are refused with a hint.
 """
 
 import functools
@@ -27,14 +27,14 @@ RENAMED = {
     "study_name": "study.name",
     "max_failure_rate": "worker.max_failure_rate",
 }
-"""Keys of hydra-optuna-sweeper that are keys of ours by another name."""
+"""Keys of hydra-optuna-sweeper that tuner has under another name."""
 
 REPLACED = {
     "search_space": "hydra.sweeper.params says it as overrides do, x: interval(0, 1)",
     "custom_search_space": "conditions are mappings in a file conf/space/NAME.yaml, and "
     "hydra.sweeper.space=NAME",
 }
-"""… and those that are none, with the cure."""
+"""Keys of hydra-optuna-sweeper that tuner does not have, with a hint."""
 
 OPTIONS = {
     "TPESampler": "optuna_tpe",
@@ -53,7 +53,7 @@ OPTIONS = {
     "ThresholdPruner": "threshold",
     "NopPruner": "none",
 }
-"""Optuna's classes and our options of ``sampler`` and ``pruner`` that build them."""
+"""Optuna's classes → tuner's options of ``sampler`` and ``pruner`` that build them."""
 
 FORMER = {
     "consider_prior": True,
@@ -63,7 +63,7 @@ FORMER = {
     "warn_independent_sampling": True,
     "inc_popsize": 2,
 }
-"""Defaults that hydra-optuna-sweeper writes out, and that Optuna has no more or warns of."""
+"""Defaults that hydra-optuna-sweeper writes, and that Optuna has removed or warns about."""
 
 THEIR_OWN = "hydra_plugins.hydra_optuna_sweeper."
 
@@ -105,7 +105,7 @@ class _Reader:
         """Key → override."""
         self.mistakes: list[Mistake] = []
         self.theirs = False
-        """Whether anything is said in the manner of hydra-optuna-sweeper."""
+        """Whether any key is written as for hydra-optuna-sweeper."""
 
     def read(self) -> None:
         for key in self.written:
@@ -142,7 +142,7 @@ class _Reader:
             self.found[section] = f"{section}={name}"
 
     def params(self) -> list[str]:
-        """The space, and what is pinned beside it."""
+        """Read the search space, and the overrides pinned in it."""
         return [
             f"{key}={value if isinstance(value, str) else text_of(value)}"
             for key, value in self._below("params").items()
@@ -162,7 +162,7 @@ class _Reader:
             self._mistaken(where, f"{key} is said twice, as {self.found[key]} too")
 
     def _setting(self, where: str, key: str, value: Any) -> None:
-        """A section, an option of it by name, or one key of it."""
+        """Read a section, an option of it by name, or one key of it."""
         top = key.partition(".")[0]
         if top not in OPERATIONAL | {"seed"}:
             known = sorted(OPERATIONAL)

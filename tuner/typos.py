@@ -1,4 +1,4 @@
-"""Cures for what people mistype: the nearest key, word, option or command."""
+"""Hints for mistyped names: the nearest key, word, option or command."""
 
 import difflib
 import re
@@ -8,7 +8,7 @@ from tuner.mistakes import Mistake
 from tuner.schema import closest, nearest
 
 FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool", "glob")
-"""What may stand in a sweep; Hydra has a few more that mean nothing to a search."""
+"""Functions that are allowed in a sweep; Hydra's others have no meaning in a search."""
 
 NO_TRIAL = "no-best-trial"
 """What ``tuner train $(tuner best --overrides)`` gets where there is none: no command takes it,
@@ -16,9 +16,9 @@ while of nothing it would train the defaults."""
 
 
 def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> str:
-    """A hint: the keys of that last name, else the nearest of the section, else of all.
+    """Return a hint: keys of the same last name, else the nearest of the section, or of all.
 
-    Only what follows the section that two keys share tells how near they are.
+    Only the parts after a common section count for the similarity.
     """
     top, _, below = key.partition(".")
     # The space repeats the keys that it searches; nobody means those.
@@ -36,7 +36,7 @@ def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> s
 
 
 def _within(known: Sequence[str], key: str) -> str:
-    """The nearest below the longest part of the key that is known."""
+    """Return the nearest key below the longest known part of a key."""
     section = _parent(key)
     while section not in known and "." in section:
         section = _parent(section)
@@ -66,7 +66,7 @@ CALLS = {
     "tag": "tag(log, interval(low, high))",
     "glob": "glob(*)",
 }
-"""Function → how it is called."""
+"""Function → its syntax."""
 
 
 KINDS = {
@@ -108,7 +108,7 @@ def _unparsable(text: str, message: str) -> tuple[str, str]:
 
 
 def _lacking(text: str) -> str:
-    """The bracket that an unquoted text does not close, or open."""
+    """Return the bracket that an unquoted text does not close, or open."""
     for opening, closing in ("()", "[]", "{}"):
         surplus = text.count(opening) - text.count(closing)
         if surplus and not re.search("['\"]", text):
@@ -117,5 +117,5 @@ def _lacking(text: str) -> str:
 
 
 def closest_first(word: str, known: Sequence[str]) -> list[str]:
-    """All of ``known``, the likeliest to be meant first."""
+    """Return all ``known`` words, the most similar first."""
     return sorted(known, key=lambda k: difflib.SequenceMatcher(None, word, k).ratio(), reverse=True)

@@ -1,4 +1,4 @@
-"""The URLs of databases: what is wrong with one, as far as it tells, and what to do about it."""
+"""Check the URLs of databases, and give hints."""
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -14,13 +14,13 @@ DRIVERS = {
     "mysql": ("mysql+pymysql", "pymysql"),
     "mariadb": ("mariadb+pymysql", "pymysql"),
 }
-"""Database → how its URL begins with the driver that an extra installs, and that driver."""
+"""Database → the beginning of its URL with the driver that an extra installs, and that driver."""
 
 REST = "user:password@host/database"
 """What follows ``://``."""
 
 MEND = "go on with a copy of before, or with what sqlite3 FILE .recover reads out of it"
-"""What to do about a damaged file of SQLite."""
+"""Hint for a damaged SQLite file."""
 
 CURES = (
     (("authentication failed", "Access denied", "no password"), "are user and password right?"),
@@ -30,11 +30,11 @@ CURES = (
     (("malformed", "not a database", "can't decode"), f"the file is damaged: {MEND}"),
     (("connection option",), "leave the option out of the URL"),
 )
-"""What a server or a driver says where waiting will not help → the cure."""
+"""Messages of servers and drivers for which waiting does not help → the hint."""
 
 
 def masked(url: str) -> str:
-    """The URL with its secrets masked.  They are recorded, so that logs mask them as well."""
+    """Return the URL with its secrets masked; also record them, so that logs mask them."""
     shown = masking.hidden(url)
     try:
         make_url(url)
@@ -44,7 +44,7 @@ def masked(url: str) -> str:
 
 
 def judge(url: str) -> None:
-    """Raise ``StorageError`` for a URL that no database can be behind, or no driver is here for."""
+    """Raise ``StorageError`` for a URL that is invalid or whose driver is not installed."""
     parsed = parse(url)
     try:
         parsed.get_dialect().import_dbapi()
@@ -53,9 +53,10 @@ def judge(url: str) -> None:
 
 
 def parse(url: str) -> URL:
-    """The parts of a URL.  Raises: ``StorageError`` for one that is none, or is not enough.
+    """Parse a URL and record its secrets, so that logs mask them.
 
-    Its secrets are recorded, so that logs mask them.
+    Raises:
+        StorageError: It is not a URL, or is incomplete.
     """
     masking.remember(url)
     if not url.strip():
@@ -115,7 +116,7 @@ def _complete(url: URL) -> None:
 
 
 def _meant(text: str) -> str:
-    """The URL that a text was perhaps meant to be; it may hold a password, and is not repeated."""
+    """Return the URL that a text may have been meant to be; it may hold a password."""
     if text.startswith("sqlite:") and "@" not in text:
         path = text.removeprefix("sqlite:").lstrip("/")
         return f"three slashes before a path from here, sqlite:///{path}; four before one from /"
@@ -135,7 +136,7 @@ def unusable(url: URL, error: Exception) -> Mistake:
 
 
 def cure(url: URL, reason: str) -> tuple[bool, str]:
-    """Whether waiting will not help where a server or driver gives this reason, and what will."""
+    """Return the hint if waiting does not help for this reason of a server or driver."""
     for said, hint in CURES:
         if any(text in reason for text in said):
             return True, hint

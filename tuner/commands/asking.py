@@ -1,4 +1,4 @@
-"""What every command asks first: the configuration, the plan, the study, its best trial."""
+"""Load what commands need: the configuration, the plan, the study, its best trial."""
 
 import argparse
 import shlex
@@ -46,7 +46,7 @@ def source(args: argparse.Namespace) -> Source:
 
 
 def take_searchpath(args: argparse.Namespace) -> None:
-    """Turn ``hydra.searchpath=[…]`` into as many ``--config-dir``, which do the same."""
+    """Convert ``hydra.searchpath=[…]`` to options ``--config-dir`` of the same effect."""
     for text in [text for text in args.overrides if text.startswith(f"{searchpath.KEY}=")]:
         args.overrides.remove(text)
         entries = config.parse(text).value()
@@ -54,7 +54,11 @@ def take_searchpath(args: argparse.Namespace) -> None:
 
 
 def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
-    """What was asked for; raises ``ConfigError`` with all of its mistakes."""
+    """Return the requested plan.
+
+    Raises:
+        ConfigError: It has errors, all of which are reported.
+    """
     if not judge:
         return readable(args)
     log.to_stderr()
@@ -68,9 +72,13 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
 
 
 def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
-    """… and what starts the workers, and what it would start.
+    """Load the plan and build its launcher, after checking engine and database.
 
-    Its engine and the database have been asked.
+    Returns:
+        The plan, the launcher, and a description of what it would start.
+
+    Raises:
+        ConfigError: Plan, launcher, database or device have errors, all of which are reported.
     """
     log.to_stderr()
     asked = plan.load(source(args), args.overrides)
@@ -101,7 +109,7 @@ def _judge_device(asked: Plan) -> None:
 
 
 def _is_elsewhere(asked: Plan) -> bool:
-    """Whether the workers may come to lie on other machines, whatever is wrong with ``launch``."""
+    """Return whether workers may run on other machines, also if ``launch`` has errors."""
     target = nodes.text_at(asked.cfg, "launch._target_")
     with suppress(ConfigError):
         return target is not None and getattr(targets.locate(target), "spread", False) is True
@@ -109,7 +117,7 @@ def _is_elsewhere(asked: Plan) -> bool:
 
 
 def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
-    """The plan without mistakes; what may have been meant otherwise is a warning."""
+    """Return a plan without errors; log warnings about doubtful settings."""
     asked.require(more)
     unset = mandatory.doubts(asked.source, asked.cfg, asked.space)
     for doubt in [*edges.fractions(asked.cfg, asked.space), *unset]:
@@ -118,7 +126,7 @@ def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
 
 
 def readable(args: argparse.Namespace) -> Plan:
-    """The plan of a command that only reads: the objective need not be importable here."""
+    """Return the plan of a command that only reads; the objective need not be importable here."""
     log.to_stderr()
     asked = plan.load(source(args), args.overrides, judge=False)
     url = nodes.text_at(asked.cfg, "storage.url")
@@ -127,26 +135,30 @@ def readable(args: argparse.Namespace) -> Plan:
 
 
 def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
-    """The plan, and the study that it names, which must exist."""
+    """Return the plan and its study, which must exist."""
     asked = readable(args)
     return asked, loaded(asked)
 
 
 def loaded(asked: Plan) -> Study:
-    """The study that a plan names, which must exist."""
+    """Return the study that a plan names, which must exist."""
     grace, patience = asked.worker.grace, asked.storage.patience
     return study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
 
 
 def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
-    """The same of a study that tuner has made: what else would be trained or exported?"""
+    """Return the study of a plan, which tuner must have created, to train or export from."""
     asked, found = stored(args)
     provenance.require_ours(found.name, found.attrs)
     return asked, found
 
 
 def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
-    """The best trial; ``TunerError`` if none is complete, with the causes if none will be."""
+    """Return the best trial.
+
+    Raises:
+        TunerError: No trial is complete; the message has the causes if none will be.
+    """
     if found.best is None:
         told = f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'})"
         none = Mistake("", told, "tuner status shows its state")
@@ -155,7 +167,7 @@ def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
 
 
 def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> Mistake | None:
-    """Why a study that has ended has no value at all; None while there is one, or may be."""
+    """Explain why a finished study has no value at all; None while there is or may be one."""
 
     def command(row: Row) -> str:
         return train_line(args, asked, row) if Repeats(asked).known(row) is not None else ""
@@ -164,7 +176,7 @@ def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> Mistake | 
 
 
 def overrides(asked: Plan, row: Row) -> list[str] | None:
-    """The overrides that repeat a trial; None, and a warning of why, where this command would not.
+    """Return the overrides that repeat a trial; None, with a warning, if they are refused.
 
     See ``tuner.vetting``.
     """
@@ -176,7 +188,7 @@ def overrides(asked: Plan, row: Row) -> list[str] | None:
 
 
 def train_line(args: argparse.Namespace, asked: Plan, row: Row) -> str:
-    """The command that repeats a trial, to paste into a shell; else a comment in its place."""
+    """Return the command that repeats a trial, to paste into a shell, or else a comment."""
     words = overrides(asked, row)
     if words is None:
         return f"# configuration {row.number}"
@@ -184,12 +196,12 @@ def train_line(args: argparse.Namespace, asked: Plan, row: Row) -> str:
 
 
 def same(args: argparse.Namespace, command: str) -> str:
-    """Another command on the same study, to paste into a shell."""
+    """Return another command on the same study, to paste into a shell."""
     return shlex.join(["tuner", command, *flags(args), *args.overrides])
 
 
 class Screen(Console):
-    """A terminal that is told nothing but what was meant for it: see ``tuner.log.printable``."""
+    """A terminal that gets only printable characters; see ``tuner.log.printable``."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -203,7 +215,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def flags(args: argparse.Namespace) -> list[str]:
-    """The options that find the configuration, as they were given."""
+    """Return the options that find the configuration, as given."""
     app = [f"--app={args.app}"] if args.app else []
     name = [f"--config-name={args.config_name}"] if args.config_name else []
     return [*app, *(f"--config-dir={d}" for d in args.config_dir), *name]

@@ -1,4 +1,4 @@
-"""Looking at a study, or at what would become one."""
+"""Commands that read a study, or show what would become one."""
 
 import argparse
 import time
@@ -26,11 +26,11 @@ from tuner.typos import NO_TRIAL
 
 FORMATS = ("html", "md", "png")
 WATCH_EVERY = 2.0
-"""Seconds between two looks of ``status --watch``."""
+"""Seconds between two updates of ``status --watch``."""
 
 
 def status(args: argparse.Namespace) -> int:
-    """Workers, counts, pace, price and the best so far; of one study or of all."""
+    """Show workers, counts, throughput, cost and the best trial, of one study or of all."""
     if args.all:
         return _overview(args)
     plan = asking.readable(args)
@@ -78,7 +78,7 @@ def _awaited(plan: Plan) -> Study:
 
 
 def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
-    """A line whenever something has changed, until the study has ended."""
+    """Print a line whenever something has changed, until the study is finished."""
     before, ended = "", None
     while ended is None:
         ended = study.ended(budget)
@@ -91,7 +91,7 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
 
 
 def _overview(args: argparse.Namespace) -> int:
-    """Every study of the database, a line each."""
+    """Print every study of the database, one line each."""
     asked = asking.readable(args)
     url, grace, patience = asked.storage.url, asked.worker.grace, asked.storage.patience
     found = []
@@ -109,7 +109,7 @@ def _overview(args: argparse.Namespace) -> int:
 
 
 def best(args: argparse.Namespace) -> int:
-    """The best configuration, for people, programs or a shell."""
+    """Print the best configuration, as text, JSON or overrides."""
     try:
         plan, study = asking.stored(args)
         found = summary.summarise(study.optuna)
@@ -139,7 +139,7 @@ def best(args: argparse.Namespace) -> int:
 
 
 def _form(output: Path | None) -> str:
-    """The form that a file's name ends with."""
+    """Return the report's format by the suffix of its file."""
     ending = output.suffix.lstrip(".").lower() if output else ""
     if ending in ("", "htm"):
         return FORMATS[0]
@@ -153,7 +153,7 @@ def _form(output: Path | None) -> str:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write the report; its path goes to stdout."""
+    """Write the report and print its path to stdout."""
     form = args.format or _form(args.output)
     plan, study = asking.stored(args)
     directory = Path(plan.study.dir)
@@ -167,7 +167,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write the best configuration and its model; the paths go to stdout."""
+    """Write the best configuration and its model, and print the paths to stdout."""
     plan, study = asking.ours(args)
     found = summary.summarise(study.optuna)
     directory = Path(plan.study.dir)
@@ -185,7 +185,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def _champion(args: argparse.Namespace, plan: Plan, found: summary.Summary, directory: Path) -> Row:
-    """What ``tuner final`` has trained, which may have been another finalist; else the best."""
+    """Return the configuration that ``tuner final`` has trained; else the best trial."""
     final = read_final(directory)
     trained = [row for row in found.ranking if final and is_of(final, row)]
     return trained[0] if trained else asking.best_row(args, plan, found)

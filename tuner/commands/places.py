@@ -1,4 +1,4 @@
-"""What is asked before any work of the places that a search needs: do they serve it?"""
+"""Check databases, directories and other resources of a search before any work."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -29,7 +29,7 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[Mis
 
 
 def _written_to(asked: Plan) -> Iterable[directories.Named]:
-    """The directories that a search will write to, where the keys that name them can be read."""
+    """Return the directories that a search will write to, if their keys can be read."""
     wrong = {mistake.key for mistake in asked.mistakes}
     # What a directory is named after.
     if "study.name" not in wrong and (text := text_at(asked.cfg, "study.dir")):

@@ -1,4 +1,4 @@
-"""``tuner tune`` and ``tuner worker``: the search itself."""
+"""The commands ``tuner tune`` and ``tuner worker``: the search itself."""
 
 import argparse
 import os
@@ -31,11 +31,11 @@ from tuner.trackers.factory import build_tracker
 from tuner.worker import CRASHED, work
 
 LEAVE_WITHIN = 60.0
-"""Seconds that workers have to checkpoint and leave before they are ended."""
+"""Seconds that workers have to checkpoint and exit before they are killed."""
 
 
 def tune(args: argparse.Namespace) -> int:
-    """Create or resume the study, look after its workers, close with table and page."""
+    """Create or resume the study, supervise its workers, and end with table and report."""
     plan, launcher, described = asking.launched(args)
     study = provenance.open_study(plan)
     directory = Path(plan.study.dir)
@@ -76,7 +76,7 @@ def tune(args: argparse.Namespace) -> int:
 
 
 def _expire(study: Study, worker: str) -> bool:
-    """See ``Study.expire``; without a database its lease runs out by itself."""
+    """Expire a worker, see ``Study.expire``; without a database its lease expires by itself."""
     try:
         return study.expire(worker)
     except StorageError as error:
@@ -85,9 +85,9 @@ def _expire(study: Study, worker: str) -> bool:
 
 
 class Stop:
-    """Ends a job when this process is asked to, and says so at once.
+    """Ends a job when this process is asked to, and acknowledges that at once.
 
-    To end it takes locks that the main thread may hold, that of a ``Popen`` for one.
+    Ending it takes locks that the main thread may hold, such as that of a ``Popen``.
     """
 
     def __init__(self, job: Job) -> None:
@@ -101,7 +101,7 @@ class Stop:
         self.heard.put(number)
 
     def obey(self) -> None:
-        """Do what the signals ask for, until None is heard."""
+        """Act on signals until None is received."""
         while (number := self.heard.get()) is not None:
             with self.turn:
                 if self.signal is None:
@@ -122,7 +122,7 @@ class Stop:
         self.job.stop(number)
 
     def look_after(self) -> bool:
-        """Poll the job; workers that do not leave in time are ended."""
+        """Poll the job; kill workers that do not exit in time."""
         with self.turn:
             running = self.job.poll()
             if running and self.signal is not None and time.monotonic() > self.at + LEAVE_WITHIN:
@@ -132,14 +132,14 @@ class Stop:
 
 @contextmanager
 def forwarding(job: Job) -> Iterator[Stop]:
-    """Pass SIGINT and SIGTERM on to the workers; a second one ends them at once."""
+    """Forward SIGINT and SIGTERM to the workers; a second one kills them."""
     stop = Stop(job)
     with listening(stop.note, stop.obey, stop.heard):
         yield stop
 
 
 def worker(args: argparse.Namespace) -> int:
-    """One worker; a supervisor has judged the same command line, and twice costs a second."""
+    """Run one worker without repeating the supervisor's checks, which take a second."""
     plan = asking.planned(args, judge=SUPERVISOR not in os.environ)
     patience = Patience(plan.storage.patience)
 
@@ -163,13 +163,13 @@ def worker(args: argparse.Namespace) -> int:
 
 
 def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
-    """``TunerError`` where a search that has ended gave no value at all."""
+    """Raise ``TunerError`` if a finished search gave no value at all."""
     if wrong := asking.in_vain(args, plan, study.patience(lambda: status.look(study))):
         raise TunerError([wrong])
 
 
 def _tell_of_others(study: Study, described: str) -> None:
-    """Workers that an earlier command or another machine started are joined, not replaced."""
+    """Report workers of an earlier command or another machine, which are joined, not replaced."""
     log.info("study %r: %s", study.name, described)
     hosts = Counter(w.host for w in study.workers() if w.alive)
     if hosts:
@@ -179,7 +179,7 @@ def _tell_of_others(study: Study, described: str) -> None:
 
 @contextmanager
 def _shown(plan: Plan, study: Study) -> Iterator[None]:
-    """On a terminal, where no supervisor shows it, the view of the study beside the work."""
+    """Show the study on a terminal beside the work, unless a supervisor shows it."""
     console = asking.console(stderr=True)
     if SUPERVISOR in os.environ or not live.is_live(console):
         yield
@@ -207,7 +207,7 @@ def _shown(plan: Plan, study: Study) -> Iterator[None]:
 
 
 def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | None = None) -> int:
-    """Show what was found; ``TunerError`` for a failure, or a search that gave no value at all."""
+    """Show the results; raise ``TunerError`` for a failure or a search without any value."""
     found = _show(plan, study, args)
     if wrong := [each for each in (failure, asking.in_vain(args, plan, found)) if each]:
         raise TunerError("\n".join(map(str, wrong)))
@@ -215,7 +215,7 @@ def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | No
 
 
 def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
-    """Table, page, and how to go on; what they show."""
+    """Show the table, write the report, and print the next commands."""
     found = study.patience(lambda: status.look(study))
     output, repeats = Path(plan.study.dir) / "report.html", Repeats(plan)
     written = study.patience(

@@ -1,4 +1,4 @@
-"""Before any study: a project of the user's own, and a shell that completes our commands."""
+"""Commands that need no study: ``tuner init`` and ``tuner completion``."""
 
 import argparse
 import re
@@ -10,13 +10,13 @@ from tuner.errors import ConfigError
 from tuner.log import say
 
 RENAMED = {"gitignore": ".gitignore"}
-"""Files that would take effect where they lie, in the sources of tuner."""
+"""Files that would take effect in tuner's own sources, and are therefore renamed."""
 NAME = "NAME"
-"""What stands for the project's name, in texts and file names."""
+"""Placeholder of the project's name, in texts and file names."""
 
 
 def init(args: argparse.Namespace) -> int:
-    """Write the project; how to run it goes to stdout."""
+    """Write a project, and print its commands to stdout."""
     directory: Path = args.directory
     if args.overrides:
         raise ConfigError(f"init takes one directory, got {' '.join(args.overrides)} as well")
@@ -41,7 +41,7 @@ def init(args: argparse.Namespace) -> int:
 
 
 def completion(args: argparse.Namespace) -> int:
-    """Print what makes a shell complete our commands."""
+    """Print shell code that enables tab completion of tuner's commands."""
     from argcomplete.shell_integration import shellcode  # which `init` does not need
 
     print(shellcode(["tuner"], shell=args.shell))

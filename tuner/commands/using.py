@@ -1,4 +1,4 @@
-"""``tuner predict``: a model that was taken home, put to use."""
+"""The command ``tuner predict``: apply an exported model."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from tuner.report.wording import as_json
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Tell what each image is, a line each; 1 if any could not be read."""
+    """Classify images, one line each; return 1 if any could not be read."""
     log.to_stderr()
     images = [*args.images, *args.overrides]  # argparse takes those after an option for unknown
     if not images:
@@ -48,7 +48,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def _told(scores: Mapping[str, float], top: int, *, numbers: bool) -> str:
-    """The likeliest classes, or the numbers, in one line."""
+    """Return the most probable classes, or the numbers, as one line."""
     if numbers:
         return "  ".join(f"{name} {value:.5g}" for name, value in scores.items())
     best = sorted(scores.items(), key=lambda item: -item[1])[:top]

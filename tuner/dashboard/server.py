@@ -1,9 +1,9 @@
-"""optuna-dashboard on a cached storage, behind a gate, on a server made for it.
+"""Serve optuna-dashboard on a cached storage, behind a gate, with a production server.
 
-Its own command reads every trial anew at each poll (12.6 s at 10,000 trials), and its default
-server is one for development.  waitress is a server without dependencies that many applications
-have run on for years: it bounds what a client may send and how long it may dawdle, and its threads
-share the one cache of trials, which processes would each fill for themselves.
+Its own command reads every trial again at each poll (12.6 s at 10,000 trials), and its default
+server is for development. waitress is an established server without dependencies: it limits the
+size and duration of requests, and its threads share one cache of trials, which separate processes
+would each fill.
 """
 
 import ipaddress
@@ -37,35 +37,38 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 SHORTEST = 16
-"""Characters of a token: nothing slows down whoever guesses."""
+"""Minimum number of characters of a token, because guessing is not slowed down."""
 THREADS = 8
 CONNECTIONS = 800
-"""Limit of simultaneous connections.  With waitress's default of 100, a hundred idle ones lock
-everybody out.  The usual limit of open files is 1,024, and the database needs some of them."""
+"""Limit of simultaneous connections. With waitress's default of 100, a hundred idle ones lock
+everybody out. The usual limit of open files is 1,024, and the database needs some of them.
+"""
 IDLE = 20
 """Seconds after which an idle connection is closed; browsers reconnect by themselves."""
 LARGEST_BODY = 32 << 20
-"""Bytes of a request, such as an uploaded artifact: whoever has no token may send as many."""
+"""Maximum size of a request in bytes, such as an uploaded artifact, also without a token."""
 
 BEHIND_A_PROXY = {
     "trusted_proxy": "*",
     "trusted_proxy_headers": {"x-forwarded-host", "x-forwarded-proto"},
 }
-"""A proxy says by what name and scheme it was asked; without a token that name must be true."""
+"""Settings that trust a proxy's headers for host and scheme; only with a token, because without one
+the host name must be this machine's.
+"""
 
 
 @dataclass(frozen=True)
 class Access:
     """Where the dashboard listens and who may use it.
 
-    Without a ``token`` it answers to this machine alone.
+    Without a ``token`` it answers only to this machine.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     token: str | None = None
     generated: bool = False
-    """Whether nobody knows the token yet: it is shown once, in the address."""
+    """Whether the token is new and must be shown, once, in the URL."""
     read_only: bool = False
 
 
@@ -78,10 +81,12 @@ def access(
     read_only: bool,
     environ: Mapping[str, str] = os.environ,
 ) -> Access:
-    """What the options ask for: a token is read, or made where one is needed.
+    """Return the access that the options request; read a token, or generate one if needed.
 
-    It is needed on every address that other machines reach, and where ``login`` asks for it.
-    Raises TunerError for a token that is missing from its file or too short.
+    A token is needed for every address that other machines can reach, and with ``login``.
+
+    Raises:
+        TunerError: The token is missing from its file or too short.
     """
     token = environ.get(DASHBOARD_TOKEN) or None
     source = DASHBOARD_TOKEN
@@ -115,11 +120,12 @@ def serve(
     *,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the studies of ``storage`` until SIGINT or SIGTERM; ``ready`` is told the address.
+    """Serve the studies of ``storage`` until SIGINT or SIGTERM; ``ready`` gets the URL.
 
-    ``plan`` tells how the trials of its study are repeated.
+    ``plan`` is used to repeat the trials of its study.
 
-    Raises TunerError when the host is not of this machine or the port cannot be had.
+    Raises:
+        TunerError: The host is not of this machine, or the port is not available.
     """
     if access.token is None and not _is_loopback(access.host):
         raise ValueError("an address that other machines reach needs a token")
@@ -174,7 +180,7 @@ def _application(
 
 
 def _address(access: Access, port: int) -> str:
-    """Where to go with a browser, the token included where it is news."""
+    """Return the URL for a browser, with the token if it is new."""
     anywhere = access.host in {"", "0.0.0.0", "::"}
     host = socket.gethostname() if anywhere else access.host
     shown = f"[{host}]" if ":" in host else host
@@ -206,7 +212,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _until_stopped() -> Iterator[None]:
-    """SIGTERM ends the server as Ctrl-C does, in a container too, where it is process 1."""
+    """Make SIGTERM end the server like Ctrl-C, also as process 1 in a container."""
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

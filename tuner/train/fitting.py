@@ -1,6 +1,6 @@
-"""Any image a person has, made into the bytes that a network was trained on.
+"""Convert any image to the format that a network was trained on.
 
-Imports no torch, so that a decoding process starts at once.
+This module does not import torch, so that a decoding process starts at once.
 """
 
 import functools
@@ -16,7 +16,7 @@ from tuner.errors import TunerError
 from tuner.log import printable
 
 WANTED = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")
-"""No format that takes another program to read: Pillow hands EPS to Ghostscript."""
+"""Formats that need no other program to read: Pillow passes EPS to Ghostscript."""
 TRANSPARENT = {"RGBA", "LA", "PA", "La", "RGBa"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
 TURNS = {
@@ -28,30 +28,31 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings an image upright whose EXIF orientation is that."""
+"""EXIF orientation → the transposition that makes the image upright."""
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Those of WANTED that this Pillow reads."""
+    """Return those of WANTED that this Pillow can read."""
     Image.init()
     return tuple(form for form in WANTED if form in Image.OPEN)
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """Of the names of files in these formats, in small letters."""
+    """Return the file suffixes of these formats, in lower case."""
     known = Image.registered_extensions()
     return frozenset(suffix for suffix, form in known.items() if form in formats())
 
 
 @contextmanager
 def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
-    """The image in a file, of which the header was read.
+    """Open an image file, read its header and yield the image.
 
-    Pillow's warnings, which are of metadata, are left out.
+    Pillow's warnings, which are about metadata, are suppressed.
 
-    Raises: TunerError that names the file, for whatever is wrong with it while it is open.
+    Raises:
+        TunerError: The file has an error while it is open; the message names the file.
     """
     name = printable(str(file), kept="")
     try:
@@ -76,7 +77,7 @@ def _reason(error: Exception) -> str:
 
 
 def is_image(file: str) -> bool:
-    """Whether the header is that of an image."""
+    """Return whether the header is that of an image."""
     try:
         with opened(file):
             return True
@@ -101,7 +102,7 @@ def fitted(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarr
 
 
 def conversions(image: Image.Image, channels: int) -> Iterator[str]:
-    """What ``fitted`` does to an image beside scaling it, in words, as its header tells."""
+    """Describe what ``fitted`` does to an image besides scaling, according to its header."""
     is_grey = image.mode in GREY or image.mode.startswith("I;")
     if is_deep(image):
         yield "floats to 8 bits" if image.mode == "F" else "16 bits to 8"
@@ -130,9 +131,9 @@ def _has_unusual_colours(image: Image.Image) -> bool:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether its channels have more than 8 bits, in the file if its pixels are not loaded yet.
+    """Return whether the channels have more than 8 bits, in the file if pixels are not loaded.
 
-    Of colours Pillow keeps the upper 8 bits.
+    Of colours, Pillow keeps only the upper 8 bits.
     """
     return _is_deep_grey(image) or ";16" in str(getattr(image, "tile", ())[:1])
 

@@ -1,6 +1,6 @@
-"""The image files below a directory, by class, and what is left out of them.
+"""List the image files below a directory by class, and what is skipped.
 
-Imports no torch, so that a decoding process starts at once.
+This module does not import torch, so that a decoding process starts at once.
 """
 
 import os
@@ -16,37 +16,41 @@ from tuner.train import fitting
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 SYSTEMS = {"__MACOSX", "@eaDir", "lost+found"}
-"""Directories that zip files of macOS, Synology's thumbnails and file systems leave behind."""
+"""Directories that macOS, Synology's thumbnails and file systems create."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """``classes`` holds the sorted files of each class, ``skipped`` how many things were left out
-    for which reason."""
+    """The listed files.
+
+    ``classes`` has the sorted files of each class, ``skipped`` the number of skipped entries by
+    reason.
+    """
 
     root: Path
     classes: Mapping[str, Sequence[Path]]
     skipped: Mapping[str, int]
     times: Mapping[str, int]
-    """When each directory was last changed, in nanoseconds since 1970."""
+    """Time of the last change of each directory, in nanoseconds since 1970."""
 
     @property
     def files(self) -> list[Path]:
-        """All of them, class after class."""
+        """Return all files, class after class."""
         return [file for files in self.classes.values() for file in files]
 
     def left_out(self) -> str:
-        """What was skipped, in words; empty if nothing was."""
+        """Describe what was skipped; empty if nothing was."""
         return ", ".join(f"{reason}: {count:,}" for reason, count in sorted(self.skipped.items()))
 
 
 def find(root: Path) -> Listing:
-    """The images of each class, which is a directory below ``root``; its own are included.
+    """List the images of each class, which is a directory below ``root``, including subdirectories.
 
     Linked directories are followed, each real one once.
 
-    Raises: TunerError where there are no classes, or one without an image; for directories that
-    are splits, cannot be listed, or have a name that is not UTF-8.
+    Raises:
+        TunerError: There are no classes, or one without an image; or a directory is a split, cannot
+            be listed, or has a name that is not UTF-8.
     """
     known = _LAST.get(root)
     if known and all(_changed(path) == at for path, at in known.times.items()):
@@ -68,10 +72,11 @@ def find(root: Path) -> Listing:
 
 
 SETTLED = 2_000_000_000
-"""Nanoseconds after which another change of a directory is sure to have another time."""
+"""Nanoseconds after which another change of a directory is certain to have another time."""
 _LAST: dict[Path, Listing] = {}
-"""What was found last, which is the same until a directory changes: a search is judged at many
-edges of its space before it begins, and a million files take ten seconds to list."""
+"""The last listing, valid until a directory changes. The corners of a space are checked before a
+search begins, and listing a million files takes ten seconds.
+"""
 
 
 def _changed(directory: str) -> int:
@@ -82,7 +87,7 @@ def _changed(directory: str) -> int:
 
 
 class _Walk:
-    """Goes through real directories first: what is linked as well belongs where it lies."""
+    """Visits real directories before linked ones, so that files belong to their real location."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -148,7 +153,7 @@ def _is(kind: Callable[[], bool]) -> bool:
 
 
 def _reason(entry: "os.DirEntry[str]") -> str:
-    """Why a thing is no image to be read; empty for an image."""
+    """Return why an entry is not an image to read; empty for an image."""
     if _is_hidden(entry.name):
         return "hidden"
     if not _is(entry.is_file):  # to open a FIFO would wait for its other end
