@@ -43,6 +43,5 @@ def hinted(hint: str) -> str:
 
 
 def section(key: str) -> str:
-    """Return the first part of a key or override: ``model`` of ``+model.width=8``, ``model/cnn``.
-    """
+    """Return the first part of a key or override, as ``model`` of ``+model.width=8``."""
     return re.split(r"[^\w-]", key.lstrip("+~"), maxsplit=1)[0]
