@@ -114,7 +114,7 @@ def is_superseded(trial: FrozenTrial) -> bool:
 
 def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Return the last attempt at each configuration."""
-    failed = TrialState.FAIL  # a study of 10,000 is gone through at each decision
+    failed = TrialState.FAIL  # each decision may visit 10,000 trials
     return [t for t in trials if t.state is not failed or REQUEUE not in t.system_attrs]
 
 

@@ -77,7 +77,7 @@ class Claims:
                     return mine
                 if not self._reclaim(connection, max_retries):
                     return self._give(connection, worker, budget, queue)
-            # What was requeued is committed now, so that the books have it.
+            # Requeued trials are committed now, so that the books have them.
 
     def requeue(self, trial_id: int, reason: str) -> None:
         """Release a trial that this process holds, so that another worker resumes it."""
@@ -140,7 +140,7 @@ class Claims:
         else:
             trial_id = chosen
             if not writes.change_state(connection, trial_id, TrialState.RUNNING):
-                return None  # somebody popped it by Optuna's own means
+                return None  # popped by stock Optuna
             (waited,) = reading.read(connection, [trial_id])
             number = attempts.first_number(waited)
         if not self.leases.hold(worker, trial_id, number, connection):
@@ -184,8 +184,8 @@ class Claims:
         if not before or before[0].state != TrialState.RUNNING:
             return
         if not writes.change_state(connection, trial_id, TrialState.FAIL, ago):
-            return  # its worker finished it in the meantime
-        (trial,) = reading.read(connection, [trial_id])  # whoever reports from now on is refused
+            return  # its worker has finished it meanwhile
+        (trial,) = reading.read(connection, [trial_id])  # later reports are refused
         configuration = attempts.first_number(trial)
         crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
         if max_crashes is not None and crashes > max_crashes:
@@ -195,7 +195,7 @@ class Claims:
             return
         try:
             following = attempts.following(trial, crashes)
-        except ValueError as error:  # others have written to it while it ran
+        except ValueError as error:  # others wrote to it while it ran
             text = f"set aside: {error}"[:500]
             self._explain(connection, trial_id, Reason(Kind.SET_ASIDE, text))
             return

@@ -47,7 +47,7 @@ class Judge:
 
     def __init__(self, trial: Trial) -> None:
         self.trial_id = trial._trial_id
-        self.study = copy.copy(trial.study)  # to make one anew asks the database for what is known
+        self.study = copy.copy(trial.study)  # a new one would query the database again
         if not getattr(self.study.pruner, "merges_attempts", False):
             storage: Any = _Configurations(self.study._storage)
             self.study._storage = storage

@@ -69,7 +69,7 @@ def run(
         if isinstance(value, tuple | list) and value:
             return tuple(map(float, value))
         return None if value is None else float(value)
-    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several numbers
+    except (TypeError, ValueError, RuntimeError):  # the last is for a tensor of several numbers
         raise TunerError(
             f"the objective returned {str(value)[:60]!r} "
             f"({type(value).__name__}), which is no number",
@@ -103,7 +103,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
             report.track = _track(context, report, overrides)
             value = _run_shared(context, cfg, run_dir, report)
-        if report.refusal is not None:  # the objective has swallowed it, and may have given up
+        if report.refusal is not None:  # the objective has caught it, and may have given up
             raise report.refusal
         return finish(context, trial, report, run_dir, judged(report, value))
     except Pruned as stop:
@@ -114,10 +114,10 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         return Fate.REQUEUED
     except (UpdateFinishedTrialError, Fenced):
         raise
-    except TunerError as error:  # a person must act first: the configuration is not to blame
+    except TunerError as error:  # a person must act first: not the configuration's fault
         _queue_again(study, trial_id, error)
         raise
-    except BaseException as error:  # an objective's sys.exit() is a failure like any other
+    except BaseException as error:  # sys.exit() in an objective is an ordinary failure
         if report.refusal is not None:
             _queue_again(study, trial_id, report.refusal)
             raise report.refusal from error
@@ -131,7 +131,7 @@ def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
     reason = told(f"{type(error).__name__}: {error}")[:500]
     if not isinstance(error, StorageError):
         return study.requeue(trial_id, reason)
-    with suppress(StorageError, KeyError, *outages.FAILURES):  # or its lease runs out
+    with suppress(StorageError, KeyError, *outages.FAILURES):  # otherwise its lease expires
         study.claims.requeue(trial_id, reason)
 
 
@@ -151,7 +151,7 @@ def _track(context: Context, report: Report, overrides: list[str]) -> Track | Si
     study = context.study
     uid = study.patience(lambda: study.attrs["uid"])
     params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
-    known = None if report.first else report.run_dir  # what an earlier attempt left there
+    known = None if report.first else report.run_dir  # files of an earlier attempt
     before = {} if known is None else history.read(known)
     run = Run(study.name, uid, report.number, params, before)
     return tracking.begin(build_tracker(context.plan.cfg), run)

@@ -47,7 +47,7 @@ def work(plan: Plan, study: Study) -> int:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     base = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     if place := os.environ.get(REPLACES):
-        study.patience(lambda: study.leases.expire(place))  # what it held is requeued at once
+        study.patience(lambda: study.leases.expire(place))  # its trial is requeued at once
     count = plan.worker.concurrency
     proposer = Proposer(plan, study)
     with captured() as signals:
@@ -55,7 +55,7 @@ def work(plan: Plan, study: Study) -> int:
             return _serve(plan, study, proposer, base, signals)
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
             log.warning(seeds.SHARED, count)
-        # Threads of one process share its device as several processes would.
+        # Threads of one process share its device like several processes.
         os.environ.setdefault(SHARED, device_lock(str(os.getpid())))
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
             places = [
@@ -96,11 +96,11 @@ def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: S
         code = _loop(context, heart, signals)
     except TooManyFailures:
         with suppress(*UNUSABLE):
-            study.leases.leave(worker)  # it holds nothing by now: it gave up, and is not lost
+            study.leases.leave(worker)  # it holds no trial any more: it gave up and is not lost
         raise
     except BaseException:
-        with suppress(*UNUSABLE):  # the database may be what is wrong
-            study.leases.expire(worker)  # what it holds goes on elsewhere, and it is no ghost
+        with suppress(*UNUSABLE):  # the database may be the problem
+            study.leases.expire(worker)  # its trial is resumed elsewhere, without a stale row
         raise
     finally:
         heart.stop()
@@ -155,7 +155,7 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
         if fate is Fate.BROKEN_DEVICE:
             return RESTART_ME
         if fate is Fate.FENCED:
-            # Whoever counted us as lost has requeued it; if nobody has, it must not be forgotten.
+            # Requeued by a worker that considered this one lost; if not, it must be done here.
             study.requeue(trial_id, "its worker gave it up")
         study.release(context.worker)
         if fate is Fate.FAILED:

@@ -150,7 +150,7 @@ def worker(args: argparse.Namespace) -> int:
     try:
         with _shown(plan, study):
             code = work(plan, study)
-        if code == 0 and WORKER not in os.environ:  # whoever launched it tells it once for all
+        if code == 0 and WORKER not in os.environ:  # a launcher reports it once for all
             _require_value(plan, study, args)
         return code
     except TunerError:

@@ -107,7 +107,7 @@ class Writer:
         except OSError as error:
             logger.warning("no checkpoint of epoch %d: %s; later again", self.place[0], error)
             self.place = before
-        except BaseException as error:  # a thread has nobody to raise to
+        except BaseException as error:  # a thread has no caller to raise to
             self.error = error
         self.seconds = time.thread_time()
 
@@ -150,7 +150,7 @@ def _whole(path: Path) -> dict[str, Any] | None:
         return read(path)
     except sealed.Damaged as error:
         logger.warning("%s is damaged: %s", path, error)
-        with suppress(OSError):  # it is in nobody's way
+        with suppress(OSError):  # it does no harm
             path.replace(path.with_suffix(".damaged"))
     except OSError as error:
         logger.warning("%s cannot be read: %s", path, error)
@@ -170,7 +170,7 @@ def read(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
         if not (isinstance(state["recipe"], dict) and isinstance(state["fingerprint"], dict)):
             raise TypeError("it says of no recipe and machine")
-    except Exception as error:  # whatever a file of another kind makes of either
+    except Exception as error:  # other kinds of files may raise anything here
         if isinstance(error, OSError | MemoryError) or "can't allocate memory" in str(error):
             raise
         said = str(error).partition("\n")[0].partition("\x1b")[0]
@@ -184,7 +184,7 @@ def fingerprint(device: torch.device, precision: Precision) -> Fingerprint:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": hardware.actual(device, precision),  # which the recipe may leave to the device
+        "precision": hardware.actual(device, precision),  # the recipe may leave it to the device
     }
 
 

@@ -171,12 +171,12 @@ def vision(
     )
 
 
-# Two data sets at most stay on the device; the least recently used one goes.
+# At most two data sets stay on the device; the least recently used one is removed.
 @functools.lru_cache(maxsize=2)
 def _digits(
     device: torch.device, validation: float, test: float, split_seed: int, limit: int | None
 ) -> Data:
-    from sklearn.datasets import load_digits  # 0.9 s: only where it is used
+    from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
 
     source = load_digits()
     images = (source.images * (255 / 16)).round().astype(np.uint8)[..., None]
@@ -237,7 +237,7 @@ def place(
         test=_split(test, device, streamed),
         classes=pool.classes,
         mean=mean.to(device),
-        std=std.clamp_min(1.0).to(device),  # a channel of one colour divides by 1
+        std=std.clamp_min(1.0).to(device),  # a constant channel is divided by 1
         fingerprint=known,
     )
 

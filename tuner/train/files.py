@@ -57,7 +57,7 @@ def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> 
     Raises:
         TunerError: The files can be neither found nor downloaded, or are damaged.
     """
-    # torchvision takes two seconds to import, which digits need not pay.
+    # Importing torchvision takes two seconds, which digits need not spend.
     from torchvision import datasets
 
     kind = getattr(datasets, name)

@@ -76,7 +76,7 @@ def _keep_memory() -> None:
     batch of 128 took 496 instead of 426 µs, and 1,024 images evaluated at once 278 instead of 126
     ms.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
@@ -131,7 +131,7 @@ def reseed(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     np.random.seed(stream)
     torch.default_generator.manual_seed(stream)  # dropout
     if device.type != "cpu":
-        torch.manual_seed(stream)  # of every accelerator; it takes 0.1 ms and more to find none
+        torch.manual_seed(stream)  # all accelerators; takes 0.1 ms or more if there is none
     return torch.Generator(device).manual_seed(stream + 1)
 
 
@@ -178,7 +178,7 @@ def free_bytes(device: torch.device) -> float:
         return math.inf
     reserved = torch.cuda.memory_reserved(device)
     free, total = torch.cuda.mem_get_info(device)
-    left = _memory_share() * total - reserved  # of this process's share of the device
+    left = _memory_share() * total - reserved  # the rest of this process's share
     return min(free, left) + reserved - torch.cuda.memory_allocated(device)
 
 
@@ -192,7 +192,7 @@ def watch_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with suppress(OSError):  # elsewhere than on Linux the peak is the process's
+    with suppress(OSError):  # outside of Linux the peak is that of the whole process
         Path("/proc/self/clear_refs").write_text("5")
 
 

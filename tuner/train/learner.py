@@ -233,7 +233,7 @@ class Learner:
             "epoch": self.epoch,
             "done": self.done,
             "total": self.total,
-            # Each epoch starts them anew, so that they matter within one alone.
+            # Each epoch resets them, so that they matter only within an epoch.
             "generators": hardware.generators(self.device) if self.done < self.steps else None,
         }
 

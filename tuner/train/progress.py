@@ -27,10 +27,10 @@ from tuner.train.snapshot import Snapshot
 
 logger = logging.getLogger("tuner")
 
-# A report waits for at most so many steps of the next epoch: what they cost is lost on a trial
+# A report waits for at most this many steps of the next epoch: their cost is lost on a trial
 # that is pruned, and a GPU has them queued within milliseconds.
 SHADOW = 32
-# At a preemption the steps since the last checkpoint are saved when they took so many seconds.
+# At a preemption the steps since the last checkpoint are saved if they took this many seconds.
 WORTH_SAVING = 1.0
 
 
