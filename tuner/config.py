@@ -292,6 +292,8 @@ def parse(text: str) -> Override:
     Raises:
         ConfigError: The override is malformed.
     """
+    if not _is_unicode(text):
+        raise ConfigError(f"{text}: is not UTF-8, and cannot be stored; hint: a locale of UTF-8")
     try:
         parsed = OverridesParser(FUNCTIONS).parse_override(text)
     except HydraException as error:
@@ -306,6 +308,11 @@ def parse(text: str) -> Override:
             "below, as in a.b='interval(0,1)'",
         )
     return parsed
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no byte of the command line, or escape of a YAML file, stands for no character."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _has_sweep(value: object) -> bool:

@@ -165,10 +165,16 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     stored = study.attrs
     name = plan.study.name
     require_ours(name, stored)
-    direction = study.optuna.directions[0].name.lower()
+    directions = [way.name.lower() for way in study.optuna.directions]
+    direction = directions[0]
     aims = plan.aims
     own = [(stored["metric"], direction)]
     traded = list(stored["objectives"].items()) if "objectives" in stored else own
+    if [way for _, way in traded] != directions:
+        raise StudyError(
+            f"study.name: {name!r} is damaged: its objectives are {dict(traded)}, its directions"
+            f" {', '.join(directions)}; hint: choose another study.name"
+        )
     found = [
         f"{key}: the study has {old!r}, asked was {new!r}"
         for key, old, new in (

@@ -8,6 +8,9 @@ from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 from tuner.distributions import Categorical, Distribution, Float, Int, Scalar
 from tuner.errors import ConfigError
 
+EXACT = 2**53
+"""Up to here floating point, in which Optuna keeps all values, tells each integer from the next."""
+
 
 def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
     """A categorical distribution.  Raises: ConfigError for no choices or a repeated one."""
@@ -32,8 +35,22 @@ def interval(sweep: IntervalSweep, log: bool) -> Distribution:
         small = 1 if isinstance(low, int) else "1e-5"
         raise ConfigError(f"a log interval must start above 0, got {low:g}", hint=f"{small}, say")
     if isinstance(low, int) and isinstance(high, int):
-        return Int(low, high, log)
+        return _exact(Int(low, high, log))
+    if not math.isfinite(high - low):
+        raise ConfigError(
+            f"the interval from {low:g} to {high:g} is wider than any number; hint: narrow it"
+        )
     return Float(low, high, log)
+
+
+def _exact(whole: Int) -> Int:
+    """Raises: ConfigError for numbers that Optuna, which keeps them as floats, would mix up."""
+    if max(abs(whole.low), abs(whole.high)) > EXACT:
+        raise ConfigError(
+            "whole numbers beyond 2^53 are not told apart; hint: interval(1e15, 1e16), say, for"
+            " fractions, or search an exponent"
+        )
+    return whole
 
 
 def steps(sweep: RangeSweep) -> Distribution:
@@ -55,5 +72,11 @@ def steps(sweep: RangeSweep) -> Distribution:
         raise ConfigError(f"the range from {start} to {stop} by {step} is empty", hint=cure)
     low, high = sorted((start, start + (count - 1) * step))
     if all(isinstance(part, int) for part in parts):
-        return Int(int(low), int(high), step=abs(int(step)))
+        return _exact(Int(int(low), int(high), step=abs(int(step))))
+    rounded = any(Decimal(repr(float(part))) != part for part in (low, high, step))
+    if rounded or count > EXACT:
+        raise ConfigError(
+            f"the range from {start} to {stop} by {step} has more digits than numbers have; hint:"
+            " a step of fewer digits, or interval(start, stop)"
+        )
     return Float(float(low), float(high), step=float(abs(step)))
