@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev tune test test-slow gpu chaos lint format type reference tune-check docker-check clean
+.PHONY: help install dev tune test test-slow gpu chaos fuzz lint format type reference tune-check docker-check clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ gpu: dev ## on a GPU: run tests, a search and benchmarks in 8 minutes; results i
 
 chaos: dev ## inject faults into a search for minutes; SEED=… reproduces it, PRUNED=1 prunes
 	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned)
+
+fuzz: dev ## generated input for every reader of others' data, TIMES=20 times as much as in `make test`
+	TUNER_FUZZ=$(or $(TIMES),20) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fuzz
 
 lint: dev ## ruff: style and common mistakes
 	$(BIN)/ruff check .

@@ -173,7 +173,12 @@ def test_each_malformed_attribute_is_named_once_and_left_out(
     assert known.user_attrs == opened.attrs
 
 
-@pytest.mark.parametrize("text", ["{", '{"name": "Evil"}', '{"type": "categorical"}', "null", "[]"])
+DICTIONARY = '{"name": "CategoricalDistribution", "attributes": {"choices": ["a", {}]}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"name": "Evil"}', '{"type": "categorical"}', "null", "[]", DICTIONARY]
+)
 def test_a_parameter_without_a_distribution_is_left_out(
     opened: Study, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -206,6 +211,25 @@ def test_a_command_that_looks_shows_the_rest(
 def test_a_study_that_lacks_what_each_has_is_refused(opened: Study) -> None:
     plant(opened, "study_user_attributes", opened.id, {"metric": "no JSON"})
     with pytest.raises(provenance.StudyError, match=r"or is damaged: it has no metric"):
+        provenance.open_study(ASKED)
+
+
+def test_a_study_without_a_direction_is_damaged_and_the_others_are_shown(
+    opened: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened.storage.create_new_study(opened.optuna.directions, "another")
+    run(opened, "DELETE FROM study_directions WHERE study_id = :of", of=opened.id)
+    assert main(["status", *WORDS]) == 2
+    assert "study.name: 'x' is damaged: it has no direction; hint: " in capsys.readouterr().err
+    assert main(["status", "--all", *WORDS]) == 0
+    out, err = capsys.readouterr()
+    assert "another" in out
+    assert "'x' is damaged" in err
+
+
+def test_a_study_of_more_directions_than_objectives_is_damaged(opened: Study) -> None:
+    run(opened, "INSERT INTO study_directions VALUES (9, 'MINIMIZE', :of, 1)", of=opened.id)
+    with pytest.raises(provenance.StudyError, match=r"'x' is damaged: its objectives are"):
         provenance.open_study(ASKED)
 
 

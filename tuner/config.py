@@ -293,7 +293,7 @@ def parse(text: str) -> Override:
         ConfigError: The override is malformed.
     """
     if not _is_unicode(text):
-        raise ConfigError(f"{text}: is not UTF-8, and cannot be stored; hint: a locale of UTF-8")
+        raise ConfigError(f"{text} is not UTF-8, and cannot be stored", hint="a UTF-8 locale")
     try:
         parsed = OverridesParser(FUNCTIONS).parse_override(text)
     except HydraException as error:

@@ -172,8 +172,10 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     traded = list(stored["objectives"].items()) if "objectives" in stored else own
     if [way for _, way in traded] != directions:
         raise StudyError(
-            f"study.name: {name!r} is damaged: its objectives are {dict(traded)}, its directions"
-            f" {', '.join(directions)}; hint: choose another study.name"
+            f"{name!r} is damaged: its objectives are {dict(traded)}, its directions"
+            f" {', '.join(directions)}",
+            key="study.name",
+            hint="choose another study.name",
         )
     found = [
         f"{key}: the study has {old!r}, asked was {new!r}"

@@ -20,7 +20,7 @@ from tuner.attempts import FIRST, Kind, Reason
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
 from tuner.clock import Clock, Shift, clocks
-from tuner.errors import StorageLost, StudyMissing
+from tuner.errors import StorageLost, StudyError, StudyMissing
 from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
 from tuner.sql import studies, viewing
@@ -41,6 +41,12 @@ class Study:
         self.rdb = storage.rdb
         self.storage = storage
         self.id = self.storage.get_study_id_from_name(name)
+        if not self.storage.get_study_directions(self.id):
+            raise StudyError(
+                f"{name!r} is damaged: it has no direction",
+                key="study.name",
+                hint="choose another study.name",
+            )
         self.uid = self._uid()
         """Identifies the study regardless of its name; None if tuner did not create it."""
         self.leases = Leases(storage.engine, storage.single, self.id, grace)

@@ -38,7 +38,7 @@ def interval(sweep: IntervalSweep, log: bool) -> Distribution:
         return _exact(Int(low, high, log))
     if not math.isfinite(high - low):
         raise ConfigError(
-            f"the interval from {low:g} to {high:g} is wider than any number; hint: narrow it"
+            f"the interval from {low:g} to {high:g} is wider than any number", hint="narrow it"
         )
     return Float(low, high, log)
 
@@ -47,8 +47,8 @@ def _exact(whole: Int) -> Int:
     """Raises: ConfigError for numbers that Optuna, which keeps them as floats, would mix up."""
     if max(abs(whole.low), abs(whole.high)) > EXACT:
         raise ConfigError(
-            "whole numbers beyond 2^53 are not told apart; hint: interval(1e15, 1e16), say, for"
-            " fractions, or search an exponent"
+            "integers beyond 2^53 are not exact in floating point",
+            hint="interval(1e15, 1e16), say, for fractions, or search an exponent",
         )
     return whole
 
@@ -76,7 +76,7 @@ def steps(sweep: RangeSweep) -> Distribution:
     rounded = any(Decimal(repr(float(part))) != part for part in (low, high, step))
     if rounded or count > EXACT:
         raise ConfigError(
-            f"the range from {start} to {stop} by {step} has more digits than numbers have; hint:"
-            " a step of fewer digits, or interval(start, stop)"
+            f"the range from {start} to {stop} by {step} has more digits than a float holds",
+            hint="a step of fewer digits, or interval(start, stop)",
         )
     return Float(float(low), float(high), step=float(abs(step)))

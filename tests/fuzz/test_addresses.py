@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import canary
 from tests.fuzz.harness import examples, harmless, outcome
-from tuner import plan, provenance, storage, urls
+from tuner import log, masking, plan, provenance, storage, urls
 from tuner.config import Source
 from tuner.texts import text_of
 
@@ -42,7 +42,9 @@ WITHOUT = st.one_of(
 def test_a_url_is_of_use_or_refused_without_its_password(url: str) -> None:
     with harmless(url):
         _, said = outcome(lambda: urls.judge(url))
+        told = log.printable(masking.masked(f"{urls.masked(url)} {said}"))
     assert not said or "hint: " in said
+    assert PASSWORD not in told
 
 
 @examples(30)

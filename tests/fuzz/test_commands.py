@@ -94,6 +94,7 @@ def test_a_command_line_ends_as_documented(directory: Path, words: list[str]) ->
     assert "Traceback" not in said.err, told
     assert said.code == 0 or "error: " in said.err, told
     assert all(c.isprintable() or c in "\n\t" for c in said.out + said.err), told
+    assert PASSWORD not in said.out + said.err, told
 
 
 @examples(300)
@@ -112,3 +113,4 @@ def test_words_are_a_command_line_or_refused_in_one_line(words: list[str]) -> No
     elif words:
         assert (code, said.startswith("error: ")) in ((0, False), (2, True))
     assert all(c.isprintable() or c in "\n\t" for c in said)
+    assert PASSWORD not in said

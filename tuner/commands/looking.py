@@ -8,7 +8,14 @@ from tuner import config, directories, storage
 from tuner import study as studies
 from tuner.budget import Budget
 from tuner.commands import asking
-from tuner.errors import ConfigError, StorageAway, StorageMissing, StudyMissing, TunerError
+from tuner.errors import (
+    ConfigError,
+    StorageAway,
+    StorageMissing,
+    StudyError,
+    StudyMissing,
+    TunerError,
+)
 from tuner.final import export as exporting
 from tuner.log import log, say
 from tuner.plan import Plan
@@ -96,7 +103,11 @@ def _overview(args: argparse.Namespace) -> int:
     url, grace, patience = asked.storage.url, asked.worker.grace, asked.storage.patience
     found = []
     for name in studies.names(storage.connect(url, write=False)):
-        study = studies.load(url, name, grace=grace, patience=patience)
+        try:
+            study = studies.load(url, name, grace=grace, patience=patience)
+        except StudyError as error:  # the others are shown
+            log.warning("%s", error)
+            continue
         summary_ = state.look(study)
         if args.json:
             budget = state.budget_of(study)
