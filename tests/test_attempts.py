@@ -4,7 +4,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tuner import attempts
-from tuner.attempts import Kind, Reason
+from tuner.attempts import Reason
+from tuner.sql.reason_kind import Kind
 
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 

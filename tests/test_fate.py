@@ -12,11 +12,12 @@ from optuna.trial import TrialState
 from tests.test_admission import Bench
 from tests.test_trouble import Gpu
 from tuner import fate, trouble
-from tuner.attempts import CRASHES, HISTORY, REQUEUE, Kind, Reason
+from tuner.attempts import CRASHES, HISTORY, REQUEUE, Reason
 from tuner.budget import Budget
 from tuner.errors import Diverged, Fenced, Infeasible, Pruned
 from tuner.fate import Fate, Outcome
 from tuner.reporter import Context, Report
+from tuner.sql.reason_kind import Kind
 
 HALVING = (
     "pruner=successive_halving", "pruner.min_resource=2", "pruner.reduction_factor=2",

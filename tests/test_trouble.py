@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tuner import trouble
-from tuner.attempts import Kind, Reason
+from tuner.attempts import Reason
 from tuner.errors import Diverged, Infeasible
+from tuner.sql.reason_kind import Kind
 
 BROKEN = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 

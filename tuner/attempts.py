@@ -6,9 +6,10 @@ A retry has Optuna's own attributes ``failed_trial`` (number of the first attemp
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner.sql.reason_kind import Kind
 
 FIRST = "failed_trial"
 HISTORY = "retry_history"
@@ -31,31 +32,6 @@ STATES = {
 }
 INFEASIBLE = "infeasible"
 """The displayed state of a trial that Optuna counts as pruned, but that no pruner stopped."""
-
-
-class Kind(StrEnum):
-    """Why a trial ended without a value: user attribute ``reason_kind``, beside ``reason``."""
-
-    PRUNED = "pruned"
-    """The pruner gave it up."""
-    DIVERGED = "diverged"
-    OUT_OF_MEMORY = "out_of_memory"
-    CONSTRAINT = "constraint"
-    """A limit of ``study.constraints`` did not hold."""
-    INFEASIBLE = "infeasible"
-    """The objective said that it cannot be trained, or nobody said why."""
-    ERROR = "error"
-    """The objective raised."""
-    LOST = "lost"
-    """Too many of its workers were lost."""
-    SET_ASIDE = "set_aside"
-    """It was never run, by no fault of the objective's."""
-
-    @property
-    def state(self) -> TrialState:
-        """As what Optuna stores it: FAIL where the configuration need not be to blame."""
-        failed = self in (Kind.ERROR, Kind.LOST, Kind.SET_ASIDE)
-        return TrialState.FAIL if failed else TrialState.PRUNED
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from tuner import admission, attempts
-from tuner.attempts import CRASHES, FIRST, ORDINAL, REQUEUE, Kind, Reason
+from tuner.attempts import CRASHES, FIRST, ORDINAL, REQUEUE, Reason
 from tuner.budget import Budget, Times
 from tuner.clock import Clock
 from tuner.leases import Leases
 from tuner.log import log
 from tuner.queue import Item
 from tuner.sql import reading, rows, writes
+from tuner.sql.reason_kind import Kind
 from tuner.sql.tally import Tally
 from tuner.sql.trials import Trials
 

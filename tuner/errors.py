@@ -118,7 +118,10 @@ class Stop(BaseException):
 
 
 class Pruned(Stop):
-    """The pruner gave the trial up, or ``reason``; ``kind`` is one of ``tuner.attempts.Kind``."""
+    """The pruner gave the trial up, or ``reason``.
+
+    ``kind`` is one of ``tuner.sql.reason_kind.Kind``.
+    """
 
     def __init__(self, reason: str = "", kind: str = "pruned") -> None:
         self.kind = kind

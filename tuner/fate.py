@@ -13,10 +13,11 @@ from optuna.trial import Trial, TrialState
 
 from tuner import artifacts, retention
 from tuner.aims import Returned
-from tuner.attempts import Kind, Reason, word
+from tuner.attempts import Reason, word
 from tuner.errors import Fenced, TunerError
 from tuner.log import brief, log, told
 from tuner.reporter import Context, Report, finite
+from tuner.sql.reason_kind import Kind
 from tuner.trouble import infeasible, is_broken_device
 
 LINE = 100

@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from tuner import history, tracking
-from tuner.attempts import Kind, first_number
+from tuner.attempts import first_number
 from tuner.budget import Budget
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.judge import Judge
@@ -20,6 +20,7 @@ from tuner.noise import REPEAT
 from tuner.objective import measured, plain
 from tuner.plan import Plan
 from tuner.proposal import Proposer
+from tuner.sql.reason_kind import Kind
 from tuner.study import Study
 
 

@@ -17,7 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
-from tuner.attempts import HISTORY, Kind, kind
+from tuner.attempts import HISTORY, kind
+from tuner.sql.reason_kind import Kind
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

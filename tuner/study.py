@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import admission, storage, urls
-from tuner.attempts import FIRST, Kind, Reason
+from tuner.attempts import FIRST, Reason
 from tuner.budget import Budget, Spent, Times
 from tuner.claims import Claims
 from tuner.clock import Clock, Shift, clocks
@@ -25,6 +25,7 @@ from tuner.leases import Leases, Worker, workers
 from tuner.queue import Item
 from tuner.sql import studies, viewing
 from tuner.sql.patience import Patience
+from tuner.sql.reason_kind import Kind
 from tuner.sql.trials import Trials
 from tuner.sql.writes import system_attributes, trials
 from tuner.typos import closest_first

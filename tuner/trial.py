@@ -26,7 +26,7 @@ from tuner import (
     vetting,
 )
 from tuner.aims import Returned
-from tuner.attempts import Kind, Reason, first_number, ordinal
+from tuner.attempts import Reason, first_number, ordinal
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.fate import Fate, Outcome, classify, finish, judged
 from tuner.log import log, told
@@ -34,6 +34,7 @@ from tuner.plan import Plan
 from tuner.reporter import Context, Report
 from tuner.samplers.seeds import seed_of
 from tuner.sql import outages
+from tuner.sql.reason_kind import Kind
 from tuner.study import Study
 from tuner.trackers.factory import build_tracker
 from tuner.tracking import Run, Silent, Track

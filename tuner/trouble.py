@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tuner.attempts import Kind, Reason
+from tuner.attempts import Reason
 from tuner.errors import Diverged, Infeasible
 from tuner.log import log
+from tuner.sql.reason_kind import Kind
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "alloc failed")
 """Texts in RuntimeErrors of CUDA, NCCL and the CPU allocator, and of cuBLAS, cuDNN and others

@@ -11,7 +11,7 @@ from contextlib import suppress
 from optuna.trial import TrialState
 
 from tuner import limits, provenance, resolvers, seeds
-from tuner.attempts import Kind, kind
+from tuner.attempts import kind
 from tuner.budget import Budget
 from tuner.clock import Shift
 from tuner.environment import DEVICE, REPLACES, SHARED, SUPERVISOR, WORKER, device_lock
@@ -23,6 +23,7 @@ from tuner.plan import Plan
 from tuner.proposal import Proposer
 from tuner.reporter import Context
 from tuner.signals import Signals, captured
+from tuner.sql.reason_kind import Kind
 from tuner.study import Study
 from tuner.targets import signature
 from tuner.trial import execute

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from tuner.attempts import Kind
 from tuner.log import brief
 from tuner.mistakes import Mistake
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
+from tuner.sql.reason_kind import Kind
 
 SHOWN = 5
 """Maximum number of causes to show; rarer ones are counted."""

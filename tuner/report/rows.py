@@ -13,11 +13,12 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import schedule
-from tuner.attempts import Kind, is_superseded, kind, word
+from tuner.attempts import is_superseded, kind, word
 from tuner.distributions import counted
 from tuner.log import told
 from tuner.noise import REPEAT
 from tuner.pruners import audit
+from tuner.sql.reason_kind import Kind
 
 STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
 """States in display order; ``tuner.attempts.word`` assigns them."""

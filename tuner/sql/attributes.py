@@ -12,8 +12,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 
-from tuner.attempts import Kind
 from tuner.log import log, printable
+from tuner.sql.reason_kind import Kind
 from tuner.sql.shapes import (
     UNREADABLE,
     Shape,
