@@ -44,13 +44,18 @@ def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[
     ]
 
 
-def filled(cfg: DictConfig, parameters: Iterable[Parameter]) -> DictConfig:
+def filled(
+    cfg: DictConfig, parameters: Iterable[Parameter], *, with_targets: bool = True
+) -> DictConfig:
     """``cfg`` with a value from the search space for each searched key that has none.
 
-    These are ``???``, keys added by ``+``, and parameters of a ``_target_`` that YAML omits.
+    These are ``???``, keys added by ``+``, and parameters of a ``_target_`` that YAML omits. The
+    latter need the target to be imported, which ``with_targets=False`` leaves out.
     """
     lacking = [
-        p for p in parameters if p.sign or nodes.is_missing(cfg, p.key) or accepts(cfg, p.key)
+        p
+        for p in parameters
+        if p.sign or nodes.is_missing(cfg, p.key) or (with_targets and accepts(cfg, p.key))
     ]
     if not lacking:
         return cfg

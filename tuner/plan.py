@@ -100,7 +100,7 @@ def load(
     nodes.remember(cfg)
     space, unreadable = read.space(source) if search else (Space(), [])
     mistakes.extend(mandatory.unspecified(source, read.stand_ins, space))
-    whole = mandatory.filled(cfg, space.parameters())
+    whole = mandatory.filled(cfg, space.parameters(), with_targets=judge)
     mistakes.extend(binding.check(whole, roots=binding.ROOTS if judge else ()))
     mistakes.extend(_news(rules.mistakes(whole), mistakes))
     facts: Mapping[str, str] = {}

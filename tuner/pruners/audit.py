@@ -18,7 +18,6 @@ import hashlib
 
 from optuna import Study
 from optuna.trial import FrozenTrial
-from scipy.special import betaincinv  # type: ignore[import-untyped]
 
 from tuner.attempts import first_number
 
@@ -64,6 +63,8 @@ def interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, fl
         count: The size of the sample.
         confidence: The coverage, 0 to 1.
     """
+    from scipy.special import betaincinv  # type: ignore[import-untyped]  # takes 0.6 s to import
+
     tail = (1 - confidence) / 2
     low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.special import stdtrit  # type: ignore[import-untyped]
-
 from tuner import noise as noises
-from tuner.report.intervals import Z
+from tuner.report.intervals import Z, student
 from tuner.report.rows import Row
 from tuner.report.summary import Summary
 from tuner.report.wording import beside, finite, interval, measured, metric, span
@@ -31,7 +29,7 @@ class Noise:
     @property
     def reach(self) -> float:
         """Half the 95 % interval of the difference of two trainings with one seed each."""
-        quantile = Z if self.freedom is None else float(stdtrit(self.freedom, 0.975))
+        quantile = Z if self.freedom is None else student(self.freedom)
         return quantile * self.deviation * math.sqrt(2)
 
 

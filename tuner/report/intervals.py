@@ -4,10 +4,15 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.special import stdtrit  # type: ignore[import-untyped]
-
 Z = 1.959964
 """The normal distribution's 97.5 % quantile."""
+
+
+def student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t with ``freedom`` degrees of freedom."""
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # takes 0.6 s to import
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:
@@ -20,7 +25,7 @@ def interval_of(values: Sequence[float], *, share: bool) -> tuple[float, float]:
     if share and all(0 <= value <= 1 for value in values):
         low, high = interval_of([math.asin(math.sqrt(v)) for v in values], share=False)
         return math.sin(max(low, 0.0)) ** 2, math.sin(min(high, math.pi / 2)) ** 2
-    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
+    half = student(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     mean = statistics.fmean(values)
     return mean - half, mean + half
 
