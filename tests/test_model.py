@@ -194,7 +194,7 @@ def test_initialisations_have_their_variances():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"widths": [4, 5, 6]}, r"3 entries, model.depth=2 .hint: model.depth=3"),
+        ({"widths": [4, 5, 6]}, r"3 entries, model.depth=2; hint: model.depth=3"),
         ({"depth": 0}, "model.depth: expected int of 1 or more, got 0"),
         ({"width": 1, "growth": 0.1}, "raise model.width"),
         ({"kernel_size": []}, "model.kernel_size"),

@@ -75,7 +75,7 @@ def dies(file, size, channels):
 
 def test_a_dead_data_worker_is_named(root, monkeypatch):
     monkeypatch.setattr(pictures, "_decoded", dies)
-    with pytest.raises(TunerError, match=r"a data worker died .*hint: .*data\.workers=1"):
+    with pytest.raises(TunerError, match=r"a data worker died .*; hint: .*data\.workers=1"):
         images(root, workers=2)
 
 

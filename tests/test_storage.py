@@ -173,7 +173,7 @@ def test_a_lock_of_mysql_that_another_holds_is_not_taken_for_ours(mariadb, monke
     monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.2)
     engine = sa.create_engine(mariadb)
     with storage.lock(engine, "a study"):
-        refused = pytest.raises(StorageAway, match=r"'a study' is held by another .*hint: ")
+        refused = pytest.raises(StorageAway, match=r"'a study' is held by another .*; hint: ")
         with refused, storage.lock(engine, "a study"):
             pass
         with storage.lock(engine, "another"):
