@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner import plan, search
+from tuner import limits, plan, search
 from tuner.budget import Budget, Spent
 
 
@@ -36,21 +36,21 @@ def test_epochs_that_running_trials_may_need_are_not_given_away():
     assert Budget().left(7) == 1
 
 
-def limits(source, *overrides: str) -> Budget:
+def budget(source, *overrides: str) -> Budget:
     return limits.budget(plan.load(source, overrides).require())
 
 
 def test_a_budget_of_a_plan(source):
-    found = limits(source, "study.n_trials=null", "budget.hours=1", "trainer.epochs=7")
+    found = budget(source, "study.n_trials=null", "budget.hours=1", "trainer.epochs=7")
     assert (found.n_trials, found.hours, found.length) == (None, 1, 7)
-    assert limits(source, "trainer.epochs=int(interval(5,20))").length == 20
+    assert budget(source, "trainer.epochs=int(interval(5,20))").length == 20
 
 
 def test_a_grid_ends_when_it_is_done(source):
     grid = ["sampler=grid", "space=none", "model.depth=range(1,5)"]
-    assert limits(source, *grid).n_trials == 4
-    assert limits(source, *grid, "study.n_trials=3").n_trials == 3
-    assert limits(source, *grid, "study.n_trials=null", "budget.hours=1").n_trials == 4
+    assert budget(source, *grid).n_trials == 4
+    assert budget(source, *grid, "study.n_trials=3").n_trials == 3
+    assert budget(source, *grid, "study.n_trials=null", "budget.hours=1").n_trials == 4
 
 
 @pytest.mark.parametrize(

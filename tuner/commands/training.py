@@ -115,7 +115,7 @@ def _take_home(
         export.take_home(asked.source, found, row, words, final_dir, out_dir)
     except Exception as error:
         reason = brief(f"{type(error).__name__}: {error}", 200)
-        logger.warning("the model is not exported: %s; once mended, %s", reason, again)
+        logger.warning("the model is not exported: %s; hint: once mended, %s", reason, again)
         return
     say(f"model:     {out_dir}")
     say(f"predict:   {shlex.join(['tuner', 'predict', str(out_dir), *trust])} IMAGE…")
