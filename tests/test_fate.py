@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from tests.test_admission import Bench
 from tests.test_trouble import Gpu
-from tuner import fate, trouble
+from tuner import fate
 from tuner.attempts import CRASHES, HISTORY, REQUEUE, Reason
 from tuner.budget import Budget
 from tuner.errors import Diverged, Fenced, Infeasible, Pruned
@@ -234,7 +234,7 @@ class Bare(Infeasible):
     ],
 )
 def test_what_an_objective_says_is_classified_by_its_type(error, reason):
-    assert trouble.infeasible(error) == reason
+    assert fate.infeasible(error) == reason
 
 
 def test_what_an_objective_says_is_stored_without_colours_and_secrets(bench, caplog):

@@ -149,9 +149,7 @@ def test_a_trial_that_runs_out_of_memory_is_infeasible_and_the_next_one_as_good_
     train(tmp_path / "before", before, **given)
     with pytest.raises(torch.OutOfMemoryError) as caught:
         train(tmp_path / "greedy", Curve(), model=greedy, **given)
-    found = trouble.infeasible(caught.value)
-    assert found is not None
-    assert found.kind == "out_of_memory"
+    assert trouble.is_out_of_memory(caught.value)
     assert not trouble.is_broken_device(caught.value)
     del caught  # its frames hold the tensors
     trouble.free_memory()

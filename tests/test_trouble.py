@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tuner import trouble
+from tuner import fate, trouble
 from tuner.attempts import Reason
 from tuner.errors import Diverged, Infeasible
 from tuner.sql.reason_kind import Kind
@@ -62,7 +62,7 @@ def gpu(monkeypatch) -> Gpu:
 )
 def test_a_lack_of_memory_is_the_configurations_and_breaks_no_device(error):
     text = f"out of memory: {str(error) or 'MemoryError'}"
-    assert trouble.infeasible(error) == Reason(Kind.OUT_OF_MEMORY, text)
+    assert fate.infeasible(error) == Reason(Kind.OUT_OF_MEMORY, text)
     assert not trouble.is_broken_device(error)
 
 
@@ -70,7 +70,7 @@ def test_a_lack_of_memory_is_the_configurations_and_breaks_no_device(error):
     "error", [BROKEN, RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED"), ValueError("out of memory")]
 )
 def test_what_is_no_lack_of_memory(error):
-    assert trouble.infeasible(error) is None
+    assert fate.infeasible(error) is None
     assert trouble.is_broken_device(error) == (error is BROKEN)
 
 

@@ -14,11 +14,11 @@ from optuna.trial import Trial, TrialState
 from tuner import artifacts, retention
 from tuner.aims import Returned
 from tuner.attempts import Reason, word
-from tuner.errors import Fenced, TunerError
+from tuner.errors import Diverged, Fenced, Infeasible, TunerError
 from tuner.log import brief, log, told
 from tuner.reporter import Context, Report, finite
 from tuner.sql.reason_kind import Kind
-from tuner.trouble import infeasible, is_broken_device
+from tuner.trouble import is_broken_device, is_out_of_memory
 
 LINE = 100
 """Maximum number of characters of a reason in a line of the log."""
@@ -110,6 +110,17 @@ def classify(
     log.error("trial %d failed:\n%s", report.number, text)
     reason = Reason(Kind.ERROR, told(f"{type(error).__name__}: {error}")[:500])
     return finish(context, trial, report, run_dir, Outcome(None, reason, text[-8000:]))
+
+
+def infeasible(error: BaseException) -> Reason | None:
+    """Return why the configuration cannot work, None if ``error`` is an ordinary failure."""
+    said = str(error) or type(error).__name__
+    if isinstance(error, Infeasible):
+        kind = Kind.DIVERGED if isinstance(error, Diverged) else Kind.INFEASIBLE
+        return Reason(kind, error.reason or said, error.hint)
+    if is_out_of_memory(error):
+        return Reason(Kind.OUT_OF_MEMORY, f"out of memory: {said.splitlines()[0]}")
+    return None
 
 
 def finish(

@@ -1,4 +1,4 @@
-"""Classifies what an objective raises: infeasible, out of memory, or a broken device."""
+"""Tell a lack of memory from a broken device, and release an objective's memory if it raised."""
 
 import gc
 import sys
@@ -7,25 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tuner.attempts import Reason
-from tuner.errors import Diverged, Infeasible
 from tuner.log import log
-from tuner.sql.reason_kind import Kind
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "alloc failed")
 """Texts in RuntimeErrors of CUDA, NCCL and the CPU allocator, and of cuBLAS, cuDNN and others
 (``CUBLAS_STATUS_ALLOC_FAILED``), which bypass PyTorch's allocator."""
-
-
-def infeasible(error: BaseException) -> Reason | None:
-    """Why the configuration cannot work, or None if ``error`` is an ordinary failure."""
-    said = str(error) or type(error).__name__
-    if isinstance(error, Infeasible):
-        kind = Kind.DIVERGED if isinstance(error, Diverged) else Kind.INFEASIBLE
-        return Reason(kind, error.reason or said, error.hint)
-    if is_out_of_memory(error):
-        return Reason(Kind.OUT_OF_MEMORY, f"out of memory: {said.splitlines()[0]}")
-    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -192,7 +192,7 @@ def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
     except (OSError, RuntimeError) as error:
         raise TunerError(
             f"{kind.__name__} is not in data.root={directory} and could not "
-            f"be fetched: {str(error).strip()}",
+            f"be fetched: {' '.join(str(error).split())}",
             hint="data.root=DIR where its files lie, or a machine that reaches the internet",
         ) from error
 
