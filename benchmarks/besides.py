@@ -14,7 +14,9 @@ import torch
 from job import NETWORKS, SHAPE, Job, parts
 from rounds import Row
 
-from tuner.train import checkpoint, engine, model
+from tuner.train import engine
+from tuner.train.checkpoint import checkpoint
+from tuner.train.model import cnn
 from tuner.train.progress import Progress
 from tuner.train.settings import Every
 
@@ -131,7 +133,7 @@ def run_one(job: Job, width: int) -> float:
         return optimizer
 
     shape = SHAPE | NETWORKS[job.network] | {"width": width}
-    network = functools.partial(model.cnn, **shape)
+    network = functools.partial(cnn.cnn, **shape)
     short = replace(job, epochs=1)
     changes = {"model": network, "optimizer": make}
     with tempfile.TemporaryDirectory(dir=".") as directory:

@@ -20,13 +20,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
-from tuner.train import data
+from tuner.train.data import dataset
 
 
 class Pictures(Dataset[Any]):
     """A split as PIL images, like those of torchvision's data sets."""
 
-    def __init__(self, split: data.Split, transform: Callable[..., Any]) -> None:
+    def __init__(self, split: dataset.Split, transform: Callable[..., Any]) -> None:
         self.images, self.labels = split.images.cpu().numpy(), split.labels.tolist()
         self.transform = transform
 
@@ -86,7 +86,7 @@ def _classic_epoch(job: Job, network: Any, optimizer: Any, training: Any, valida
             hits += (predicted == labels.to(job.place)).sum().item()
 
 
-def _pictures(job: Job, split: data.Split, transform: Any, *, train: bool) -> Any:
+def _pictures(job: Job, split: dataset.Split, transform: Any, *, train: bool) -> Any:
     """Return torchvision's data set with the images of ``split``, or a similar one."""
     if job.dataset != "fashion":
         return Pictures(split, transform)

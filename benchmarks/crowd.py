@@ -28,10 +28,10 @@ from optuna.trial import TrialState
 
 from benchmarks.storage import planned, quiet
 from tests import servers
-from tuner import provenance, study
-from tuner.budget import Budget
-from tuner.sql import writes
-from tuner.sql.trials import Trials
+from tuner.storage import writes
+from tuner.storage.trial_storage import Trials
+from tuner.study import create, study
+from tuner.study.budget import Budget
 
 BUDGET = 2000
 ASKERS = 256
@@ -83,7 +83,7 @@ def sensible(what: str, side: str, workers: int) -> bool:
 
 def run(crowd: Crowd) -> str:
     """Run one measurement and describe its result."""
-    opened = provenance.open_study(planned(crowd.url, crowd.name))
+    opened = create.open_study(planned(crowd.url, crowd.name))
     start = SPAWN.Barrier(crowd.processes + 1)
     found = SPAWN.Queue()
     processes = [

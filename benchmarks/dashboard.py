@@ -25,9 +25,9 @@ from optuna.storages import RDBStorage, get_storage
 from optuna.storages._rdb import models
 from optuna_dashboard import wsgi
 
-from tuner import storage as opening
-from tuner.artifacts import open_store
-from tuner.dashboard.content import Content
+from tuner.report.dashboard.plugin import Content
+from tuner.storage import database as opening
+from tuner.worker.artifacts import open_store
 
 OVERRIDES = [f"model.parameter_{k}=0.12345678901234" for k in range(16)]
 

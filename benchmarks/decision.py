@@ -19,11 +19,12 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tuner import config, storage
-from tuner.judge import Judge
-from tuner.pruners.factory import Traded, build_pruner
-from tuner.schedule import LENGTH
-from tuner.sql.trials import Trials
+from tuner.config import composition
+from tuner.search.pruners.factory import Traded, build_pruner
+from tuner.search.pruners.merged_attempts import Judge
+from tuner.storage import database
+from tuner.storage.trial_storage import Trials
+from tuner.study.fidelity import LENGTH
 
 RUNNING, EPOCHS, RUNG = 256, 36, 4
 
@@ -70,10 +71,12 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for ended in args.ended:
         with tempfile.TemporaryDirectory() as directory:
-            opened = storage.connect(f"sqlite:///{directory}/study.db")
+            opened = database.connect(f"sqlite:///{directory}/study.db")
             fill(opened, ended)
             for name in args.pruners:
-                cfg = config.Source().compose([f"pruner={name}", f"trainer.epochs={EPOCHS // 3}"])
+                cfg = composition.Source().compose(
+                    [f"pruner={name}", f"trainer.epochs={EPOCHS // 3}"]
+                )
                 took = decide(opened, build_pruner(cfg), 40)
                 print(f"{ended} ended, {RUNNING} running, {name}: {took:.1f} ms", flush=True)
             opened.close()

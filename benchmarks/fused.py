@@ -33,10 +33,12 @@ import torch
 from benchmarks.device import runner
 from benchmarks.noise import noise
 from tests import recipes
-from tuner.train import engine, hardware, optim
-from tuner.train.data import Split
+from tuner.train import engine
+from tuner.train.data.dataset import Split
+from tuner.train.device import hardware
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
+from tuner.train.optim import parameter_groups
 from tuner.train.settings import Every, Settings
 
 
@@ -79,7 +81,7 @@ def parts(size: Size, images: int, number: int, fused: int = 1) -> dict[str, Any
         "optimizer": functools.partial(
             torch.optim.AdamW, lr=1e-3 * (1 + number % 8), weight_decay=0.01, fused=True
         ),
-        "schedule": functools.partial(optim.cosine, final=0.0),
+        "schedule": functools.partial(parameter_groups.cosine, final=0.0),
         "loss": functools.partial(CrossEntropy, **recipes.LOSS),
         "trainer": settings(size, fused),
         "metric": "accuracy",

@@ -11,8 +11,12 @@ import torch
 from noise import noise
 from torch import nn
 
-from tuner.train import data, hardware, loss, model, optim
-from tuner.train.augment import Augment
+from tuner.train import loss
+from tuner.train.data import dataset as data
+from tuner.train.data.augment import Augment
+from tuner.train.device import hardware
+from tuner.train.model import cnn
+from tuner.train.optim import parameter_groups
 from tuner.train.settings import Every, Settings
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -84,7 +88,7 @@ class Job:
 
     @property
     def model(self) -> Callable[..., nn.Sequential]:
-        return functools.partial(model.cnn, **SHAPE | NETWORKS[self.network])
+        return functools.partial(cnn.cnn, **SHAPE | NETWORKS[self.network])
 
     def build(
         self, *, tuned: bool = True
@@ -135,7 +139,7 @@ def parts(job: Job, threads: int, **changes: Any) -> dict[str, Any]:
         "data": job.source,
         "model": job.model,
         "optimizer": functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01, fused=True),
-        "schedule": functools.partial(optim.cosine, final=0.0),
+        "schedule": functools.partial(parameter_groups.cosine, final=0.0),
         "loss": functools.partial(loss.CrossEntropy, **penalties),
         "trainer": Settings(**settings | changes),
         "metric": "accuracy",

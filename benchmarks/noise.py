@@ -4,8 +4,8 @@ import functools
 
 import torch
 
-from tuner.train.augment import Augment
-from tuner.train.data import Data, Split
+from tuner.train.data.augment import Augment
+from tuner.train.data.dataset import Data, Split
 
 AUGMENT = Augment(shift=2, flip=True)
 

@@ -26,10 +26,10 @@ from optuna.trial import Trial, TrialState, create_trial
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.curves import LCBENCH_EPOCHS, LCBENCH_SPACE, LCBench, decode
 from benchmarks.search import TASKS
-from tuner import config
-from tuner.pruners.audit import condemned_at, interval
-from tuner.pruners.factory import build_pruner
-from tuner.schedule import LENGTH
+from tuner.config import composition
+from tuner.search.pruners.audit import condemned_at, interval
+from tuner.search.pruners.factory import build_pruner
+from tuner.study.fidelity import LENGTH
 
 SIZE, WORKERS = 64, 8
 
@@ -164,7 +164,7 @@ SETS = {"AlexNet": alexnet, "TaskSet": taskset, "LCBench": lcbench}
 
 def configured(*overrides: str) -> Callable[[], BasePruner]:
     """A pruner as ``tuner tune`` would build it, for a schedule of 51 epochs."""
-    cfg = config.Source().compose(["trainer.epochs=51", *overrides])
+    cfg = composition.Source().compose(["trainer.epochs=51", *overrides])
     return lambda: build_pruner(cfg)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.curves import Curve, Params, Task
-from tuner.schedule import LENGTH
+from tuner.study.fidelity import LENGTH
 
 
 @dataclass

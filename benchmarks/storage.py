@@ -33,16 +33,16 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import Trial, TrialState
 
 from tests import servers
-from tuner import plan, provenance, study
-from tuner.attempts import ORDINAL
-from tuner.budget import Budget
-from tuner.config import Source
-from tuner.judge import Judge
-from tuner.plan import Plan
-from tuner.proposal import Proposer
-from tuner.schedule import LENGTH
-from tuner.sql import writes
-from tuner.study import Study
+from tuner.config.composition import Source
+from tuner.search.pruners.merged_attempts import Judge
+from tuner.storage import writes
+from tuner.study import create, plan, study
+from tuner.study.attempts import ORDINAL
+from tuner.study.budget import Budget
+from tuner.study.fidelity import LENGTH
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+from tuner.worker.proposal import Proposer
 
 PARAMETERS, REPORTS = 8, 10
 SPACE = ["space=none", *(f"model.p{k}=interval(0,1)" for k in range(PARAMETERS))]
@@ -157,7 +157,7 @@ def main() -> None:
                 for sampler in args.sampler:
                     asked = planned(url, f"{sampler}-{trials}", f"sampler={sampler}")
                     finished, _, running = trials.partition("+")
-                    fill(provenance.open_study(asked), int(finished), int(running or 0))
+                    fill(create.open_study(asked), int(finished), int(running or 0))
                     show([backend, trials, sampler], compare(asked, args.cold, args.rounds))
 
 

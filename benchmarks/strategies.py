@@ -20,8 +20,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from benchmarks.curves import Task
 from benchmarks.simulator import OptunaStrategy, Strategy
-from tuner.pruners.rungs import Rungs
-from tuner.samplers.tpe import Tpe
+from tuner.search.pruners.rungs import Rungs
+from tuner.search.samplers.tpe import Tpe
 
 ROOT = Path(__file__).parent.parent
 
@@ -129,8 +129,8 @@ def digest(contender: str) -> str:
     """Return what a contender's results depend on besides its name: tuner's sources, for tuner."""
     if contender not in OURS:
         return ""
-    paths = ["conf/sampler/tpe.yaml", "conf/pruner/rungs.yaml", "tuner/schedule.py"]
-    found = [ROOT / path for path in [*paths, "tuner/scoreboard.py"]]
-    found += sorted((ROOT / "tuner/samplers").glob("*.py"))
-    found.append(ROOT / "tuner/pruners/rungs.py")
+    paths = ["conf/sampler/tpe.yaml", "conf/pruner/rungs.yaml", "tuner/study/fidelity.py"]
+    found = [ROOT / path for path in [*paths, "tuner/search/rung_scores.py"]]
+    found += sorted((ROOT / "tuner/search/samplers").glob("*.py"))
+    found.append(ROOT / "tuner/search/pruners/rungs.py")
     return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()

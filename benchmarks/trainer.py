@@ -30,7 +30,7 @@ from besides import checkpoints, compiled, gap, ladder, paired
 from job import NETWORKS, NOISE, Job
 from rounds import Row, machine, rate, ratios, rotated, show
 
-from tuner.train import hardware
+from tuner.train.device import hardware
 
 
 def main() -> None:

@@ -82,16 +82,16 @@ def train(*, marks: str, report: Callable[..., None], **parts: Any) -> float:
 
 def run(task: Run, params: Mapping[str, Any], number: int, report: Callable[..., None]) -> float:
     """Train one configuration without a study of tuner; a diverging one has accuracy 0."""
-    from tuner import config
+    from tuner.config import composition
     from tuner.errors import Diverged, Infeasible
 
     drawn = [f"{name}={value}" for name, value in params.items()]
     seed = 1000 * task.seed + number
-    cfg = config.Source().compose([*task.pins, *drawn, f"seed={seed}"])
+    cfg = composition.Source().compose([*task.pins, *drawn, f"seed={seed}"])
     run_dir = task.directory / "trials" / str(number)
     run_dir.mkdir(parents=True)
     try:
-        return float(config.instantiate(cfg.objective, report=report, run_dir=run_dir))
+        return float(composition.instantiate(cfg.objective, report=report, run_dir=run_dir))
     except (Diverged, Infeasible):
         return 0.0
 

@@ -4,8 +4,8 @@ python -m benchmarks.warm --curves ../shared/curves --seeds 3
 
 The prior of each task of LCBench is the one before it in ``search.TASKS``, so similar tasks are not
 selected by hand. The prior's search spends 40 full trainings; its best five distinct completed
-configurations, as selected by ``tuner.prior``, are tried first. Both searches run on eight
-simulated workers; needs onnxruntime.
+configurations, as selected by ``tuner.study.warm_start``, are tried first. Both searches run on
+eight simulated workers; needs onnxruntime.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from benchmarks import strategies
 from benchmarks.curves import LCBENCH_SPACE, LCBench
 from benchmarks.search import TASKS, WORKERS
 from benchmarks.simulator import OptunaStrategy, simulate
-from tuner import prior
-from tuner.distributions import Float, Int
-from tuner.queue import Item
-from tuner.space import Branch, Parameter, Space
+from tuner.space.distributions import Float, Int
+from tuner.space.tree import Branch, Parameter, Space
+from tuner.study import warm_start
+from tuner.study.enqueued import Item
 
 BUDGETS = (2, 5, 10, 20, 40)
 COUNT = int(strategies.settings("study/default")["prior_best"])
@@ -79,7 +79,7 @@ def main() -> None:
             zip(cells, pool.map(search, names, seeds, itertools.repeat([]), *given), strict=True)
         )
         before = [cold[TASKS[TASKS.index(name) - 1], seed][1] for name, seed in cells]
-        best = [[dict(i.params) for i in prior.diverse(b, COUNT, space())] for b in before]
+        best = [[dict(i.params) for i in warm_start.diverse(b, COUNT, space())] for b in before]
         warm = pool.map(search, names, seeds, best, *given)
         regret = np.array([[regret for regret, _ in cold.values()], [r for r, _ in warm]])
     shape = (2, asked.seeds, len(TASKS), len(BUDGETS))

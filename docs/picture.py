@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tuner import study
-from tuner.config import Source
-from tuner.report import picture, status
+from tuner.config.composition import Source
 from tuner.report.summary import Summary
+from tuner.report.terminal import status, view
+from tuner.study import study
 
 PICTURE = Path(__file__).parent / "live.svg"
 COMMAND = "tuner tune study.name=picture launch.workers=3"
@@ -46,7 +46,7 @@ def main() -> None:
     finally:
         search.send_signal(signal.SIGINT)
         search.wait()
-    drawn = picture.picture(
+    drawn = view.picture(
         found, width=WIDTH, rows=6, n_trials=asked.study.n_trials, epochs=asked.trainer.epochs
     )
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from tuner import binding, schema
-from tuner.cli import COMMANDS
-from tuner.completion import leaves
-from tuner.config import Source, conf_dir
+from tuner.cli.completion import leaves
+from tuner.cli.parser import COMMANDS
+from tuner.config import signatures, types
+from tuner.config.composition import Source, conf_dir
 
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """\
@@ -74,7 +74,7 @@ class Group:
     keys: dict[Key, list[str]] = field(default_factory=dict)
     """Maps each key to the names of the options that have it."""
 
-    def add(self, path: Path, typed: Mapping[str, binding.Field]) -> None:
+    def add(self, path: Path, typed: Mapping[str, signatures.Field]) -> None:
         """Add the option in ``path``; ``typed`` maps its keys to the fields that read them."""
         self.options[path.stem] = _heading(path.read_text().splitlines())
         if self.name not in UNKEYED:
@@ -92,7 +92,7 @@ def groups() -> list[Group]:
     for chosen in zip_longest(*files.values()):  # one of each group at once: composing is slow
         paths = {name: path for name, path in zip(names, chosen, strict=True) if path}
         keyed = [f"{name}={path.stem}" for name, path in paths.items() if name not in UNKEYED]
-        typed = binding.reachable(Source().compose(keyed))
+        typed = signatures.reachable(Source().compose(keyed))
         for name, path in paths.items():
             found[name].add(path, typed)
     return list(found.values())
@@ -109,17 +109,17 @@ def _heading(lines: Sequence[str]) -> str:
     return " ".join(said)
 
 
-def _keys(group: str, path: Path, typed: Mapping[str, binding.Field]) -> Iterator[Key]:
+def _keys(group: str, path: Path, typed: Mapping[str, signatures.Field]) -> Iterator[Key]:
     text = path.read_text()
     for key, value, comment in leaves(yaml.compose(text), text.splitlines(), group):
         if comment or not str(value).startswith("${"):  # ${data} within objective is a group itself
             yield Key(key, _type(typed.get(key), value), _written(value), comment)
 
 
-def _type(read: binding.Field | None, value: object) -> str:
+def _type(read: signatures.Field | None, value: object) -> str:
     """Return the type in the signature, or else the type of the default value."""
     if read is not None and read.annotation is not Any:
-        return schema.type_name(read.annotation)
+        return types.type_name(read.annotation)
     return "" if str(value).startswith("${") else type(value).__name__
 
 
@@ -130,7 +130,7 @@ def _written(value: object) -> str:
 
 def page() -> str:
     """Return the whole page as Markdown."""
-    commands = "".join(f"| `tuner {name}` | {what} |\n" for name, (_, what) in COMMANDS.items())
+    commands = "".join(f"| `tuner {name}` | {what} |\n" for name, what in COMMANDS.items())
     return HEAD + commands + ENVIRONMENT + "".join(map(_section, groups()))
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests import inside, servers, warm
 from tests.inside import connections_closed, logging_restored
-from tuner import study
-from tuner.config import Source
+from tuner.config.composition import Source
+from tuner.study import study
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too

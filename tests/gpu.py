@@ -17,8 +17,11 @@ import torch
 from torch import nn
 
 from tests import recipes
-from tuner.train import data, hardware, loss, optim
+from tuner.train import loss
+from tuner.train.data import dataset
+from tuner.train.device import hardware
 from tuner.train.learner import Learner
+from tuner.train.optim import parameter_groups
 
 ROOT = Path(__file__).parents[1]
 MARKS = (
@@ -51,11 +54,11 @@ def learner(
 ) -> Learner:
     """A learner on 225 digits, in fp32 unless ``changes`` override the settings."""
     device = torch.device(place)
-    images = data.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
+    images = dataset.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
     hardware.reseed(1, 0, device)
     network = network or recipes.network(dropout=0.3)(images.in_shape, 10)
     settings = recipes.settings(**{"epochs": 4, "precision": "fp32"} | changes)
-    schedule = functools.partial(optim.cosine, final=0.0)
+    schedule = functools.partial(parameter_groups.cosine, final=0.0)
     objective = loss.CrossEntropy([1] * 10, **recipes.LOSS)
     return Learner(network, OPTIMIZERS[optimizer], schedule, objective, images, settings)
 

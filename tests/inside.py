@@ -14,14 +14,16 @@ from typing import NamedTuple
 import pytest
 
 from tests import warm
-from tuner import cli, config, storage
-from tuner.config import Source
+from tuner import cli
+from tuner.config import composition
+from tuner.config.composition import Source
 from tuner.log import log
-from tuner.sql.trials import Trials
+from tuner.storage import database
+from tuner.storage.trial_storage import Trials
 
 Composed = tuple[bytes, Mapping[str, str | None]]
 _COMPOSED: dict[object, Composed] = {}
-config_composed = config._composed
+config_composed = composition._composed
 
 
 class Said(NamedTuple):
@@ -40,7 +42,7 @@ def run(words: Sequence[str], directory: Path, env: Mapping[str, str]) -> Said:
         for name, value in env.items():
             patch.setenv(name, value)
         patch.setattr(subprocess, "Popen", warm.Popen)
-        patch.setattr(config, "_composed", _composed_once)
+        patch.setattr(composition, "_composed", _composed_once)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 code = cli.main(list(words))
@@ -51,7 +53,7 @@ def run(words: Sequence[str], directory: Path, env: Mapping[str, str]) -> Said:
 
 def _composed_once(source: Source, overrides: tuple[str, ...], reading: object) -> Composed:
     """What Hydra composes, in 0.1 s, of files of the same names and texts."""
-    own = [root for root in source._roots() if root != config.conf_dir()]
+    own = [root for root in source._roots() if root != composition.conf_dir()]
     files = ((root, path) for root in own for path in sorted(root.rglob("*.yaml")))
     texts = tuple((str(path.relative_to(root)), path.read_text()) for root, path in files)
     key = source.config_name, len(own), texts, overrides
@@ -97,14 +99,14 @@ def logging_restored() -> Iterator[None]:
 def connections_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A command's connections end with it, as with a process: SQLite's locks belong to one."""
     opened = []
-    connect = storage.connect
+    connect = database.connect
 
     def recorded(url: str, **options: bool) -> Trials:
         opened.append(connect(url, **options))
         return opened[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "connect", recorded)
+        patch.setattr(database, "connect", recorded)
         yield
     for each in opened:
         each.close()

@@ -11,9 +11,9 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
 from tests.conftest import Project, wait_for
-from tuner import study
-from tuner.attempts import HISTORY, REQUEUE
-from tuner.study import Study
+from tuner.study import study
+from tuner.study.attempts import HISTORY, REQUEUE
+from tuner.study.study import Study
 
 WAITS = '''
 import os

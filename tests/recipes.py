@@ -10,8 +10,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tuner.errors import Preempted
-from tuner.train import checkpoint, data, engine, loss, model, optim
-from tuner.train.augment import Augment
+from tuner.train import engine, loss
+from tuner.train.checkpoint import checkpoint
+from tuner.train.data import dataset
+from tuner.train.data.augment import Augment
+from tuner.train.model import cnn
+from tuner.train.optim import parameter_groups
 from tuner.train.settings import Every, Settings
 
 CPU = torch.device("cpu")
@@ -60,11 +64,11 @@ def settings(**changes: Any) -> Settings:
 
 
 def network(**changes: Any) -> functools.partial[torch.nn.Sequential]:
-    return functools.partial(model.cnn, **MODEL | changes)
+    return functools.partial(cnn.cnn, **MODEL | changes)
 
 
-def digits(augment: Augment = AUGMENT, **changes: Any) -> data.Data:
-    return data.digits(CPU, augment=augment, **DATA | changes)
+def digits(augment: Augment = AUGMENT, **changes: Any) -> dataset.Data:
+    return dataset.digits(CPU, augment=augment, **DATA | changes)
 
 
 def train(
@@ -72,10 +76,10 @@ def train(
 ) -> float:
     """`engine.train` on 225 digits; ``changes`` replace whole parts of it."""
     parts: dict[str, Any] = {
-        "data": functools.partial(data.digits, augment=AUGMENT, **DATA),
+        "data": functools.partial(dataset.digits, augment=AUGMENT, **DATA),
         "model": network(),
         "optimizer": functools.partial(torch.optim.AdamW, lr=0.01, fused=True),
-        "schedule": functools.partial(optim.cosine, final=0.0),
+        "schedule": functools.partial(parameter_groups.cosine, final=0.0),
         "loss": functools.partial(loss.CrossEntropy, **LOSS),
         "trainer": settings(),
         "metric": "accuracy",

@@ -10,8 +10,8 @@ from optuna import Study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from tuner.report.repeat import Repeats, shared
-from tuner.report.rows import Row
+from tuner.report.configurations import Row
+from tuner.report.reproduce import Repeats, shared
 from tuner.report.summary import Summary
 
 START = datetime(2026, 1, 5, 12)

@@ -1,4 +1,4 @@
-"""Linter and schemas for docker/ and kubernetes/; `make docker-check` builds and runs them."""
+"""Linter and schemas for docker/; `make docker-check` builds and runs them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker/compose.yaml"
-MANIFESTS = sorted((ROOT / "kubernetes").glob("*.yaml"))
+MANIFESTS = sorted((ROOT / "docker" / "kubernetes").glob("*.yaml"))
 
 
 def compose(**env: str) -> dict[str, Any]:

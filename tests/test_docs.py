@@ -27,7 +27,7 @@ from PIL import Image
 from tests import clusters, pages, servers
 from tests.launched import new_database
 from tests.pages import DOCS, EXAMPLES, PAGES, blocks, commands, name
-from tests.test_files import idx
+from tests.train.test_torchvision_files import idx
 from tests.typist import NOT_RUN, follow
 
 NEEDS = ("postgresql", "s3", "slurm", "ray", "download")

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import end_to_end, tuning
 from benchmarks.tuning import SPACE, Run
-from tuner import plan
-from tuner.config import Source
+from tuner.config.composition import Source
+from tuner.study import plan
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_data = pytest.mark.skipif(not DEBIAN.is_dir(), reason="dataset-fashion-mnist is missing")

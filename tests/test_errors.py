@@ -4,8 +4,7 @@ import pickle
 
 import pytest
 
-from tuner.errors import ConfigError, Infeasible, TunerError
-from tuner.mistakes import Mistake, section
+from tuner.errors import ConfigError, Infeasible, Mistake, TunerError, section
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from tests import pages, typist
 from tests.pages import EXAMPLES, Block
-from tuner import study
+from tuner.study import study
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from tests import inside, warm
 from tests.launched import WAITS, new_database
-from tuner import masking, texts, urls
+from tuner import masking
+from tuner.config import override_text
 from tuner.masking import has_secret, hidden, masked
+from tuner.storage import urls
 
 PLANTED = "Pl4nted/w0rd"
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
@@ -59,7 +61,8 @@ def test_no_text_has_a_secret_of_a_url_that_is_known(forgetful, drawn):
     assert_clean(hidden(url))
     bucket = f'Invalid bucket name "KEY:{secret}@bucket"'
     for text in (url, repr(url), secret, repr(secret), bucket, quote(secret), shlex.quote(url),
-                 json.dumps([url]), texts.quote(url), f"one\n{url} is off; ask me@h"):  # fmt: skip
+                 json.dumps([url]), override_text.quote(url),
+                 f"one\n{url} is off; ask me@h"):  # fmt: skip
         assert_clean(masked(text))
 
 
@@ -90,7 +93,7 @@ def test_nor_has_one_that_nobody_has_noted(forgetful, drawn):
 )
 def test_no_mistake_tells_it(forgetful, project, drawn, form):
     masking._secrets = ()
-    word = form.format(url=drawn[1], quoted=texts.quote(drawn[1]))
+    word = form.format(url=drawn[1], quoted=override_text.quote(drawn[1]))
     said = inside.run(["status", *project.DEFAULTS, word, "storage.patience=0"],
                       project.directory, {})  # fmt: skip
     assert said.code == 2

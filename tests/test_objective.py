@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_admission import Bench
-from tests.test_fate import Attempt
-from tuner import history, objective
-from tuner.budget import Budget
+from tests.study.test_next_trial import Bench
+from tests.worker.test_outcome import Attempt
+from tuner import objective
 from tuner.errors import TunerError
+from tuner.study.budget import Budget
+from tuner.worker import metrics_log
 
 
 def test_scalars_of_numpy_and_torch_are_stored_as_pythons(tmp_path):
@@ -23,7 +24,7 @@ def test_scalars_of_numpy_and_torch_are_stored_as_pythons(tmp_path):
     assert stored.user_attrs["metrics"] == {"accuracy": 0.75, "loss": 1.0}
     facts = {"size": 3, "name": "x", "flag": True, "share": 0.5}
     assert stored.user_attrs["facts"] == facts
-    assert list(history.read(tmp_path)) == [1, 2]
+    assert list(metrics_log.read(tmp_path)) == [1, 2]
 
 
 @pytest.mark.parametrize("step", [-1, 1.5, float("nan"), float("inf"), "1", None, np.float64(0.5)])

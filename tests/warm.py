@@ -35,22 +35,26 @@ PRELOADED = (
     "optuna.importance",
     "rich.live",
     "sqlalchemy.dialects.sqlite.pysqlite",
-    "tuner.commands.looking",
-    "tuner.commands.searching",
-    "tuner.commands.training",
+    "tuner.cli.commands.status",
+    "tuner.cli.commands.best",
+    "tuner.cli.commands.report",
+    "tuner.cli.commands.tune",
+    "tuner.cli.commands.worker",
+    "tuner.cli.commands.train",
+    "tuner.cli.commands.final",
     "tuner.launch.local",
-    "tuner.samplers.tpe",
+    "tuner.search.samplers.tpe",
 )
 """No torch: that an objective without it stays without it is a promise …"""
 TRAINER = (
     "sklearn.datasets",
     "torch._dynamo",
     "torchvision",
-    "tuner.train.augment",
+    "tuner.train.data.augment",
     "tuner.train.engine",
-    "tuner.train.files",
-    "tuner.train.model",
-    "tuner.train.optim",
+    "tuner.train.data.torchvision_files",
+    "tuner.train.model.cnn",
+    "tuner.train.optim.parameter_groups",
 )
 """… and what the built-in trainer imports beside that, in four more seconds."""
 DICE = {
@@ -212,9 +216,10 @@ def _own_server() -> socket.socket | None:
 
 def _practise() -> None:
     """Run commands once: Hydra looks for its plugins, parsers and SQL statements are compiled."""
-    from tuner import cli, storage
+    from tuner import cli
+    from tuner.storage import database
 
-    connect, path, opened = storage.connect, [*sys.path], []
+    connect, path, opened = database.connect, [*sys.path], []
 
     def recorded(*args: Any, **options: bool) -> Any:
         opened.append(connect(*args, **options))
@@ -225,13 +230,13 @@ def _practise() -> None:
         for name, text in DICE.items():
             Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text(text)
-        storage.connect = recorded
+        database.connect = recorded
         with open(os.devnull, "w") as out, redirect_stdout(out), redirect_stderr(out):
             for command in ("worker", "status", "report"):
                 assert cli.main([command, *words]) == 0
     for each in opened:
         each.close()
-    storage.connect, sys.path[:] = connect, path
+    database.connect, sys.path[:] = connect, path
     del sys.modules["dice"]
 
 

@@ -52,7 +52,7 @@ class Recorder:
 
 def files() -> list[Path]:
     """The test files that have any test marked ``gpu``."""
-    found = sorted((runner.ROOT / "tests").glob("test_*.py"))
+    found = sorted((runner.ROOT / "tests").rglob("test_*.py"))
     return [path for path in found if MARKED.search(path.read_text())]
 
 

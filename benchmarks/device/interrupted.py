@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 
 from benchmarks.device import runner
-from tuner.attempts import HISTORY
+from tuner.study.attempts import HISTORY
 
 MARK = "TUNER_BENCHMARK_SEARCH"
 STUDY = "device"

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tuner.train.augment import Augment
-from tuner.train.data import Data, place
-from tuner.train.files import Arrays
+from tuner.train.data.augment import Augment
+from tuner.train.data.dataset import Data, place
+from tuner.train.data.torchvision_files import Arrays
 
 CLASSES = ("square", "cross", "ring")
 

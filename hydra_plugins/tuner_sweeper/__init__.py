@@ -22,7 +22,7 @@ NODE = {
     "defaults": [{"sampler": None}],  # which `override hydra/sweeper/sampler: tpe` may replace
     "params": None,
 }
-"""``hydra.sweeper``: ``params``, and the keys that ``tuner.sweeper`` knows."""
+"""``hydra.sweeper``: ``params``, and the keys that ``tuner.config.sweeper`` knows."""
 
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -72,7 +72,8 @@ class TunerSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search; leaves by ``SystemExit`` where it fails or is interrupted."""
-        from tuner import cli, log, sweeper  # a second, which only programs that search must pay
+        from tuner import cli, log  # a second, which only programs that search must pay
+        from tuner.config import sweeper
         from tuner.errors import ConfigError
         from tuner.masking import masked
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.chaos.storm import Size, Storm
-from tuner import study
-from tuner.attempts import REQUEUE, first_number
+from tuner.study import study
+from tuner.study.attempts import REQUEUE, first_number
 
 Line = tuple[str, str, int, int]
 """Configuration, what, epoch, process."""

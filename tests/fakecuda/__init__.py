@@ -19,7 +19,8 @@ from torch import Tensor
 from tests.fakecuda.kernels import Clock, Kernels
 from tests.fakecuda.placement import DEVICE, Placement, device_of
 from tests.fakecuda.streams import Event, Graph, OnStream, Stream
-from tuner.train import archive, data, hardware
+from tuner.train.data import dataset, npz
+from tuner.train.device import hardware
 
 WRITTEN_FOR = ("2.14.",)
 """Versions of torch whose private functions ``stand_ins`` replaces (names that begin with _)."""
@@ -152,7 +153,7 @@ def _settings(patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget() -> None:
-    for module in (data, archive, hardware):
+    for module in (dataset, npz, hardware):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

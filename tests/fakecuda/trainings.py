@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from tests.fakecuda import as_on_a_device, fake_cuda
 from tests.fakecuda.kernels import Kernels
 from tests.recipes import Curve
-from tuner import trial
-from tuner.config import Source
-from tuner.train import graph, mistakes
+from tuner.config.composition import Source
+from tuner.train import misclassified
+from tuner.train.device import cuda_graph
+from tuner.worker import trial
 
 INTENDED = {
     "Progress.settle": "the scores of an epoch are read once, beside the next one's first steps",
@@ -36,7 +37,9 @@ SMALL = ["model.width=4", "model.convs=1"]
 def on_the_device() -> Iterator[Kernels]:
     """Context manager: trainings may use the fake device; the pictures of mistakes are small."""
     with fake_cuda() as kernels, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mistakes, "SHOWN", 1)  # a picture of twenty takes as long as the training
+        patch.setattr(
+            misclassified, "SHOWN", 1
+        )  # a picture of twenty takes as long as the training
         yield kernels
 
 
@@ -65,7 +68,7 @@ def composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def train(
-    run_dir: Path, device: str | None, overrides: Sequence[str], rung: graph.Rung = "auto",
+    run_dir: Path, device: str | None, overrides: Sequence[str], rung: cuda_graph.Rung = "auto",
     report: Report | None = None,
 ) -> Report:  # fmt: skip
     """Train one configuration; returns its report."""

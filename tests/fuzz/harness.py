@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import canary
 from tuner.errors import TunerError
-from tuner.sql import outages
+from tuner.storage import outages
 
 T = TypeVar("T")
 TIMES = int(os.environ.get("TUNER_FUZZ", "1"))

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from tests.fuzz import canary
 from tests.fuzz.harness import examples, harmless, outcome
-from tuner import log, masking, plan, provenance, storage, urls
-from tuner.config import Source
-from tuner.texts import text_of
+from tuner import log, masking
+from tuner.config.composition import Source
+from tuner.config.override_text import text_of
+from tuner.storage import database, urls
+from tuner.study import create, plan
 
 PASSWORD = "-".join(["Pl4nted", "w0rd"])
 """Within each password, and nowhere else: no literal, for hypothesis draws those by itself."""
@@ -53,8 +55,8 @@ def test_a_file_is_opened_as_a_database_or_refused(tmp_path: Path, path: str, be
     assume(not path.lstrip("/").startswith("tmp") and ".." not in path)
     os.chdir(tmp_path)
     with harmless(path):
-        _, unfit = outcome(lambda: storage.probe(f"{begin}{path.lstrip('/')}"))
-        opened, said = outcome(lambda: storage.connect(f"{begin}{path.lstrip('/')}"))
+        _, unfit = outcome(lambda: database.probe(f"{begin}{path.lstrip('/')}"))
+        opened, said = outcome(lambda: database.connect(f"{begin}{path.lstrip('/')}"))
     assert "hint: " in said or opened is not None
     assert bool(unfit) == bool(said), "what is judged is what happens"
     if opened is not None:
@@ -79,7 +81,7 @@ def test_a_name_names_a_study_and_what_is_written_of_it_or_is_refused(
     with harmless(name):
         found, _ = outcome(lambda: plan.load(Source(), words, judge=False).require())
         if found is not None:
-            study = provenance.open_study(found)
+            study = create.open_study(found)
             assert study.name == found.study.name
             Path(found.study.dir, "logs").mkdir(parents=True, exist_ok=True)
             study.storage.close()

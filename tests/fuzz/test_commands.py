@@ -15,7 +15,7 @@ from tests.conftest import CONF, OBJECTIVE
 from tests.fuzz import canary
 from tests.fuzz.harness import examples, harmless
 from tests.fuzz.test_spaces import PATHS, SWEEPS
-from tuner import cli
+from tuner.cli import parser
 
 PASSWORD = "-".join(["p4ss", "w0rd"])  # hypothesis draws literals by itself
 URLS = [
@@ -53,7 +53,7 @@ OPTIONS = st.sampled_from([
     "--device=x", "--top=0", "--top=x", "-h", "--help", "--version", "-x", "--x=y", "--", "-",
     "--read-only", "--port=99999999", "--host", "--token-file=nowhere", "-1", "--shell=x",
 ])  # fmt: skip
-COMMANDS = sorted({*cli.COMMANDS} - {"dashboard", "init"})
+COMMANDS = sorted({*parser.COMMANDS} - {"dashboard", "init"})
 ENDS = {
     "tune": ["study.n_trials=0"],
     "final": ["final.seeds=0"],
@@ -98,18 +98,18 @@ def test_a_command_line_ends_as_documented(directory: Path, words: list[str]) ->
 
 
 @examples(300)
-@given(st.lists(st.sampled_from(sorted(cli.COMMANDS)) | OVERRIDES | OPTIONS, max_size=5))
+@given(st.lists(st.sampled_from(sorted(parser.COMMANDS)) | OVERRIDES | OPTIONS, max_size=5))
 def test_words_are_a_command_line_or_refused_in_one_line(words: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     code = None
     with harmless(words), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            args = cli._parse(words)
+            args = parser.parse(words)
         except SystemExit as left:
             code = left.code
     said = err.getvalue()
     if code is None:
-        assert args.command in cli.COMMANDS
+        assert args.command in parser.COMMANDS
     elif words:
         assert (code, said.startswith("error: ")) in ((0, False), (2, True))
     assert all(c.isprintable() or c in "\n\t" for c in said)

@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tuner
+from tests.config.test_exported_json import altered
 from tests.fuzz import canary
 from tests.fuzz.harness import SCALARS, examples, harmless, mutated, outcome
 from tests.recipes import Curve, settings, train
-from tests.test_exported import altered
-from tuner.train import archive, checkpoint, sealed
+from tuner.train.checkpoint import checkpoint, checksummed_file
+from tuner.train.data import npz
 
 IMAGES = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4)
 ARRAYS: dict[str, Any] = {"images": IMAGES, "targets": np.arange(6) % 3, "names": ["a", "b", "c"]}
@@ -84,8 +85,8 @@ def test_an_archive_is_read_or_refused_in_words(directory: Path, content: bytes)
     path = directory / "a.npz"
     path.write_bytes(content)
     with harmless(content):
-        looked, unseen = outcome(lambda: archive.look(root=str(directory), name=path.name))
-        read, refused = outcome(lambda: archive.read(path))
+        looked, unseen = outcome(lambda: npz.look(root=str(directory), name=path.name))
+        read, refused = outcome(lambda: npz.read(path))
     assert read is not None or str(path) in refused
     assert looked is not None or str(path) in unseen
     if read is not None:
@@ -93,7 +94,7 @@ def test_an_archive_is_read_or_refused_in_words(directory: Path, content: bytes)
         assert (looked.classes, looked.images) == (read.classes, len(read.labels))
 
 
-CARDS = st.sampled_from([canary.NAME, "evil.train", "os.system", "tuner.train.model", "..", ""])
+CARDS = st.sampled_from([canary.NAME, "evil.train", "os.system", "tuner.train.model.cnn", "..", ""])
 
 
 @examples(60)
@@ -120,7 +121,7 @@ def test_a_model_is_loaded_or_refused_in_words(directory: Path, data: st.DataObj
 
 
 def sealed_as(path: Path, content: bytes) -> None:
-    seal = sealed.SEAL.pack(sealed.MAGIC, len(content), zlib.crc32(content))
+    seal = checksummed_file.SEAL.pack(checksummed_file.MAGIC, len(content), zlib.crc32(content))
     path.write_bytes(content + seal)
 
 

@@ -18,15 +18,16 @@ from optuna.trial import TrialState, create_trial
 
 from tests.fuzz import canary
 from tests.fuzz.harness import JSON, examples, harmless, outcome
-from tests.test_attributes import PLANTED
-from tests.test_vetting import PLANTED as WORDS
-from tuner import limits, plan, provenance, study, vetting
-from tuner.config import Source
-from tuner.proposal import Proposer
-from tuner.report import status, summary
-from tuner.report.repeat import Repeats
+from tests.storage.test_attributes import PLANTED
+from tests.study.test_vetting import PLANTED as WORDS
+from tuner.config.composition import Source
+from tuner.report import summary
+from tuner.report.reproduce import Repeats
+from tuner.report.terminal import status
 from tuner.report.write import write_page
-from tuner.sql import attributes
+from tuner.storage import attributes
+from tuner.study import create, limits, plan, study, vetting
+from tuner.worker.proposal import Proposer
 
 ASKED = ["study.name=x", "space=none", "model.width=int(interval(8,64))", "trainer.epochs=1"]
 SAMPLERS = st.sampled_from(["tpe", "cmaes", "random", "grid"])
@@ -111,7 +112,7 @@ CELLS = st.sampled_from(sorted(COLUMNS)).flatmap(
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A study of the command with trials in every state."""
     path = tmp_path_factory.mktemp("rows") / "whole.db"
-    opened = provenance.open_study(asked_of(path))
+    opened = create.open_study(asked_of(path))
     opened.join("lost", "cpu")
     for number, state in enumerate(TrialState):
         done = state in (TrialState.COMPLETE, TrialState.PRUNED)
@@ -162,7 +163,7 @@ def shown(asked: plan.Plan, output: Path) -> str:
 
 def searched(asked: plan.Plan) -> None:
     """What a worker does with what it is given, short of training."""
-    found = provenance.open_study(asked)
+    found = create.open_study(asked)
     try:
         found.join("w", "cpu")
         for _ in range(2):

@@ -8,21 +8,20 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import tuner
-from tuner import exported, extras, nodes
-from tuner.config import Source, parse
-from tuner.errors import TunerError
+from tuner.config import exported_json, extras, lookup
+from tuner.config.composition import Source, parse
+from tuner.errors import Mistake, TunerError
 from tuner.final.model_card import model_card
 from tuner.log import log
-from tuner.mistakes import Mistake
+from tuner.report.configurations import Row
 from tuner.report.final_record import is_of, read_record
-from tuner.report.rows import Row
 from tuner.report.summary import Summary
 
 WEIGHTS, MODEL, EXAMPLES = "model.safetensors", "model.json", "examples.safetensors"
 FORMS = {"pt2": "torch.export", "onnx": "ONNX"}
 """Additional formats of the model, by the suffix of their files."""
-OWN = {"tuner.train.model.cnn", "tuner.train.transfer.classifier"}
-"""Networks that can be built without trust, as listed in ``tuner.train.predictor``."""
+OWN = {"tuner.train.model.cnn.cnn", "tuner.train.model.torchvision.classifier"}
+"""Networks that can be built without trust, as listed in ``tuner.train.export.predictor``."""
 
 
 def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
@@ -40,8 +39,8 @@ def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
     experiment.write_text(overlay(source, words))
     cfg = source.compose(list(words))
     resolved = out_dir / "config.yaml"
-    values = nodes.plain(cfg, "objective")
-    resolved.write_text(nodes.text(OmegaConf.create(values)))
+    values = lookup.plain(cfg, "objective")
+    resolved.write_text(lookup.text(OmegaConf.create(values)))
     return [overrides, resolved, experiment]
 
 
@@ -146,7 +145,7 @@ def _model(seed: Path) -> Mapping[str, Any]:
     """
     path = seed / MODEL
     try:
-        return exported.model(path) if "recipe" in exported.read(path) else {}
+        return exported_json.model(path) if "recipe" in exported_json.read(path) else {}
     except (OSError, ValueError):
         return {}
 

@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.report.intervals import wilson
-from tuner.report.repeat import shared
-from tuner.report.rows import Row
+from tuner.report.analysis.intervals import wilson
+from tuner.report.configurations import Row
+from tuner.report.formatting import interval, metric, scattered, span, without_urls, word
+from tuner.report.reproduce import shared
 from tuner.report.summary import Summary
-from tuner.report.wording import interval, metric, scattered, span, without_urls, word
 
 CLASSES = 30
 """Maximum number of class names to list; ``model.json`` has all of them."""

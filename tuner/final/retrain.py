@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tuner.config import Source
+from tuner.config.composition import Source
 from tuner.errors import Diverged, TunerError
 from tuner.final import race as races
 from tuner.final import training
 from tuner.final.training import Training
+from tuner.report.analysis.intervals import interval_of
 from tuner.report.final_record import Finalist, FinalResult, Race
-from tuner.report.intervals import interval_of
-from tuner.report.wording import SHARES
+from tuner.report.formatting import SHARES
 
 MODEL = "model.safetensors"  # what an objective may write to its run directory
 

@@ -11,13 +11,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner import exported, files, nodes, trial
-from tuner.aims import Aims
-from tuner.config import Source
-from tuner.nodes import OPERATIONAL
+from tuner import files
+from tuner.config import exported_json, lookup
+from tuner.config.composition import Source
+from tuner.config.lookup import OPERATIONAL
+from tuner.config.types import StudySettings
 from tuner.objective import measured
-from tuner.report.wording import duration, metric, strict
-from tuner.schema import StudySettings
+from tuner.report.formatting import duration, metric, strict
+from tuner.study.objectives import Aims
+from tuner.worker import trial
 
 PLAN = "plan.json"  # in a run directory: identifies its training
 
@@ -26,7 +28,7 @@ PLAN = "plan.json"  # in a run directory: identifies its training
 class Score:
     """The contents of a training's ``result.json``."""
 
-    value: exported.Finite
+    value: exported_json.Finite
     metrics: dict[str, float]
 
 
@@ -44,7 +46,7 @@ class Training:
     @property
     def plan(self) -> dict[str, Any]:
         """The identity of the training, including files behind the overrides, which may change."""
-        text = nodes.text(self.cfg, without=sorted(OPERATIONAL))
+        text = lookup.text(self.cfg, without=sorted(OPERATIONAL))
         return {"overrides": self.overrides, "configuration": text}
 
     def differs(self, run_dir: Path) -> bool:
@@ -62,7 +64,7 @@ class Training:
         if self.differs(run_dir):
             shutil.rmtree(run_dir)  # its checkpoint belongs to another configuration
         stored = read(record)
-        if stored and not exported.mistakes(stored, Score):
+        if stored and not exported_json.mistakes(stored, Score):
             log(f"seed was finished before: {metric(stored['value'])}")
             return stored
         write(run_dir / PLAN, self.plan)
@@ -72,7 +74,7 @@ class Training:
             metrics.update(measured(epoch, reported)[1])
 
         began = time.monotonic()
-        aims = Aims.of(nodes.section(self.cfg, "study", StudySettings))
+        aims = Aims.of(lookup.section(self.cfg, "study", StudySettings))
         returned = trial.run(self.cfg, run_dir=run_dir, report=report, device=device)
         metrics.update(aims.named(returned))
         value = metrics.get(aims.metric)
@@ -88,7 +90,7 @@ class Training:
 def read(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; empty if it is missing, truncated or no object."""
     try:
-        return exported.read(path)
+        return exported_json.read(path)
     except (OSError, ValueError):
         return {}
 

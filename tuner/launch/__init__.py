@@ -1,1 +1,1 @@
-"""Launch workers on an engine: each launcher only starts ``tuner worker`` with given overrides."""
+"""Start workers on an engine: local processes, Slurm or Ray."""

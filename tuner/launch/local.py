@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuner.environment import DEVICE, MEMORY_FRACTION, SHARED, SUPERVISOR, WORKER, device_lock
-from tuner.launch import gpus, logs
+from tuner.launch import gpus, worker_logs
 from tuner.launch.base import Order, at_least, last_line
-from tuner.launch.packing import HEADROOM, Packer, mps
+from tuner.launch.gpu_packing import HEADROOM, Packer, mps
 from tuner.log import log
 
 RESTART_PAUSE = 1.0
@@ -58,7 +58,7 @@ class Local:
         order.log_dir.mkdir(parents=True, exist_ok=True)
         return Processes(order, self)
 
-    def slot(self, k: int, log: logs.Log, device: str | None = None) -> "Slot":
+    def slot(self, k: int, log: worker_logs.Log, device: str | None = None) -> "Slot":
         """Return the slot of worker ``k`` on the given device, or on the next one in turn."""
         if device is None and self.devices:
             device = self.devices[k % len(self.devices)]
@@ -111,7 +111,7 @@ def _tunables() -> str:
 class Slot:
     """A place for a worker, numbered like its log, with its environment and its current process."""
 
-    log: logs.Log
+    log: worker_logs.Log
     environment: Mapping[str, str]
     device: str | None = None
     worker: str = ""
@@ -142,7 +142,7 @@ class Processes:
         self.launcher = launcher
         self.held = ExitStack()
         self.slots = [launcher.slot(k, self._log()) for k in range(launcher.workers)]
-        self.where = logs.where(order.log_dir, [slot.log for slot in self.slots])
+        self.where = worker_logs.where(order.log_dir, [slot.log for slot in self.slots])
         self.packer = Packer(limit=os.cpu_count() or 1) if launcher.grows else None
         self.restarts_left = launcher.max_restarts
         self.stopping = False
@@ -166,9 +166,9 @@ class Processes:
             self.held.close()
         return running
 
-    def _log(self) -> logs.Log:
+    def _log(self) -> worker_logs.Log:
         """Claim a log that is reserved for this command until it has ended."""
-        log = logs.claim(self.order.log_dir)
+        log = worker_logs.claim(self.order.log_dir)
         self.held.callback(log.file.close)
         return log
 

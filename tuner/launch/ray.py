@@ -14,9 +14,9 @@ from typing import Any
 
 from tuner.environment import MEMORY_FRACTION
 from tuner.errors import ConfigError, LaunchError
-from tuner.launch.actors import Actor, Actors, place
 from tuner.launch.base import Order, at_least
-from tuner.launch.packing import HEADROOM
+from tuner.launch.gpu_packing import HEADROOM
+from tuner.launch.ray_actors import Actor, Actors, place
 from tuner.log import log
 
 NAMESPACE = "tuner"

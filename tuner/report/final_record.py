@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner import exported
-from tuner.exported import Finite
+from tuner.config import exported_json
+from tuner.config.exported_json import Finite
 from tuner.log import log
-from tuner.report.intervals import wilson
-from tuner.report.rows import Row
+from tuner.report.analysis.intervals import wilson
+from tuner.report.configurations import Row
+from tuner.report.formatting import interval, measured, metric, scattered, span
 from tuner.report.summary import Summary
-from tuner.report.wording import interval, measured, metric, scattered, span
 
 ELSEWHERE = ("seed=", "data.root=", "data.download=")
 """Overrides that may differ in a final training: its seeds, and the location of the data."""
@@ -86,7 +86,8 @@ class FinalResult:
     mean: Finite
     sd: Finite | None
     interval: tuple[Finite, Finite] | None
-    """The 95 % confidence interval of the mean over seeds; see ``tuner.report.intervals``."""
+    """The 95 % confidence interval of the mean over seeds; see
+    ``tuner.report.analysis.intervals``."""
     metrics: Sequence[dict[str, float]]
     models: Sequence[str]
     overrides: Sequence[str]
@@ -128,13 +129,13 @@ def read_record(final_dir: Path) -> Mapping[str, Any]:
     """Return ``final.json``; empty, with a warning, if `tuner final` cannot have written it."""
     path = final_dir / "final.json"
     try:
-        found = exported.read(path)
+        found = exported_json.read(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         wrong = str(error)
     else:
-        if not (wrong := exported.told(exported.mistakes(found, FinalResult))):
+        if not (wrong := exported_json.told(exported_json.mistakes(found, FinalResult))):
             return found
     log.warning("%s is passed over: %s; hint: tuner final", path, wrong)
     return {}

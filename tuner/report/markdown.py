@@ -6,14 +6,15 @@ from typing import Any
 
 from optuna import Study
 
-from tuner.mistakes import hinted
-from tuner.report import comparison, parameters, pareto
-from tuner.report.lines import settings
-from tuner.report.pruning import audit
-from tuner.report.repeat import UNKNOWN, Repeats
-from tuner.report.rows import Row
+from tuner.errors import hinted
+from tuner.report.analysis import comparison, pareto
+from tuner.report.analysis.pruning_errors import audit
+from tuner.report.configurations import Row
+from tuner.report.formatting import duration, legend, metric, percent, plain
+from tuner.report.html import parameters
+from tuner.report.reproduce import UNKNOWN, Repeats
 from tuner.report.summary import Summary
-from tuner.report.wording import duration, legend, metric, percent, plain
+from tuner.report.terminal.log_lines import settings
 
 TOP = 10
 """Number of configurations to list."""

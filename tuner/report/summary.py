@@ -19,12 +19,12 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.attempts import first_number
-from tuner.budget import Budget, Share, Spent, Times
 from tuner.errors import TunerError
-from tuner.leases import Worker
-from tuner.report import wording
-from tuner.report.rows import STATES, Row, merged, spans
+from tuner.report import formatting
+from tuner.report.configurations import STATES, Row, merged, spans
+from tuner.study.attempts import first_number
+from tuner.study.budget import Budget, Share, Spent, Times
+from tuner.study.leases import Worker
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Summary:
     def aim(self) -> str:
         """The objectives and constraints in words."""
         objectives = self.objectives or {self.metric: self.maximize}
-        return wording.aim(objectives, self.attrs.get("constraints"))
+        return formatting.aim(objectives, self.attrs.get("constraints"))
 
     @property
     def counts(self) -> dict[str, int]:

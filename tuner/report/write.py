@@ -6,11 +6,11 @@ from pathlib import Path
 from optuna import Study
 
 from tuner.files import replace, replaced
-from tuner.report import gallery, screenshot
 from tuner.report.final_record import final_of
+from tuner.report.html import gallery, screenshot
+from tuner.report.html.page import page
 from tuner.report.markdown import markdown
-from tuner.report.page import page
-from tuner.report.repeat import UNKNOWN, Repeats
+from tuner.report.reproduce import UNKNOWN, Repeats
 from tuner.report.summary import Summary, summarise
 
 

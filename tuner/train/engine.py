@@ -9,16 +9,21 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tuner.errors import Preempted
-from tuner.train import checkpoint, ddp, hardware, optim, preflight, sampling, staged
-from tuner.train.data import Data, Split
-from tuner.train.ddp.share import Share
-from tuner.train.export import write_model
+from tuner.train import ddp, preflight
+from tuner.train.checkpoint import checkpoint
+from tuner.train.data import sampling
+from tuner.train.data.dataset import Data, Split
+from tuner.train.ddp.sharded_learner import Share
+from tuner.train.device import hardware
+from tuner.train.export.saved_model import write_model
 from tuner.train.fused import member, rendezvous
 from tuner.train.fused.member import Member
 from tuner.train.learner import Learner
 from tuner.train.loss import Loss
+from tuner.train.metrics import check_metric
+from tuner.train.model import fine_tuning
+from tuner.train.optim import parameter_groups
 from tuner.train.progress import Progress
-from tuner.train.scores import check_metric
 from tuner.train.settings import Settings
 
 
@@ -28,7 +33,7 @@ def train(
     *,
     data: Callable[[torch.device], Data],
     model: Callable[..., nn.Module],
-    optimizer: Annotated[Callable[..., Optimizer], optim.KEYWORDS],
+    optimizer: Annotated[Callable[..., Optimizer], parameter_groups.KEYWORDS],
     schedule: Callable[[float], float],
     loss: Callable[..., Loss],
     trainer: Settings,
@@ -68,7 +73,7 @@ def train(
 
     hardware.reseed(seed, 0, place)
     network = model(in_shape=images.in_shape, num_classes=len(images.classes))
-    images = staged.normalised(images, network)
+    images = fine_tuning.normalised(images, network)
     learner = Learner(network, optimizer, schedule, loss(counts), images, trainer, metric)
     progress = Progress(learner, run_dir, recipe, report)
     try:

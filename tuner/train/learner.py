@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tuner.train import graph, hardware, mixing, optim, sampling, staged
-from tuner.train.data import Data, Split
-from tuner.train.ema import Average
-from tuner.train.feed import Feed
+from tuner.train.data import mixup, sampling
+from tuner.train.data.batches import Feed
+from tuner.train.data.dataset import Data, Split
+from tuner.train.device import cuda_graph, hardware
 from tuner.train.loss import Loss
-from tuner.train.scores import RANKED, ErrorTally, Tally
+from tuner.train.metrics import RANKED, ErrorTally, Tally
+from tuner.train.model import fine_tuning
+from tuner.train.optim import parameter_groups
+from tuner.train.optim.ema import Average
 from tuner.train.settings import Settings
 
 
@@ -40,7 +43,7 @@ class Learner:
     ) -> None:
         self.device = data.mean.device
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = optim.make(optimizer, self.network)
+        self.optimizer = parameter_groups.make(optimizer, self.network)
         self.schedule = schedule
         self.loss = loss.to(self.device)
         self.data = data
@@ -55,9 +58,9 @@ class Learner:
         self.generators: dict[str, Any] | None = None
         self.forward: Callable[[Tensor], Tensor] = self.network
         # For a batch that others have parts of: its neighbours, and what its mean divides by.
-        self.before: Callable[[Tensor], Tensor] = mixing.before
+        self.before: Callable[[Tensor], Tensor] = mixup.before
         self.mass: Callable[[Tensor], float | Tensor] | None = None
-        self.rates: graph.Rates | None = None
+        self.rates: cuda_graph.Rates | None = None
         self.make_step: Callable[..., None] | None = None
 
     @property
@@ -80,16 +83,16 @@ class Learner:
         Returns:
             The mean loss, a scalar on the device.
         """
-        if staged.begin_epoch(self.network, epoch):
+        if fine_tuning.begin_epoch(self.network, epoch):
             self.make_step = None  # another step than was recorded
-            optim.begin_momentum(self.optimizer)
+            parameter_groups.begin_momentum(self.optimizer)
         self.network.train()
         size = min(self.settings.batch_size, len(split))
         steps = self.steps = len(split) // size
         self._begin(epoch)
         order = self.order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
-        mixes = mixing.draw(self.data.augment, steps, self.data.in_shape[1:], generator)
+        mixes = mixup.draw(self.data.augment, steps, self.data.in_shape[1:], generator)
         make_step = self.make_step or self._choose((self.settings.epochs - epoch + 1) * steps)
         factors = self._factors(steps)
         if self.generators:  # as they were after the last step before the checkpoint
@@ -129,18 +132,18 @@ class Learner:
 
     def _choose(self, steps: int) -> Callable[..., None]:
         """Choose how to run the remaining ``steps``."""
-        rung = graph.choose(self.settings.graph, self.device, self.optimizer, steps)
+        rung = cuda_graph.choose(self.settings.graph, self.device, self.optimizer, steps)
         if rung == "compile":
-            self.forward = graph.Compiled(self.network)
+            self.forward = cuda_graph.Compiled(self.network)
         if rung == "eager" or self.device.type != "cuda":
             self.rates, self.make_step = None, self._eager
         else:
-            self.rates = graph.Rates(self.optimizer, self.device)
-            self.make_step = graph.Capture(self._captured, self.device)
+            self.rates = cuda_graph.Rates(self.optimizer, self.device)
+            self.make_step = cuda_graph.Capture(self._captured, self.device)
         return self.make_step
 
     def _eager(self, images: Tensor, labels: Tensor, factor: float, *mix: Tensor) -> None:
-        optim.set_factor(self.optimizer, factor)
+        parameter_groups.set_factor(self.optimizer, factor)
         self.step(images, labels, *mix)
 
     def _captured(self, images: Tensor, labels: Tensor, factor: Tensor, *mix: Tensor) -> None:
@@ -151,7 +154,7 @@ class Learner:
     def step(self, images: Tensor, labels: Tensor, *mix: Tensor) -> None:
         """Run one optimiser step on images float32 [b, C, H, W] and add its loss to ``total``.
 
-        ``mix`` is one row of ``mixing.draw``, or nothing. The step may be captured and replayed:
+        ``mix`` is one row of ``mixup.draw``, or nothing. The step may be captured and replayed:
         everything that changes between steps is in tensors.
         """
         for parameter in self.trained:
@@ -171,7 +174,7 @@ class Learner:
         """
         share, partners, own = self._share(labels), labels, None
         if mix:
-            images, own = mixing.blend(images, self.before(images), *mix)
+            images, own = mixup.blend(images, self.before(images), *mix)
             partners = self.before(labels)
         for some, theirs, others in self._portions(images, labels, partners):
             with hardware.autocast(self.device, self.settings.precision):
@@ -179,7 +182,7 @@ class Learner:
                 if own is None:
                     loss = share(outputs, theirs)
                 else:
-                    loss = mixing.blended(share, outputs, theirs, others, own)
+                    loss = mixup.blended(share, outputs, theirs, others, own)
             yield loss
 
     def _portions(self, *batch: Tensor) -> Iterable[tuple[Tensor, ...]]:
@@ -241,7 +244,7 @@ class Learner:
         self.network.load_state_dict(state["network"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
-        optim.restore(self.optimizer, state["optimizer"])
+        parameter_groups.restore(self.optimizer, state["optimizer"])
         self.epoch, self.done = state["epoch"], state["done"]
         self.total.copy_(state["total"])
         self.generators = state["generators"]

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tuner.bounds import BelowOne, NonNegative, Positive
+from tuner.config.bounds import BelowOne, NonNegative, Positive
+from tuner.config.types import judged
 from tuner.errors import ConfigError
-from tuner.schema import judged
 
 
 class Loss(nn.Module):

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from tuner.errors import ConfigError, Infeasible, TunerError
-from tuner.mistakes import Mistake
-from tuner.schema import closest
-from tuner.train import costs, optim, sampling
-from tuner.train.look import Look
-from tuner.train.scores import check_metric, reported
+from tuner.config.types import closest
+from tuner.errors import ConfigError, Infeasible, Mistake, TunerError
+from tuner.train.data import sampling
+from tuner.train.data.overview import Look
+from tuner.train.metrics import check_metric, reported
+from tuner.train.model import cost
+from tuner.train.optim import parameter_groups
 from tuner.train.settings import Settings
 
 
@@ -71,7 +72,7 @@ def check_measured(names: Sequence[str], *, regression: bool) -> None:
     Raises:
         ConfigError: It does not report one of them.
     """
-    known = [*costs.COSTS, NOTED, *reported(regression), "train_loss"]
+    known = [*cost.COSTS, NOTED, *reported(regression), "train_loss"]
     bad = [name for name in names if name not in known]
     if bad:
         meant = [word for name in bad if (word := closest(name, known))]
@@ -117,7 +118,9 @@ def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:
     """Build an optimiser as a run does, so that torch reports what it refuses."""
     parts = [torch.zeros(shape, requires_grad=True) for shape in ((2, 2), (2,))]
-    optim.built(optimizer, [{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}])
+    parameter_groups.built(
+        optimizer, [{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}]
+    )
 
 
 def _follow(schedule: Callable[[float], float]) -> None:

@@ -17,13 +17,16 @@ import torch
 from torch import Tensor
 
 from tuner.errors import Diverged, Preempted
-from tuner.train import checkpoint, costs, hardware, mistakes, snapshot
-from tuner.train.checkpoint import Recipe
-from tuner.train.data import Split
-from tuner.train.export import write_confusion
+from tuner.train import misclassified
+from tuner.train.checkpoint import checkpoint, snapshot
+from tuner.train.checkpoint.checkpoint import Recipe
+from tuner.train.checkpoint.snapshot import Snapshot
+from tuner.train.data.dataset import Split
+from tuner.train.device import hardware
+from tuner.train.export.saved_model import write_confusion
 from tuner.train.learner import Learner
-from tuner.train.scores import ErrorTally, Tally
-from tuner.train.snapshot import Snapshot
+from tuner.train.metrics import ErrorTally, Tally
+from tuner.train.model import cost
 
 logger = logging.getLogger("tuner")
 
@@ -201,7 +204,7 @@ class Progress:
         """Write the sheet of misclassified images at the end, unless they are test images."""
         if self.learner.settings.protocol == "search" and not self.learner.data.regression:
             try:
-                mistakes.write(self.run_dir, self.learner, scored)
+                misclassified.write(self.run_dir, self.learner, scored)
             except Exception as error:  # a picture is not worth a trial
                 logger.warning("no picture of the mistakes in %s: %s", self.run_dir, error)
 
@@ -225,7 +228,7 @@ class Progress:
         if note is not None and names:
             learner = self.learner
             batch = learner.settings.eval_batch_size
-            found = costs.measure(
+            found = cost.measure(
                 learner.network, learner.data.in_shape, learner.device, names, batch
             )
             hardware.watch_memory(learner.device)  # the batch of a measurement is no training's

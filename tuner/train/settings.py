@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.bounds import BelowOne, Count, Factor, NonNegative, Positive
-from tuner.mistakes import Mistake
-from tuner.schema import require
-from tuner.train.graph import Rung
-from tuner.train.hardware import Precision
+from tuner.config.bounds import BelowOne, Count, Factor, NonNegative, Positive
+from tuner.config.types import require
+from tuner.errors import Mistake
+from tuner.train.device.cuda_graph import Rung
+from tuner.train.device.hardware import Precision
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,6 @@ continue.
 """
 
 from tuner.train.ddp.ranks import ranks
-from tuner.train.ddp.share import shared
+from tuner.train.ddp.sharded_learner import shared
 
 __all__ = ["ranks", "shared"]

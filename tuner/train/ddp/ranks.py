@@ -11,10 +11,9 @@ import torch
 from torch import distributed
 
 import tuner.train.ddp.group as group
-from tuner.errors import ConfigError, Stop
-from tuner.mistakes import Mistake
-from tuner.train import hardware
-from tuner.train.ddp.others import Others
+from tuner.errors import ConfigError, Mistake, Stop
+from tuner.train.ddp.processes import Others
+from tuner.train.device import hardware
 from tuner.train.settings import Settings
 
 Train = TypeVar("Train", bound=Callable[..., float])

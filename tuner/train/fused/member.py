@@ -6,14 +6,14 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-from tuner.train import hardware
-from tuner.train.checkpoint import Recipe
-from tuner.train.data import Split
+from tuner.train.checkpoint.checkpoint import Recipe
+from tuner.train.data.dataset import Split
+from tuner.train.device import hardware
 from tuner.train.fused import probe, rendezvous
-from tuner.train.fused.crew import Crew
-from tuner.train.fused.stack import Form
+from tuner.train.fused.fused_learner import Crew
+from tuner.train.fused.stacked_modules import Form
 from tuner.train.learner import Learner
-from tuner.train.scores import ErrorTally, Tally
+from tuner.train.metrics import ErrorTally, Tally
 
 logger = logging.getLogger("tuner")
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 import torch
 
-from tuner.train.data import Split
-from tuner.train.fused.crew import Crew
-from tuner.train.fused.stack import Form, Unstackable
-from tuner.train.fused.updates import RULES
+from tuner.train.data.dataset import Split
+from tuner.train.fused.fused_learner import Crew
+from tuner.train.fused.optimizer_steps import RULES
+from tuner.train.fused.stacked_modules import Form, Unstackable
 from tuner.train.learner import Learner
 from tuner.train.settings import Settings
 

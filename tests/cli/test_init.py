@@ -1,0 +1,91 @@
+"""The project of `tuner init` runs with the commands that it prints."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuner import cli
+from tuner.cli import parser
+from tuner.config.composition import Source
+from tuner.study import plan
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, capsys) -> tuple[Path, list[str]]:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["init", "My Project"]) == 0
+    return tmp_path / "My Project", capsys.readouterr().out.splitlines()
+
+
+def test_it_writes_a_whole_project(made):
+    directory, printed = made
+    assert printed == [
+        "cd 'My Project'",
+        "tuner tune --config-dir conf experiment=my-project",
+    ]
+    files = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
+    assert files == {
+        ".gitignore", "README.md", "objective.py", "conf/experiment/my-project.yaml",
+        "conf/objective/mine.yaml", "conf/space/mine.yaml",
+    }  # fmt: skip
+    assert "NAME" not in "".join(p.read_text() for p in directory.rglob("*") if p.is_file())
+
+
+@pytest.mark.slow
+def test_what_it_prints_runs(made):
+    """The very commands, in a shell, with a smaller budget; then the winner on the test images."""
+    directory, printed = made
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    small = "study.n_trials=2 objective.epochs=2"
+    experiment = "--config-dir conf experiment=my-project final.seeds=1"
+    script = [*printed[:-1], f"{printed[-1]} {small}", f"tuner final {experiment} {small}"]
+    done = subprocess.run(
+        ["sh", "-ec", "\n".join(script)], cwd=directory.parent, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "best:" in done.stdout
+    final = json.loads((directory / "runs/my-project/final/final.json").read_text())
+    assert "objective.score_on=test" in final["overrides"]
+    assert final["mean"] > 0.3
+
+
+def test_its_readme_tells_nothing_but_what_checks(made, monkeypatch):
+    directory, _ = made
+    monkeypatch.chdir(directory)
+    monkeypatch.syspath_prepend(directory)
+    lines = [
+        shlex.split(line, comments=True)
+        for line in (directory / "README.md").read_text().splitlines()
+        if line.startswith("    tuner")
+    ]
+    assert len(lines) == 5
+    for _, command, *words in lines:
+        assert command in parser.COMMANDS
+        assert words[:2] == ["--config-dir", "conf"]
+        plan.load(Source((directory / "conf",)), words[2:]).require()
+
+
+def test_it_touches_nothing_that_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("full", "file"):
+        assert cli.main(["init", name]) == 2
+        assert f"{name} is there and not empty" in capsys.readouterr().err
+    assert cli.main(["init", "a", "b"]) == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_empty_directory_will_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["init", "."]) == 0
+    assert capsys.readouterr().out.startswith("tuner tune"), "one is there already"

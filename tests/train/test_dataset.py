@@ -1,0 +1,100 @@
+import collections
+
+import numpy as np
+import pytest
+import torch
+
+from tests import recipes
+from tests.recipes import CPU
+from tuner.errors import ConfigError
+from tuner.train.data import dataset
+from tuner.train.data import split as stratified
+from tuner.train.data.augment import Augment
+from tuner.train.data.torchvision_files import Arrays
+
+LABELS = np.repeat(np.arange(4), [40, 80, 120, 160])
+
+
+def test_a_split_is_disjoint_complete_and_in_proportion():
+    rest, part = stratified.split(LABELS, 0.25, 0, key="data.test")
+    assert sorted([*rest, *part]) == list(range(400))
+    assert collections.Counter(LABELS[part].tolist()) == {0: 10, 1: 20, 2: 30, 3: 40}
+
+
+def test_a_split_is_its_seeds():
+    splits = [
+        stratified.split(LABELS, 0.25, seed, key="data.test")[1].tolist() for seed in (0, 0, 1)
+    ]
+    assert splits[0] == splits[1]
+    assert splits[0] != splits[2]
+
+
+def numbered(count: int) -> Arrays:
+    """Images that carry their own number in two pixels, so that they can be told apart."""
+    images = np.zeros((count, 1, 2, 1), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = np.divmod(np.arange(count), 256)
+    return Arrays(images, np.arange(count) % 5, tuple("abcde"))
+
+
+def numbers(split: dataset.Split) -> set[int]:
+    return {int(high) * 256 + int(low) for high, low in split.images.view(-1, 2)}
+
+
+def test_the_three_splits_share_no_image():
+    pool, test = numbered(800), numbered(1000)[np.arange(800, 1000)]
+    placed = dataset.place(pool, test, CPU, validation=0.25, split_seed=0, limit=None)
+    train, validation = numbers(placed.train), numbers(placed.validation)
+    assert not train & validation
+    assert train | validation == set(range(800))
+    assert numbers(placed.test) == set(range(800, 1000))
+    assert placed.counts(placed.train) == [120] * 5
+    assert placed.counts(placed.validation) == [40] * 5
+
+
+def test_a_limit_keeps_proportions_and_the_whole_test_split():
+    placed = dataset.place(
+        numbered(800), numbered(100), CPU, validation=0.2, split_seed=0, limit=100
+    )
+    assert placed.counts(placed.train) == [16] * 5
+    assert placed.counts(placed.validation) == [4] * 5
+    assert len(placed.test) == 100
+
+
+def test_digits_are_whole_and_normalised():
+    digits = recipes.digits(limit=None)
+    assert [len(digits.train), len(digits.validation), len(digits.test)] == [1077, 360, 360]
+    assert digits.in_shape == (1, 8, 8)
+    assert digits.train.images.max() == 255
+    pixels = digits.normalise(digits.train.images)
+    assert pixels.shape == (1077, 1, 8, 8)
+    assert pixels.mean().item() == pytest.approx(0, abs=1e-4)
+    assert pixels.std().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_normalisation_is_the_training_splits_alone():
+    pool, test = numbered(200), numbered(200)
+    loud = Arrays(np.full_like(test.images, 255), test.labels, test.classes)
+    means = [dataset.place(pool, t, CPU, 0.2, 0, None).mean for t in (test, loud)]
+    assert torch.equal(*means)
+
+
+def test_later_trials_find_the_images_on_the_device():
+    first = recipes.digits(Augment(shift=1))
+    second = recipes.digits(Augment(flip=True))
+    assert first.train.images is second.train.images
+    assert first.augment != second.augment
+    assert recipes.digits(split_seed=1).train.images is not first.train.images
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation": 1.5}, r"data\.validation: expected float above 0 to below 1, got 1\.5"),
+        ({"test": 0.0}, r"data\.test: expected float above 0 to below 1, got 0\.0"),
+        ({"limit": 4}, r"data\.limit: 4 cannot split 1437 .*10.*hint"),
+        ({"limit": 11}, r"data\.validation: 0\.25 cannot split 11 "),
+    ],
+)
+def test_impossible_splits_name_their_key(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        recipes.digits(**changes)

@@ -1,0 +1,71 @@
+"""The command line: parsing, options and exit codes; data to stdout, the rest to stderr.
+
+Exit codes: 0 success, 1 failure, 2 refused before any work (usage, configuration, or an unusable
+database or directory), 130 / 143 interrupted. A command is imported only when it is run, so that
+``tuner --help`` is fast.
+"""
+
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from tuner.cli.parser import parse
+from tuner.errors import Infeasible, TunerError
+from tuner.log import printable
+from tuner.masking import has_secret, masked
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is no error
+        sys.stdout.reconfigure(errors="replace")
+    sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
+    try:
+        args = parse(argv)
+        if any(text.startswith("hydra.searchpath=") for text in args.overrides):
+            importlib.import_module("tuner.cli.context").take_searchpath(args)
+        if any(map(has_secret, args.overrides)):
+            importlib.import_module("tuner.cli.secret_arguments").take_secrets(args)
+        command = importlib.import_module(f"tuner.cli.commands.{args.command}")
+        return int(command.run(args))
+    except TunerError as error:
+        _tell(f"error: {error}")
+        return error.exit_code
+    except Infeasible as error:
+        _tell(f"error: {args.command}: {error}")
+        return 1
+    except KeyboardInterrupt as stop:
+        _tell("; ".join(["interrupted", *map(str, stop.args)]))
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        lost = _lost(error)
+        if lost is None:
+            sys.excepthook = _tell_unexpected
+            raise
+        _tell(f"error: {lost}")
+        return lost.exit_code
+
+
+def _tell(text: str) -> None:
+    """Say it on stderr, but for passwords and what a terminal would obey."""
+    print(printable(masked(text)), file=sys.stderr)
+
+
+def _tell_unexpected(
+    _kind: type[BaseException], error: BaseException, _frames: TracebackType | None
+) -> None:
+    _tell("".join(traceback.format_exception(error)).rstrip())
+
+
+def _lost(error: Exception) -> TunerError | None:
+    """What to say of a study's database that has failed; None for any other error."""
+    # A second to import, which not all commands need.
+    outages: Any = sys.modules.get("tuner.storage.outages")
+    return outages.lost(error) if outages is not None and outages.is_ours(error) else None

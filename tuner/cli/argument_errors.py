@@ -1,0 +1,74 @@
+"""Format errors in the call of a command like all other errors."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from tuner.config.types import closest
+from tuner.errors import Mistake, hinted
+from tuner.log import printable
+from tuner.masking import masked
+
+
+class Parser(argparse.ArgumentParser):
+    """Prints one line without the usage: error and hint; exits with 2."""
+
+    def error(self, message: str, hint: str = "") -> NoReturn:
+        self.refuse([Mistake("", message, hint) if hint else _ours(message)])
+
+    def refuse(self, mistakes: Sequence[Mistake]) -> NoReturn:
+        """Print the mistakes in one line and exit."""
+        told = "; ".join(map(str, mistakes))
+        help = "" if mistakes[-1].hint else hinted(f"{self.prog} --help")
+        print(printable(masked(f"error: {told}{help}")), file=sys.stderr)
+        sys.exit(2)
+
+
+def _ours(message: str) -> Mistake:
+    """Argparse's own words replaced; others as they are."""
+    for pattern, tell in WORDS.items():
+        if found := re.match(f"(?:argument )?{pattern}", message):
+            return tell(*found.groups())
+    return Mistake("", message.removeprefix("argument "))
+
+
+def _choice(flag: str, got: str, known: str) -> Mistake:
+    words = re.findall(r"[\w-]+", known)
+    meant = closest(got.strip("'"), words)
+    cure = f"did you mean {meant!r}?" if meant else f"{words[0]}, say"
+    return Mistake(flag, f"expected {' or '.join(words)}, got {got}", cure)
+
+
+WORDS: dict[str, Callable[..., Mistake]] = {
+    r"(\S+): ignored explicit argument (.*)": (
+        lambda flag, got: Mistake(flag, f"takes no value, got {got}", f"{flag} alone")
+    ),
+    r"([^:]+): invalid choice: (.*) \(choose from (.*)\)": _choice,
+    r"([^:]+): invalid (\w+) value: (.*)": (
+        lambda flag, kind, got: Mistake(flag, f"expected {kind.strip('_')}, got {got}")
+    ),
+    r"([^:]+): expected one argument": lambda flag: Mistake(flag, "no value", f"{flag}=VALUE"),
+    "the following arguments are required: (.*)": lambda names: Mistake(names, "missing"),
+    "ambiguous option: (.*) could match (.*)": (
+        lambda flag, known: Mistake(flag, "more than one option begins so", known)
+    ),
+}
+"""argparse's messages → tuner's."""
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return the type of an option that accepts an integer from ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        wanted = f"from {low} to {high}" if high is not None else f"of {low} or more"
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"expected a whole number {wanted}, got {text!r}")
+        return number
+
+    return read

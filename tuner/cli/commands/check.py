@@ -1,0 +1,23 @@
+"""``tuner check``: validate a command without running anything."""
+
+import argparse
+
+from tuner.cli import context
+from tuner.errors import (
+    TunerError,
+)
+from tuner.log import say
+from tuner.report.terminal import check as checking
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what would run, having judged all of it; with ``--json`` mistakes go to stdout too."""
+    try:
+        plan, _, launch = context.launched(args)
+    except TunerError as error:
+        if not args.json:
+            raise
+        say(checking.refused(error.mistakes))
+        return error.exit_code
+    say((checking.as_json if args.json else checking.as_text)(plan, launch))
+    return 0

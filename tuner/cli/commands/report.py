@@ -1,0 +1,44 @@
+"""``tuner report``: a study as a file to read."""
+
+import argparse
+from pathlib import Path
+
+from tuner.cli import context
+from tuner.config import directories
+from tuner.errors import (
+    ConfigError,
+)
+from tuner.log import say
+from tuner.report.reproduce import Repeats
+from tuner.report.terminal import status as state
+from tuner.report.write import write_page
+
+FORMATS = ("html", "md", "png")
+
+
+def _form(output: Path | None) -> str:
+    """Return the report's format by the suffix of its file."""
+    ending = output.suffix.lstrip(".").lower() if output else ""
+    if ending in ("", "htm"):
+        return FORMATS[0]
+    if ending not in FORMATS:
+        raise ConfigError(
+            f"expected a name that ends with .html, .md or .png, got {str(output)!r}",
+            key="--output",
+            hint="or say --format=html",
+        )
+    return ending
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report and print its path to stdout."""
+    form = args.format or _form(args.output)
+    plan, study = context.stored(args)
+    directory = Path(plan.study.dir)
+    output = args.output or directory / f"report.{form}"
+    if output.is_dir():
+        raise ConfigError(f"{output} is a directory", key="--output", hint="name a file in it")
+    directories.probe([("--output", output.parent)])
+    shown = state.look(study)
+    say(str(write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
+    return 0

@@ -1,0 +1,108 @@
+"""``tuner status``: workers, counts, pace and the best so far, of one study or of all."""
+
+import argparse
+import time
+
+from tuner.cli import context
+from tuner.errors import (
+    StorageAway,
+    StorageMissing,
+    StudyError,
+    StudyMissing,
+)
+from tuner.log import log, say
+from tuner.report.reproduce import Repeats
+from tuner.report.summary import Repeat
+from tuner.report.terminal import live
+from tuner.report.terminal import status as state
+from tuner.storage import database
+from tuner.study import study as studies
+from tuner.study.budget import Budget
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+
+WATCH_EVERY = 2.0
+"""Seconds between two updates of ``status --watch``."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show workers, counts, throughput, cost and the best trial, of one study or of all."""
+    if args.all:
+        return _overview(args)
+    plan = context.readable(args)
+    study = _awaited(plan) if args.watch else context.loaded(plan)
+    repeat = Repeats(plan).known
+    budget = state.budget_of(study)
+    if not args.watch:
+        ended = study.ended(budget)
+        found = state.look(study)
+        if args.json:
+            say(state.as_json(found, budget, ended, repeat))
+        else:
+            console = context.console()
+            console.print(state.as_picture(found, budget, ended, width=console.width))
+        return 0
+    if args.json:
+        return _watch_as_json(study, budget, repeat)
+    live.follow(
+        lambda: state.look(study),
+        lambda: study.ended(budget) is None,
+        console=context.console(),
+        n_trials=budget.n_trials,
+        epochs=budget.length,
+        every=WATCH_EVERY,
+        whole=lambda found, width, rows: state.as_picture(
+            found, budget, None, width=width, rows=rows
+        ),
+    )
+    return 0
+
+
+def _awaited(plan: Plan) -> Study:
+    """Wait until the study exists.  The first reason to wait is logged, once."""
+    told = False
+    while True:
+        try:
+            study = context.loaded(plan)
+            if not told or "budget" in study.attrs:  # stored last when a study is created
+                return study
+        except (StorageAway, StorageMissing, StudyMissing) as error:
+            if not told:
+                log.warning("waiting for it: %s", error)
+            told = True
+        time.sleep(WATCH_EVERY)
+
+
+def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
+    """Print a line whenever something has changed, until the study is finished."""
+    before, ended = "", None
+    while ended is None:
+        ended = study.ended(budget)
+        line = state.as_json(state.look(study), budget, ended, repeat)
+        if line != before:
+            say(line)
+        before = line
+        time.sleep(0 if ended else WATCH_EVERY)
+    return 0
+
+
+def _overview(args: argparse.Namespace) -> int:
+    """Print every study of the database, one line each."""
+    asked = context.readable(args)
+    url, grace, patience = asked.storage.url, asked.worker.grace, asked.storage.patience
+    found = []
+    for name in studies.names(database.connect(url, write=False)):
+        try:
+            study = studies.load(url, name, grace=grace, patience=patience)
+        except StudyError as error:  # the others are shown
+            log.warning("%s", error)
+            continue
+        summary_ = state.look(study)
+        if args.json:
+            budget = state.budget_of(study)
+            repeat = Repeats(asked).known
+            say(state.as_json(summary_, budget, study.ended(budget), repeat))
+        found.append(summary_)
+    if not args.json:
+        context.console().print(state.overview(found) if found else "no study yet")
+    return 0

@@ -1,0 +1,210 @@
+"""Load what commands need: the configuration, the plan, the study, its best trial."""
+
+import argparse
+import shlex
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from tuner import log
+from tuner.cli import preflight, search_checks
+from tuner.config import composition, lookup, search_path, targets
+from tuner.config.application import ApplicationSource
+from tuner.config.composition import Source
+from tuner.errors import ConfigError, Mistake, RowRefused, TunerError
+from tuner.launch import gpus
+from tuner.launch.base import Launcher
+from tuner.report.analysis import no_result
+from tuner.report.configurations import Row
+from tuner.report.reproduce import Repeats
+from tuner.report.summary import Summary
+from tuner.space import corner_checks, mandatory
+from tuner.storage import database, urls
+from tuner.study import create, plan, study
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+
+
+def source(args: argparse.Namespace) -> Source:
+    directories = tuple(dict.fromkeys(d.resolve() for d in args.config_dir))
+    if args.app is not None:
+        return ApplicationSource(directories, args.config_name or "", app=args.app)
+    return Source(directories, args.config_name or "config")
+
+
+def take_searchpath(args: argparse.Namespace) -> None:
+    """Convert ``hydra.searchpath=[…]`` to options ``--config-dir`` of the same effect."""
+    for text in [text for text in args.overrides if text.startswith(f"{search_path.KEY}=")]:
+        args.overrides.remove(text)
+        entries = composition.parse(text).value()
+        args.config_dir += search_path.directories(entries if isinstance(entries, list) else [])
+
+
+def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
+    """Return the requested plan.
+
+    Raises:
+        ConfigError: It has errors, all of which are reported.
+    """
+    if not judge:
+        return readable(args)
+    log.to_stderr()
+    asked = plan.load(source(args), args.overrides)
+    makes = {
+        "launch": lambda: composition.instantiate(asked.cfg.launch),
+        "storage": lambda: urls.judge(asked.storage.url),
+        "device": lambda: _judge_device(asked),
+    }
+    return required(asked, preflight.mistakes(asked, makes))
+
+
+def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
+    """Load the plan and build its launcher, after checking engine and database.
+
+    Returns:
+        The plan, the launcher, and a description of what it would start.
+
+    Raises:
+        ConfigError: Plan, launcher, database or device have errors, all of which are reported.
+    """
+    log.to_stderr()
+    asked = plan.load(source(args), args.overrides)
+    found: list[tuple[Launcher, str]] = []
+
+    def launch() -> None:
+        launcher: Launcher = composition.instantiate(asked.cfg.launch)
+        found.append((launcher, ""))
+        found.append((launcher, launcher.describe()))
+
+    makes = {
+        "launch": launch,
+        "storage": lambda: database.probe(asked.storage.url),
+        "device": lambda: None if _is_elsewhere(asked) else _judge_device(asked),
+    }
+    more = preflight.mistakes(asked, makes)
+    url = lookup.text_at(asked.cfg, "storage.url") or ""
+    if found and found[0][0].spread and url.startswith("sqlite"):
+        told = "SQLite serves one machine, but this launcher's workers may come to lie on several"
+        more.append(Mistake("storage.url", told, "storage=postgresql, or launch=local"))
+    if not (asked.mistakes or more):
+        more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
+    return required(asked, more), *found[-1]
+
+
+def _judge_device(asked: Plan) -> None:
+    gpus.require(lookup.text_at(asked.cfg, "worker.device"))
+
+
+def _is_elsewhere(asked: Plan) -> bool:
+    """Return whether workers may run on other machines, also if ``launch`` has errors."""
+    target = lookup.text_at(asked.cfg, "launch._target_")
+    with suppress(ConfigError):
+        return target is not None and getattr(targets.locate(target), "spread", False) is True
+    return False
+
+
+def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
+    """Return a plan without errors; log warnings about doubtful settings."""
+    asked.require(more)
+    unset = mandatory.doubts(asked.source, asked.cfg, asked.space)
+    for doubt in [*corner_checks.fractions(asked.cfg, asked.space), *unset]:
+        log.log.warning("%s", doubt)
+    return asked
+
+
+def readable(args: argparse.Namespace) -> Plan:
+    """Return the plan of a command that only reads; the objective need not be importable here."""
+    log.to_stderr()
+    asked = plan.load(source(args), args.overrides, judge=False)
+    url = lookup.text_at(asked.cfg, "storage.url")
+    makes = {} if url is None else {"storage": lambda: urls.judge(url)}
+    return asked.require(search_checks.refusals(makes))
+
+
+def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
+    """Return the plan and its study, which must exist."""
+    asked = readable(args)
+    return asked, loaded(asked)
+
+
+def loaded(asked: Plan) -> Study:
+    """Return the study that a plan names, which must exist."""
+    grace, patience = asked.worker.grace, asked.storage.patience
+    return study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
+
+
+def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
+    """Return the study of a plan, which tuner must have created, to train or export from."""
+    asked, found = stored(args)
+    create.require_ours(found.name, found.attrs)
+    return asked, found
+
+
+def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
+    """Return the best trial.
+
+    Raises:
+        TunerError: No trial is complete; the message has the causes if none will be.
+    """
+    if found.best is None:
+        told = f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'})"
+        none = Mistake("", told, "tuner status shows its state")
+        raise TunerError([in_vain(args, asked, found) or none])
+    return found.best
+
+
+def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> Mistake | None:
+    """Explain why a finished study has no value at all; None while there is or may be one."""
+
+    def command(row: Row) -> str:
+        return train_line(args, asked, row) if Repeats(asked).known(row) is not None else ""
+
+    return no_result.told(found, command)
+
+
+def overrides(asked: Plan, row: Row) -> list[str] | None:
+    """Return the overrides that repeat a trial; None, with a warning, if they are refused.
+
+    See ``tuner.study.vetting``.
+    """
+    try:
+        return Repeats(asked).overrides(row)
+    except RowRefused as error:
+        log.log.warning("no command is shown that would repeat it:\n%s", error)
+        return None
+
+
+def train_line(args: argparse.Namespace, asked: Plan, row: Row) -> str:
+    """Return the command that repeats a trial, to paste into a shell, or else a comment."""
+    words = overrides(asked, row)
+    if words is None:
+        return f"# configuration {row.number}"
+    return shlex.join(["tuner", "train", *flags(args), *words])
+
+
+def same(args: argparse.Namespace, command: str) -> str:
+    """Return another command on the same study, to paste into a shell."""
+    return shlex.join(["tuner", command, *flags(args), *args.overrides])
+
+
+class Screen(Console):
+    """A terminal that gets only printable characters; see ``tuner.log.printable``."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else log.printable(text), style, control)
+
+
+def console(*, stderr: bool = False) -> Console:
+    return Screen(stderr=stderr)
+
+
+def flags(args: argparse.Namespace) -> list[str]:
+    """Return the options that find the configuration, as given."""
+    app = [f"--app={args.app}"] if args.app else []
+    name = [f"--config-name={args.config_name}"] if args.config_name else []
+    return [*app, *(f"--config-dir={d}" for d in args.config_dir), *name]

@@ -1,0 +1,1 @@
+"""The only door to Hydra: compose configurations, parse overrides, check and instantiate."""

@@ -1,0 +1,63 @@
+"""Check, before any work, that files can be written to directories."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from tuner.errors import ConfigError, Mistake
+
+RUN = re.compile(r"\d+-[0-9a-f]{8}")
+"""Names of run directories, as created by ``tuner.worker.trial.run_directory``."""
+
+Named = tuple[str, str | Path]
+"""The key or option that names a directory, and the directory."""
+
+
+def probe(named: Iterable[Named]) -> None:
+    """Raise ``ConfigError`` with all problems of the directories."""
+    if found := refusals(named):
+        raise ConfigError(found)
+
+
+def refusals(named: Iterable[Named]) -> list[Mistake]:
+    """What is wrong, with the cure, of each key's first directory that cannot be written to."""
+    found: dict[str, Mistake] = {}
+    for key, directory in named:
+        if key not in found and (reason := obstacle(Path(directory))):
+            found[key] = Mistake(key, reason, f"{key}=… names another place")
+    return list(found.values())
+
+
+def obstacle(directory: Path) -> str | None:
+    """Return why no file can be written to a directory, which may not exist yet; None if one can.
+
+    A file without a name is written, because permissions alone are not sufficient evidence.
+    """
+    path = directory.absolute()
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        return f"{there} is a file, where a directory is wanted"
+    longest = os.pathconf(there, "PC_NAME_MAX")
+    if too_long := [part for part in path.parts if len(os.fsencode(part)) > longest]:
+        return f"{too_long[0][:20]}… has over {longest} bytes, the most for a name there"
+    try:
+        with TemporaryFile(dir=there) as file:
+            file.write(b"probe")
+            file.flush()
+    except OSError as error:
+        return f"{path} cannot be written to ({error.strerror or error})"
+    return None
+
+
+def of_run(study_dir: Path, stored: object) -> Path | None:
+    """Return the stored run directory of a trial below its study's; None for any other.
+
+    Others can write to the database, so other locations, and other names, are ignored.
+    """
+    name = Path(stored).name if isinstance(stored, str) else ""
+    path = study_dir / "trials" / name
+    if not RUN.fullmatch(name) or path.is_symlink():
+        return None
+    return path

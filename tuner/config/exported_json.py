@@ -1,0 +1,132 @@
+"""Reads the JSON files that tuner exports and checks them against dataclasses.
+
+Somebody may have edited a file since.  ``Model`` describes ``model.json``, the metadata of a
+trained model.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from tuner.config.bounds import Bounds, Count, Positive, Whole
+from tuner.config.types import conforms, mistake
+from tuner.errors import Mistake, TunerError
+
+PIXELS = 1 << 24
+"""Maximum number of pixels of an input image; more would fill a GPU's memory."""
+LETTERS = 160
+"""Maximum length of an error message, because the value in it may have any length."""
+
+Finite = Annotated[float, Bounds(-math.inf)]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The keys of ``model.json``; other keys are ignored."""
+
+    classes: list[str]
+    in_shape: tuple[Count, Count, Count]
+    """Channels, height, width."""
+    mean: list[Finite]
+    std: list[Positive]
+    recipe: dict[str, Any]
+    metrics: dict[str, float]
+    parameters: Whole
+    regression: bool = False
+    learned_from: Whole = 0
+    scored_on: Whole = 0
+    environment: Mapping[str, str] | None = None
+
+
+def model(path: Path) -> dict[str, Any]:
+    """Read and check a ``model.json``.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a JSON object.
+        TunerError: It has errors, all of which the message names.
+    """
+    found = read(path)
+    wrong = mistakes(found, Model) or _contradictions(found)
+    if wrong:
+        hint = "`tuner final` and `tuner export` write it anew"
+        raise TunerError(f"{path}: {told(wrong)}", hint=hint)
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} and no object")
+    return found
+
+
+def told(wrong: Sequence[Mistake]) -> str:
+    """What is wrong with a file, in one line."""
+    return "; ".join(str(mistake)[:LETTERS] for mistake in wrong)
+
+
+def mistakes(found: object, kind: type, path: str = "") -> list[Mistake]:
+    """How JSON differs from the ``asdict`` of the dataclass ``kind``; extra keys are allowed."""
+    if not isinstance(found, dict):
+        return [mistake(path, kind, found)]
+    said: list[Mistake] = []
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        name = f"{path}.{field.name}".lstrip(".")
+        if field.name in found:
+            said += _mistakes(found[field.name], hints[field.name], name)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            said.append(Mistake(name, "missing"))
+    return said
+
+
+def _mistakes(value: object, hint: Any, path: str) -> list[Mistake]:
+    """The mistakes of one field, which may hold a dataclass or a sequence of dataclasses."""
+    within = next(
+        (p for p in (hint, *get_args(hint)) if isinstance(p, type) and is_dataclass(p)), None
+    )
+    if within is None or (value is None and conforms(None, hint)):
+        return [] if conforms(_with_nan(value), hint) else [mistake(path, hint, value)]
+    if get_origin(hint) is not Sequence:
+        return mistakes(value, within, path)
+    if not isinstance(value, list):
+        return [mistake(path, hint, value)]
+    return [m for k, item in enumerate(value) for m in mistakes(item, within, f"{path}[{k}]")]
+
+
+def _with_nan(value: object) -> object:
+    """The value with null replaced by NaN in lists and mappings: JSON has no NaN."""
+    if isinstance(value, list):
+        return [math.nan if item is None else _with_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {key: math.nan if item is None else _with_nan(item) for key, item in value.items()}
+    return value
+
+
+def _contradictions(found: Mapping[str, Any]) -> list[Mistake]:
+    channels, height, width = found["in_shape"]
+    said = []
+    if not found["classes"] or len(set(found["classes"])) != len(found["classes"]):
+        said.append(Mistake("classes", f"{len(found['classes'])}, not all of another name"))
+    means, deviations = len(found["mean"]), len(found["std"])
+    if means != deviations or not (means == channels or (channels == 1 and means == 3)):
+        told = f"of {means}, std of {deviations} and in_shape of {channels} channels"
+        said.append(Mistake("mean", told))  # ImageNet weights treat grey images as colour images
+    if height * width > PIXELS:
+        said.append(Mistake("in_shape", f"images of {height}x{width} pixels"))
+    if not isinstance(found["recipe"].get("model"), str):
+        said.append(Mistake("recipe", "has no model"))
+    return said

@@ -1,0 +1,72 @@
+"""Locates the callables that ``_target_`` names, and reads their signatures."""
+
+import importlib
+import inspect
+import typing
+from typing import Any
+
+from tuner.config import extras
+from tuner.config.types import nearest
+from tuner.errors import ConfigError
+
+
+def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
+    """Maps parameters to (annotation, whether required); and whether ``**kwargs`` is accepted."""
+    called = locate(target)
+    try:
+        found = inspect.signature(called)
+    except (TypeError, ValueError):
+        return {}, True
+    hints = _hints(called)
+    parameters: dict[str, tuple[Any, bool]] = {}
+    open_ended = False
+    for name, p in found.parameters.items():
+        if p.kind is p.VAR_KEYWORD:
+            open_ended = True
+        elif p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            parameters[name] = (hints.get(name, Any), p.default is p.empty)
+    return parameters, open_ended
+
+
+def locate(target: str) -> typing.Callable[..., Any]:
+    """The callable named ``module.name`` or ``module.Class.method``.  Raises: ConfigError."""
+    parts = target.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+                raise ConfigError(
+                    f"{target!r} cannot be imported: {error}", hint=extras.cure(error.name)
+                ) from error
+            continue
+        except Exception as error:
+            raise ConfigError(
+                f"{target!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        return _attribute(found, parts[cut:], target)
+    raise ConfigError(
+        f"{target!r} cannot be imported: no module {parts[0]!r}",
+        hint="install it, or run the command in the directory that holds it",
+    )
+
+
+def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[..., Any]:
+    for name in names:
+        if not hasattr(found, name):
+            known = [n for n in dir(found) if not n.startswith("_")]
+            raise ConfigError(f"{target!r} does not exist", hint=nearest(name, known))
+        found = getattr(found, name)
+    if not callable(found):
+        raise ConfigError(f"{target!r} is not callable; got {type(found).__name__}")
+    return typing.cast(typing.Callable[..., Any], found)
+
+
+def _hints(called: typing.Callable[..., Any]) -> dict[str, Any]:
+    function = called.__init__ if inspect.isclass(called) else called
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:
+        # Some names exist only for type checkers; then no types are known.
+        return {}

@@ -1,0 +1,107 @@
+"""Check values of the right type that make no sense, alone or together."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from omegaconf import DictConfig
+
+from tuner.config.lookup import at
+from tuner.config.types import mistake
+from tuner.errors import Mistake
+
+FALLING = {"loss", "train_loss", "mse", "mae"}
+"""Metrics that are never maximised."""
+
+RANGES: list[tuple[str, Callable[[float], bool], str]] = [
+    ("study.n_trials", lambda v: v >= 1, "at least 1"),
+    ("budget.epochs", lambda v: v >= 1, "at least 1"),
+    ("budget.hours", lambda v: v > 0, "more than 0"),
+    ("budget.device_hours", lambda v: v > 0, "more than 0"),
+    ("budget.noise", lambda v: v > 0, "more than 0"),
+    ("budget.repeats", lambda v: v >= 2, "at least 2"),
+    ("study.prior_best", lambda v: v >= 1, "at least 1"),
+    ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
+    ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
+    ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
+    ("worker.concurrency", lambda v: v >= 1, "at least 1"),
+    ("worker.max_retries", lambda v: v >= 0, "0 or more"),
+    ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    ("final.finalists", lambda v: v >= 1, "at least 1"),
+    ("final.race_seeds", lambda v: v >= 2, "at least 2"),
+    ("final.error", lambda v: 0 < v < 1, "above 0 and below 1"),
+    ("final.seeds", lambda v: v >= 1, "at least 1"),
+]
+
+
+LONGEST_NAME = 200
+"""Maximum length in bytes: names derived from it are longer, and most file systems allow 255."""
+
+
+def mistakes(cfg: DictConfig) -> list[Mistake]:
+    """All of them, each with its cure."""
+    found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
+    for path, holds, wanted in RANGES:
+        value = at(cfg, path)
+        if isinstance(value, int | float) and not (holds(value) and value < math.inf):
+            found.append(Mistake(path, f"must be {wanted}, got {value}"))
+    return found
+
+
+def _named(cfg: DictConfig) -> Iterator[Mistake]:
+    seed = at(cfg, "seed")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        yield mistake("seed", int, seed)
+    name = at(cfg, "study.name")
+    if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
+        yield Mistake("study.name", f"{name!r} cannot name a directory", "a name without slashes")
+    if isinstance(name, str) and (size := len(os.fsencode(name))) > LONGEST_NAME:
+        hint = f"at most {LONGEST_NAME}, most letters beyond a to z taking 2 to 4"
+        yield Mistake("study.name", f"names directories, and has {size} bytes", hint)
+    for key in ("study.dir", "study.metric", "study.mirror", "storage.artifacts"):
+        if at(cfg, key) == "":
+            yield Mistake(key, "empty", "leave it out, or give a value")
+
+
+def _metric(cfg: DictConfig) -> Iterator[Mistake]:
+    metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
+    if metric in FALLING and direction == "maximize":
+        told = f"{metric} falls as it gets better"
+        yield Mistake("study.metric", told, "study.direction=minimize")
+
+
+def _aims(cfg: DictConfig) -> Iterator[Mistake]:
+    """Objectives that contradict the metric, or that something asked for cannot serve."""
+    metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
+    others, limits = (at(cfg, f"study.{key}") for key in ("objectives", "constraints"))
+    if direction == "maximize" and isinstance(limits, DictConfig) and metric in limits:
+        told = f"{metric} must not come out above its limit, and is to be maximised"
+        yield Mistake("study.constraints", told, "leave it out here")
+    if not isinstance(others, DictConfig):
+        return
+    if others.get(metric, direction) != direction:
+        told = f"{metric} is the metric, which study.direction={direction} says to {direction}"
+        yield Mistake("study.objectives", told, "leave it out here")
+    several = any(name != metric for name in others)
+    if several and at(cfg, "budget.stop_when") == "gain_below_noise":
+        yield Mistake("budget.stop_when", "gain_below_noise knows one objective", "never")
+
+
+def _ends(cfg: DictConfig) -> Iterator[Mistake]:
+    """Check that the search has an end."""
+    limits = ("study.n_trials", "budget.epochs", "budget.hours", "budget.device_hours")
+    if all(at(cfg, limit) is None for limit in limits):
+        told = "nothing would end the search"
+        yield Mistake("study.n_trials", told, "a number, or budget.hours=1")
+
+
+def _workers(cfg: DictConfig) -> Iterator[Mistake]:
+    beat, grace = (at(cfg, f"worker.{key}") for key in ("heartbeat", "grace"))
+    if all(isinstance(v, int | float) for v in (beat, grace)) and grace <= 2 * beat:
+        yield Mistake("worker.grace", f"must be over 2 heartbeats, got {grace}")
+    together = at(cfg, "worker.concurrency")
+    if isinstance(together, int) and together > 1 and at(cfg, "objective.trainer.fused") == 1:
+        told = f"{together} trials in one process would share torch's random generators"
+        hint = f"trainer.fused={together} keeps them apart, launch.workers=… starts processes"
+        yield Mistake("worker.concurrency", told, hint)

@@ -1,0 +1,166 @@
+"""Merge the attempts at each configuration into one row.
+
+Optuna stores each attempt as a separate trial. The number is that of the first attempt; the state,
+the value and the curve are those of the last attempt (a retry inherits the curve).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.log import told
+from tuner.search.pruners import audit
+from tuner.space.distributions import counted
+from tuner.storage.reason_kind import Kind
+from tuner.study import fidelity
+from tuner.study.attempts import is_superseded, kind, word
+from tuner.study.seed_noise import REPEAT
+
+STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
+"""States in display order; ``tuner.study.attempts.word`` assigns them."""
+
+
+Ends = Mapping[int, datetime]
+"""Ids of trials whose worker is dead, and the time of its last heartbeat."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration. ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
+
+    ``reason`` is why it failed or is infeasible, and ``hint`` what may help against that;
+    ``number`` is that of the first attempt.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: Mapping[str, Any]
+    stored: Sequence[str]
+    """Its overrides as stored in the database, to compare and show; ``tuner.study.vetting`` builds
+    those to run.
+    """
+    curve: Mapping[int, float]
+    attempts: int
+    seconds: float
+    finished: datetime | None = None
+    kind: Kind | None = None
+    """Why it has no value; None where it has one, or may still get it."""
+    reason: str | None = None
+    hint: str = ""
+    traceback: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    """What the objective noted about the run, such as the number of parameters or peak memory."""
+    values: Sequence[float] = ()
+    """The values in the order of ``Summary.objectives``; ``value`` is the first one."""
+    worker: str | None = None
+    device: str | None = None
+    origin: str | None = None
+    """Where an enqueued configuration came from."""
+    run_dir: str | None = None
+    length: int | None = None
+    """Number of epochs of its whole schedule, if known."""
+    condemned_at: int | None = None
+    """Epoch at which an audited configuration was condemned."""
+    repeats: int | None = None
+    """Number of the configuration that this one repeats to measure the noise."""
+
+    @property
+    def epoch(self) -> int:
+        """The last reported epoch, 0 if there is none."""
+        return max(self.curve, default=0)
+
+    @property
+    def latest(self) -> float | None:
+        """The metric at the last reported epoch, None if there is none."""
+        return self.curve[self.epoch] if self.curve else None
+
+    @property
+    def over(self) -> bool:
+        return self.state in {"complete", "pruned", "infeasible", "failed"}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters by override path: ``optimizer.lr@sgd`` becomes ``optimizer.lr``."""
+        return {name.partition("@")[0]: value for name, value in self.params.items()}
+
+
+def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: Ends) -> Row:
+    """Merge the attempts at a configuration, oldest first; see ``spans`` for the arguments."""
+    last = attempts[-1]
+    attrs = last.user_attrs
+    why = kind(last)
+    state = "queued" if _goes_on(last, lost) else word(last.state, why)
+    # A retry inherits the attributes of the previous attempt, so those about the end of an attempt
+    # are meaningless until this attempt has ended too.
+    ended = state in {"infeasible", "failed"}
+    return Row(
+        number=number,
+        state=state,
+        value=last.values[0] if last.values else _reached(last),
+        params={
+            name: _told(value, last.distributions[name]) for name, value in last.params.items()
+        },
+        stored=attrs.get("overrides", []),
+        curve=last.intermediate_values,
+        attempts=len(attempts),
+        seconds=sum((stop - start).total_seconds() for start, stop in spans(attempts, now, lost)),
+        finished=last.datetime_complete,
+        kind=why if state != "queued" else None,
+        reason=_said(attrs.get("reason")) if ended else None,
+        hint=_said(attrs.get("reason_hint")) or "" if ended else "",
+        traceback=_said(attrs.get("traceback")) if state == "failed" else None,
+        metrics=attrs.get("metrics", {}),
+        facts=attrs.get("facts", {}),
+        values=last.values or (),
+        worker=attrs.get("worker"),
+        device=None if attrs.get("device") == "auto" else attrs.get("device"),
+        origin=attrs.get("origin"),
+        run_dir=attrs.get("run_dir"),
+        length=fidelity.length(last),
+        condemned_at=audit.condemned_at(last),
+        repeats=last.system_attrs.get(REPEAT),
+    )
+
+
+def _said(text: str | None) -> str | None:
+    """The text of an exception, which another program may have stored unmasked."""
+    return None if text is None else told(text)
+
+
+def _told(value: Any, asked: BaseDistribution) -> Any:
+    """Return the value of a parameter as written in the trial's overrides."""
+    if isinstance(asked, FloatDistribution) and asked.step is not None:
+        return counted(value, asked.low, asked.step)
+    return value
+
+
+def _reached(trial: FrozenTrial) -> float | None:
+    """Return the last value of a pruned trial, which Optuna stores only for one objective."""
+    curve = trial.intermediate_values
+    return curve[max(curve)] if curve and trial.state == TrialState.PRUNED else None
+
+
+def _goes_on(trial: FrozenTrial, lost: Ends) -> bool:
+    """Return whether the next worker will resume the trial."""
+    return is_superseded(trial) or (trial.state == TrialState.RUNNING and trial._trial_id in lost)
+
+
+def spans(
+    trials: Iterable[FrozenTrial], now: datetime, lost: Ends
+) -> Iterable[tuple[datetime, datetime]]:
+    """Return when each of the trials began and ended.
+
+    Args:
+        now: The end of running trials.
+        lost: The ends of trials whose worker is dead.
+    """
+    for trial in trials:
+        end = trial.datetime_complete or lost.get(trial._trial_id, now)
+        if trial.datetime_start is not None:
+            yield trial.datetime_start, max(end, trial.datetime_start)

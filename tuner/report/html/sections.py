@@ -1,0 +1,223 @@
+"""The textual sections and tables of the report, as HTML."""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tuner.errors import hinted
+from tuner.report.analysis import comparison
+from tuner.report.analysis.pruning_errors import audit
+from tuner.report.configurations import Row
+from tuner.report.formatting import duration, legend, metric, percent, rate, word
+from tuner.report.html.document import escaped, grid, section
+from tuner.report.html.plots import COLOURS
+from tuner.report.reproduce import Repeats, shared
+from tuner.report.summary import Summary
+
+LISTED = 200
+"""Maximum number of configurations in the table."""
+SHORT = 60
+"""Maximum number of characters of a reason in that table; the failures have the whole text."""
+
+
+def head(summary: Summary) -> str:
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    tiles = [(str(n), state) for state, n in summary.counts.items() if n]
+    tiles += [(duration(summary.wall), "at work")]
+    if summary.hourly:
+        tiles += [(rate(summary.hourly), "configurations an hour")]
+    tiles += [(str(summary.epochs), "epochs run")] if summary.epochs else []
+    tiles += [(percent(summary.share_saved), "of epochs saved")] if summary.epochs_saved else []
+    shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
+    return (
+        f"<h1>{escaped(summary.name)}</h1>"
+        f'<p class="faint">Searched for {escaped(summary.aim)} · as of {made}</p>'
+        f'<div class="tiles">{shown}</div><p class="faint">{legend(summary.counts)}</p>'
+    )
+
+
+def winner(summary: Summary, repeats: Repeats, pictures: str) -> str:
+    row = summary.best
+    if row is None:
+        return section("Winner", "<p>No configuration is complete.</p>")
+    known = {**dict(zip(summary.objectives, row.values, strict=False)), **row.metrics}
+    others = "".join(
+        f" · {escaped(name)} {metric(value)}"
+        for name, value in known.items()
+        if name != summary.metric
+    )
+    again = _command("To train it again:", repeats.train_line(row))
+    return section(
+        "Winner",
+        f'<div class="card"><p><b>{escaped(summary.metric)} {metric(row.value)}</b>'
+        f'<span class="faint">{others}</span> · configuration #{row.number}'
+        f" · {duration(row.seconds)}</p>"
+        f"{again or f'<p>{_settings(row)}</p>'}</div>{_traded(summary)}"
+        f"{pictures}",
+    )
+
+
+def _traded(summary: Summary) -> str:
+    if len(summary.objectives) < 2:
+        return ""
+    return (
+        f'<p class="faint">It has the best {escaped(summary.metric)}; what may be had for less of'
+        " that is on the Pareto front below.</p>"
+    )
+
+
+def _command(title: str, line: str) -> str:
+    if not line:
+        return ""
+    return f'<p class="faint">{title}</p><pre class="command">{escaped(line)}</pre>'
+
+
+def compared(summary: Summary, final: Mapping[str, Any]) -> str:
+    known = comparison.noise(summary, final)
+    titles, rows = comparison.table(summary, known)
+    said = comparison.sentences(summary, known, final)
+    return _grid(titles, rows) + "".join(map(_sentence, said))
+
+
+def _sentence(line: str) -> str:
+    """Return a paragraph in which `commands` stand between backticks."""
+    told = re.sub("`([^`]+)`", r"<code>\1</code>", escaped(line))
+    return f"<p>{told}</p>"
+
+
+def front(summary: Summary, rows: Sequence[Row]) -> str:
+    """Return the table of Pareto-optimal configurations."""
+    ways = ["highest" if maximized else "lowest" for maximized in summary.objectives.values()]
+    named = zip(summary.objectives, ways, strict=True)
+    titles = ["#", *(f"{escaped(name)} ({way})" for name, way in named), "settings"]
+    cells = [
+        [str(row.number), *(metric(value) for value in row.values), _settings(row)]
+        for row in rows[:LISTED]
+    ]
+    return grid(titles, cells, wrap=True)
+
+
+def space(summary: Summary) -> str:
+    return _grid(*summary.searched) or "<p>Not recorded.</p>"
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of plain text in which long names may wrap after their parts."""
+
+    def cell(text: str) -> str:
+        return re.sub(r"([.@=_])(?=[^\W\d])", r"\1<wbr>", escaped(text))
+
+    return grid(list(map(escaped, titles)), [list(map(cell, row)) for row in rows])
+
+
+def pruning(summary: Summary) -> str:
+    saved, full = summary.epochs_saved, summary.full_length
+    if not summary.pruned:
+        return "<p>Nothing was pruned.</p>"
+    if saved is None:
+        return "<p>What it saved is not known: no configuration is complete.</p>"
+    hours = summary.device_hours_saved
+    price = "" if not hours else f", about {duration(3600 * hours)} of a device's time"
+    return (
+        f"<p>{len(summary.pruned)} of {summary.over} finished configurations were pruned. Had each"
+        f" run the {full} epochs of a completed one, {saved} more epochs would have been trained"
+        f" beside the {summary.epochs} that were: pruning saved"
+        f" <b>{percent(summary.share_saved)}</b>{price}.</p>{_audit(summary)}"
+    )
+
+
+def _audit(summary: Summary) -> str:
+    found = audit(summary)
+    if found is None:
+        return ""
+    if found.rate is None:
+        return (
+            "<p>How often it gave up one that would have won is not known: none was trained on.</p>"
+        )
+    low, high = map(percent, found.interval)
+    return (
+        f"<p>{found.audited} of the {found.condemned} that were condemned, drawn by lot, were"
+        f" trained on all the same: {found.wrong} of them beat every survivor. So an estimated"
+        f" <b>{percent(found.rate)}</b> of what it gives up (95 % interval {low} to {high}) would"
+        " have won.</p>"
+    )
+
+
+def failures(summary: Summary) -> str:
+    if not summary.failures:
+        return "<p>None.</p>"
+    return "".join(_failure(reason, rows) for reason, rows in summary.failures.items())
+
+
+def _failure(reason: str, rows: Sequence[Row]) -> str:
+    numbers = ", ".join(f"#{row.number}" for row in rows[:LISTED]) + ", …" * (len(rows) > LISTED)
+    trace = next((row.traceback for row in rows if row.traceback), None)
+    more = f"<pre>{escaped(trace)}</pre>" if trace else ""
+    return (
+        f"<details><summary>{len(rows)} × "  # noqa: RUF001
+        f"{escaped(reason)}{escaped(hinted(rows[0].hint))}</summary>"
+        f'<p class="faint">{numbers}</p>{more}</details>'
+    )
+
+
+def configurations(summary: Summary, listed: int = LISTED) -> str:
+    """Return the table of configurations, best first, unfinished and failed ones last."""
+    order = {row.number: place for place, row in enumerate(summary.ranking)}
+    rows = sorted(summary.rows, key=lambda row: (order.get(row.number, math.inf), row.number))
+    titles = ["#", "state", escaped(summary.metric), "epochs", "time", "settings"]
+    cells = [
+        [
+            str(row.number),
+            _state(row),
+            metric(row.latest if row.value is None else row.value),
+            str(row.epoch or ""),
+            duration(row.seconds),
+            _settings(row),
+        ]
+        for row in rows[:listed]
+    ]
+    left = len(rows) - listed
+    note = f'<p class="faint">… and {left} more, in the database.</p>' * (left > 0)
+    return (grid(titles, cells, wrap=True) or "<p>None yet.</p>") + note
+
+
+def _state(row: Row) -> str:
+    reason = f'<div class="reason">{escaped(_short(row.reason))}</div>' if row.reason else ""
+    again = f' <span class="faint">at attempt {row.attempts}</span>' * (row.attempts > 1)
+    colour = f"--fate: {COLOURS.get(row.state, 'transparent')}"
+    return f'<span class="mark" style="{colour}">{row.state}</span>{again}{reason}'
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= SHORT else f"{reason[:SHORT].rstrip()}…"
+
+
+def provenance(summary: Summary, repeats: Repeats) -> str:
+    attrs = summary.attrs
+    versions = ", ".join(f"{k} {v}" for k, v in (attrs.get("versions") or {}).items())
+    commit = str(attrs.get("git_commit") or "")
+    known = {
+        "seed": attrs.get("seed"),
+        "git commit": commit + ", with uncommitted changes" * bool(attrs.get("git_changes")),
+        "versions": versions,
+    }
+    rows = [[key, escaped(value)] for key, value in known.items() if value not in (None, "")]
+    config = attrs.get("config")
+    text = f"<pre>{escaped(config)}</pre>" if config else "<p>Not recorded.</p>"
+    search = _command("The whole search:", repeats.tune_line(summary)) or _pinned(summary)
+    base = f"<details><summary>Base configuration</summary>{text}</details>"
+    return f"{search}{grid([], rows)}{base}"
+
+
+def _pinned(summary: Summary) -> str:
+    """Return a paragraph with the overrides that are stored with the study."""
+    pins = shlex.join(shared(summary.attrs.get("overrides") or []))
+    return f"<p>Pinned: {escaped(pins)}</p>" if pins else ""
+
+
+def _settings(row: Row) -> str:
+    items = row.settings.items()
+    return "".join(f"<span>{escaped(key)}={escaped(word(value))}</span> " for key, value in items)

@@ -1,0 +1,69 @@
+"""The output of ``tuner check``: configuration, search space, and what would run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from tuner.errors import Mistake
+from tuner.masking import masked
+from tuner.storage import urls
+from tuner.study import limits
+from tuner.study.budget import Spent
+from tuner.study.plan import Plan
+
+
+def facts(plan: Plan, launch: str) -> dict[str, object]:
+    """Return what would run, without running it; ``launch`` describes the workers."""
+    budget = limits.budget(plan)
+    return {
+        "study": plan.study.name,
+        "storage": urls.masked(plan.storage.url),
+        "configurations": budget.n_trials,
+        "budget": {share.key: share.limit for share in budget.shares(Spent())},
+        "stop_when": budget.stop_when,
+        "tried first": [item.origin for item in limits.queue(plan)],
+        "metric": f"{plan.study.direction} {plan.study.metric}",
+        "objectives": plan.aims.objectives,
+        "constraints": dict(plan.aims.limits),
+        "objective": plan.cfg.objective._target_,
+        **plan.facts,
+        "sampler": plan.cfg.sampler._target_,
+        "pruner": plan.cfg.pruner._target_,
+        "launch": launch,
+        "pinned": list(plan.pins),
+    }
+
+
+def as_json(plan: Plan, launch: str) -> str:
+    """Return configuration, space and facts as JSON; ``mistakes`` is an empty list."""
+    found = {"config": plan.base_text, "space": plan.space.rows(), "run": facts(plan, launch)}
+    return json.dumps({"mistakes": [], **found}, default=str)
+
+
+def refused(mistakes: Sequence[Mistake]) -> str:
+    """Return the mistakes as JSON, each with ``key``, ``problem``, ``hint`` and ``when``."""
+    found = [asdict(m) | {"problem": masked(m.problem), "hint": masked(m.hint)} for m in mistakes]
+    return json.dumps({"mistakes": found})
+
+
+def as_text(plan: Plan, launch: str) -> str:
+    """Return configuration, space and facts as three sections of plain text."""
+    shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
+    run = "\n".join(line.rstrip() for line in shown)
+    return f"{plan.base_text}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nall is well"
+
+
+def _words(value: object) -> str:
+    """Return a fact as text without Python's brackets, quotes or None."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_words(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    columns = ("name", "distribution", "condition")
+    widths = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
+    lines = [{c: c for c in columns}, {c: "-" * widths[c] for c in columns}, *rows]
+    return "\n".join("  ".join(row[c].ljust(widths[c]) for c in columns).rstrip() for row in lines)

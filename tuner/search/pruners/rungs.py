@@ -1,0 +1,99 @@
+"""Asynchronous successive halving on fractions of each trial's own schedule, with an audit.
+
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with four changes.
+Rungs lie at fractions of the schedule instead of numbers of epochs. The number of trials to keep is
+rounded up, so that one lucky trial does not eliminate all of the first ones. Passing a rung is
+provisional: with every report until the trial has reached twice as many epochs as the rung, its
+value at the rung is compared again with those of all trials that have reached the rung since.
+Otherwise, the first trials would have no competitors, and with eight workers four of the first
+eight would run to completion. Finally, a decision depends only on the reported values, so that it
+is the same for a retry, which inherits its curve.
+"""
+
+import bisect
+import math
+from collections.abc import Sequence
+
+from optuna import Study
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from tuner.config.bounds import Part, Share
+from tuner.errors import ConfigError
+from tuner.search.pruners import audit
+from tuner.search.pruners.rung_standings import Standings
+from tuner.study import fidelity
+
+
+class Rungs(BasePruner):
+    """Prune all but the best ``keep`` of the trials that have reached each of the ``rungs``.
+
+    A trial of unknown length is compared by the length of the longest completed trial, and only
+    once there is one. A trial with a non-finite value is pruned at once.
+
+    Args:
+        rungs: Fractions of a trial's own schedule, ascending.
+        keep: Fraction of the trials at a rung that continues.
+        audited: Fraction of the condemned trials that continues; see
+        ``tuner.search.pruners.audit``.
+
+    Raises:
+        ValueError: ``rungs`` is empty or does not ascend.
+    """
+
+    merges_attempts = True
+    """True: this pruner accepts studies in which every attempt is a separate trial."""
+
+    def __init__(self, *, rungs: list[Part], keep: Part, audited: Share) -> None:
+        if not rungs or rungs != sorted(set(rungs)):
+            told = f"expected ascending fractions, got {rungs}"
+            raise ConfigError(told, key="pruner.rungs", hint="[0.1, 0.3]")
+        self.rungs, self.keep, self.audited = rungs, keep, audited
+        self.standings = Standings(rungs)
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Return whether to prune the trial; if it is audited instead, mark it in the study."""
+        steps = sorted(trial.intermediate_values)
+        if not steps:
+            return False
+        if not math.isfinite(trial.intermediate_values[steps[-1]]):
+            return True
+        epochs = self._length(study, trial)
+        if audit.condemned_at(trial) is not None or epochs is None:
+            return False
+        rung = self._open(epochs, steps)
+        if rung is None or self._is_among_the_best(study, trial, rung, epochs):
+            return False
+        return not audit.spare(study, trial, self.audited)
+
+    def _length(self, study: Study, trial: FrozenTrial) -> int | None:
+        known = fidelity.length(trial)
+        return known or self.standings.look(study).longest or None
+
+    def _open(self, epochs: int, steps: Sequence[int]) -> int | None:
+        """Return the index of the last rung reached, or None if the trial has passed it finally.
+
+        A trial has finally passed a rung at twice the rung's epochs, but not before its second
+        report after the rung.
+        """
+        last, before = steps[-1], steps[-2] if len(steps) > 1 else 0
+        if last >= epochs:
+            return None
+        at = [fidelity.step_at(fraction, epochs) for fraction in self.rungs]
+        rung = bisect.bisect_right(at, last) - 1
+        if rung < 0 or (before >= at[rung] and last > 2 * self.rungs[rung] * epochs):
+            return None
+        return rung
+
+    def _is_among_the_best(self, study: Study, trial: FrozenTrial, rung: int, epochs: int) -> bool:
+        """Return whether to keep the trial by its value at the rung; equal values are not ahead."""
+        value = fidelity.value_at(trial, fidelity.step_at(self.rungs[rung], epochs))
+        assert value is not None
+        others = self.standings.look(study).others(rung, trial)
+        count = sum(map(len, others))
+        if study.direction == StudyDirection.MAXIMIZE:
+            ahead = count - sum(bisect.bisect_right(ascending, value) for ascending in others)
+        else:
+            ahead = sum(bisect.bisect_left(ascending, value) for ascending in others)
+        return ahead < max(1.0, self.keep * (count + 1))

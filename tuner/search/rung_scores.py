@@ -1,0 +1,173 @@
+"""Cache a study as arrays of what each trial has reached at each rung.
+
+A rung is a fraction of a trial's own schedule, so that trials of different length compare fairly:
+30 epochs after the tenth, 90 after the thirtieth. Everything is computed from the reported values,
+so that a retried trial, which inherits its curve, is unchanged.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.storage.reason_kind import Kind
+from tuner.study import fidelity
+from tuner.study.attempts import HISTORY, kind
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+Encode = Callable[[Sequence[FrozenTrial]], Floats]
+"""Encodes trials' parameters as rows of numbers of equal length."""
+
+FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
+"""The rungs; the last is the end, which only a completed trial has reached."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The state of a study; row ``i`` is trial number ``i``, and larger scores are better."""
+
+    points: Floats
+    """Encoded parameters, shape (trials, columns)."""
+    scores: Floats
+    """Values at the rungs, shape (trials, rungs); NaN if not reached."""
+    over: Bools
+    """Which trials have ended."""
+    bad: Bools
+    """Which trials failed, diverged or violated a constraint, whatever their scores before."""
+    live: Bools
+    """Which trials count: they have parameters, and no retry replaces them."""
+
+    def reached(self, rung: int) -> Bools:
+        """Return which trials count and have reached the rung, including running ones."""
+        return self.live & ~self.bad & ~np.isnan(self.scores[:, rung])
+
+    def highest(self, least: int) -> int | None:
+        """Return the highest rung that at least ``least`` trials have reached."""
+        for rung in reversed(range(self.scores.shape[1])):
+            if np.count_nonzero(self.reached(rung)) >= least:
+                return rung
+        return None
+
+
+class LastRead:
+    """Identifies the study, and its latest trial, that were read last."""
+
+    def __init__(self) -> None:
+        self._study: tuple[object, int] | None = None
+        self._count = 0
+        self._last = -1
+
+    def goes_on(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
+        """Return whether these are the trials of the same study, possibly with more; record them.
+
+        Studies of several databases may have the same name. A study that was deleted and created
+        again, or taken over by a standby without its last trials, has other trials in their places.
+        """
+        before, count, last = self._study, self._count, self._last
+        self._study = study._storage, study._study_id
+        self._count, self._last = len(trials), trials[-1]._trial_id if trials else -1
+        same = before is not None and before[0] is self._study[0] and before[1] == self._study[1]
+        return same and count <= len(trials) and (not count or trials[count - 1]._trial_id == last)
+
+
+class Scoreboard:
+    """Keeps a ``Table`` up to date: ended trials are read once, the others each time."""
+
+    def __init__(self, fractions: Sequence[float] = FRACTIONS) -> None:
+        self.fractions = tuple(fractions)
+        self._lock = threading.Lock()
+        self._read_of = LastRead()
+        self._start(lambda trials: np.empty((len(trials), 0)))
+
+    def __reduce__(self) -> tuple[type["Scoreboard"], tuple[tuple[float, ...]]]:
+        """Pickle without the cache; the copy reads the study again."""
+        return Scoreboard, (self.fractions,)
+
+    def look(self, study: Study, encode: Encode) -> Table:
+        """Return the present table; thread-safe."""
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        with self._lock:
+            trials = study.get_trials(deepcopy=False)
+            if not self._read_of.goes_on(study, trials) or encode != self._encode:
+                self._start(encode)
+            longest, guessed = self._longest, self._guessed
+            self._read(trials, sign)
+            if self._longest != longest and guessed:  # lengths were taken for known
+                self._start(encode, self._longest)
+                self._read(trials, sign)
+            return Table(*(column[: self._count].copy() for column in self._columns))
+
+    def _start(self, encode: Encode, longest: int = 0) -> None:
+        self._encode = encode
+        self._count = 0
+        self._open: list[int] = []
+        self._longest = longest
+        """Epochs of the longest completed trial, for trials of unknown length."""
+        self._guessed = False
+        self._columns: tuple[npt.NDArray[Any], ...] = ()
+
+    def _read(self, trials: Sequence[FrozenTrial], sign: float) -> None:
+        todo = [*self._open, *range(self._count, len(trials))]
+        for trial in (trials[i] for i in todo if trials[i].state == TrialState.COMPLETE):
+            self._longest = max(self._longest, max(trial.intermediate_values, default=0))
+        self._open = [i for i in todo if not trials[i].state.is_finished()]
+        self._count = len(trials)
+        fresh = [trials[i] for i in todo]
+        encoded = self._encode(fresh)
+        self._grow(encoded.shape[1])
+        points, scores, over, bad, live = self._columns
+        points[todo] = encoded
+        scores[todo] = sign * self._scores(fresh)
+        over[todo] = [trial.state.is_finished() for trial in fresh]
+        bad[todo] = [is_bad(trial) for trial in fresh]
+        live[todo] = [bool(trial.params) for trial in fresh]
+        before = [n for trial in fresh for n in trial.system_attrs.get(HISTORY, [])]
+        live[[n for n in before if n < self._count]] = False
+
+    def _grow(self, width: int) -> None:
+        """Enlarge the arrays to at least twice their size."""
+        if self._columns and self._count <= len(self._columns[0]):
+            return
+        size = 2 * self._count + 64
+        new = (
+            np.full((size, width), np.nan),
+            np.full((size, len(self.fractions)), np.nan),
+            *(np.zeros(size, bool) for _ in range(3)),
+        )
+        for fresh, old in zip(new, self._columns, strict=False):
+            fresh[: len(old)] = old
+        self._columns = new
+
+    def _scores(self, trials: Sequence[FrozenTrial]) -> Floats:
+        """Return the values at the rungs, NaN if there is no finite one."""
+        found = np.array([self._at_rungs(trial) for trial in trials], float)
+        found = found.reshape(len(trials), len(self.fractions))
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def _at_rungs(self, trial: FrozenTrial) -> list[float | None]:
+        epochs = fidelity.length(trial)
+        self._guessed |= bool(trial.intermediate_values) and epochs is None
+        found: list[float | None] = [None] * len(self.fractions)
+        if epochs := epochs or self._longest:
+            steps = [fidelity.step_at(fraction, epochs) for fraction in self.fractions[:-1]]
+            found = [*fidelity.values_at(trial, steps), None]
+        if trial.state == TrialState.COMPLETE and trial.values:
+            found[-1] = trial.values[0]
+        return found
+
+
+def is_bad(trial: FrozenTrial) -> bool:
+    """Return whether the trial failed, broke a limit, or did not end by its curve alone."""
+    if any(c > 0 for c in trial.constraints.values()):
+        return True
+    if trial.state == TrialState.PRUNED:
+        return kind(trial) != Kind.PRUNED or not trial.intermediate_values
+    return trial.state == TrialState.FAIL

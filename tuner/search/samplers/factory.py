@@ -1,0 +1,73 @@
+"""Build the sampler of a configuration for one trial."""
+
+import functools
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler
+
+from tuner.config.targets import locate, signature
+from tuner.errors import ConfigError
+from tuner.search.experimental_warnings import instantiate
+from tuner.search.rung_scores import Scoreboard
+from tuner.search.samplers import encoding
+from tuner.search.samplers.cmaes import CmaEs
+from tuner.search.samplers.random import Random
+from tuner.search.seeds import seed_of
+from tuner.space.grid import grid
+from tuner.space.tree import Space
+
+
+def build_sampler(
+    cfg: DictConfig, space: Space, seed: int, scoreboard: Scoreboard | None = None
+) -> BaseSampler:
+    """Return the sampler of ``cfg.sampler``, with its seed combined with the trial's ``seed``.
+
+    Each trial gets a new sampler. Optuna does not store the state of its generator, so a sampler
+    that lives as long as its worker would repeat itself when the study is resumed, and with one
+    seed for all trials it would draw the same for each. ``scoreboard`` caches what tuner's sampler
+    has read of the study.
+    """
+    node = cfg.sampler
+    given: dict[str, Any] = {}
+    own = node.get("seed")
+    if own is None:
+        given["seed"] = seed
+    elif not _is_common(str(node._target_)):
+        given["seed"] = seed_of(own, seed)
+    parameters = signature(str(node._target_))[0]
+    if "scoreboard" in parameters:
+        given |= {"space": space, "scoreboard": scoreboard}
+    if "search_space" in parameters:
+        given["search_space"] = grid(space)
+    if "independent_sampler" in parameters:
+        # Draws what the sampler itself does not: with one seed it would draw the same every time.
+        given["independent_sampler"] = Random(seed)
+    built = instantiate(node, **given)
+    if not isinstance(built, BaseSampler):
+        raise ConfigError(f"{node._target_} is no Optuna sampler", key="sampler._target_")
+    if isinstance(built, CmaEsSampler) and not isinstance(built, CmaEs):
+        raise ConfigError(
+            f"{node._target_} unpickles what others may have written to the database",
+            key="sampler._target_",
+            hint="sampler=cmaes does not",
+        )
+    return built
+
+
+def _is_common(target: str) -> bool:
+    """Return whether all trials must be drawn from one common sequence."""
+    called = locate(target)
+    return isinstance(called, type) and issubclass(called, GridSampler | QMCSampler)
+
+
+def is_cmaes(target: str) -> bool:
+    """Return whether a sampler is CMA-ES, which supports only a single objective."""
+    called = locate(target)
+    return isinstance(called, type) and issubclass(called, CmaEsSampler)
+
+
+@functools.lru_cache(8)
+def is_small(space: Space) -> bool:
+    """Return whether all configurations can be listed, so that a search may exhaust the space."""
+    return encoding.of_space(space).grid() is not None

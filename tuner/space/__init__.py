@@ -1,0 +1,1 @@
+"""The search space: its tree, its grammar and what is wrong with it."""

@@ -1,1 +1,0 @@
-"""Read and write Optuna's tables with few SQL statements."""

@@ -1,0 +1,1 @@
+"""Databases: connections, locks, and an Optuna storage on Optuna's own tables."""

@@ -1,0 +1,176 @@
+"""Open a SQL URL as a storage that many workers can share, and lock it among them."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from tuner.config import directories
+from tuner.errors import StorageAway, StorageError, StorageMissing
+from tuner.files import locked
+from tuner.storage import outages, read_only_sqlite, sqlite, urls
+from tuner.storage.trial_storage import Trials
+
+TABLES = "tables"
+"""Name of the lock under which tables are created."""
+
+KEPT, MORE = 2, 2
+"""Numbers of connections of a process to a server: those kept open, and temporary ones.
+
+Under the study's lock a thread needs two; others write, by one for all, or send heartbeats.
+"""
+
+LOCK_TIMEOUT = 120.0
+"""Seconds to wait for MySQL's lock."""
+
+
+def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
+    """Open the database, creating what is missing; ``StorageError`` says what is wrong.
+
+    With ``create=False`` a SQLite file must exist; without ``write`` too, and then one that cannot
+    be written to can be looked at.
+    """
+    parsed = urls.parse(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed, create=create and write, write=write)
+        rdb = _server(url)
+        outages.watch(rdb.engine)
+        single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return Trials(rdb, single, _reopen)
+    except (ImportError, TypeError) as error:
+        if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
+            raise
+        raise StorageError([urls.unusable(parsed, error)]) from error
+    except UnicodeEncodeError as error:  # which shows a letter of what is a password, most likely
+        raise StorageError(
+            f"{urls.masked(url)}: the driver takes {error.encoding} characters only",
+            key="storage.url",
+            hint="give the user a password of ASCII characters",
+        ) from None
+    except (SQLAlchemyError, StorageInternalError, OSError, UnicodeDecodeError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        final, hint = urls.cure(parsed, reason)
+        kind = StorageAway if outages.is_outage(error) and not final else StorageError
+        told = f"cannot open {urls.masked(url)}: {reason}"
+        raise kind(told, key="storage.url", hint=hint) from error
+    except RuntimeError as error:  # Optuna's word for another schema version
+        raise StorageError(
+            f"{urls.masked(url)}: {error}",
+            key="storage.url",
+            hint="an older database is brought up to date by optuna storage "
+            "upgrade --storage URL, a newer one is read after pip install "
+            "--upgrade optuna",
+        ) from error
+
+
+def _reopen(url: str) -> Trials:
+    """Open the storage again in another process to which it was sent."""
+    return connect(url)
+
+
+def probe(url: str) -> None:
+    """Raise ``StorageError`` if ``connect`` would fail; a SQLite file is not created."""
+    parsed = urls.parse(url)
+    path = Path(str(parsed.database)).absolute()
+    if parsed.get_backend_name() != "sqlite" or _is_there(path):
+        connect(url).close()
+        return
+    _judge_place(path)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long
+        raise StorageError(
+            f"{error.strerror}: {path.name[:40]}…", key="storage.url", hint="name another file"
+        ) from error
+
+
+def _server(url: str) -> RDBStorage:
+    """Optuna's storage; its tables are made by one process, for two at once would collide.
+
+    The revision is what Optuna writes last, so where it stands there is nothing to make or lock.
+    """
+    options = {"pool_pre_ping": True, "pool_size": KEPT, "max_overflow": MORE}
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    with nullcontext() if _complete(engine) else lock(engine, TABLES):
+        return RDBStorage(url, options, skip_table_creation=_complete(engine))
+
+
+def _complete(engine: sqlalchemy.Engine) -> bool:
+    """Return whether all of Optuna's tables exist."""
+    with engine.connect() as connection:
+        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+            return False
+        query = sqlalchemy.text("SELECT version_num FROM alembic_version")
+        return connection.execute(query).first() is not None
+
+
+def _judge_place(path: Path) -> None:
+    """Refuse a place where no SQLite database can be created."""
+    if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
+        raise StorageError(reason, key="storage.url", hint="storage.url=… names another place")
+
+
+def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
+    given = Path(str(url.database))
+    path = given.absolute()  # an objective may change the directory
+    url = url.set(database=str(path))
+    if not (create or path.exists()):
+        hint = "tuner tune makes it, or run the command where it lies"
+        raise StorageMissing(f"there is no database {given}", key="storage.url", hint=hint)
+    if refusal := read_only_sqlite.refusal(path):
+        if write:
+            raise StorageError([refusal])
+        seen = read_only_sqlite.opened(url)
+        return Trials(seen, seen.engine, _reopen, writable=False)
+    _judge_place(path)
+    sqlite.judge_file(path, create=create)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(f"{path}.lock"):  # two workers creating the tables at once would collide
+        storage = sqlite.opened(url)
+    single = storage.engine.execution_options(**{sqlite.ONE_STATEMENT: True})
+    return Trials(storage, single, _reopen)
+
+
+@contextmanager
+def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
+    """Exclude all processes that create tables or studies; the lock ends with its holder.
+
+    Raises:
+        StorageAway: Another process holds it for ``LOCK_TIMEOUT`` (MySQL; elsewhere this waits).
+    """
+    backend = engine.dialect.name
+    if backend == "sqlite":
+        with locked(f"{engine.url.database}.lock"):
+            yield
+        return
+    key = hashlib.sha256(f"tuner:{name}".encode()).digest()
+    with engine.connect() as connection:
+        if backend == "postgresql":
+            number = int.from_bytes(key[:8], "big", signed=True)
+            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))
+            yield
+            return
+        label = f"tuner:{key.hex()[:48]}"
+        taken = sqlalchemy.select(sqlalchemy.func.get_lock(label, LOCK_TIMEOUT))
+        if connection.scalar(taken) != 1:  # 0: held by another; NULL: killed, or out of memory
+            raise StorageAway(
+                f"the lock of {name!r} is held by another connection for over {LOCK_TIMEOUT:g} s",
+                hint="SHOW PROCESSLIST names who waits and who sleeps",
+            )
+        try:
+            yield
+        finally:
+            with suppress(SQLAlchemyError):  # it went with its connection
+                connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))

@@ -1,0 +1,169 @@
+"""Classifies errors of database drivers: outages, read-only servers and damaged files.
+
+The driver's error codes decide, as the classes of exceptions say little: PostgreSQL raises
+``InternalError`` for writing to a standby, and ``ProgrammingError`` for a revoked privilege.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import Engine, ExceptionContext, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from tuner.errors import StorageAway, StorageLost
+from tuner.storage.urls import MEND
+
+SQLSTATE_CLASSES = {"08", "40", "53", "55", "57", "58", "XX"}
+"""PostgreSQL: connection, rollback by the server, resources, locks, operator, system, internal."""
+
+READ_ONLY = "25006"
+SQLSTATES = {
+    READ_ONLY,  # a standby, or a provider's quota
+    "25P03",  # idle in a transaction for too long
+    "25P04",  # a transaction that took too long
+    "42501",  # a privilege that was revoked
+}
+
+MYSQL_READ_ONLY = {1290, 1792, 1836}  # an option such as --read-only; a transaction; the server
+MYSQL = MYSQL_READ_ONLY | {
+    0,  # PyMySQL: the connection is closed already
+    1021, 1026, 1030, 1114,  # disk full, write failed, storage engine failed, table full
+    1037, 1038, 1041, 1135,  # no memory, no thread
+    1040, 1129, 1203, 1226,  # too many connections, host blocked, a user's limits
+    1042, 1043, 1152, 1158, 1159, 1160, 1161, 1184, 1927,  # the connection broke
+    1047, 1180, 3100, 3101,  # a cluster's node is not ready, or did not commit
+    1053, 1077, 1078, 1079, 3032,  # shutdown, offline
+    1044, 1045, 1142, 1143, 1227, 1370,  # a privilege that was revoked, or another password
+    1205, 1213, 1317, 3024, 3058,  # a lock, a deadlock, interrupted, out of time
+    3168, 3169, 4031,  # the session was ended
+}  # fmt: skip
+"""MySQL and MariaDB.  Codes from 2000 to 2999 are the client's; all mean a lost connection."""
+
+SQLITE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+}
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+CHECKSUMS = {sqlite3.SQLITE_IOERR | 32 << 8, sqlite3.SQLITE_IOERR | 33 << 8}
+"""``SQLITE_IOERR_DATA`` and ``_CORRUPTFS``, which Python 3.11 does not name."""
+
+
+OURS = "tuner_study"
+"""Attribute that marks the errors of engines passed to ``watch``."""
+
+FAILURES = (DBAPIError, NoConnection, StorageInternalError, StorageAway)
+"""What a call may raise when the database, and not the call, is at fault."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether the same call may succeed later."""
+    if isinstance(error, StorageAway | NoConnection):
+        return True
+    cause = told_by_driver(error)
+    if cause is None or is_damage(error):
+        return False
+    if cause.connection_invalidated:
+        return True
+    code = _code(cause.orig)
+    if isinstance(code, str):
+        return code[:2] in SQLSTATE_CLASSES or code in SQLSTATES
+    if isinstance(code, int):
+        if isinstance(cause.orig, sqlite3.Error):
+            return code & 0xFF in SQLITE
+        return code in MYSQL or 2000 <= code < 3000
+    return isinstance(cause, OperationalError | InterfaceError)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether the error reports that a SQLite file is damaged."""
+    cause = told_by_driver(error)
+    orig = error if cause is None else cause.orig
+    if not isinstance(orig, sqlite3.Error):
+        return isinstance(orig, UnicodeDecodeError)  # of what SQLite says of a damaged schema
+    code = _code(orig)
+    if code is None:  # Python's own word for a text
+        return str(orig).startswith("Could not decode to UTF-8")
+    return isinstance(code, int) and (code & 0xFF in DAMAGED or code in CHECKSUMS)
+
+
+def is_read_only(orig: BaseException | None) -> bool:
+    """Return whether a driver's exception reports that the server is read-only, as a standby is."""
+    return _code(orig) in {READ_ONLY, *MYSQL_READ_ONLY} and not isinstance(orig, sqlite3.Error)
+
+
+def watch(engine: Engine, path: Path | None = None) -> None:
+    """Handle the errors of an engine's connections; ``path`` is that of a SQLite file.
+
+    A damaged file raises ``StorageLost``.  Connections to a server that has become read-only are
+    closed: after a failover the next connection may reach one that accepts writes.
+    """
+
+    def judge(context: ExceptionContext) -> None:
+        error = context.sqlalchemy_exception or context.original_exception
+        if path is not None and is_damage(error):
+            raise lost(error, path)
+        if is_read_only(context.original_exception):
+            context.is_disconnect = True
+        error.__dict__[OURS] = True
+
+    event.listen(engine, "handle_error", judge)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether the error is of a study's database, not of one that an objective uses."""
+    cause = told_by_driver(error)
+    return cause is not None and OURS in cause.__dict__
+
+
+def lost(error: BaseException, path: Path | None = None) -> StorageLost:
+    """Return the ``StorageLost`` that explains why a database can no longer be used."""
+    said = reason(error)
+    if is_damage(error):
+        return StorageLost(
+            f"the file is damaged{f': {path}' if path else ''} ({said})",
+            key="storage.url",
+            hint=MEND,
+        )
+    if is_outage(error):
+        return StorageLost(
+            f"the database went away: {said}", hint="the same command goes on once it is back"
+        )
+    return StorageLost(
+        f"the database refuses: {said}", hint="the same command goes on once that is mended"
+    )
+
+
+def told_by_driver(error: BaseException) -> DBAPIError | None:
+    """Return the driver's error, also if Optuna's storage has wrapped it; None for other errors."""
+    cause = error if isinstance(error, DBAPIError) else error.__cause__
+    return cause if isinstance(cause, DBAPIError) else None
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of the driver's message."""
+    cause = told_by_driver(error)
+    orig = error if cause is None or cause.orig is None else cause.orig
+    code = _code(orig)
+    said = str(orig.args[1]) if isinstance(code, int) and len(orig.args) > 1 else str(orig)
+    return next((line.strip() for line in said.splitlines() if line.strip()), type(orig).__name__)
+
+
+def _code(orig: BaseException | None) -> str | int | None:
+    """Return SQLite's extended code, MySQL's error number, or the SQLSTATE; None if absent."""
+    if isinstance(orig, sqlite3.Error):
+        return getattr(orig, "sqlite_errorcode", None)
+    if orig is not None and orig.args and isinstance(orig.args[0], int):
+        return orig.args[0]
+    state: str | None = getattr(orig, "sqlstate", None) or getattr(orig, "pgcode", None)
+    return state

@@ -1,0 +1,81 @@
+"""Reads studies from Optuna's tables, without malformed attributes."""
+
+from collections import defaultdict
+from typing import Any
+
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from sqlalchemy import Connection
+
+from tuner.storage import attributes
+from tuner.storage.queries import fetch
+from tuner.storage.shapes import decoded
+
+USER, SYSTEM = "study_user_attributes", "study_system_attributes"
+
+
+def every(connection: Connection) -> list[FrozenStudy]:
+    """Return all studies, in order of creation."""
+    directions: dict[int, list[StudyDirection]] = defaultdict(list)
+    known = StudyDirection.__members__
+    query = "SELECT study_id, direction FROM study_directions ORDER BY study_id, objective"
+    for study_id, direction in fetch(connection, query):
+        directions[study_id].append(known[direction])
+    user, system = (_attributes(connection, table) for table in (USER, SYSTEM))
+    return [
+        FrozenStudy(
+            study_name=name,
+            direction=None,
+            directions=directions[study_id],
+            user_attrs=user[study_id, name],
+            system_attrs=system[study_id, name],
+            study_id=study_id,
+        )
+        for study_id, name in user
+    ]
+
+
+def attributes_of(connection: Connection, study_id: int, table: str) -> dict[str, Any]:
+    """Return one study's attributes in ``table`` (USER or SYSTEM).
+
+    Raises:
+        KeyError: There is no such study.
+    """
+    found = _attributes(connection, table, f"WHERE s.study_id = {int(study_id)}")
+    if not found:
+        raise KeyError(f"no study has the id {study_id}")
+    return next(iter(found.values()))
+
+
+def uid(connection: Connection, study_id: int) -> str | None:
+    """Return the study's ``uid``; None if tuner did not create it.
+
+    Raises:
+        KeyError: There is no such study.
+    """
+    found = fetch(
+        connection,
+        f"SELECT a.value_json FROM studies s LEFT JOIN {USER} a "
+        f"ON a.study_id = s.study_id AND a.key = 'uid' WHERE s.study_id = {int(study_id)}",
+    )
+    if not found:
+        raise KeyError(f"no study has the id {study_id}")
+    known = decoded(found[0][0])
+    return known if attributes.STUDY["uid"](known) else None
+
+
+def _attributes(
+    connection: Connection, table: str, where: str = ""
+) -> dict[tuple[int, str], dict[str, Any]]:
+    """Return attributes by study id and name; empty for a study without attributes."""
+    query = (
+        f"SELECT s.study_id, s.study_name, a.key, a.value_json FROM studies s LEFT JOIN {table} a "
+        f"ON a.study_id = s.study_id {where} ORDER BY s.study_id"
+    )
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for study_id, name, key, text in fetch(connection, query):
+        known = found.setdefault((study_id, name), {})
+        if key is not None:
+            known[key] = decoded(text)
+    of_study = attributes.of_study if table == USER else attributes.of_study_system
+    return {study: of_study(study[1], known) for study, known in found.items()}

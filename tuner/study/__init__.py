@@ -1,0 +1,1 @@
+"""The record of a study and its rules: plan, create, resume, claim, lease, budget, warm start."""

@@ -1,0 +1,275 @@
+"""Create or resume a study, and check that the resuming command matches the one that created it."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+from optuna.study import StudyDirection
+
+from tuner.config import lookup
+from tuner.errors import StorageAway, StorageError, StorageLost, StudyError
+from tuner.log import log
+from tuner.space import tree
+from tuner.storage import database, urls
+from tuner.storage.trial_storage import Trials
+from tuner.study import fingerprint, limits, warm_start
+from tuner.study.budget import Budget
+from tuner.study.enqueued import Item
+from tuner.study.plan import Plan
+from tuner.study.study import Study, clear_tables, create_tables
+
+SECRET = ("storage", "study.prior_url")
+"""Keys whose values may contain a password."""
+
+
+def open_study(plan: Plan) -> Study:
+    """Create the study of a plan or resume it; ``StudyError`` if it is another study.
+
+    Creating under the database's lock makes it safe for many workers to come at once.  A prior
+    study that does not serve is refused before.
+    """
+    judge_prior(plan)
+    rdb = database.connect(plan.storage.url)
+    name = plan.study.name
+    described = _description(plan)
+    create_tables(rdb)
+    with database.lock(rdb.engine, name):
+        _create(rdb, plan, described)
+        study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
+        _match(study, plan, described)
+        _keep_budget(study, limits.budget(plan))
+    if plan.study.prior is not None:
+        _keep_prior(study, plan)
+    return study
+
+
+def join_study(plan: Plan, uid: str) -> Study:
+    """The study of a plan that a supervisor has created; a worker of its makes none.
+
+    Raises: ``StorageLost`` if the database does not hold it any more.
+    """
+    try:
+        rdb = database.connect(plan.storage.url, create=False)
+        study = Study(rdb, plan.study.name, grace=plan.worker.grace, patience=plan.storage.patience)
+    except StorageAway:
+        raise
+    except (StorageError, KeyError) as error:
+        reason = error.args[0]
+        raise StorageLost(f"study {plan.study.name!r} is no longer there: {reason}") from error
+    if study.uid != uid:
+        raise StorageLost(
+            f"study {plan.study.name!r} is another one than this worker was started for",
+            hint="bring the database back as it was, or run tuner tune again",
+        )
+    _match(study, plan, _description(plan))
+    return study
+
+
+def queue(plan: Plan, study: Study) -> list[Item]:
+    """Return the trials to try first: those of the command line, then those of the prior."""
+    stored = study.attrs.get("prior") if plan.study.prior is not None else None
+    return [
+        *limits.queue(plan),
+        *(Item(item["params"], item["origin"]) for item in (stored or {}).get("items", ())),
+    ]
+
+
+def judge_prior(plan: Plan) -> None:
+    """Raise what keeps a study from beginning with ``study.prior``, unless it already has."""
+    if plan.study.prior is not None and _noted_prior(plan) != _prior_of(plan):
+        warm_start.judge(plan)
+
+
+def _prior_of(plan: Plan) -> list[str]:
+    return [str(plan.study.prior), urls.masked(plan.study.prior_url or plan.storage.url)]
+
+
+def _noted_prior(plan: Plan) -> list[str] | None:
+    """Return the prior of the study, as ``_prior_of``; None without database, study or prior."""
+    try:
+        rdb = database.connect(plan.storage.url, write=False)
+    except StorageAway:
+        raise
+    except StorageError:
+        return None
+    try:
+        attrs = rdb.get_study_user_attrs(rdb.get_study_id_from_name(plan.study.name))
+    except KeyError:
+        return None
+    finally:
+        rdb.close()
+    of: list[str] | None = attrs.get("prior", {}).get("of")
+    return of
+
+
+def _keep_prior(study: Study, plan: Plan) -> None:
+    """Store the best trials of the prior study once, so that all workers use the same."""
+    of = _prior_of(plan)
+    if study.attrs.get("prior", {}).get("of") == of:
+        return
+    items = [asdict(item) for item in warm_start.best(plan)]
+    with study.lock():
+        if study.attrs.get("prior", {}).get("of") != of:
+            study.rdb.set_study_user_attr(study.id, "prior", {"of": of, "items": items})
+
+
+def _keep_budget(study: Study, budget: Budget) -> None:
+    """Store the current limits, for views of the study."""
+    attrs = study.attrs
+    for key, value in (("n_trials", budget.n_trials), ("budget", asdict(budget))):
+        if key not in attrs or attrs[key] != value:
+            study.rdb.set_study_user_attr(study.id, key, value)
+
+
+def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
+    """Create the study if it is missing, or complete one whose creator died half-way."""
+    objectives = plan.aims.objectives
+    directions = [StudyDirection[way.upper()] for way in objectives.values()]
+    known = {s.study_name: s._study_id for s in rdb.get_all_studies()}
+    study_id = known.get(plan.study.name)
+    if study_id is None:
+        study_id = rdb.create_new_study(directions, plan.study.name)
+        clear_tables(rdb, study_id)
+    elif "space" in rdb.get_study_user_attrs(study_id) or rdb.get_n_trials(study_id):
+        return
+    rdb.set_study_system_attr(study_id, "study:metric_names", list(objectives))
+    for key, value in attrs.items():
+        rdb.set_study_user_attr(study_id, key, value)
+
+
+def _description(plan: Plan) -> dict[str, Any]:
+    """Return what is stored with a study; ``space`` is last and thus marks a complete one."""
+    return {
+        "uid": uuid.uuid4().hex,
+        "metric": plan.study.metric,
+        "objectives": plan.aims.objectives,
+        "constraints": dict(plan.aims.limits),
+        "seed": plan.seed,
+        "config": plan.base_text,
+        "overrides": list(plan.pins),
+        "command": _command(plan),
+        "study_dir": plan.study.dir,
+        "search": _search_text(plan),
+        **fingerprint.here(str(plan.cfg.objective._target_)),
+        "space": plan.space.rows(),
+    }
+
+
+def _command(plan: Plan) -> list[str]:
+    """Return the arguments of `tuner tune` without databases, whose URLs may hold passwords."""
+    given = [text for text in plan.overrides if not text.lstrip("+~").startswith(SECRET)]
+    return [*plan.source.argv(), *given]
+
+
+def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
+    """Refuse another space, metric, direction or seed; warn about other differences."""
+    stored = study.attrs
+    name = plan.study.name
+    require_ours(name, stored)
+    directions = [way.name.lower() for way in study.optuna.directions]
+    direction = directions[0]
+    aims = plan.aims
+    own = [(stored["metric"], direction)]
+    traded = list(stored["objectives"].items()) if "objectives" in stored else own
+    if [way for _, way in traded] != directions:
+        raise StudyError(
+            f"{name!r} is damaged: its objectives are {dict(traded)}, its directions"
+            f" {', '.join(directions)}",
+            key="study.name",
+            hint="choose another study.name",
+        )
+    found = [
+        f"{key}: the study has {old!r}, asked was {new!r}"
+        for key, old, new in (
+            ("study.metric", stored["metric"], plan.study.metric),
+            ("study.direction", direction, plan.study.direction),
+            ("study.objectives", traded[1:], list(aims.objectives.items())[1:]),
+            ("study.constraints", stored.get("constraints", {}), dict(aims.limits)),
+            ("seed", stored["seed"], plan.seed),
+        )
+        if old != new
+    ]
+    difference = tree.compare(stored["space"], plan.space.rows())
+    found.extend(difference.breaking)
+    if found:
+        raise StudyError(
+            "\n  ".join([f"study {name!r} exists and differs from what was asked", *found]),
+            hint="give the new search another study.name, or undo the change",
+        )
+    for line in difference.ranges:
+        log.warning("study %r goes on with another range: %s", name, line)
+    code = fingerprint.differences(stored, now)
+    settings = changed(stored["config"], now["config"])
+    _warn(name, "runs on other code, so its trials may not compare", code)
+    _warn(name, "goes on with another configuration, so its trials may not compare", settings)
+    how = changed(stored.get("search", now["search"]), now["search"])
+    _warn(name, "goes on with another sampler or pruner", how)
+    study.differs = [*code, *settings]
+
+
+def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
+    """Raise ``StudyError`` where a study lacks what tuner stores with each that it makes."""
+    if missing := [key for key in ("space", "metric", "seed", "config", "uid") if key not in attrs]:
+        raise StudyError(
+            f"{name!r} was not made by tuner, or is damaged: it has no {', '.join(missing)}",
+            key="study.name",
+            hint="choose another study.name",
+        )
+
+
+def _search_text(plan: Plan) -> str:
+    """Return sampler and pruner as YAML; a study may be resumed with others."""
+    kept = {"sampler", "pruner"}
+    return lookup.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])
+
+
+def changed(old: str, new: str) -> list[str]:
+    """Return the keys in which two YAML texts differ, except locations of data (a ``root``)."""
+    before, after = _flat(_read(old)), _flat(_read(new))
+    return [
+        f"{key}: {after.get(key, 'absent')} here, {before.get(key, 'absent')} in the study"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key.rpartition(".")[2] not in ("root", "download")
+    ]
+
+
+def _read(text: str) -> object:
+    """Plain YAML as data: others can write to the database, so neither tags nor aliases are read.
+
+    Raises: ``StudyError`` for anything else.
+    """
+    try:
+        return yaml.load(text, _Plain)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StudyError(
+            "the configuration that is stored with the study cannot be read",
+            hint="choose another study.name",
+        ) from error
+
+
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]
+    """A YAML loader without aliases: a few aliases of aliases would fill the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+def _flat(node: object, path: str = "") -> dict[str, object]:
+    if not isinstance(node, dict) or not node:
+        return {path: node}
+    return {
+        below: value
+        for key, child in node.items()
+        for below, value in _flat(child, f"{path}.{key}" if path else str(key)).items()
+    }
+
+
+def _warn(name: str, what: str, lines: list[str]) -> None:
+    if lines:
+        shown = "\n".join(f"  {line}" for line in lines[:20])
+        log.warning("study %r %s:\n%s", name, what, shown)

@@ -1,0 +1,252 @@
+"""The plan of a command line: its configuration, its search space, and all errors in them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from omegaconf import DictConfig
+
+from tuner.config import composition, lookup, signatures, value_checks
+from tuner.config.composition import Override, Source
+from tuner.config.lookup import OPERATIONAL
+from tuner.config.types import (
+    BudgetSettings,
+    FinalSettings,
+    StorageSettings,
+    StudySettings,
+    WorkerSettings,
+)
+from tuner.errors import ConfigError, Mistake, section
+from tuner.space import checks, grammar, mandatory
+from tuner.space.tree import Space
+from tuner.study import enqueued
+from tuner.study.enqueued import Item
+from tuner.study.objectives import Aims
+
+KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
+"""Exceptions that the objective may read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A composed and checked command line; ``require`` raises all errors at once."""
+
+    source: Source
+    overrides: tuple[str, ...]
+    cfg: DictConfig
+    space: Space
+    pins: tuple[str, ...]
+    """Plain overrides of the command line, which belong to every trial."""
+    mistakes: tuple[Mistake, ...]
+    queue: tuple[Item, ...] = ()
+    """Trials to enqueue before the sampler's own proposals."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the objective's ``check`` reports before it runs."""
+
+    @cached_property
+    def study(self) -> StudySettings:
+        return lookup.section(self.cfg, "study", StudySettings)
+
+    @property
+    def aims(self) -> Aims:
+        return Aims.of(self.study)
+
+    @cached_property
+    def budget(self) -> BudgetSettings:
+        return lookup.section(self.cfg, "budget", BudgetSettings)
+
+    @cached_property
+    def storage(self) -> StorageSettings:
+        return lookup.section(self.cfg, "storage", StorageSettings)
+
+    @cached_property
+    def worker(self) -> WorkerSettings:
+        return lookup.section(self.cfg, "worker", WorkerSettings)
+
+    @cached_property
+    def final(self) -> FinalSettings:
+        return lookup.section(self.cfg, "final", FinalSettings)
+
+    @property
+    def seed(self) -> int:
+        return int(self.cfg.seed)
+
+    def require(self, more: Sequence[Mistake] = ()) -> "Plan":
+        """Return the plan, or raise ``ConfigError`` with all of its errors and ``more``."""
+        if found := [*self.mistakes, *more]:
+            raise ConfigError(list(dict.fromkeys(found)))
+        return self
+
+    @cached_property
+    def base_text(self) -> str:
+        """Return the objective's configuration as YAML, without the search's sections."""
+        return lookup.text(self.cfg, without=sorted(OPERATIONAL))
+
+
+def load(
+    source: Source, overrides: Sequence[str], *, search: bool = True, judge: bool = True
+) -> Plan:
+    """Compose and check a command line.
+
+    Args:
+        search: Whether sweeps are allowed; ``tuner train`` allows none.
+        judge: Whether to import and check the objective, which commands that only read need not.
+
+    Raises:
+        ConfigError: Nothing can be composed at all.
+    """
+    read = _read(source, overrides)
+    cfg, plain, mistakes = read.cfg, read.plain, read.mistakes
+    lookup.remember(cfg)
+    space, unreadable = read.space(source) if search else (Space(), [])
+    mistakes.extend(mandatory.unspecified(source, read.stand_ins, space))
+    whole = mandatory.filled(cfg, space.parameters(), with_targets=judge)
+    mistakes.extend(signatures.check(whole, roots=signatures.ROOTS if judge else ()))
+    mistakes.extend(_news(value_checks.mistakes(whole), mistakes))
+    facts: Mapping[str, str] = {}
+    if judge:
+        refused, facts = _rehearsed(source, replace(read, cfg=whole))
+        mistakes.extend(refused)
+    items = list[Item]()
+    if search:
+        mistakes.extend(unreadable)
+        # A space or a sweep that cannot be read would have had something in it.
+        if judge and (space.root.parameters or not (unreadable or read.unparsed)):
+            found = checks.mistakes(source, _pins(plain), space, mistakes, read.lost)
+            mistakes.extend(_news(found, mistakes))
+        items, unusable = _queue(source, read, space)
+        mistakes.extend(unusable)
+    else:
+        hint = "give one value, or use tuner tune"
+        mistakes.extend(
+            Mistake(override.key_or_group, "a sweep has no meaning here", hint)
+            for override in read.sweeps.values()
+        )
+    said, first = tuple(mistakes), tuple(items)
+    pins = _pins([text for text in plain if text not in read.stand_ins])
+    return Plan(source, tuple(overrides), cfg, space, pins, said, first, facts)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The part of a command line that can be composed, and the errors in the rest."""
+
+    cfg: DictConfig
+    parsed: Mapping[str, Override]
+    plain: list[str]
+    mistakes: list[Mistake]
+    unparsed: bool
+    """Whether an override could not be parsed at all."""
+    lost: set[str]
+    """Sections that cannot be composed, because their option is unknown."""
+    stand_ins: list[str]
+    """Overrides of ``plain`` that were added for mandatory groups."""
+
+    @property
+    def sweeps(self) -> dict[str, Override]:
+        return {text: o for text, o in self.parsed.items() if o.is_sweep_override()}
+
+    def space(self, source: Source) -> tuple[Space, list[Mistake]]:
+        kept = {*self.plain, *self.sweeps}
+        known = [o for text, o in self.parsed.items() if text in kept and not o.is_delete()]
+        written = lookup.plain(self.cfg, "space")
+        if not isinstance(written, Mapping):
+            told = "model.width: int(interval(8, 64)), a line for each key"
+            return Space(), [Mistake("space", f"expected keys, got {written!r}", told)]
+        return grammar.build(written, known, composition.parse, source.options)
+
+
+def _read(source: Source, overrides: Sequence[str]) -> _Read:
+    """The last word on a key says whether it is searched."""
+    mistakes: list[Mistake] = []
+    parsed: dict[str, Override] = {}
+    for text in overrides:
+        try:
+            parsed[text] = composition.parse(text)
+        except ConfigError as error:
+            mistakes.extend(error.mistakes)
+    unparsed = bool(mistakes)
+    if not source.open_ended:  # Hydra runs nothing
+        idle = [text for text, o in parsed.items() if re.match(r"hydra[./]", o.key_or_group)]
+        told = "does nothing here", "--app runs by Hydra"
+        mistakes.extend(Mistake(parsed[text].key_or_group, *told) for text in idle)
+        parsed = {text: o for text, o in parsed.items() if text not in idle}
+    last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}
+    parsed = {t: o for t, o in parsed.items() if o.is_sweep_override() == last[o.key_or_group]}
+    plain = [text for text, o in parsed.items() if not o.is_sweep_override()]
+    wrong: dict[str, Mistake | None] = {}
+    stand_ins, cfg = mandatory.compose(source, plain)
+    plain = [*stand_ins, *plain]
+    if isinstance(cfg, ConfigError):
+        try:
+            wrong = source.blame(plain, cfg)
+            mistakes.extend(filter(None, wrong.values()))
+            plain = [text for text in plain if text not in wrong]
+            cfg = source.compose(plain)
+        except ConfigError as error:
+            raise ConfigError([*mistakes, *error.mistakes]) from error
+    groups = {parsed[text].key_or_group for text in wrong if text in parsed}
+    lost = {group.split("/")[0] for group in groups if source.options(group)}
+    whole = lost <= set(map(str, cfg))  # an experiment has its say in every section
+    lost = lost if whole else {*lost, *map(str, cfg)}
+    return _Read(cfg, parsed, plain, mistakes, unparsed, lost, stand_ins)
+
+
+ALONE = {"data", "optimizer", "schedule"}
+"""Sections that are checked independently of others."""
+
+
+def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, str]]:
+    """What the objective refuses, and its facts.
+
+    Where some of its sections are known to be wrong, the others are judged without them.
+    """
+    bad = (_sections(read.mistakes) | read.lost) - OPERATIONAL
+    if not bad:
+        refused, facts = composition.rehearse(read.cfg)
+        return _news(refused, read.mistakes), facts
+    right = [text for text in read.plain if section(text) not in bad]
+    if "objective" in bad or bad >= ALONE:
+        return [], {}
+    try:
+        cfg = source.compose(right)
+    except ConfigError:
+        return [], {}
+    if _sections(signatures.check(cfg)) - OPERATIONAL:  # in a file, that is
+        return [], {}
+    sure = ALONE - bad | (set() if "data" in bad else {"study"})
+    refused = _news(composition.rehearse(cfg)[0], read.mistakes)
+    return [mistake for mistake in refused if mistake.section in sure], {}
+
+
+def _sections(mistakes: Iterable[Mistake]) -> set[str]:
+    return {mistake.section for mistake in mistakes}
+
+
+def _news(found: Iterable[Mistake], known: Iterable[Mistake]) -> list[Mistake]:
+    """Return the errors in keys that are not known to be wrong yet."""
+    keys = {mistake.key for mistake in known if mistake.section not in ("", "space")}
+    return [mistake for mistake in found if mistake.key not in keys]
+
+
+def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[Mistake]]:
+    """Return the queue, once the space and the sections of the queue can be read."""
+    if read.lost or _sections(read.mistakes) & {"study", "space"}:
+        return [], []
+    asked = lookup.section(read.cfg, "study", StudySettings)
+    lists, defaults = asked.enqueue, asked.enqueue_defaults
+    return enqueued.build(source, read.plain, space, lists, defaults=defaults)
+
+
+def _pins(plain: Sequence[str]) -> tuple[str, ...]:
+    def kept(text: str) -> bool:
+        key = text.split("=")[0].lstrip("+~")
+        if key == "seed":  # each trial has its own
+            return False
+        return (
+            ".".join(key.split(".")[:2]) in KEPT
+            or key.split(".")[0].split("@")[0] not in OPERATIONAL
+        )
+
+    return tuple(text for text in plain if kept(text))

@@ -1,0 +1,1 @@
+"""Data sets, their splits and augmentation, and batches of them."""

@@ -1,0 +1,262 @@
+"""Labelled images that are kept on the device as uint8, split once for all trials of a study.
+
+The split depends on ``data.split_seed``, never on a trial's own seed: trials are compared on the
+same validation images. Loaded data stay on the device for later trials of the process that use the
+same data.
+"""
+
+import dataclasses
+import functools
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tuner.config.bounds import Count, Part, Seed
+from tuner.config.types import judged
+from tuner.errors import TunerError
+from tuner.train.data import torchvision_files
+from tuner.train.data.augment import Augment
+from tuner.train.data.overview import Look, seen_by
+from tuner.train.data.split import split
+from tuner.train.data.torchvision_files import Arrays, VisionSet
+from tuner.train.device import hardware
+
+logger = logging.getLogger("tuner")
+
+
+@dataclass(frozen=True)
+class Split:
+    """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n], or float [n, k], on the device.
+
+    Channels are last in memory, as convolutions need them: a gathered batch needs no transpose. The
+    images of a ``streamed`` split stay in main memory.
+    """
+
+    images: Tensor
+    labels: Tensor
+    streamed: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @functools.cached_property
+    def host_labels(self) -> Tensor:
+        """The labels in main memory; the first access waits for the device."""
+        return self.labels.cpu()
+
+    def __add__(self, other: "Split") -> "Split":
+        images = torch.cat([self.images, other.images])
+        labels = torch.cat([self.labels, other.labels])
+        return Split(images, labels, self.streamed)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three disjoint splits, the class names, and the augmentation of training images.
+
+    ``mean`` and ``std`` (float [C], in grey levels 0 … 255) are those of the training split.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    augment: Augment = field(default_factory=Augment)
+    balanced: bool = False
+    fingerprint: str = ""
+    """Identifies the images and labels before they were split."""
+
+    @property
+    def regression(self) -> bool:
+        """Whether the labels are float targets [n, k], and ``classes`` their k names."""
+        return self.train.labels.is_floating_point()
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, height, width, channels = self.train.images.shape
+        return channels, height, width
+
+    def counts(self, split: Split) -> list[int]:
+        """Return the number of images of each class in a split; empty for float targets."""
+        if self.regression:
+            return []
+        counts: list[int] = torch.bincount(split.host_labels, minlength=len(self.classes)).tolist()
+        return counts
+
+    def check(self, learned: Split, scored: Split) -> None:
+        """Check that the network can learn the labels.
+
+        Raises:
+            TunerError: A label is out of range, a class is empty, or a target is not finite.
+        """
+        if self.regression:
+            if not torch.stack([s.labels.isfinite().all() for s in (learned, scored)]).all():
+                raise TunerError("targets that are NaN or infinite", hint="look at the data set")
+            return
+        ends = torch.stack([torch.stack(s.host_labels.aminmax()) for s in (learned, scored)])
+        low, high = int(ends.min()), int(ends.max())
+        if low < 0 or high >= len(self.classes):
+            raise TunerError(
+                f"labels from {low} to {high} for {len(self.classes)} classes",
+                hint=f"labels count from 0; {len(self.classes)} classes are named",
+            )
+        empty = [self.classes[label] for label, n in enumerate(self.counts(learned)) if not n]
+        if empty:
+            raise TunerError(
+                f"no training image of {len(empty)} of {len(self.classes)} "
+                f"classes: {', '.join(empty[:5])}",
+                hint="more images, or fewer classes",
+            )
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [b, H, W, C] → float32 [b, C, H, W] in channels_last layout, mean 0, sd 1."""
+        return ((images - self.mean) / self.std).permute(0, 3, 1, 2)
+
+
+DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+
+
+def _look_at_digits(**_: object) -> Look:
+    return Look((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS)
+
+
+@seen_by(_look_at_digits)
+@judged("data")
+def digits(
+    device: torch.device,
+    *,
+    validation: Part,
+    test: Part,
+    split_seed: Seed,
+    limit: Count | None,
+    augment: Augment,
+    balanced: bool = False,
+) -> Data:
+    """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
+    return dataclasses.replace(
+        _digits(device, validation, test, split_seed, limit), augment=augment, balanced=balanced
+    )
+
+
+@seen_by(torchvision_files.look)
+@judged("data")
+def vision(
+    device: torch.device,
+    *,
+    name: VisionSet,
+    root: str,
+    download: bool = False,
+    validation: Part,
+    split_seed: Seed,
+    limit: Count | None,
+    augment: Augment,
+    balanced: bool = False,
+) -> Data:
+    """One of torchvision's data sets with its own test split, read from ``root``.
+
+    With ``download``, missing files are downloaded into it.
+
+    Raises:
+        TunerError: The files can be neither found nor downloaded.
+    """
+    return dataclasses.replace(
+        _vision(device, name, root, download, validation, split_seed, limit),
+        augment=augment,
+        balanced=balanced,
+    )
+
+
+# At most two data sets stay on the device; the least recently used one is removed.
+@functools.lru_cache(maxsize=2)
+def _digits(
+    device: torch.device, validation: float, test: float, split_seed: int, limit: int | None
+) -> Data:
+    from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
+
+    source = load_digits()
+    images = (source.images * (255 / 16)).round().astype(np.uint8)[..., None]
+    arrays = Arrays(images, source.target.astype(np.int64), tuple("0123456789"))
+    pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
+    return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit)
+
+
+@functools.lru_cache(maxsize=2)
+def _vision(
+    device: torch.device,
+    name: VisionSet,
+    root: str,
+    download: bool,
+    validation: float,
+    split_seed: int,
+    limit: int | None,
+) -> Data:
+    pool, test = (
+        torchvision_files.read(name, root, train=t, download=download) for t in (True, False)
+    )
+    return place(pool, test, device, validation, split_seed, limit)
+
+
+def place(
+    pool: Arrays,
+    test: Arrays,
+    device: torch.device,
+    validation: float,
+    split_seed: int,
+    limit: int | None,
+    fingerprint: str | None = None,
+) -> Data:
+    """Split ``pool``, after cutting it to ``limit`` images, and move everything to the device.
+
+    Without a ``fingerprint`` of the source, that of the arrays is used. Images that would take more
+    than half of the device's free memory stay in main memory and are streamed.
+
+    Raises:
+        ConfigError: The data cannot be split as requested.
+    """
+    known = fingerprint or f"{pool.fingerprint()} {test.fingerprint()}"
+    if limit is not None and limit < len(pool.labels):
+        _, kept = split(pool.labels, limit, split_seed, key="data.limit")
+        pool = pool[kept]
+    rest, held_out = split(pool.labels, validation, split_seed, key="data.validation")
+    wanted, free = pool.images.nbytes + test.images.nbytes, hardware.free_bytes(device)
+    streamed = wanted > free / 2
+    if streamed:
+        logger.info(
+            "%.1f MB of images are more than half of the %.1f MB free on %s:"
+            " streamed to it from main memory",
+            wanted / 1e6, free / 1e6, device,
+        )  # fmt: skip
+    train = _split(pool[rest], device, streamed)
+    mean, std = _moments(train.images)
+    return Data(
+        train=train,
+        validation=_split(pool[held_out], device, streamed),
+        test=_split(test, device, streamed),
+        classes=pool.classes,
+        mean=mean.to(device),
+        std=std.clamp_min(1.0).to(device),  # a constant channel is divided by 1
+        fingerprint=known,
+    )
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation per channel, float32 [C], from exact partial sums."""
+    count = images.shape[:3].numel()
+    total = torch.zeros(2, images.shape[3], dtype=torch.float64, device=images.device)
+    for part in torch.split(images, 4096):
+        pixels = part.flatten(0, 2).double()
+        total += torch.stack([pixels.sum(0), pixels.square().sum(0)])
+    mean, square = total / count
+    return mean.float(), (square - mean.square()).clamp_min(0).sqrt().float()
+
+
+def _split(arrays: Arrays, device: torch.device, streamed: bool) -> Split:
+    images = torch.from_numpy(np.ascontiguousarray(arrays.images))
+    labels = torch.from_numpy(arrays.labels).to(device)
+    return Split(images if streamed else images.to(device), labels, streamed)

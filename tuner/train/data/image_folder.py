@@ -1,0 +1,100 @@
+"""A data set of a user's own image files."""
+
+import dataclasses
+import functools
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tuner.config.bounds import Count, Part, Seed, Whole
+from tuner.config.types import judged
+from tuner.train.data import image_files, image_listing
+from tuner.train.data.augment import Augment
+from tuner.train.data.dataset import Data, place
+from tuner.train.data.overview import Look, seen_by
+from tuner.train.data.split import split
+from tuner.train.data.torchvision_files import Arrays
+
+logger = logging.getLogger("tuner")
+
+EACH, ALL = 16, 1024
+"""Numbers of files per class, and in total, that ``look`` opens."""
+
+
+def look(*, root: str, size: int, channels: int, **_: object) -> Look:
+    """Return what ``folder`` would find; open only some files of each class, evenly spread.
+
+    Raises:
+        TunerError: A class has no images, or an opened file is not an image.
+    """
+    found = image_listing.find(Path(root).expanduser())
+    most = max(1, min(EACH, ALL // len(found.classes)))
+    sample = [file for files in found.classes.values() for file in _spread(files, most)]
+    done = Counter(word for file in sample for word in image_files.examine(file, channels))
+    dark = done.pop(image_files.DARKNESS, 0)
+    counts = tuple(map(len, found.classes.values()))
+    told = {
+        "opened": f"{len(sample):,} of {sum(counts):,} files, up to {most} a class",
+        "converted": ", ".join(f"{word}: {count:,}" for word, count in sorted(done.items())),
+        "skipped": found.left_out(),
+        "dark": f"warning: {dark:,} of them have {image_files.DARKNESS}" if dark else "",
+    }
+    return Look((channels, size, size), tuple(found.classes), sum(counts), counts, told=told)
+
+
+def _spread(files: Sequence[Path], most: int) -> Sequence[Path]:
+    return files[:: -(-len(files) // most)]
+
+
+@seen_by(look)
+@judged("data")
+def folder(
+    device: torch.device,
+    *,
+    root: str,
+    size: Count,
+    channels: Literal[1, 3],
+    workers: Whole,
+    validation: Part,
+    test: Part,
+    split_seed: Seed,
+    limit: Count | None,
+    augment: Augment,
+    balanced: bool = False,
+) -> Data:
+    """Return the images below ``root``, one directory per class, decoded once per process.
+
+    Raises:
+        TunerError: A class has no images, a file is not an image, or a worker died.
+    """
+    found = _folder(device, root, size, channels, workers, validation, test, split_seed, limit)
+    return dataclasses.replace(found, augment=augment, balanced=balanced)
+
+
+@functools.lru_cache(maxsize=2)
+def _folder(
+    device: torch.device,
+    root: str,
+    size: int,
+    channels: int,
+    workers: int,
+    validation: float,
+    test: float,
+    split_seed: int,
+    limit: int | None,
+) -> Data:
+    found = image_listing.find(Path(root).expanduser())
+    if left := found.left_out():
+        logger.info("%s: %d images; skipped: %s", root, len(found.files), left)
+    counts = [len(files) for files in found.classes.values()]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = image_files.read(found.files, size, channels, workers)
+    arrays = Arrays(images, labels.astype(np.int64), tuple(found.classes))
+    pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
+    known = image_files.fingerprint(found.root, found.files)
+    return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit, known)

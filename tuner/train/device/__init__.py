@@ -1,0 +1,1 @@
+"""The device of a run, and steps captured as CUDA graphs."""

@@ -1,0 +1,50 @@
+"""A trained network with all processing from an image's bytes to its predictions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tuner.train.data.augment import Augment
+
+
+class Deployed(nn.Module):
+    """uint8 [b, H, W, C] → float32 [b, k]: probabilities, or numbers for regression.
+
+    The deployed model is the scored one: with ``trainer.tta``, it is the mean over the views.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        views: Augment | None,
+        regression: bool,
+    ) -> None:
+        """Create the model; ``mean`` and ``std`` [C] are in grey levels."""
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.views = views
+        self.regression = regression
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = ((images - self.mean) / self.std).permute(0, 3, 1, 2)
+        views = [pixels] if self.views is None else list(self.views.views(pixels))
+        outputs = [self.network(view).float() for view in views]
+        mean = outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
+        return mean if self.regression else mean.softmax(1)
+
+
+def views(recipe: Mapping[str, Any]) -> Augment | None:
+    """Return the test-time views by which a run with this recipe was scored."""
+    prefix = "data.augment."
+    found = {key.removeprefix(prefix): recipe[key] for key in recipe if key.startswith(prefix)}
+    return Augment(**found) if recipe.get("trainer.tta") else None

@@ -1,0 +1,229 @@
+"""Use a model that ``tuner export`` wrote: ``tuner.load("export")("cat.png").label``."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tuner.config.exported_json import model as read_card
+from tuner.errors import TunerError
+from tuner.train.data import resize
+from tuner.train.export import formats
+from tuner.train.export.inference_module import Deployed, views
+from tuner.train.model import pretrained
+
+Picture = str | PathLike[str] | Image.Image | np.ndarray
+OWN = {"tuner.train.model.cnn.cnn", "tuner.train.model.torchvision.classifier"}
+"""Builders that are called without trust; any other name refers to a user's code."""
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``scores`` maps each class to its probability, or the name of each number to its value.
+
+    ``label`` is the most probable class and ``probability`` its probability; both are None for
+    regression.
+    """
+
+    scores: Mapping[str, float]
+    label: str | None
+    probability: float | None
+
+
+class Predictor:
+    """Classifies images of any size and mode; created by ``load``."""
+
+    def __init__(self, module: Deployed, card: Mapping[str, Any]) -> None:
+        self.module = module.eval()
+        self.card = card
+        self.classes: Sequence[str] = card["classes"]
+        self.in_shape: tuple[int, int, int] = tuple(card["in_shape"])
+        """Channels, height, width."""
+
+    def __call__(self, image: Picture) -> Prediction:
+        """Classify one image: a path, a PIL image, or uint8 [H, W] or [H, W, C].
+
+        Raises:
+            TunerError: It cannot be read as an image.
+        """
+        return next(self.predict([image]))
+
+    def predict(self, images: Iterable[Picture]) -> Iterator[Prediction]:
+        """Classify many images, ``BATCH`` at a time.
+
+        Raises:
+            TunerError: An image cannot be read; raised when its turn comes.
+        """
+        left = iter(images)
+        while some := list(islice(left, BATCH)):
+            yield from map(self._prediction, self.run(np.stack([self.read(one) for one in some])))
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Run the module itself: uint8 [b, H, W, C] of its size → float32 [b, k].
+
+        Raises:
+            TunerError: A custom network has another number of classes.
+        """
+        with torch.inference_mode():
+            found: Tensor = self.module(torch.from_numpy(images).to(self.module.mean.device))
+        if found.shape != (len(images), len(self.classes)):
+            raise TunerError(
+                f"the network tells {list(found.shape[1:])} numbers of an "
+                f"image, and model.json {len(self.classes)} classes",
+                hint="export it anew",
+            )
+        return found.cpu().numpy()
+
+    def read(self, image: Picture) -> np.ndarray:
+        """Return the bytes of an image, uint8 [H, W, C], scaled and cropped as in training."""
+        channels, height, width = self.in_shape
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8:
+                raise TunerError(f"an array of {image.dtype}", hint="grey levels 0 to 255, uint8")
+            grey = image.ndim == 3 and image.shape[2] == 1
+            image = Image.fromarray(image[..., 0] if grey else image)
+        if isinstance(image, Image.Image):
+            return resize.fitted(image, (width, height), channels)
+        with resize.opened(image) as opened:
+            return resize.fitted(opened, (width, height), channels)
+
+    def export(self, form: str, path: Path, examples: Path) -> float:
+        """Write the model as ``pt2`` or ``onnx``; see ``formats.write``."""
+        return formats.write(self.module, form, path, examples)
+
+    def missing(self, form: str) -> list[str]:
+        """Return the modules that a format needs and that are not installed."""
+        return formats.missing(form)
+
+    def _prediction(self, scores: np.ndarray) -> Prediction:
+        named = dict(zip(self.classes, map(float, scores), strict=True))
+        if self.module.regression:
+            return Prediction(named, None, None)
+        label = max(named, key=named.__getitem__)
+        return Prediction(named, label, named[label])
+
+
+def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = False) -> Predictor:
+    """Load the model in a directory that ``tuner export`` or ``tuner final`` (a seed's) wrote.
+
+    The files are data: only tuner's own networks are built from them. A custom network is imported
+    by its name with ``trust=True``.
+
+    Raises:
+        TunerError: The directory has no model or an altered one, the network is not trusted, or the
+            device cannot be used.
+    """
+    path = Path(directory)
+    _check_device(device)
+    try:
+        card = read_card(path / "model.json")
+        tensors = load_file(path / "model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise TunerError(
+            f"{path} holds no model: {error}",
+            hint="the directory that `tuner export` wrote, once `tuner final` "
+            "had trained the winner",
+        ) from error
+    target = str(card["recipe"]["model"])
+    if target not in OWN and not trust:
+        raise TunerError(
+            f"the model is built by {target}, which is not tuner's own code",
+            hint="trust=True or --trust imports it; model.onnx needs none of it",
+        )
+    try:
+        module = _deployed(card, tensors)
+    except Exception as error:  # of whatever builds it, with whatever settings
+        raise TunerError(
+            f"{path}: model.json does not describe the network whose weights "
+            f"lie beside it: {_brief(error)}",
+            hint="export it anew",
+        ) from error
+    return Predictor(module.to(device), card)
+
+
+def _check_device(device: str) -> None:
+    """Check that a device can compute here.
+
+    Raises:
+        TunerError: It cannot.
+    """
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise TunerError(
+            f"device {device!r} cannot be used: {_brief(error)}", hint="cpu, or cuda:0 on a GPU"
+        ) from error
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deployed:
+    """Return the whole model.
+
+    Raises:
+        Exception: Its builder raises, because the settings do not fit the weights.
+    """
+    recipe = card["recipe"]
+    if recipe["model"] in OWN:  # sizes that no memory holds take none on this device
+        _check_layers(recipe, tensors)
+        with torch.device("meta"):
+            _check_shapes(_network(card), tensors)
+    network = _network(card)
+    network.load_state_dict(tensors)
+    mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
+    regression = bool(card.get("regression", False))
+    return Deployed(network, mean, std, views=views(recipe), regression=regression)
+
+
+def _check_layers(recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Check that there are weights for all layers.
+
+    Raises:
+        ValueError: There are more layers than weights.
+    """
+    for key in ("model.depth", "model.convs"):
+        value = recipe.get(key, 0)
+        if isinstance(value, int) and value > len(tensors):
+            raise ValueError(f"{key}={value}, but {len(tensors)} tensors")
+
+
+def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Check the shapes of the weights.
+
+    Raises:
+        ValueError: Weights have other shapes.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} is {found.get(name)} and should be {wanted.get(name)}")
+
+
+def _network(card: Mapping[str, Any]) -> nn.Module:
+    """Return the network of an export, without its weights."""
+    recipe = card["recipe"]
+    module, _, name = recipe["model"].rpartition(".")
+    settings = {
+        key.removeprefix("model."): value
+        for key, value in recipe.items()
+        if key.startswith("model.")
+    }
+    with pretrained.structure_only():
+        built: nn.Module = getattr(import_module(module), name)(
+            in_shape=tuple(card["in_shape"]), num_classes=len(card["classes"]), **settings
+        )
+    return built

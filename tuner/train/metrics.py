@@ -1,0 +1,174 @@
+"""The results of an evaluation, accumulated on the device and read once."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tuner.config.types import nearest
+from tuner.errors import ConfigError
+
+METRICS: dict[str, Callable[["Scores"], float]] = {
+    "accuracy": lambda scores: scores.accuracy,
+    "balanced_accuracy": lambda scores: scores.balanced_accuracy,
+    "macro_f1": lambda scores: scores.macro_f1,
+    "loss": lambda scores: scores.loss,
+}
+RANKED = "auroc"  # found only where it is asked for: it sorts the scores of every class
+ERRORS = ("mse", "mae", "loss")  # of regression
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``confusion[truth][prediction]`` counts and the mean loss of one split."""
+
+    confusion: list[list[int]]
+    loss: float
+    auroc: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        return sum(self._hits) / sum(self._truths)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that occur."""
+        recalls = [hit / n for hit, n in zip(self._hits, self._truths, strict=True) if n]
+        return sum(recalls) / len(recalls)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over classes that occur or are predicted of 2·hits / (truths + predictions)."""
+        predictions: list[int] = [sum(column) for column in zip(*self.confusion, strict=True)]
+        sizes = [n + m for n, m in zip(self._truths, predictions, strict=True)]
+        parts: list[float] = [
+            2 * hit / size for hit, size in zip(self._hits, sizes, strict=True) if size
+        ]
+        return sum(parts) / len(parts)
+
+    def metrics(self) -> dict[str, float]:
+        found = {name: metric(self) for name, metric in METRICS.items()}
+        return found if self.auroc is None else found | {RANKED: self.auroc}
+
+    @property
+    def _hits(self) -> list[int]:
+        return [row[label] for label, row in enumerate(self.confusion)]
+
+    @property
+    def _truths(self) -> list[int]:
+        return [sum(row) for row in self.confusion]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean squared and absolute error and mean loss of one split with float targets."""
+
+    mse: float
+    mae: float
+    loss: float
+    confusion: None = None
+
+    def metrics(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ERRORS}
+
+
+class Tally:
+    """Sums on the device, which are read back only by ``read``.
+
+    Counts are stored as float32, exact up to 16.7 million images per cell, so that they and the
+    loss take a single transfer. With ``ranked`` the logits are kept too, for AUROC.
+    """
+
+    def __init__(self, classes: int, device: torch.device, *, ranked: bool = False) -> None:
+        self.classes = classes
+        self.cells = torch.zeros(classes * classes, device=device)
+        self.loss = torch.zeros((), device=device)
+        self.images = 0
+        self.ranked = ranked
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Add a batch: logits [b, classes], labels int64 [b] and mean loss."""
+        cell = labels * self.classes + logits.argmax(1)
+        self.cells.index_add_(0, cell, torch.ones_like(cell, dtype=self.cells.dtype))
+        self.loss += loss * len(labels)
+        self.images += len(labels)
+        if self.ranked:
+            self.kept.append((logits, labels))
+
+    def read(self, *others: Tensor) -> tuple[Scores, list[float]]:
+        """Return the scores, and the values of further scalars that are on the device."""
+        scalars = torch.stack([self.loss, *(other.to(self.loss) for other in others)])
+        values: list[float] = torch.cat([self.cells, scalars]).tolist()
+        counts, (loss, *rest) = values[: len(self.cells)], values[len(self.cells) :]
+        rows = range(0, len(counts), self.classes)
+        confusion = [[int(n) for n in counts[row : row + self.classes]] for row in rows]
+        ranking = auroc(*map(torch.cat, zip(*self.kept, strict=True))) if self.ranked else None
+        return Scores(confusion, loss / self.images, ranking), rest
+
+
+class ErrorTally:
+    """A ``Tally`` for outputs and float targets [b, k]."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), device=device)
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
+        self.loss += loss * len(targets)
+        self.kept.append((outputs, targets))
+
+    def read(self, *others: Tensor) -> tuple[Errors, list[float]]:
+        # torchmetrics takes a second to import, which classification need not pay.
+        from torchmetrics.functional import mean_absolute_error, mean_squared_error
+
+        outputs, targets = map(torch.cat, zip(*self.kept, strict=True))
+        outputs, targets = outputs.flatten(), targets.flatten()
+        found = (
+            mean_squared_error(outputs, targets),
+            mean_absolute_error(outputs, targets),
+            self.loss / sum(len(batch) for batch, _ in self.kept),
+        )
+        values = torch.stack([value.to(self.loss) for value in (*found, *others)]).tolist()
+        return Errors(*values[:3]), values[3:]
+
+
+def auroc(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean over classes of the area under the ROC curve of one against the rest.
+
+    A class that no image has, or all have, is omitted; without any other class the result is NaN.
+    """
+    from torchmetrics.functional.classification import multiclass_auroc
+
+    classes = logits.shape[1]
+    with warnings.catch_warnings():  # torchmetrics warns of the classes that are left out
+        warnings.simplefilter("ignore", UserWarning)
+        areas = multiclass_auroc(
+            logits.softmax(1), labels, classes, average="none", validate_args=False
+        )
+    counts = torch.bincount(labels, minlength=classes)
+    return float(areas[(counts > 0) & (counts < len(labels))].mean())
+
+
+def reported(regression: bool) -> tuple[str, ...]:
+    """Return the metrics that every epoch reports, whichever is optimised."""
+    return ERRORS if regression else tuple(METRICS)
+
+
+def check_metric(name: str, *, regression: bool = False) -> None:
+    """Check that this trainer reports a metric for such targets.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    known = reported(regression) if regression else (*METRICS, RANKED)
+    if name not in known:
+        kind = "regression targets" if regression else "class labels"
+        cure = ", or whole numbers as targets, which are classes" if regression else ""
+        raise ConfigError(
+            f"{name} is not reported by this trainer for {kind}",
+            key="study.metric",
+            hint=f"{nearest(name, known)}{cure}",
+        )

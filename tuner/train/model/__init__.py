@@ -1,0 +1,1 @@
+"""Networks: the built-in CNN, and those of torchvision with fine-tuning."""

@@ -1,0 +1,1 @@
+"""Run trials: sample, call the objective, record the outcome; heartbeat, mirror, tracking."""

@@ -1,0 +1,208 @@
+"""The ``report`` that is passed to an objective and stores the trial's curve and facts."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial
+
+from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
+from tuner.log import log
+from tuner.objective import measured, plain
+from tuner.search.pruners.merged_attempts import Judge
+from tuner.storage.reason_kind import Kind
+from tuner.study.attempts import first_number
+from tuner.study.budget import Budget
+from tuner.study.plan import Plan
+from tuner.study.seed_noise import REPEAT
+from tuner.study.study import Study
+from tuner.worker import metrics_log
+from tuner.worker.mirror import Mirror
+from tuner.worker.proposal import Proposer
+from tuner.worker.tracking import base
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a trial needs of the worker that runs it."""
+
+    plan: Plan
+    study: Study
+    proposer: Proposer
+    worker: str
+    host: str
+    device: str | None
+    budget: Budget
+    preempted: Callable[[], str | None]
+    """The reason why this process must stop, or the trial be paused; None if neither."""
+    lost: Callable[[], bool]
+    """Whether the worker's lease has expired."""
+    named: str = "auto"
+    """The name of the device, which distinguishes it from the machine's others."""
+
+
+class Report:
+    """The ``report(epoch, **metrics)`` that an objective calls.
+
+    A step that an earlier attempt has stored is not stored again, so that a resumed objective may
+    report the epoch of its checkpoint once more: the process may have died in between. The last of
+    these steps is judged again, because the process may also have died between report and
+    judgement.
+
+    Raises:
+        Stop: ``Pruned``, ``Preempted`` or ``Fenced``, which the objective must not catch.
+    """
+
+    def __init__(self, context: Context, trial: Trial) -> None:
+        self.context = context
+        self.trial = trial
+        self.aims = context.plan.aims
+        self.metric = self.aims.metric
+        stored = context.study.storage.get_trial(trial._trial_id)
+        self.number = first_number(stored)
+        """The number of the configuration: that of its first attempt."""
+        self.first = self.number == stored.number
+        """Whether this is the first attempt at the configuration."""
+        self.values: dict[int, float] = dict(stored.intermediate_values)
+        self.unjudged = stored.last_step
+        self.judge = Judge(trial)
+        self.refusal: StorageError | None = None
+        """Why the database rejected a report, although the objective may have continued."""
+        self.metrics: dict[str, float] = {}
+        self.facts: dict[str, float | str] = {}
+        self.run_dir: Path | None = None
+        self.repeats = REPEAT in stored.system_attrs
+        """Whether the trial measures the noise; then it is not pruned, which would keep lucky runs
+        only.
+        """
+        self.epochs = 0
+        """The number of steps that this attempt was the first to report."""
+        self.length: int | None = None
+        """The number of steps of the whole run, if known; pruning at the last one would save
+        nothing.
+        """
+        self.mirror: Mirror | None = None
+        self.track: base.Track | base.Silent = base.Silent()
+
+    def __call__(self, step: int, /, **metrics: float) -> None:
+        with self._refusal_kept():
+            self._report(step, metrics)
+
+    @contextmanager
+    def _refusal_kept(self) -> Iterator[None]:
+        """Keep an exception that the objective may catch or wrap, and that is not its fault."""
+        self.refusal = None
+        try:
+            yield
+        except StorageError as error:
+            self.refusal = error
+            raise
+
+    def _report(self, step: int, metrics: dict[str, float]) -> None:
+        step, told = measured(step, metrics)
+        if self.metric not in metrics:
+            raise TunerError(
+                f"report({step}, …) has no {self.metric!r} (study.metric), "
+                f"got {', '.join(metrics) or 'nothing'}",
+                hint="report it, or study.metric=…",
+            )
+        self.metrics = told
+        self.fence()
+        if step not in self.values:
+            self._remember(step)
+            self.track.log(step, finite(self.metrics))
+        if self.mirror is not None:
+            self.mirror.push()
+        if step not in self.values:
+            self._store(step)
+        elif step == self.unjudged:
+            self._judge(step)
+        if reason := self.context.preempted():
+            raise Preempted(reason)
+
+    def poll(self) -> None:
+        """Raise ``Preempted`` between reports if this process was asked to stop.
+
+        An objective with long epochs may call it wherever it can be resumed.
+        """
+        with self._refusal_kept():
+            self.fence()
+        if reason := self.context.preempted():
+            raise Preempted(reason)
+
+    def note(self, **facts: float | str) -> None:
+        """Store a fact about the whole run, such as its peak memory, as a column of the dashboard.
+
+        The last value of each counts, and is stored however the trial ends. A value that violates a
+        constraint ends the trial at once; noted before the training, it costs no epoch.
+        """
+        told = {name: plain(value) for name, value in facts.items()}
+        self.facts |= {k: v if isinstance(v, str | int) else float(v) for k, v in told.items()}
+        if reason := self.aims.broken(self._noted):
+            raise Pruned(reason, Kind.CONSTRAINT)
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Return all known numbers of the run: the latest metrics and the notes."""
+        return self.metrics | self._noted
+
+    @property
+    def _noted(self) -> dict[str, float]:
+        return {k: float(v) for k, v in self.facts.items() if not isinstance(v, str)}
+
+    def fence(self) -> None:
+        """Raise ``Fenced`` before saving if the trial has gone to another worker.
+
+        A process that was suspended would otherwise overwrite its successor's state.
+        """
+        if self.context.lost():
+            raise Fenced(f"worker {self.context.worker} was counted as lost")
+
+    def _store(self, step: int) -> None:
+        bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
+        if bad:
+            raise Pruned(f"diverged: {', '.join(bad)} at step {step}", Kind.DIVERGED)
+        value = self.metrics[self.metric]
+        try:
+            self.context.study.patience(lambda: self._keep(step, value))
+        except UpdateFinishedTrialError as error:
+            raise Fenced("the trial was given to another worker") from error
+        except KeyError as error:
+            self.context.study.verify()
+            raise Fenced("the trial is no longer in the database") from error
+        self.values[step] = value
+        self.epochs += 1
+        self._judge(step)
+        if step == self.length:
+            return
+        budget = self.context.budget
+        counted = budget.epochs is not None and budget.length is None
+        if counted and not self.context.study.may_go_on(budget):
+            raise Preempted("budget.epochs leaves no other epoch")
+
+    def _keep(self, step: int, value: float) -> None:
+        """Store a value; Optuna's ``report`` refuses several objectives (optuna/optuna#3450)."""
+        self.trial.storage.set_trial_intermediate_value(self.trial._trial_id, step, value)
+
+    def _judge(self, step: int) -> None:
+        self.unjudged = None
+        if step == self.length or self.repeats:
+            return
+        if self.context.study.patience(self.judge.should_prune):
+            raise Pruned
+
+    def _remember(self, step: int) -> None:
+        """Store all metrics beside the checkpoint; a full disk costs a plot, not the trial."""
+        if self.run_dir is not None:
+            try:
+                metrics_log.append(self.run_dir, step, finite(self.metrics))
+            except OSError as error:
+                log.warning("trial %d: its metrics are not kept: %s", self.number, error)
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the numbers that are neither NaN nor infinite."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,0 +1,268 @@
+"""Run one trial: parameters → overrides → configuration → objective → outcome."""
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial
+
+from tuner import objective
+from tuner.config import composition, resolvers, signatures
+from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
+from tuner.log import log, told
+from tuner.search.seeds import seed_of
+from tuner.storage import outages
+from tuner.storage.reason_kind import Kind
+from tuner.study import fidelity, vetting
+from tuner.study.attempts import Reason, first_number, ordinal
+from tuner.study.objectives import Returned
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+from tuner.worker import device_lock, metrics_log, mirror, random_state
+from tuner.worker.failures import is_out_of_memory, memory_returned
+from tuner.worker.outcome import Fate, Outcome, classify, finish, judged
+from tuner.worker.reporter import Context, Report
+from tuner.worker.tracking import base
+from tuner.worker.tracking.base import Run, Silent, Track
+from tuner.worker.tracking.factory import build_tracker
+
+
+def run(
+    cfg: DictConfig,
+    *,
+    run_dir: Path,
+    report: Callable[..., None],
+    device: str | None = None,
+    seeded: bool = True,
+) -> Returned:
+    """Run one composed configuration's objective and return its value, or values.
+
+    ``run_dir`` is created and passed as an absolute path, because an objective may change the
+    working directory. If ``seeded``, the global generators are seeded with the configuration's seed
+    before the objective's parts are built.
+
+    Raises:
+        Stop: The trial is pruned, preempted or fenced.
+        Exception: Whatever the objective raises.
+    """
+    run_dir = run_dir.absolute()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    given: dict[str, Any] = {"report": report, "run_dir": run_dir, "device": device}
+    if signatures.takes_seed(cfg.objective):
+        given["seed"] = cfg.seed
+    with (
+        objective.running(report, run_dir),
+        random_state.seeded(cfg.seed) if seeded else nullcontext(),
+    ):
+        value = composition.instantiate(cfg.objective, **given)
+    try:
+        if isinstance(value, tuple | list) and value:
+            return tuple(map(float, value))
+        return None if value is None else float(value)
+    except (TypeError, ValueError, RuntimeError):  # the last is for a tensor of several numbers
+        raise TunerError(
+            f"the objective returned {str(value)[:60]!r} "
+            f"({type(value).__name__}), which is no number",
+            hint="return the final metric, a tuple of all objectives, or nothing",
+        ) from None
+
+
+def execute(context: Context, trial_id: int) -> Fate:
+    """Run a claimed trial and store its outcome."""
+    try:
+        return _attempt(context, trial_id)
+    except (Fenced, UpdateFinishedTrialError) as stop:
+        log.warning("the trial is left to its new worker: %s", stop)
+        return Fate.FENCED
+
+
+def _attempt(context: Context, trial_id: int) -> Fate:
+    study, plan = context.study, context.plan
+    if _is_set_aside(plan, study, trial_id):
+        return Fate.FINISHED
+    trial = study.patience(lambda: context.proposer.open(trial_id))
+    report = study.patience(lambda: Report(context, trial))
+    run_dir = None
+    try:
+        overrides = _drawn(context, trial)
+        run_dir = report.run_dir = study.patience(lambda: _prepare(context, trial, overrides))
+        cfg = plan.source.compose(overrides)
+        report.length = resolvers.epochs(cfg)
+        study.patience(lambda: _note_length(study, trial, report.length))
+        url, first = plan.study.mirror, report.first
+        with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
+            report.track = _track(context, report, overrides)
+            value = _run_shared(context, cfg, run_dir, report)
+        if report.refusal is not None:  # the objective has caught it, and may have given up
+            raise report.refusal
+        return finish(context, trial, report, run_dir, judged(report, value))
+    except Pruned as stop:
+        reason = Reason(Kind(stop.kind), str(stop))
+        return finish(context, trial, report, run_dir, Outcome(reason=reason))
+    except Preempted as stop:
+        study.requeue(trial_id, told(str(stop)))
+        return Fate.REQUEUED
+    except (UpdateFinishedTrialError, Fenced):
+        raise
+    except TunerError as error:  # a person must act first: not the configuration's fault
+        _queue_again(study, trial_id, error)
+        raise
+    except BaseException as error:  # sys.exit() in an objective is an ordinary failure
+        if report.refusal is not None:
+            _queue_again(study, trial_id, report.refusal)
+            raise report.refusal from error
+        return classify(context, trial, report, run_dir, error)
+    finally:
+        report.track.end(None)  # unless it has ended with a fate: another attempt goes on with it
+
+
+def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
+    """Requeue the trial; if the database is the problem, only if that succeeds at once."""
+    reason = told(f"{type(error).__name__}: {error}")[:500]
+    if not isinstance(error, StorageError):
+        return study.requeue(trial_id, reason)
+    with suppress(StorageError, KeyError, *outages.FAILURES):  # otherwise its lease expires
+        study.claims.requeue(trial_id, reason)
+
+
+def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
+    """Whether the trial holds what this search would not have drawn; then it fails, with why."""
+    frozen = study.patience(lambda: study.storage.get_trial(trial_id))
+    objections = vetting.objections(plan.space, frozen)
+    if objections:
+        reason = f"set aside: {'; '.join(map(str, objections))}"[:500]
+        log.warning("trial %d is %s", frozen.number, reason)
+        study.patience(lambda: study.set_aside(trial_id, reason))
+    return bool(objections)
+
+
+def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:
+    """Return where the trial's curves are tracked besides the database."""
+    study = context.study
+    uid = study.patience(lambda: study.attrs["uid"])
+    params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
+    known = None if report.first else report.run_dir  # files of an earlier attempt
+    before = {} if known is None else metrics_log.read(known)
+    run = Run(study.name, uid, report.number, params, before)
+    return base.begin(build_tracker(context.plan.cfg), run)
+
+
+def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
+    """Run the objective beside other workers, and again with exclusive access if out of memory."""
+    seeded = _seeded(context)
+
+    def turn(*, alone: bool = False) -> Returned:
+        # Whoever needs the device alone next waits for the end of this turn, not of this process.
+        with (
+            device_lock.turn(context.preempted, alone=alone),
+            memory_returned(shared=device_lock.is_shared()),
+        ):
+            return run(cfg, run_dir=run_dir, report=report, device=context.device, seeded=seeded)
+
+    try:
+        return turn()
+    except Exception as error:
+        if not (device_lock.is_shared() and is_out_of_memory(error)):
+            raise
+        log.info("out of memory beside other workers; once more, alone")
+    return turn(alone=True)
+
+
+def _seeded(context: Context) -> bool:
+    """Return whether the global generators belong to one trial: threads would share them."""
+    return context.plan.worker.concurrency == 1
+
+
+def _drawn(context: Context, trial: Trial) -> list[str]:
+    """Sample everything that the overrides need, and return them.
+
+    Values that were stored just before a connection was lost are read again and not sampled once
+    more: the sampler starts again, and so does Optuna's trial, which caches what it believes to be
+    stored.
+    """
+    study, fresh = context.study, [trial]
+
+    def draw() -> list[str]:
+        known = fresh.pop() if fresh else context.proposer.open(trial._trial_id)
+        with study.storage.together():
+            return overrides_of(context.plan, study, known)
+
+    return study.patience(draw)
+
+
+def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
+    """Return all overrides that repeat the trial with ``tuner train``."""
+    frozen = study.storage.get_trial(trial._trial_id)
+    seed = seed_of(plan.seed, "trial", ordinal(frozen))
+    return [*plan.pins, *plan.space.suggest(trial), f"seed={seed}"]
+
+
+def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
+    """Create the run directory; return its absolute path, store it as ``study.dir`` has it."""
+    frozen = context.study.storage.get_trial(trial._trial_id)
+    run_dir = run_directory(context.plan, context.study.attrs["uid"], frozen, overrides)
+    before = frozen.user_attrs.get("run_dir")
+    if before is not None and Path(before).name != run_dir.name:
+        log.warning(
+            "trial %d was interrupted under another configuration; it starts anew in %s",
+            first_number(frozen),
+            run_dir,
+        )
+    elif _is_elsewhere(context, frozen, run_dir):
+        _tell_of_disks(str(frozen.user_attrs.get("host")))
+    attrs = {
+        "overrides": overrides,
+        "worker": context.worker,
+        "host": context.host,
+        "device": context.named,
+        "run_dir": str(run_dir),
+        "seeded": _seeded(context),
+    }
+    if context.study.differs:
+        attrs["differs"] = context.study.differs[:20]
+    with context.study.storage.together(context.study.patience):
+        for key, value in attrs.items():
+            if frozen.user_attrs.get(key) != value:
+                trial.set_user_attr(key, value)
+    return run_dir.absolute()
+
+
+def _is_elsewhere(context: Context, frozen: FrozenTrial, run_dir: Path) -> bool:
+    """Whether the checkpoint of an earlier attempt is on another machine and cannot be read."""
+    began = frozen.intermediate_values and frozen.user_attrs.get("host") != context.host
+    return bool(began) and context.plan.study.mirror is None and not run_dir.is_dir()
+
+
+@functools.cache  # logged once per machine
+def _tell_of_disks(host: str) -> None:
+    log.warning(
+        "a trial that was begun on %s starts over: its checkpoint is not on this machine; hint: "
+        "a study.dir on a disk that all machines share, or study.mirror=s3://bucket/path, and no "
+        "epoch is trained twice",
+        host,
+    )
+
+
+def _note_length(study: Study, trial: Trial, epochs: int | None) -> None:
+    stored = study.storage.get_trial(trial._trial_id)
+    if epochs is not None and fidelity.length(stored) != epochs:
+        study.storage.set_trial_system_attr(trial._trial_id, fidelity.LENGTH, epochs)
+
+
+def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[str]) -> Path:
+    """Return the directory of a configuration's files, the same for all of its attempts.
+
+    Its name ends in a digest of the study's identity and of the whole configuration, so that no
+    checkpoint of another study or configuration is resumed. Locations of data (a ``root``), and
+    whether they may be downloaded, may differ between the machines of a study.
+    """
+    whole = [uid, *overrides, *plan.base_text.splitlines()]
+    kept = [line for line in whole if not re.search(r"\b(root|download)\s*[:=]", line)]
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
+    return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}-{digest}"
