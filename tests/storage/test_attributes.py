@@ -338,6 +338,15 @@ def test_no_text_of_a_row_reaches_a_terminal_raw(
         assert all(c.isprintable() or c in "\n\t" for c in text)
 
 
+def test_names_that_look_like_markup_of_rich_are_shown_as_they_are(
+    opened: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(opened, R)
+    plant(opened, "study_user_attributes", opened.id, {"metric": '"[/x] [bold]:ok:"'})
+    assert main(["status", *WORDS]) == 0
+    assert " [/x] [bold]:ok:  " in capsys.readouterr().out
+
+
 def test_an_exception_of_nobodys_is_told_without_what_a_terminal_obeys(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

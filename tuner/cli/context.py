@@ -200,7 +200,8 @@ class Screen(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    return Screen(stderr=stderr)
+    """Return a terminal on which names of a study are text: ``acc[1]`` and ``:x:`` are no markup."""
+    return Screen(stderr=stderr, markup=False, emoji=False)
 
 
 def flags(args: argparse.Namespace) -> list[str]:
