@@ -122,11 +122,27 @@ def test_no_mistake_tells_it(forgetful, project, drawn, form):
             "https://a/b?X-Amz-Date=1&X-Amz-Signature=2&sig=3&TOKEN=4",
             "https://a/b?X-Amz-Date=1&X-Amz-Signature=***&sig=***&TOKEN=***",
         ),
+        ("HTTPS://token@github.com/a", "HTTPS://***@github.com/a"),
+        ("mysql://h/d?pass=x&compass=y", "mysql://h/d?pass=***&compass=y"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dx", "mssql+pyodbc:///?odbc_connect=***"),
         ("sqlite:////a/b@c.db", None),
     ],
 )
 def test_passwords_of_urls_are_masked_and_nothing_else(text, shown):
     assert masked(text) == (shown or text)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://KEY:12/S+T@bucket", "s3://KEY:***@bucket"),
+        ("postgresql:/me:secret@h/d", "postgresql:/me:***@h/d"),
+        ("s3://bucket/a:b@c", None),
+        ("redis://h:6379/a@b", None),
+    ],
+)
+def test_a_password_is_found_behind_what_looks_like_a_port_or_one_slash(url, shown):
+    assert hidden(url) == (shown or url)
 
 
 def test_a_password_among_the_options_of_a_database_is_masked_too():

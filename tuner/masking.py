@@ -18,7 +18,10 @@ SHORTEST = 6
 A shorter one would match parts of ordinary words.
 """
 
-SQL = r"(?:postgres|mysql|maria|oracle|mssql|cockroach)[\w+.]*://"
+SQL = r"(?:postgres|mysql|maria|oracle|mssql|cockroach)[\w+.]*:/{1,2}"
+"""The beginning of a database's URL; the second slash is easily forgotten."""
+BUCKET = r"\b(?:s3[an]?|gs|gcs|az|abfss?|adl|oss)://"
+"""The beginning of a bucket's URL, which has no port."""
 PORT = r"(?!\d{1,5}(?:[/?#\s)\]}'\",;.]|$))"
 """Lookahead: what follows the colon is not a port."""
 SAFE = r"(?!\*\*\*@|\$\{[^{}]*\}@)"
@@ -26,14 +29,15 @@ SAFE = r"(?!\*\*\*@|\$\{[^{}]*\}@)"
 
 VALUE = re.compile(
     rf"{SQL}[^:]*:{SAFE}(.+)@"  # as SQLAlchemy parses it: @ in users, / in passwords
+    rf"|{BUCKET}[^:/?#]*:{SAFE}(.+)@"
     rf"|://[^:/?#\[]*:{SAFE}{PORT}(.+)@"
     r"|\bhttps?://([^:/?#@\[]+)@",  # a token instead of a user
-    re.DOTALL,
+    re.DOTALL | re.IGNORECASE,
 )
-TEXT = re.compile(rf"://[^:/?#\[\s\"]*:{SAFE}{PORT}(?!\s)(.+)@|\bhttps?://([^:/?#@\[\s'\"]+)@")
+TEXT = re.compile(rf"://[^:/?#\[\s\"]*:{SAFE}{PORT}(?!\s)(.+)@|\bhttps?://([^:/?#@\[\s'\"]+)@", re.I)
 NAME = (
     r"[?&#;](?:[^=&#?;\s]*(?:passw|passphrase|pwd|secret|token|signature|credential|api.?key"
-    r"|access.?key)[^=&#?;\s]*|sig|key|auth|code)="
+    r"|access.?key)[^=&#?;\s]*|odbc_connect|pass|pw|sig|sas|jwt|key|auth|code)="
 )
 """A query parameter that contains a secret, such as ``sslpassword`` or ``X-Amz-Signature``."""
 VALUE_QUERY = re.compile(rf"{NAME}([^&]+)", re.IGNORECASE)
@@ -109,7 +113,7 @@ def _forms(secret: str) -> set[str]:
 
 def _found(text: str, user: re.Pattern[str], query: re.Pattern[str]) -> list[tuple[int, int]]:
     """Start and end of each secret in a text, in order and without overlaps."""
-    if "://" not in text:
+    if ":/" not in text:
         return []
     return _merged(sorted(_spans(text, user, query)))
 
@@ -120,7 +124,7 @@ def _spans(text: str, user: re.Pattern[str], query: re.Pattern[str]) -> Iterator
         assert match.lastindex is not None
         yield match.span(match.lastindex)
         place = match.start() + 1  # a URL may lie within what follows
-    for match in query.finditer(text, text.index("://")):
+    for match in query.finditer(text, text.index(":/")):
         yield match.span(1)
 
 

@@ -200,7 +200,7 @@ class Screen(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a terminal on which names of a study are text: ``acc[1]`` and ``:x:`` are no markup."""
+    """Return a terminal without rich's markup, as which a name such as ``acc[/x]`` could be read."""
     return Screen(stderr=stderr, markup=False, emoji=False)
 
 
