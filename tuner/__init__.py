@@ -1,20 +1,31 @@
 """Hyperparameter optimisation for PyTorch CNNs, and for any callable named by ``_target_``.
 
-``tuner.load("export")`` is a model that ``tuner export`` wrote, ready to tell what an image is.
+The public API for Python is what ``__all__`` lists here, in ``tuner.objective`` and in
+``tuner.train.data``; every other name may change in any release. Names are imported when they are
+first used, so that ``import tuner`` imports neither torch nor Optuna nor Hydra.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tuner.train.export.predictor import load as load
+    from tuner.config.bounds import Bounds
+    from tuner.errors import ConfigError, Infeasible
+    from tuner.train.export.predictor import load
 
+__all__ = ["Bounds", "ConfigError", "Infeasible", "load"]
 __version__ = "0.1.0"
+
+_MODULES = {
+    "Bounds": "tuner.config.bounds",
+    "ConfigError": "tuner.errors",
+    "Infeasible": "tuner.errors",
+    "load": "tuner.train.export.predictor",
+}
 
 
 def __getattr__(name: str) -> object:
-    """``load`` brings torch with it, so it is imported when it is first named."""
-    if name == "load":
-        from tuner.train.export.predictor import load
-
-        return load
-    raise AttributeError(f"module 'tuner' has no attribute {name!r}")
+    """Import a public name, see PEP 562."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,7 +92,20 @@ class TunerError(Exception):
 
 
 class ConfigError(TunerError):
-    """Errors in the configuration, found before any work."""
+    """Errors in the configuration, found before any work.
+
+    Raise it in the ``check`` of an objective, or in a launcher's ``describe``.
+
+    Args:
+        problem: What was expected and what was given; or a sequence of ``Mistake``.
+        key: The key at fault, such as ``objective.width``.
+        hint: How to correct it.
+
+    Example:
+        >>> raise ConfigError("expected an even number, got 3", key="objective.width", hint="4")
+        Traceback (most recent call last):
+        tuner.errors.ConfigError: objective.width: expected an even number, got 3; hint: 4
+    """
 
     exit_code = 2
 
@@ -143,7 +156,19 @@ class TooManyFailures(TunerError):
 
 
 class Infeasible(Exception):
-    """The configuration cannot be trained at all (a feature map of size zero, out of memory)."""
+    """The configuration cannot be trained at all (a feature map of size zero, out of memory).
+
+    Raise it in an objective: the trial fails with the reason, and the sampler avoids its like.
+
+    Args:
+        reason: Why it cannot be trained, in a few words.
+        hint: How to exclude such configurations.
+
+    Example:
+        >>> raise Infeasible("5 poolings of 8x8 pixels", hint="model.depth of 3 or less")
+        Traceback (most recent call last):
+        tuner.errors.Infeasible: 5 poolings of 8x8 pixels; hint: model.depth of 3 or less
+    """
 
     reason = hint = ""
 

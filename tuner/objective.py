@@ -6,6 +6,9 @@ functions do nothing::
     from tuner.objective import report
 
     report(epoch, accuracy=accuracy)
+
+``report`` and ``run_dir`` are public. ``tuner`` itself does not hand them out, because
+``tuner.report`` is a package.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,20 +19,44 @@ from typing import Any
 
 from tuner.errors import TunerError
 
+__all__ = ["report", "run_dir"]
+
 _running: ContextVar[tuple[Callable[..., None], Path] | None] = ContextVar("running", default=None)
 
 
 def report(step: int, /, **metrics: float) -> None:
-    """Report a step's metrics; do not catch ``tuner.errors.Stop``, which this may raise.
+    """Report a step's metrics to the trial; do nothing outside a search.
 
-    Call it in the thread in which the objective was called.
+    Call it in the thread in which the objective was called, and let what it raises pass.
+
+    Args:
+        step: The epoch, a whole number from 0; a step that is stored already is not counted twice.
+        metrics: Values by name; Python, NumPy or PyTorch scalars.
+
+    Raises:
+        tuner.errors.Stop: The trial is pruned, or its worker was asked to leave. This is a
+            ``BaseException``, which ``except Exception`` does not catch.
+        tuner.errors.TunerError: The step is no whole number from 0.
+
+    Example:
+        >>> from tuner.objective import report
+        >>> report(1, accuracy=0.97, loss=0.1)
     """
     if (running := _running.get()) is not None:
         running[0](step, **metrics)
 
 
 def run_dir() -> Path | None:
-    """Return the directory that all attempts at this configuration share; None outside a search."""
+    """Return the directory of the current trial's files.
+
+    Returns:
+        An existing directory that all attempts at this configuration share, so that a checkpoint in
+        it survives an interruption; None outside a search.
+
+    Example:
+        >>> from tuner.objective import run_dir
+        >>> checkpoint = (run_dir() or Path("run")) / "checkpoint.pt"
+    """
     running = _running.get()
     return None if running is None else running[1]
 

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tuner.train.data.augment import Augment
-from tuner.train.data.dataset import Data, place
-from tuner.train.data.torchvision_files import Arrays
+from tuner.train.data import Arrays, Augment, Data, place
 
 CLASSES = ("square", "cross", "ring")
 

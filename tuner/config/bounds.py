@@ -15,14 +15,27 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Bounds:
-    """Finite numbers from ``low`` to ``high``."""
+    """Finite numbers from ``low`` to ``high``, as an annotation of a parameter.
+
+    Values of a configuration, and the ends of a searched range, are checked before anything runs.
+
+    Args:
+        low: Smallest value.
+        high: Largest value; infinity for none.
+        above: Exclude ``low`` itself.
+        below: Exclude ``high`` itself.
+
+    Example:
+        >>> from typing import Annotated
+        >>> def train(dropout: Annotated[float, Bounds(0, 1, below=True)]) -> float: ...
+        >>> str(Bounds(0, 1, below=True)), Bounds(0, 1).hold(1.5)
+        ('from 0 to below 1', False)
+    """
 
     low: float
     high: float = math.inf
     above: bool = False
-    """Whether ``low`` itself is excluded."""
     below: bool = False
-    """Whether ``high`` itself is excluded."""
 
     def hold(self, value: object) -> bool:
         """Return whether a number, or each of a list, is in range; other values are not checked."""

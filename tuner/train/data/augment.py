@@ -28,6 +28,13 @@ class Augment:
         border: Fill of a shift: black, or the image mirrored at its edge (outermost pixels once).
         mixup: Alpha of mixup; see ``tuner.train.data.mixup``.
         cutmix: Alpha of CutMix; see ``tuner.train.data.mixup``.
+
+    Raises:
+        ConfigError: A value has another type or is out of range.
+
+    Example:
+        >>> Augment(shift=2, flip=True).is_identity
+        False
     """
 
     shift: Whole = 0

@@ -57,7 +57,23 @@ class Split:
 class Data:
     """Three disjoint splits, the class names, and the augmentation of training images.
 
-    ``mean`` and ``std`` (float [C], in grey levels 0 … 255) are those of the training split.
+    ``place`` creates one; ``dataclasses.replace(data, augment=augment)`` adds an augmentation.
+
+    Args:
+        train: Images to learn from.
+        validation: Images to score each epoch and to choose the configuration.
+        test: Images that only ``tuner final`` scores, once.
+        classes: Names of the classes; names of the targets for regression.
+        mean: float [C], the mean grey level (0 … 255) of the training split.
+        std: float [C], the standard deviation of the grey levels of the training split.
+        augment: Augmentation of the training images.
+        balanced: Draw all classes equally often, by repeating images of rare ones.
+        fingerprint: Identifies the images and labels before they were split.
+
+    Example::
+
+        data = place(pool, test, device, validation=0.25, split_seed=0, limit=None)
+        data = dataclasses.replace(data, augment=augment)
     """
 
     train: Split
@@ -69,7 +85,6 @@ class Data:
     augment: Augment = field(default_factory=Augment)
     balanced: bool = False
     fingerprint: str = ""
-    """Identifies the images and labels before they were split."""
 
     @property
     def regression(self) -> bool:
@@ -211,13 +226,33 @@ def place(
     limit: int | None,
     fingerprint: str | None = None,
 ) -> Data:
-    """Split ``pool``, after cutting it to ``limit`` images, and move everything to the device.
+    """Split images into training and validation, and move everything to the device.
 
-    Without a ``fingerprint`` of the source, that of the arrays is used. Images that would take more
-    than half of the device's free memory stay in main memory and are streamed.
+    Images that would take more than half of the device's free memory stay in main memory and are
+    streamed.
+
+    Args:
+        pool: Images for training and validation.
+        test: Images that only ``tuner final`` scores.
+        device: Device of the training.
+        validation: Fraction of the pool that scores each epoch, between 0 and 1.
+        split_seed: Seed of the split. Use the same for all trials, so that they are compared on the
+            same images.
+        limit: Number of images of the pool to use; None for all.
+        fingerprint: Identifies the source; None for a digest of the arrays.
+
+    Returns:
+        The data, without augmentation; see ``Data``.
 
     Raises:
-        ConfigError: The data cannot be split as requested.
+        ConfigError: The data cannot be split as requested, with every class in either part.
+
+    Example:
+        >>> images = np.zeros((8, 4, 4, 1), np.uint8)
+        >>> some = Arrays(images, np.arange(8) % 2, ("cat", "dog"))
+        >>> data = place(some, some, torch.device("cpu"), 0.25, split_seed=0, limit=None)
+        >>> len(data.train), len(data.validation), data.in_shape
+        (6, 2, (1, 4, 4))
     """
     known = fingerprint or f"{pool.fingerprint()} {test.fingerprint()}"
     if limit is not None and limit < len(pool.labels):

@@ -30,7 +30,19 @@ CIFARS = {
 
 @dataclass(frozen=True)
 class Arrays:
-    """``images`` uint8 [n, H, W, C] and ``labels`` int64 [n] in main memory."""
+    """Labelled images in main memory.
+
+    Args:
+        images: uint8 [n, H, W, C], grey levels from 0 to 255; C is 1 or 3.
+        labels: int64 [n], the class of each image, counted from 0; float32 [n, k] for regression.
+        classes: Names of the classes; names of the k targets for regression.
+
+    Example:
+        >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+        >>> some = Arrays(images, np.array([0, 1, 0, 1]), ("cat", "dog"))
+        >>> some[np.array([0, 2])].labels
+        array([0, 0])
+    """
 
     images: np.ndarray
     labels: np.ndarray

@@ -117,12 +117,27 @@ class Predictor:
 def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = False) -> Predictor:
     """Load the model in a directory that ``tuner export`` or ``tuner final`` (a seed's) wrote.
 
-    The files are data: only tuner's own networks are built from them. A custom network is imported
-    by its name with ``trust=True``.
+    Args:
+        directory: Contains ``model.json`` and ``model.safetensors``.
+        device: ``cpu``, or ``cuda:0`` and so on.
+        trust: Import a custom network by the name in ``model.json``, which runs its code. Without
+            it the files are data only, and tuner's own networks are built from them.
+
+    Returns:
+        A callable from one image of any size (a path, a PIL image, or uint8 [H, W] or [H, W, C]) to
+        its prediction, which has ``label``, ``probability`` and ``scores``. Its method ``predict``
+        does so for many images.
 
     Raises:
         TunerError: The directory has no model or an altered one, the network is not trusted, or the
             device cannot be used.
+
+    Example::
+
+        import tuner
+
+        model = tuner.load("export")
+        print(model("cat.png").label)
     """
     path = Path(directory)
     _check_device(device)
