@@ -34,7 +34,9 @@ VALUE = re.compile(
     r"|\bhttps?://([^:/?#@\[]+)@",  # a token instead of a user
     re.DOTALL | re.IGNORECASE,
 )
-TEXT = re.compile(rf"://[^:/?#\[\s\"]*:{SAFE}{PORT}(?!\s)(.+)@|\bhttps?://([^:/?#@\[\s'\"]+)@", re.I)
+TEXT = re.compile(
+    rf"://[^:/?#\[\s\"]*:{SAFE}{PORT}(?!\s)(.+)@|\bhttps?://([^:/?#@\[\s'\"]+)@", re.IGNORECASE
+)
 NAME = (
     r"[?&#;](?:[^=&#?;\s]*(?:passw|passphrase|pwd|secret|token|signature|credential|api.?key"
     r"|access.?key)[^=&#?;\s]*|odbc_connect|pass|pw|sig|sas|jwt|key|auth|code)="

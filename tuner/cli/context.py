@@ -200,7 +200,7 @@ class Screen(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a terminal without rich's markup, as which a name such as ``acc[/x]`` could be read."""
+    """Return a terminal that reads no markup into a name such as ``acc[/x]``."""
     return Screen(stderr=stderr, markup=False, emoji=False)
 
 
