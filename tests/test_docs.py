@@ -67,13 +67,13 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Path:
     return tmp_path
 
 
-QUICK = DOCS / "howto/conditional.md"
-"""A page that is typed in seconds, and so with every change."""
+QUICK = [DOCS / "howto/conditional.md", *sorted((DOCS / "extending").glob("*.md"))]
+"""Pages that are typed in seconds, and so with every change."""
 
 
 @pytest.mark.parametrize(
     "session",
-    [pytest.param(p, marks=() if p == QUICK else pytest.mark.slow) for p in of_pages("")],
+    [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in of_pages("")],
     indirect=True,
     ids=name,
 )
