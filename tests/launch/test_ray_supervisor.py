@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from tests.conftest import wait_for
+from tuner.launch import restarts
 from tuner.launch.ray_supervisor import Keeper
 
 
@@ -14,6 +15,7 @@ def keep(directory: Path, script: str, **change: object) -> Keeper:
         "place": "here",
         "command": ["python", "-c", python],
         "environment": {},
+        "threads": 1,
         "directory": str(directory),
         "log": "logs/worker.log",
         "max_restarts": 3,
@@ -24,6 +26,7 @@ def keep(directory: Path, script: str, **change: object) -> Keeper:
 def test_a_dead_worker_is_replaced_until_one_ends_well(tmp_path, monkeypatch):
     """… and each knows whom it replaces."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.0)
     script = (
         "echo $TUNER_WORKER_ID $TUNER_REPLACES $TUNER_DEVICE ${TUNER_SHARED-alone}; test -e two "
         "|| { test -e one && touch two; touch one; exit 9; }"

@@ -3,6 +3,8 @@
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.clusters import SlurmCluster
 from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
 from tuner.errors import ConfigError, LaunchError
+from tuner.launch import restarts
 from tuner.launch.slurm import Slurm
 
 pytestmark = pytest.mark.xdist_group("slurm")
@@ -146,11 +149,15 @@ def test_what_slurm_would_refuse_is_told_before_anything_is_made(run: Run, args,
         _ = run.study
 
 
+def command(directory: Path, name: str, script: str) -> None:
+    (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / name).chmod(0o755)
+
+
 def commands(directory: Path, monkeypatch, **scripts: str) -> None:
     """Slurm's commands, as far as their output goes."""
     for name, script in scripts.items():
-        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
-        (directory / name).chmod(0o755)
+        command(directory, name, script)
     monkeypatch.setenv("PATH", str(directory))
 
 
@@ -188,3 +195,38 @@ def test_what_is_not_asked_for_is_left_to_the_cluster():
 def test_the_command_survives_the_script():
     script = Slurm(**(KEYS | {"python": "/opt/a b/python"})).script(["python", "x='a @B@ $c'"])
     assert shlex.join(["/opt/a b/python", "x='a @B@ $c'"]) in script
+
+
+class Node:
+    """The script of a task on a node whose Slurm commands note how they are called."""
+
+    def __init__(self, directory: Path, monkeypatch, worker: str) -> None:
+        monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+        self.calls = directory / "calls"
+        for name, said in {"squeue": "RUNNING", "scontrol": "", "scancel": ""}.items():
+            command(directory, name, f'echo {name} "$1" >> {self.calls}\necho {said}')
+        (directory / "task.sh").write_text(Slurm(**KEYS).script([sys.executable, "-c", worker]))
+        self.shell = subprocess.Popen(
+            ["bash", directory / "task.sh"], stderr=subprocess.PIPE, text=True, cwd=directory
+        )
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.shell.communicate(timeout=60)
+        return self.shell.returncode, err
+
+
+def test_a_task_restarts_a_dead_worker_but_not_one_that_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.0)
+    count = "import os; os.mkdir('2' if os.path.exists('1') else '1'); os._exit({})"
+    node = Node(tmp_path, monkeypatch, count.format("2 if os.path.exists('2') else 9"))
+    assert node.end() == (2, "the worker died (exit 9); new one in 0.0 s\n")
+    assert (tmp_path / "2").exists()
+
+
+def test_the_time_limit_ends_the_pause_before_a_restart(tmp_path, monkeypatch):
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 3600.0)
+    node = Node(tmp_path, monkeypatch, "import os; os._exit(9)")
+    assert "new one in" in node.shell.stderr.readline()
+    node.shell.send_signal(signal.SIGUSR1)
+    assert node.end()[0] == 143
+    assert node.calls.read_text().endswith("scontrol requeue\n")

@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
 from tuner.errors import ConfigError
-from tuner.launch import local
+from tuner.launch import restarts
 from tuner.search.pruners.audit import AUDIT
 from tuner.search.pruners.rungs import Rungs
 from tuner.study.attempts import FIRST
@@ -185,7 +185,7 @@ def test_rungs_must_ascend(bad):
 @pytest.fixture
 def replaced(monkeypatch):
     """Workers that die are replaced at once."""
-    monkeypatch.setattr(local, "RESTART_PAUSE", 0.0)
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.0)
 
 
 def test_real_workers_prune_by_the_default_and_a_killed_trial_is_judged_as_if_it_had_lived(

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import Project
-from tuner.launch import local
+from tuner.launch import restarts
 
 OBJECTIVE = """
 def train(x: float, kind: str, epochs: int, *, report) -> float:
@@ -107,7 +107,7 @@ def test_a_study_keeps_its_objectives_and_its_limits(costly):
 
 
 def test_a_multi_objective_trial_that_is_interrupted_goes_on(costly, monkeypatch):
-    monkeypatch.setattr(local, "RESTART_PAUSE", 0.0)
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.0)
     dying = OBJECTIVE.replace("        report(epoch", "        die(epoch)\n        report(epoch")
     (costly.directory / "toy.py").write_text(dying + DIE)
     costly.call("tune", *COSTLY, "study.n_trials=2", "launch.workers=1")

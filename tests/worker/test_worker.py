@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tests.conftest import Project, wait_for
 from tuner.config.composition import Source
 from tuner.environment import DEVICE
-from tuner.launch import local
+from tuner.launch import restarts
 from tuner.study import create, plan
 from tuner.study.attempts import HISTORY, REQUEUE, first_number
 from tuner.study.study import Study
@@ -38,7 +38,7 @@ def at_work(study: Study) -> set[str]:
 @pytest.fixture
 def soon(monkeypatch):
     """Workers that die are replaced at once."""
-    monkeypatch.setattr(local, "RESTART_PAUSE", 0.0)
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.0)
 
 
 def test_four_workers_run_twenty_trials_once_each(project):

@@ -14,18 +14,10 @@ from typing import Literal
 
 from tuner.environment import DEVICE, MEMORY_FRACTION, SHARED, SUPERVISOR, WORKER, device_lock
 from tuner.launch import gpus, worker_logs
-from tuner.launch.base import Order, at_least, last_line
+from tuner.launch.base import Order, at_least, last_line, worker_environment
 from tuner.launch.gpu_packing import HEADROOM, Packer, mps
+from tuner.launch.restarts import RestartPolicy
 from tuner.log import log
-
-RESTART_PAUSE = 1.0
-"""Seconds before the first restart of a worker; the pause doubles with each further restart."""
-
-LONGEST_PAUSE = 30.0
-"""Maximum pause in seconds; a worker that lived for longer starts with the first pause again."""
-
-FATAL = (1, 2)
-"""Exit codes after which a restart would end in the same way."""
 
 
 class Local:
@@ -72,18 +64,7 @@ class Local:
 
     def _environment(self, device: str | None) -> dict[str, str]:
         """Return variables that pin a worker to its device and cores before torch is imported."""
-        threads = str(self.threads)
-        pinned = {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            # Spinning threads take cores from other workers: 330 images/s, passive 901.
-            "OMP_WAIT_POLICY": "passive",
-            # The trainer lets malloc keep freed memory, which only the first arena can: with more,
-            # trials in threads (worker.concurrency) took 520 instead of 422 µs per image.
-            "MALLOC_ARENA_MAX": "1",
-            "GLIBC_TUNABLES": _tunables(),
-            SUPERVISOR: str(os.getpid()),
-        }
+        pinned = worker_environment(self.threads) | {SUPERVISOR: str(os.getpid())}
         if self.grows or self.workers > len(self.devices):
             pinned[SHARED] = device_lock(device or "cpu")
         if device is not None:
@@ -96,17 +77,6 @@ class Local:
         return pinned
 
 
-def _tunables() -> str:
-    """Return GLIBC_TUNABLES with huge pages for malloc, which are configured at process start.
-
-    A trial maps its memory again (see the trainer's ``release_memory``). With pages of 2 MiB
-    instead of 4 KiB, the gap to the first step of a new shape fell from 0.133 to 0.101 s of CPU
-    time.
-    """
-    before = os.environ.get("GLIBC_TUNABLES")
-    return ":".join(filter(None, [before, "glibc.malloc.hugetlb=1"]))
-
-
 @dataclass
 class Slot:
     """A place for a worker, numbered like its log, with its environment and its current process."""
@@ -117,7 +87,7 @@ class Slot:
     worker: str = ""
     process: subprocess.Popen[bytes] | None = None
     restart_at: float | None = None
-    restarts: int = field(default=0)
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
     started: float = 0.0
 
     def start(self, command: Sequence[str], more: Mapping[str, str]) -> None:
@@ -205,18 +175,15 @@ class Processes:
         if self.stopping or (code == 0 and not died):
             return
         number = slot.log.number
-        if code in FATAL:
+        pause = slot.policy.pause(code, time.monotonic() - slot.started)
+        if pause is None:
             self._fail(f"worker {number} gave up; {last_line(slot.log.path)}")
         elif self.restarts_left == 0:
             self._fail(f"worker {number} died once more (exit {code}); see {slot.log.path}")
         else:
             self.restarts_left -= 1
-            if time.monotonic() - slot.started > LONGEST_PAUSE:
-                slot.restarts = 0
-            pause = min(RESTART_PAUSE * 2**slot.restarts, LONGEST_PAUSE)
-            slot.restarts += 1
             slot.restart_at = time.monotonic() + pause
-            log.warning("worker %d died (exit %d); new one in %.0f s", number, code, pause)
+            log.warning("worker %d died (exit %d); new one in %.1f s", number, code, pause)
 
     def _fail(self, reason: str) -> None:
         self.failure = reason

@@ -106,6 +106,7 @@ class Ray:
             place=place(order, k),
             command=command,
             environment=self._environment(),
+            threads=max(1, int(self.cpus)),
             directory=None if self.working_dir is not None else home,
             log=str(order.log_dir / f"worker-{k}.log"),
             max_restarts=self.max_restarts,
@@ -117,11 +118,8 @@ class Ray:
         They are passed as arguments of the actor, which are encrypted if Ray's connections are and
         are not displayed, unlike the variables of a ``runtime_env``.
         """
-        threads = str(max(1, int(self.cpus)))
         prefixes = ("TUNER_", "PG", "PYTORCH_")
         found = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
-        found |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        found["OMP_WAIT_POLICY"] = "passive"
         if self.gpus is not None and 0 < self.gpus < 1:
             found[MEMORY_FRACTION] = f"{HEADROOM * self.gpus:.3f}"
         return found

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,8 @@ from tuner.environment import (
     WORKER,
     device_lock,
 )
-from tuner.launch.base import last_line
-
-FATAL = (0, 1, 2)
-"""Exit codes after which a restart would end in the same way."""
+from tuner.launch.base import last_line, worker_environment
+from tuner.launch.restarts import RestartPolicy
 
 
 class Keeper:
@@ -33,6 +32,7 @@ class Keeper:
         place: str,
         command: Sequence[str],
         environment: Mapping[str, str],
+        threads: int,
         directory: str | None,
         log: str,
         max_restarts: int,
@@ -40,6 +40,7 @@ class Keeper:
         self.place = place
         self.command = [sys.executable, *command[1:]]
         self.environment = environment
+        self.threads = threads
         self.directory = Path(directory or ".").absolute()
         self.log = self.directory / log
         self.restarts_left = max_restarts
@@ -81,17 +82,18 @@ class Keeper:
             self.changed.notify_all()
 
     def _run_all(self) -> int:
-        pause = 1.0
+        policy = RestartPolicy()
         while True:
+            started = time.monotonic()
             code = self._run()
-            if code in FATAL or self.told is not None or self.restarts_left == 0:
+            pause = policy.pause(code, time.monotonic() - started)
+            if code == 0 or pause is None or self.told is not None or self.restarts_left == 0:
                 return code
             self.restarts_left -= 1
             with self.changed:
                 self.changed.wait_for(lambda: self.told is not None, pause)
                 if self.told is not None:
                     return code
-            pause *= 2
 
     def _run(self) -> int:
         """Run the worker once and return its exit code."""
@@ -107,7 +109,7 @@ class Keeper:
                     stdout=out,
                     stderr=out,
                     cwd=self.directory,
-                    env={**os.environ, **self.environment, **self._own()},
+                    env={**os.environ, **self._own()},
                     start_new_session=True,
                 )
         code = self.process.wait()
@@ -116,8 +118,10 @@ class Keeper:
         return code
 
     def _own(self) -> dict[str, str]:
-        """Return variables that identify this run of the worker and the devices of this process."""
+        """Return variables of this run of the worker, and of the devices of this process."""
         found = {
+            **worker_environment(self.threads),
+            **self.environment,
             SUPERVISOR: str(os.getpid()),
             WORKER: f"{self.place}.{uuid.uuid4().hex[:6]}",
             REPLACES: self.place,

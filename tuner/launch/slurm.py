@@ -18,7 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from tuner.errors import ConfigError, LaunchError
-from tuner.launch.base import Order, at_least, last_line
+from tuner.launch.base import Order, at_least, last_line, worker_environment
+from tuner.launch.restarts import RestartPolicy
 from tuner.log import log
 
 COMMANDS = ("sbatch", "squeue", "scancel")
@@ -124,6 +125,8 @@ class Slurm:
     def script(self, command: Sequence[str]) -> str:
         """Return the script of each task; it is piped to sbatch, so no copy is left behind."""
         python = [self.python or command[0], *command[1:]]
+        tunables = "${GLIBC_TUNABLES:+$GLIBC_TUNABLES:}"  # of the node, after the set-up
+        variables = worker_environment(self.cpus_per_worker, tunables)
         said = [shlex.quote(f"error: launch.setup failed: {line}") for line in self.setup]
         values = {
             "SETUP": "\n".join(
@@ -131,7 +134,9 @@ class Slurm:
                 for line, error in zip(self.setup, said, strict=True)
             ),
             "COMMAND": shlex.join(python),
-            "THREADS": str(self.cpus_per_worker),
+            "ENVIRONMENT": " ".join(f'{name}="{value}"' for name, value in variables.items()),
+            "PYTHON": shlex.quote(python[0]),
+            "PAUSE": f"{RestartPolicy().longest:g}",
             "MAX_RESTARTS": str(self.max_restarts),
         }
         text = files("tuner.launch").joinpath("slurm.sh").read_text()
