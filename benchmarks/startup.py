@@ -2,8 +2,9 @@
 
     python -m benchmarks.startup --rounds 5
 
-Searches the digits with twelve trials of one epoch in a temporary directory, then runs each command in turn,
-``--rounds`` times. Prints the median CPU time of each and its ratio to that of importing Optuna.
+Searches the digits with twelve trials of one epoch in a temporary directory, then runs each command
+in turn, ``--rounds`` times. Prints the median CPU time of each and its ratio to that of importing
+Optuna.
 """
 
 import argparse
