@@ -166,7 +166,7 @@ def test_what_is_not_run_is_told():
 def test_every_block_says_what_it_is_and_can_be_read(page):
     assert page.read_text().count("\n```") == 2 * len(blocks(page))
     for block in blocks(page):
-        assert block.kind in ("bash", "python", "yaml", "text"), block
+        assert block.kind in ("bash", "python", "yaml", "text", "diff"), block
         assert block.kind != "bash" or block.rest in ("", "again", *NEEDS, *EXTRAS), block
         if block.kind == "python":
             ast.parse(block.text)
@@ -188,6 +188,12 @@ def test_every_link_leads_somewhere(page):
             there = page.parent / target if target else page
             assert there.exists(), target
             assert not anchor or anchor in anchors(there), (target, anchor)
+
+
+def test_every_page_is_in_the_table_of_contents():
+    contents = (DOCS / "README.md").read_text()
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in contents} == set()
 
 
 def anchors(page: Path) -> set[str]:
