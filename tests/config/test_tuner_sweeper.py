@@ -277,6 +277,7 @@ def test_hydras_plus_is_for_keys_that_are_new_to_the_application():
     ("written", "cure"),
     [
         ({"n_trials": 20}, "minimises where it is not said, and tuner maximises; hint: hydra.sw"),
+        ({"n_trials": 20, "direction": []}, "minimises where it is not said"),
         ({"sampler": {"_target_": "my.Own", "a": 1}}, "hint: a file conf/sampler/NAME.yaml with"),
         ({"storage": {"_target_": "optuna.storages.JournalStorage"}}, "hint: storage.url=sqlite"),
         ({"search_space": {"x": {"type": "float"}}}, "hint: hydra.sweeper.params says it"),

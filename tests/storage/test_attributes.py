@@ -18,6 +18,7 @@ from rich.console import Console
 from tuner import log
 from tuner.cli import main
 from tuner.config.composition import Source
+from tuner.errors import StorageLost
 from tuner.report.terminal import status
 from tuner.report.write import write_page
 from tuner.search.pruners import audit
@@ -226,6 +227,33 @@ def test_a_study_without_a_direction_is_damaged_and_the_others_are_shown(
     out, err = capsys.readouterr()
     assert "another" in out
     assert "'x' is damaged" in err
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "trials SET number = 'x'", "trials SET state = 'x'", "trials SET datetime_start = 'x'",
+        "trial_values SET value = 'x'", "trial_intermediate_values SET step = 'x'",
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_than_its_column_is_damage(
+    opened: Study, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite stores it."""
+    add(opened, C, value=0.5, intermediate_values={1: 0.5})
+    run(opened, f"UPDATE {cell}")
+    assert main(["status", *WORDS]) == 1
+    assert "storage.url: a row of a trial is damaged (" in capsys.readouterr().err
+    with pytest.raises(StorageLost, match="is damaged"):
+        opened.storage.get_all_trials(opened.id)
+
+
+def test_nor_is_a_trial_claimed_where_a_number_is_a_word(opened: Study) -> None:
+    add(opened, C, value=0.5)
+    run(opened, "UPDATE trials SET number = 'x'")
+    opened.join("w", "cpu")
+    with pytest.raises(StorageLost, match="is damaged"):
+        opened.claim("w", budget=limits.budget(ASKED), max_retries=3)
 
 
 def test_a_study_of_more_directions_than_objectives_is_damaged(opened: Study) -> None:

@@ -212,7 +212,7 @@ class _Reader:
     def _direction(self, value: Any) -> None:
         several = value if isinstance(value, list) else [value]
         ways = [str(getattr(way, "name", way)) for way in several]
-        if value is None:
+        if value is None or not ways:
             if self.theirs and "study.direction" not in self.found:
                 told = "hydra-optuna-sweeper minimises where it is not said, and tuner maximises"
                 hint = "hydra.sweeper.direction=minimize, or maximize"

@@ -5,6 +5,8 @@ The driver's error codes decide, as the classes of exceptions say little: Postgr
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
@@ -95,6 +97,19 @@ def is_damage(error: BaseException) -> bool:
     if code is None:  # Python's own word for a text
         return str(orig).startswith("Could not decode to UTF-8")
     return isinstance(code, int) and (code & 0xFF in DAMAGED or code in CHECKSUMS)
+
+
+@contextmanager
+def typed_rows() -> Iterator[None]:
+    """Raise ``StorageLost`` for a value of another type than its column, which SQLite stores."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise StorageLost(
+            f"a row of a trial is damaged ({type(error).__name__}: {error})",
+            key="storage.url",
+            hint="mend or delete it, or go on with a copy of before",
+        ) from error
 
 
 def is_read_only(orig: BaseException | None) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from tuner.storage import queries, shapes
+from tuner.storage.outages import typed_rows
 
 
 class Tally:
@@ -52,11 +53,13 @@ class Tally:
         either = f"trial_id >= {self.last}"
         if self.waiting:
             either += f" OR trial_id IN ({queries.listed(self.waiting)})"
-        return queries.fetch(
+        found = queries.fetch(
             connection,
             "SELECT trial_id, number, state FROM trials "
             f"WHERE study_id = {self.study_id} AND ({either})",
         )
+        with typed_rows():
+            return [(i, int(number), state) for i, number, state in found]
 
     def _note(self, connection: Connection, since: int) -> None:
         keys = ",".join(f"'{key}'" for key in self.noted)
