@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.conftest import wait_for
 from tuner.launch import restarts
+from tuner.launch.base import last_line
 from tuner.launch.ray_supervisor import Keeper
 
 
@@ -60,3 +61,11 @@ def test_stopping_passes_the_signal_on_and_starts_nothing_more(tmp_path):
     wait_for((tmp_path / "up").exists)
     keeper.stop(signal.SIGTERM)
     assert keeper.wait()[0] == -signal.SIGTERM
+
+
+def test_stopping_ends_the_pause_before_a_restart(tmp_path, monkeypatch):
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 3600.0)
+    keeper = keep(tmp_path, "echo dead; exit 9")
+    wait_for(lambda: last_line(keeper.log) == "dead" and not keeper.process)
+    keeper.stop(signal.SIGTERM)
+    assert keeper.wait() == (9, "dead")

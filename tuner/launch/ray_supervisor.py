@@ -87,13 +87,11 @@ class Keeper:
             started = time.monotonic()
             code = self._run()
             pause = policy.pause(code, time.monotonic() - started)
-            if code == 0 or pause is None or self.told is not None or self.restarts_left == 0:
-                return code
-            self.restarts_left -= 1
+            over = code == 0 or pause is None or self.restarts_left == 0
             with self.changed:
-                self.changed.wait_for(lambda: self.told is not None, pause)
-                if self.told is not None:
+                if over or self.changed.wait_for(lambda: self.told is not None, pause):
                     return code
+            self.restarts_left -= 1
 
     def _run(self) -> int:
         """Run the worker once and return its exit code."""
