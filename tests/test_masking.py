@@ -188,6 +188,13 @@ def test_a_password_on_the_command_line_is_found_nowhere_else(project, postgresq
     assert PLANTED not in stored
 
 
+def test_a_password_that_an_objective_notes_is_masked(project):
+    place = f"http://me:{PLANTED}@h"
+    project.call("worker", "study.n_trials=1", "objective.kind=${oc.env:PLACE}", PLACE=place)
+    (trial,) = project.study().attempts()
+    assert trial.user_attrs["facts"] == {"kind": "http://me:***@h"}
+
+
 @pytest.mark.parametrize(
     "given",
     [

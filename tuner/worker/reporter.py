@@ -11,6 +11,7 @@ from optuna.trial import Trial
 
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log
+from tuner.masking import masked
 from tuner.objective import measured, plain
 from tuner.search.pruners.merged_attempts import Judge
 from tuner.storage.reason_kind import Kind
@@ -137,10 +138,13 @@ class Report:
         """Store a fact about the whole run, such as its peak memory, as a column of the dashboard.
 
         The last value of each counts, and is stored however the trial ends. A value that violates a
-        constraint ends the trial at once; noted before the training, it costs no epoch.
+        constraint ends the trial at once; noted before the training, it costs no epoch.  Passwords
+        of URLs are masked.
         """
-        told = {name: plain(value) for name, value in facts.items()}
-        self.facts |= {k: v if isinstance(v, str | int) else float(v) for k, v in told.items()}
+        for name, value in facts.items():
+            told = plain(value)
+            is_text, is_number = isinstance(told, str), isinstance(told, int)
+            self.facts[name] = masked(told) if is_text else told if is_number else float(told)
         if reason := self.aims.broken(self._noted):
             raise Pruned(reason, Kind.CONSTRAINT)
 
