@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,16 @@ def test_the_code_that_users_see_imports_public_names_only():
     public = {(module.__name__, public) for module, public in NAMES}
     found = {place: imported(code) - public for place, code in shown()}
     assert {place: names for place, names in found.items() if names} == {}
+
+
+def test_the_configurations_that_users_see_name_public_targets_only():
+    pages = [*PAGES, *EXAMPLES.rglob("*.md")]
+    found = [block.text for page in pages for block in blocks(page) if block.kind == "yaml"]
+    for directory in (EXAMPLES, ROOT / "template"):
+        found += [path.read_text() for path in directory.rglob("*.yaml")]
+    targets = {target for text in found for target in re.findall(r"_target_: (tuner\..+)", text)}
+    assert targets
+    assert targets <= {f"{module.__name__}.{public}" for module, public in NAMES}
 
 
 def test_private_imports_are_found():
