@@ -60,7 +60,8 @@ class Data:
     ``place`` creates one; ``dataclasses.replace(data, augment=augment)`` adds an augmentation.
 
     Args:
-        train: Images to learn from.
+        train: Images to learn from: a ``Split`` with ``images`` uint8 [n, H, W, C] and ``labels``
+            int64 [n], or float32 [n, k] for regression, on the device.
         validation: Images to score each epoch and to choose the configuration.
         test: Images that only ``tuner final`` scores, once.
         classes: Names of the classes; names of the targets for regression.
