@@ -34,7 +34,7 @@ from benchmarks.device import runner
 from benchmarks.noise import noise
 from tests import recipes
 from tuner.train import engine
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.device import hardware
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from tuner.train.data.augment import Augment
-from tuner.train.data.dataset import Data, Split
+from tuner.train.data.tensors import Data, Split
 
 AUGMENT = Augment(shift=2, flip=True)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tests import recipes
 from tests.recipes import Curve, digits, settings, train
 from tuner.train import misclassified
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
 from tuner.train.misclassified import Mistake

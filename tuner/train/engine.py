@@ -12,7 +12,7 @@ from tuner.errors import Preempted
 from tuner.train import ddp, preflight
 from tuner.train.checkpoint import checkpoint
 from tuner.train.data import sampling
-from tuner.train.data.dataset import Data, Split
+from tuner.train.data.tensors import Data, Split
 from tuner.train.ddp.sharded_learner import Share
 from tuner.train.device import hardware
 from tuner.train.export.saved_model import write_model

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from tuner.train.data import mixup, sampling
 from tuner.train.data.batches import Feed
-from tuner.train.data.dataset import Data, Split
+from tuner.train.data.tensors import Data, Split
 from tuner.train.device import cuda_graph, hardware
 from tuner.train.loss import Loss
 from tuner.train.metrics import RANKED, ErrorTally, Tally

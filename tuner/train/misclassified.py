@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tuner.files import replaced
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.device import hardware
 from tuner.train.learner import Learner
 

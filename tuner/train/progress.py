@@ -21,7 +21,7 @@ from tuner.train import misclassified
 from tuner.train.checkpoint import checkpoint, snapshot
 from tuner.train.checkpoint.checkpoint import Recipe
 from tuner.train.checkpoint.snapshot import Snapshot
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.device import hardware
 from tuner.train.export.saved_model import write_confusion
 from tuner.train.learner import Learner

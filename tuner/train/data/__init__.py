@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tuner.train.data.augment import Augment
-    from tuner.train.data.dataset import Data, place
+    from tuner.train.data.dataset import place
+    from tuner.train.data.tensors import Data
     from tuner.train.data.torchvision_files import Arrays
 
 __all__ = ["Arrays", "Augment", "Data", "place"]
@@ -17,7 +18,7 @@ __all__ = ["Arrays", "Augment", "Data", "place"]
 _MODULES = {
     "Arrays": "tuner.train.data.torchvision_files",
     "Augment": "tuner.train.data.augment",
-    "Data": "tuner.train.data.dataset",
+    "Data": "tuner.train.data.tensors",
     "place": "tuner.train.data.dataset",
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tuner.train.data.dataset import Data, Split
+from tuner.train.data.tensors import Data, Split
 from tuner.train.device import hardware
 
 # Pixels augmented at once, in whole batches.  On an accelerator about 40 batches of 128 images:

@@ -15,9 +15,10 @@ from tuner.config.bounds import Count, Part, Seed, Whole
 from tuner.config.types import judged
 from tuner.train.data import image_files, image_listing
 from tuner.train.data.augment import Augment
-from tuner.train.data.dataset import Data, place
+from tuner.train.data.dataset import place
 from tuner.train.data.overview import Look, seen_by
 from tuner.train.data.split import split
+from tuner.train.data.tensors import Data
 from tuner.train.data.torchvision_files import Arrays
 
 logger = logging.getLogger("tuner")

@@ -17,10 +17,11 @@ from tuner.config.types import judged
 from tuner.errors import Mistake, TunerError
 from tuner.log import printable
 from tuner.train.data.augment import Augment
-from tuner.train.data.dataset import Data, place
+from tuner.train.data.dataset import place
 from tuner.train.data.labels import Labels, understood
 from tuner.train.data.overview import Look, seen_by
 from tuner.train.data.split import split
+from tuner.train.data.tensors import Data
 from tuner.train.data.torchvision_files import Arrays
 
 

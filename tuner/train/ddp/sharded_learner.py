@@ -9,7 +9,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tuner.train.data.batches import Feed
-from tuner.train.data.dataset import Data, Split
+from tuner.train.data.tensors import Data, Split
 from tuner.train.ddp.sync_batch_norm import NORMS
 from tuner.train.learner import Learner
 from tuner.train.metrics import ErrorTally, Tally

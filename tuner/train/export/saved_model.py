@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tuner.files import replace
 from tuner.svg import confusion_svg
 from tuner.train.checkpoint.checkpoint import Recipe
-from tuner.train.data.dataset import Data
+from tuner.train.data.tensors import Data
 from tuner.train.device import hardware
 from tuner.train.export.inference_module import Deployed, views
 

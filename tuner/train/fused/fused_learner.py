@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.device import cuda_graph, hardware
 from tuner.train.fused import dropout, losses, optimizer_steps, stacked_modules, step_settings
 from tuner.train.fused.dropout import Masks

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tuner.train.checkpoint.checkpoint import Recipe
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.device import hardware
 from tuner.train.fused import probe, rendezvous
 from tuner.train.fused.fused_learner import Crew

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from tuner.train.data.dataset import Split
+from tuner.train.data.tensors import Split
 from tuner.train.fused.fused_learner import Crew
 from tuner.train.fused.optimizer_steps import RULES
 from tuner.train.fused.stacked_modules import Form, Unstackable

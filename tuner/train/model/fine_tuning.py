@@ -8,7 +8,7 @@ from torch import nn
 
 from tuner.config.bounds import Factor, Share, Whole
 from tuner.config.types import judged
-from tuner.train.data.dataset import Data
+from tuner.train.data.tensors import Data
 
 Stage = Sequence[nn.Module | nn.Parameter]
 
