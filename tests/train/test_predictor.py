@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,12 @@ def test_what_cannot_be_used_is_said(trained: Path, tmp_path: Path) -> None:
         model(tmp_path / "no.png")
     with pytest.raises(TunerError, match="float64; hint: grey levels"):
         model(np.zeros((8, 8)))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(trained: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(TunerError, match=r"pipe\.png cannot be read .* it is a pipe or a device"):
+        tuner.load(trained)(tmp_path / "pipe.png")
 
 
 def test_naming_the_package_costs_no_torch() -> None:

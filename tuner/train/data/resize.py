@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -54,8 +55,10 @@ def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
     Raises:
         TunerError: The file has an error while it is open; the message names the file.
     """
-    name = printable(str(file), kept="")
+    name, path = printable(str(file), kept=""), Path(file)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("it is a pipe or a device")  # to open it may wait for ever
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=formats()) as image:
