@@ -17,6 +17,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert os.listdir(path.parent) == ["a.json"]
 
 
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="pipe or a device"):
+        replace(tmp_path / "pipe", "new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [*tmp_path.iterdir()] == [tmp_path / "pipe"]
+
+
 @pytest.mark.parametrize("sync", [False, True])
 def test_a_failed_write_leaves_the_old_content_and_no_draft(tmp_path, sync):
     path = tmp_path / "a.json"

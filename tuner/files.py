@@ -1,5 +1,6 @@
 """Files that are replaced in one step, and file locks that end with their process."""
 
+import errno
 import fcntl
 import os
 import uuid
@@ -15,7 +16,12 @@ def replaced(path: Path, *, sync: bool = False) -> Iterator[Path]:
     Readers see the old content or the new one, whole.  If the body raises, ``path`` stays as it
     was and the draft is removed.  Missing directories are made.  With ``sync`` the content is on
     disk before it takes its place, so a power cut leaves one of the two as well.
+
+    Raises:
+        FileExistsError: ``path`` is a pipe or a device, such as /dev/null, which would be lost.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "It is a pipe or a device", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}{path.suffix}")
     try:

@@ -1,5 +1,6 @@
 """Unwritable directories are refused before any work, with the reason and a hint."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,13 @@ def test_commands_that_write_of_a_study(project: Project) -> None:
     trained = len(project.journal())
     for name in ("final", "export"):
         (project.directory / "runs/toy" / name).write_text("in the way")
+    os.mkfifo(project.directory / "pipe.html")
     for words, told in (
         (["final"], "study.dir: "),
         (["export"], "--output: "),
         (["export", "--output=toy.py/x"], "--output: "),
         (["report", "--output=toy.py/x.html"], "--output: "),
+        (["report", "--output=pipe.html"], "--output: pipe.html is a pipe or a device"),
         (["report", "--output=runs"], "--output: runs is a directory; hint: name a file in it"),
     ):
         project.call(*words, code=2)

@@ -38,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or directory / f"report.{form}"
     if output.is_dir():
         raise ConfigError(f"{output} is a directory", key="--output", hint="name a file in it")
+    if output.exists() and not output.is_file():
+        told = f"{output} is a pipe or a device, which a file would replace"
+        raise ConfigError(told, key="--output", hint="name a file")
     directories.probe([("--output", output.parent)])
     shown = state.look(study)
     say(str(write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
