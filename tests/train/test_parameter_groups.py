@@ -117,8 +117,8 @@ def test_factors_multiply_the_first_learning_rate_also_after_a_restore():
 
 def test_an_optimiser_does_not_load_the_compiler():
     code = (
-        "import sys, torch; from tuner.train import optim;"
-        "optim.spare_compiler(); w = torch.ones(2, requires_grad=True);"
+        "import sys, torch; from tuner.train.optim import parameter_groups;"
+        "parameter_groups.spare_compiler(); w = torch.ones(2, requires_grad=True);"
         "o = torch.optim.AdamW([w], lr=0.1); o.zero_grad(); o.state_dict();"
         "print('torch._dynamo' in sys.modules)"
     )
