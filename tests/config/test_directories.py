@@ -118,6 +118,7 @@ def test_commands_that_write_of_a_study(project: Project) -> None:
         (["export", "--output=toy.py/x"], "--output: "),
         (["report", "--output=toy.py/x.html"], "--output: "),
         (["report", "--output=pipe.html"], "--output: pipe.html is a pipe or a device"),
+        (["report", f"--output={'é' * 110}.html"], "--output: its name has 225 bytes"),
         (["report", "--output=runs"], "--output: runs is a directory; hint: name a file in it"),
     ):
         project.call(*words, code=2)

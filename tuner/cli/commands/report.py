@@ -1,10 +1,12 @@
 """``tuner report``: a study as a file to read."""
 
 import argparse
+import os
 from pathlib import Path
 
 from tuner.cli import context
 from tuner.config import directories
+from tuner.config.value_checks import LONGEST_NAME
 from tuner.errors import (
     ConfigError,
 )
@@ -36,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     plan, study = context.stored(args)
     directory = Path(plan.study.dir)
     output = args.output or directory / f"report.{form}"
+    if (size := len(os.fsencode(output.name))) > LONGEST_NAME:
+        told, most = f"its name has {size} bytes", f"at most {LONGEST_NAME}"
+        raise ConfigError(told, key="--output", hint=most)
     if output.is_dir():
         raise ConfigError(f"{output} is a directory", key="--output", hint="name a file in it")
     if output.exists() and not output.is_file():
