@@ -148,9 +148,16 @@ class Project:
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close the connections of every storage that a test opens, and give the log back."""
+    """Close the connections of every storage that a test opens; restore the log and ``TUNER_*``.
+
+    Commands that run in this process set such variables for the rest of a process of their own.
+    """
+    before = {name: text for name, text in os.environ.items() if name.startswith("TUNER_")}
     with connections_closed(monkeypatch), logging_restored():
         yield
+    for name in [name for name in os.environ if name.startswith("TUNER_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
