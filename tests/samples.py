@@ -14,7 +14,15 @@ from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats, shared
 from tuner.report.summary import Summary
 
+C, P, F, R, W = (
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAIL,
+    TrialState.RUNNING,
+    TrialState.WAITING,
+)
 START = datetime(2026, 1, 5, 12)
+NOW = START + timedelta(seconds=400)
 HOSTILE = "</script></pre><script>window.owned=1</script><img src=x onerror=window.owned=1>&\"'"
 SPACE = {
     "optimizer": CategoricalDistribution(["sgd", "adamw"]),

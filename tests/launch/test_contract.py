@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import clusters, servers
+from tests import clusters
 from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
 
@@ -29,12 +29,6 @@ class Engine:
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     is_empty: Callable[[], bool] = lambda: True
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with servers.postgresql() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import clusters, servers
+from tests import clusters
 from tests.clusters import RayCluster
 from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
@@ -26,12 +26,6 @@ KEYS = {
     "runtime_env": {},
     "detach": False,
 }
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with servers.postgresql() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import clusters, servers
+from tests import clusters
 from tests.clusters import SlurmCluster
 from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database
@@ -36,12 +36,6 @@ KEYS = {
     "poll": 1.0,
     "detach": False,
 }
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with servers.postgresql() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 import optuna
 import pytest
 from optuna import Study, Trial
-from optuna.trial import TrialState
 from optuna_dashboard import save_note, wsgi
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
@@ -17,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser import browser, needed
 from tests.report.test_dashboard_server import TOKEN, Served, start
-from tests.samples import add, new_study
+from tests.samples import C, F, P, add, new_study
 from tuner.config.composition import Source
 from tuner.report.dashboard.plugin import Content, note
 from tuner.study import plan
@@ -25,7 +24,6 @@ from tuner.study.attempts import FIRST, HISTORY, REQUEUE
 from tuner.study.plan import Plan
 from tuner.worker.artifacts import attach, open_store
 
-C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 OVERRIDES = ["optimizer=sgd", "data.root=/my data"]
 
 

@@ -13,24 +13,14 @@ from pathlib import Path
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
 from rich.console import Console, RenderableType
 
-from tests.samples import START, add, full_study, new_study
+from tests.samples import NOW, START, C, F, P, R, add, full_study, new_study
 from tuner.log import log
 from tuner.report.formatting import word
 from tuner.report.summary import Summary, summarise
 from tuner.report.terminal.live import follow
 from tuner.report.terminal.view import closing, remaining, table
-
-C, P, F, R, W = (
-    TrialState.COMPLETE,
-    TrialState.PRUNED,
-    TrialState.FAIL,
-    TrialState.RUNNING,
-    TrialState.WAITING,
-)
-NOW = START + timedelta(seconds=400)
 
 
 def rounds(count: int) -> Callable[[], bool]:

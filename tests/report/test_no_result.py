@@ -6,12 +6,10 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
-from tests.samples import add, new_study
+from tests.samples import C, F, P, add, new_study
 from tuner.report.analysis import no_result
 from tuner.report.configurations import Row
 from tuner.report.summary import summarise
-
-C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
 def told(study: Study) -> list[str]:

@@ -15,9 +15,8 @@ from typing import Any
 import optuna
 import pytest
 from optuna import Study
-from optuna.trial import TrialState
 
-from tests.samples import HOSTILE, Known, add, final_record, full_study, new_study
+from tests.samples import HOSTILE, C, F, Known, P, R, add, final_record, full_study, new_study
 from tuner.report.html.page import page
 from tuner.report.html.sections import _grid
 from tuner.report.markdown import markdown
@@ -25,7 +24,6 @@ from tuner.report.summary import summarise
 from tuner.report.write import write_page
 
 VOID = {"meta", "br", "img", "wbr"}
-C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
 
 class Reader(HTMLParser):

@@ -6,9 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from optuna.trial import TrialState
 
-from tests.samples import HOSTILE, add, full_study, new_study
+from tests.samples import HOSTILE, C, P, add, full_study, new_study
 from tuner.report.analysis.pareto import front
 from tuner.report.html.page import page
 from tuner.report.html.parallel_coordinates import parallel
@@ -16,8 +15,6 @@ from tuner.report.html.parameters import bars, importances, log_ticks, slices
 from tuner.report.html.plots import MAX_CURVES, curves, curves_shown, history, pareto, robust_range
 from tuner.report.markdown import markdown
 from tuner.report.summary import Summary, summarise
-
-C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
 @pytest.fixture(scope="module")

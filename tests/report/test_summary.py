@@ -1,26 +1,15 @@
 """Rows, counts and fractions refer to configurations, not attempts."""
 
 import math
-from datetime import timedelta
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
-from tests.samples import START, add, full_study, new_study
+from tests.samples import NOW, C, F, P, R, W, add, full_study, new_study
 from tuner.errors import TunerError
 from tuner.report.summary import best_of, summarise
 from tuner.report.terminal.view import table
-
-C, P, F, R, W = (
-    TrialState.COMPLETE,
-    TrialState.PRUNED,
-    TrialState.FAIL,
-    TrialState.RUNNING,
-    TrialState.WAITING,
-)
-NOW = START + timedelta(seconds=400)
 
 
 def test_an_empty_study(tmp_path: Path) -> None:

@@ -1,13 +1,12 @@
 """Why a trial ended without a value, by its stored kind or, without one, by what Optuna stores."""
 
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import create_trial
 
+from tests.samples import C, F, P, R
 from tuner.storage.reason_kind import Kind
 from tuner.study import attempts
 from tuner.study.attempts import Reason
-
-C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
 
 @pytest.mark.parametrize(
