@@ -7,13 +7,13 @@
     │   │                          an objective it stops the worker, and the trial is requeued
     │   ├── ConfigError            configuration, space or study settings: exit code 2
     │   ├── StorageError           the database cannot be used, or is not ours: exit code 2
-    │   │   ├── StorageMissing     … yet: there is no file, or nothing in it
-    │   │   ├── StorageAway        … for now: its server does not answer
-    │   │   └── StorageLost        … any more: it is away for too long, refuses, or is damaged
+    │   │   ├── StorageMissing     there is no such file, or it has no tables
+    │   │   ├── StorageAway        its server does not answer now
+    │   │   └── StorageLost        it worked, and is now away for too long, refuses, or is damaged
     │   ├── LaunchError            the engine that runs the workers does not answer
     │   ├── StudyError             the study in the database does not match what was asked
-    │   │   ├── StudyMissing       … but there is none of its name
-    │   │   └── RowRefused         … and a trial in it holds what this command would not have run
+    │   │   ├── StudyMissing       the database has no study of this name
+    │   │   └── RowRefused         a trial in it holds what this command would not have run
     │   └── TooManyFailures        the objective fails too often to go on
     └── Infeasible                 this configuration cannot work; the search learns to avoid it
         └── Diverged               … because its loss became NaN or infinite
@@ -158,7 +158,8 @@ class TooManyFailures(TunerError):
 class Infeasible(Exception):
     """The configuration cannot be trained at all (a feature map of size zero, out of memory).
 
-    Raise it in an objective: the trial fails with the reason, and the sampler avoids its like.
+    Raise it in an objective: the trial is pruned with the reason, and the sampler avoids similar
+    configurations.
 
     Args:
         reason: Why it cannot be trained, in a few words.

@@ -233,6 +233,19 @@ def test_a_worker_that_keeps_dying_ends_the_launch(project: Project, monkeypatch
     assert os.path.exists(project.directory / "runs/toy/logs/worker-0.log")
 
 
+def test_a_worker_that_was_reaped_already_does_not_keep_the_others_alive(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    ended: list[str] = []
+    order = Order(["sleep", "600"], tmp_path, lambda worker: ended.append(worker) or True, "mine")
+    job = Local(**DEFAULTS | {"workers": 2}).start(order)
+    first, second = (slot.process for slot in job.slots)
+    first.kill()
+    first.wait()  # as ``stop`` reaps a worker that has just died
+    job.kill()
+    assert second.returncode == -signal.SIGKILL
+    assert len(ended) == 2
+
+
 def test_the_pause_before_a_restart_depends_on_how_long_the_worker_lived(tmp_path, monkeypatch):
     """A worker that dies once an hour is not kept out for days in the end."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

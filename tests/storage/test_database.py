@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 
+import optuna
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -168,6 +169,18 @@ def test_a_second_connection_leaves_the_first_its_locks(tmp_path):
     subprocess.run([sys.executable, "-c", LOOK_AND_LEAVE, tmp_path / "x.db"], check=True)
     assert (tmp_path / "x.db-wal").exists()
     first.close()
+
+
+def test_a_url_of_mariadb_is_served_as_one_of_mysql(mariadb):
+    """SQLAlchemy has a dialect of each name; Optuna and our statements know mysql."""
+    rdb = database.connect(mariadb.replace("mysql", "mariadb", 1))
+    study = optuna.create_study(storage=rdb)
+    trial = study.ask()
+    trial.set_user_attr("worker", "here")
+    trial.report(0.5, step=1)
+    study.tell(trial, 0.5)
+    assert study.best_trial.user_attrs == {"worker": "here"}
+    rdb.close()
 
 
 def test_a_lock_of_mysql_that_another_holds_is_not_taken_for_ours(mariadb, monkeypatch):

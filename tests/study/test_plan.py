@@ -284,6 +284,11 @@ def test_a_plain_override_pins_and_belongs_to_every_trial(source):
     assert not any(name.endswith("@sgd") for name in names)
 
 
+def test_options_of_operational_groups_are_no_pins_however_they_are_nested():
+    words = ["launch/site=gpu", "launch@x=local", "study.metric=loss", "seed=3", "+model/head=avg"]
+    assert plan._pins(words) == ("study.metric=loss", "+model/head=avg")
+
+
 def test_a_user_directory_adds_groups_and_experiments(tmp_path):
     directory = tmp_path / "my conf"
     (directory / "experiment").mkdir(parents=True)

@@ -45,7 +45,7 @@ class Packer:
             workers: The current number of workers of each device.
             now: The monotonic time in seconds.
         """
-        if now - self.looked < LOOK_EVERY:
+        if sum(workers.values()) >= self.limit or now - self.looked < LOOK_EVERY:
             return []
         self.looked = now
         found: list[str] = []

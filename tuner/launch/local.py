@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -164,7 +164,8 @@ class Processes:
         for slot in self.slots:
             slot.restart_at = None
             if slot.process is not None:
-                os.killpg(slot.process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # ``stop`` may have reaped it
+                    os.killpg(slot.process.pid, signal.SIGKILL)
                 slot.process.wait()
                 slot.process = None
                 self.order.on_end(slot.worker)

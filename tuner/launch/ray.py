@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from tuner.config import extras
 from tuner.environment import MEMORY_FRACTION
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch.base import Order, at_least
@@ -134,7 +135,7 @@ class Ray:
             import ray
         except ImportError as error:
             raise ConfigError(
-                f"launch=ray: {error}", hint="pip install 'tuner[ray]', or take launch=local"
+                f"launch=ray: {error}", hint=f"{extras.cure('ray')}, or take launch=local"
             ) from error
         if ray.is_initialized():
             return ray

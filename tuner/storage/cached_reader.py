@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine
 
 from tuner.storage import attributes, queries
 from tuner.storage.queries import Facts, Head, Question
+from tuner.storage.writes import UNFINISHED
 
 AT_ONCE = 5000
 """Number of trials per statement when a whole study is read; SQLite accepts a million characters.
@@ -31,8 +32,6 @@ MANY = 500
 
 ATTRIBUTES_EVERY = 1.0
 """Seconds between two reads of the user attributes of trials that run in other processes."""
-
-UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class Known:

@@ -39,6 +39,10 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     be written to can be looked at.
     """
     parsed = urls.parse(url)
+    if (
+        parsed.get_backend_name() == "mariadb"
+    ):  # Optuna and our statements know its dialect as mysql
+        url = "mysql" + url.removeprefix("mariadb")
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, create=create and write, write=write)

@@ -1,8 +1,8 @@
 """Implement Optuna's storage interface on Optuna's own tables, for many workers and long studies.
 
 Stock Optuna and its dashboard read and write the same study. The difference is the cost: a study is
-read once and then only what is new (``reading``), and concurrent writes are stored together
-(``commits``). Studies, their attributes and the creation of the tables are left to Optuna.
+read once and then only what is new (``cached_reader``), and concurrent writes are stored together
+(``group_commit``). The creation and the writing of studies and tables are left to Optuna.
 """
 
 import copy

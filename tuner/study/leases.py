@@ -34,7 +34,6 @@ NOW = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
     "postgresql": "extract(epoch from clock_timestamp())",
     "mysql": "unix_timestamp(now(6))",
-    "mariadb": "unix_timestamp(now(6))",
 }
 
 

@@ -21,7 +21,7 @@ QUEUED = "tuner:queued"
 
 
 class Books(Protocol):
-    """The records of a study that admission needs."""
+    """The records of a study that ``next_trial`` needs."""
 
     @property
     def maximize(self) -> bool: ...

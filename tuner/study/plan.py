@@ -239,14 +239,16 @@ def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[
     return enqueued.build(source, read.plain, space, lists, defaults=defaults)
 
 
-def _pins(plain: Sequence[str]) -> tuple[str, ...]:
-    def kept(text: str) -> bool:
-        key = text.split("=")[0].lstrip("+~")
-        if key == "seed":  # each trial has its own
-            return False
-        return (
-            ".".join(key.split(".")[:2]) in KEPT
-            or key.split(".")[0].split("@")[0] not in OPERATIONAL
-        )
+def is_operational(override: str) -> bool:
+    """Return whether an override sets how and where to search, and so belongs to no trial."""
+    key = _key(override)
+    return section(key) in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT
 
-    return tuple(text for text in plain if kept(text))
+
+def _pins(plain: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides that belong to every trial; each has a seed of its own."""
+    return tuple(t for t in plain if _key(t) != "seed" and not is_operational(t))
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -193,6 +193,12 @@ def names(rdb: Trials) -> list[str]:
     return [s.study_name for s in rdb.get_all_studies()]
 
 
+def listed(name: str, known: Sequence[str]) -> str:
+    """Return the studies of a database for a hint, those with similar names first."""
+    likely = closest_first(name, known)
+    return ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])]) or "none yet"
+
+
 def load(url: str, name: str, *, grace: float, patience: float) -> Study:
     """Load an existing study for reading.
 
@@ -203,11 +209,10 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
     try:
         study = Study(rdb, name, grace=grace, patience=patience)
     except KeyError as error:
-        known = closest_first(name, names(rdb))
-        listed = ", ".join([*known[:SHOWN], *(["…"] if len(known) > SHOWN else [])]) or "none yet"
+        known = names(rdb)
         rdb.close()
         told = f"{urls.masked(url)} has no study {name!r}"
-        raise StudyMissing(told, key="study.name", hint=f"it has {listed}") from error
+        raise StudyMissing(told, key="study.name", hint=f"it has {listed(name, known)}") from error
     create_tables(rdb)
     return study
 

@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from optuna.trial import FrozenTrial
 
 from tuner.config import composition
-from tuner.config.lookup import OPERATIONAL
 from tuner.errors import ConfigError, Mistake, RowRefused
 from tuner.log import printable
 from tuner.space.tree import Parameter, Space
 from tuner.storage.attributes import MALFORMED
 from tuner.study import enqueued
 from tuner.study.attempts import FIXED
-from tuner.study.plan import KEPT, Plan
+from tuner.study.plan import Plan, is_operational
 
 SEED = re.compile(r"seed=\d{1,10}")
 """The only override that is taken from a trial."""
@@ -117,14 +116,13 @@ def _forged(word: object, pins: Sequence[str]) -> str | None:
         return "is no override"
     if word in pins:
         return None
-    key = _key(word)
     if not word.isprintable():
         return "holds control characters"
     if word.startswith("-"):
         return "is an option of the command line"
     if re.search(r"(^|\W)(_\w+_|hydra)(\W|$)", word):
         return "names code, or Hydra's own settings"
-    if key.split(".")[0].split("@")[0] in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT:
+    if is_operational(word):
         return "says how to search, and where"
     if "${" in word:
         return "refers to what lies outside of the trial"

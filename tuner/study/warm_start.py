@@ -9,7 +9,6 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.config.suggestions import closest_first
 from tuner.errors import StorageAway, StorageError, StudyError
 from tuner.log import log
 from tuner.space.distributions import Categorical, Distribution, Scalar
@@ -20,11 +19,10 @@ from tuner.study import enqueued
 from tuner.study.attempts import first_number
 from tuner.study.enqueued import Item
 from tuner.study.plan import Plan
+from tuner.study.study import listed
 
 ALIKE = 0.1
 """Mean distance per parameter, at most 1, below which two configurations are nearly equal."""
-SHOWN = 20
-"""Maximum number of studies in a hint, the most similar names first."""
 
 
 def best(plan: Plan) -> list[Item]:
@@ -79,12 +77,10 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
     try:
         known = [s.study_name for s in rdb.get_all_studies()]
         if name not in known:
-            likely = closest_first(name, known)
-            listed = ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])])
             raise StudyError(
                 f"{urls.masked(url)} has no study {name!r}",
                 key="study.prior",
-                hint=f"it has {listed or 'none yet'}",
+                hint=f"it has {listed(name, known)}",
             )
         study = optuna.load_study(study_name=name, storage=rdb)
         trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])

@@ -64,7 +64,10 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
 
 
 def remove(plan: Plan, run_dir: Path) -> None:
-    """Remove the checkpoints in a run directory, on this machine and in the mirror."""
+    """Remove the checkpoints in a run directory, and its whole copy in the mirror.
+
+    The copy serves only to resume the trial.
+    """
     for path in run_dir.glob(PATTERN):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

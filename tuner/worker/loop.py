@@ -50,7 +50,7 @@ def work(plan: Plan, study: Study) -> int:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     base = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     if place := os.environ.get(REPLACES):
-        study.patience(lambda: study.leases.expire(place))  # its trial is requeued at once
+        study.expire(place)  # its trial is requeued at once
     count = plan.worker.concurrency
     proposer = Proposer(plan, study)
     with captured() as signals:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tuner.errors import Mistake, TunerError
+from tuner.files import replace
 from tuner.log import log
 from tuner.storage.urls import masked
 from tuner.worker.mirror_snapshots import Place, Pushes, digest
@@ -210,6 +211,4 @@ def _record(run_dir: Path) -> Place:
 
 
 def _note(run_dir: Path, place: Place) -> None:
-    draft = run_dir / f"{RECORD}.{uuid.uuid4().hex}"
-    draft.write_text(json.dumps(place))
-    draft.replace(run_dir / RECORD)
+    replace(run_dir / RECORD, json.dumps(place))

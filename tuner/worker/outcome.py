@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 from tuner.errors import Diverged, Fenced, Infeasible, TunerError
 from tuner.log import brief, log, told
 from tuner.storage.reason_kind import Kind
-from tuner.study.attempts import Reason, word
+from tuner.study.attempts import STATES, Reason, word
 from tuner.study.objectives import Returned
 from tuner.worker import artifacts, checkpoint_retention
 from tuner.worker.failures import is_broken_device, is_out_of_memory
@@ -143,7 +143,7 @@ def finish(
     if run_dir is not None:
         _attach(context, report, run_dir)
     context.study.patience(lambda: _tell(context, trial, report, kept, outcome))
-    report.track.end(state.name.lower().replace("fail", "failed"))
+    report.track.end(STATES[state])
     checkpoint_retention.tidy(context.study, context.plan, trial._trial_id)
     ended = word(state, reason.kind if reason else None)
     log.info("trial %d %s %s", report.number, ended, outcome.shown(report))

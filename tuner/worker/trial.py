@@ -145,11 +145,10 @@ def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
 def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:
     """Return where the trial's curves are tracked besides the database."""
     study = context.study
-    uid = study.patience(lambda: study.attrs["uid"])
     params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     known = None if report.first else report.run_dir  # files of an earlier attempt
     before = {} if known is None else metrics_log.read(known)
-    run = Run(study.name, uid, report.number, params, before)
+    run = Run(study.name, str(study.uid), report.number, params, before)
     return base.begin(build_tracker(context.plan.cfg), run)
 
 
@@ -206,7 +205,7 @@ def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
     """Create the run directory; return its absolute path, store it as ``study.dir`` has it."""
     frozen = context.study.storage.get_trial(trial._trial_id)
-    run_dir = run_directory(context.plan, context.study.attrs["uid"], frozen, overrides)
+    run_dir = run_directory(context.plan, str(context.study.uid), frozen, overrides)
     before = frozen.user_attrs.get("run_dir")
     if before is not None and Path(before).name != run_dir.name:
         log.warning(

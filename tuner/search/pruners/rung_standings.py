@@ -111,6 +111,8 @@ class Standings:
         if not epochs or not trial.intermediate_values:
             return (None,) * len(self.rungs)
         end = audit.condemned_at(trial) or math.inf
-        steps = (fidelity.step_at(fraction, epochs) for fraction in self.rungs)
-        values = (fidelity.value_at(trial, step) if step <= end else None for step in steps)
-        return tuple(v if v is not None and math.isfinite(v) else None for v in values)
+        steps = [fidelity.step_at(fraction, epochs) for fraction in self.rungs]
+        return tuple(
+            value if value is not None and step <= end and math.isfinite(value) else None
+            for step, value in zip(steps, fidelity.values_at(trial, steps), strict=True)
+        )

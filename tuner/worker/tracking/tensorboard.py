@@ -54,7 +54,7 @@ class Events:
         self.file.close()
 
     def _session(self, tag: str, **info: Any) -> None:
-        """Return what the HPARAMS page reads: a run's parameters, or how it ended."""
+        """Write what the HPARAMS page reads: a run's parameters, or how it ended."""
         about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**info))
         self._add([{"tag": tag, "metadata": about, "tensor": metadata.NULL_TENSOR}])
 
