@@ -14,7 +14,6 @@ from tests.conftest import Project
 from tests.inside import connections_closed
 from tuner import cli
 from tuner.final import export
-from tuner.train.export import predictor
 
 SMALL = ("trainer.epochs=1", "data.limit=100", "study.n_trials=1", "sampler=random")
 FINAL = ("final", *SMALL, "final.seeds=1", "study.dir=a place/digits")
@@ -115,7 +114,6 @@ def test_of_another_objective_no_model_is_promised(project: Project) -> None:
 
 
 def test_a_network_of_the_users_own_is_told_apart(tmp_path: Path) -> None:
-    assert predictor.OWN == export.OWN
     assert export.network(tmp_path) is None
     (seed := tmp_path / "seed-0").mkdir()
     (seed / export.WEIGHTS).write_text("")

@@ -87,6 +87,7 @@ def test_what_is_not_plain_is_told() -> None:
         (np.array([b"caf\xe9", b"a"]), None, r"targets are not UTF-8; hint: np.char.decode"),
         (CLASSES, np.array(["a", "b", "\udc80"]), "names are not UTF-8"),
         (np.eye(3, dtype=int)[CLASSES] * 2, None, r"targets int64\[6, 3\]; hint: whole numbers or"),
+        (np.zeros((6, 0)), None, r"targets float64\[6, 0\]"),
         (np.zeros((6, 2, 2)), None, r"targets float64\[6, 2, 2\]"),
         (CLASSES * 1j, None, r"targets complex128\[6\]; hint: "),
         (CLASSES.astype("M8[s]"), None, r"targets datetime64\[s\]\[6\]; hint: "),

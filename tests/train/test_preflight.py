@@ -87,3 +87,9 @@ def test_float_labels_meet_a_hint_that_whole_numbers_are_classes(tmp_path):
     np.savez(tmp_path / "a.npz", images=images, targets=np.arange(40) % 2 * 1.0)
     with pytest.raises(ConfigError, match=r"hint: .*whole numbers as targets, which are classes"):
         facts(npz.npz, root=str(tmp_path), name="a.npz")
+
+
+def test_settings_that_several_devices_exclude_are_refused_before_any_training() -> None:
+    found = recipes.settings(devices=2, fused=4, batch_size=33).mistakes()
+    assert [mistake.key for mistake in found] == ["trainer.batch_size", "trainer.devices"]
+    assert recipes.settings(devices=1, fused=4).mistakes() == []

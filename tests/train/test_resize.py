@@ -147,6 +147,15 @@ def test_of_several_frames_the_first_is_taken() -> None:
         assert "first of several frames" in words(file)
 
 
+def test_later_frames_are_not_read_and_may_be_missing() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    first, *others = map(Image.fromarray, noise)
+    for form in ("GIF", "TIFF"):
+        whole = written(first, form, save_all=True, append_images=others).getvalue()
+        cut = io.BytesIO(whole[: len(whole) * 4 // 5])
+        assert "first of several frames" in words(cut), form
+
+
 def test_what_is_done_to_an_image_is_told() -> None:
     grey = Image.fromarray(RAMP)
     assert words(written(grey), 1) == []

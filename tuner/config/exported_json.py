@@ -15,6 +15,8 @@ from tuner.config.bounds import Bounds, Count, Positive, Whole
 from tuner.config.types import conforms, mistake
 from tuner.errors import Mistake, TunerError
 
+OWN = {"tuner.train.model.cnn.cnn", "tuner.train.model.torchvision.classifier"}
+"""Builders of networks that are called without trust; any other name is a user's code."""
 PIXELS = 1 << 24
 """Maximum number of pixels of an input image; more would fill a GPU's memory."""
 LETTERS = 160

@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 import tuner
 from tuner.config import exported_json, extras, lookup
 from tuner.config.composition import Source, parse
+from tuner.config.exported_json import OWN
 from tuner.errors import Mistake, TunerError
+from tuner.files import replace
 from tuner.final.model_card import model_card
 from tuner.log import log
 from tuner.report.configurations import Row
@@ -20,8 +22,6 @@ from tuner.report.summary import Summary
 WEIGHTS, MODEL, EXAMPLES = "model.safetensors", "model.json", "examples.safetensors"
 FORMS = {"pt2": "torch.export", "onnx": "ONNX"}
 """Additional formats of the model, by the suffix of their files."""
-OWN = {"tuner.train.model.cnn.cnn", "tuner.train.model.torchvision.classifier"}
-"""Networks that can be built without trust, as listed in ``tuner.train.export.predictor``."""
 
 
 def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
@@ -32,15 +32,14 @@ def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
     Returns:
         The paths of the files.
     """
-    (out_dir / "experiment").mkdir(parents=True, exist_ok=True)
     overrides = out_dir / "overrides.txt"
-    overrides.write_text("\n".join(words) + "\n")
+    replace(overrides, "\n".join(words) + "\n")
     experiment = out_dir / "experiment" / "best.yaml"
-    experiment.write_text(overlay(source, words))
+    replace(experiment, overlay(source, words))
     cfg = source.compose(list(words))
     resolved = out_dir / "config.yaml"
     values = lookup.plain(cfg, "objective")
-    resolved.write_text(lookup.text(OmegaConf.create(values)))
+    replace(resolved, lookup.text(OmegaConf.create(values)))
     return [overrides, resolved, experiment]
 
 
@@ -75,7 +74,7 @@ def write_model(
     said |= differences
     card = out_dir / "README.md"
     text = model_card(summary, row, final, model, said, own=network(final_dir) in OWN)
-    card.write_text(text, encoding="utf-8")
+    replace(card, text)
     return [*copied, *made, card]
 
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.log import printable
 from tuner.report.analysis.intervals import wilson
 from tuner.report.configurations import Row
 from tuner.report.formatting import interval, metric, scattered, span, without_urls, word
@@ -180,7 +181,11 @@ def _augmentation(recipe: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Mapping[str, object]) -> str:
-    cells = ((key, str(value).replace("|", "\\|")) for key, value in rows.items() if value)
+    cells = (
+        (key, printable(str(value), kept="").replace("|", "\\|"))
+        for key, value in rows.items()
+        if value
+    )
     lines = (f"| {key} | {value} |" for key, value in cells)
     return "| | |\n|---|---|\n" + "\n".join(lines) + "\n"
 

@@ -16,7 +16,7 @@ from tuner.report.analysis.intervals import interval_of
 from tuner.report.final_record import Finalist, FinalResult, Race
 from tuner.report.formatting import SHARES
 
-MODEL = "model.safetensors"  # what an objective may write to its run directory
+WEIGHTS = "model.safetensors"  # what an objective may write to its run directory
 
 
 def run_final(
@@ -114,7 +114,7 @@ def _result(
     values = [score["value"] for score in scores]
     mean = statistics.fmean(values)
     sd = statistics.stdev(values) if len(values) > 1 else None
-    models = [path for seed in seeds if (path := out_dir / f"seed-{seed}" / MODEL).exists()]
+    models = [path for seed in seeds if (path := out_dir / f"seed-{seed}" / WEIGHTS).exists()]
     return FinalResult(
         seeds=list(seeds),
         values=values,

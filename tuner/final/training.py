@@ -1,5 +1,6 @@
 """Train a finalist once and record the plan and the result, so that they can be reused."""
 
+import functools
 import json
 import math
 import shutil
@@ -43,7 +44,7 @@ class Training:
     def of(cls, source: Source, overrides: list[str]) -> "Training":
         return cls(overrides, source.compose(overrides))
 
-    @property
+    @functools.cached_property
     def plan(self) -> dict[str, Any]:
         """The identity of the training, including files behind the overrides, which may change."""
         text = lookup.text(self.cfg, without=sorted(OPERATIONAL))

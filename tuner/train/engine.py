@@ -50,7 +50,7 @@ def train(
     after every epoch and never uses the test split. With ``final`` it trains on both, scores the
     test split once, after the last epoch, and writes the model to ``run_dir``.
 
-    The costs in ``measure`` (of ``costs.COSTS``) are noted before the first epoch, so that a
+    The costs in ``measure`` (of ``cost.COSTS``) are noted before the first epoch, so that a
     network that exceeds a constraint is not trained. If ``run_dir`` holds a checkpoint, training is
     resumed from it, bit-identical on the CPU.
 

@@ -108,7 +108,7 @@ class _Mistakes:
 
 
 def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
-    """Return whether one of the possible kinds of data is accepted; the last raises why not."""
+    """Check that one of the possible kinds of data is accepted; the last one raises why not."""
     for kind in kinds[:-1]:
         with suppress(ConfigError):
             return judge(kind)

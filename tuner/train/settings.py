@@ -52,8 +52,12 @@ class Settings:
         require(Settings, vars(self), "trainer")
 
     def mistakes(self) -> list[Mistake]:
-        """A batch that the devices cannot share."""
-        if self.batch_size % self.devices == 0:
-            return []
-        told = f"{self.batch_size} cannot be shared by trainer.devices={self.devices}"
-        return [Mistake("trainer.batch_size", told, "a multiple of it")]
+        """Return what several devices cannot do together."""
+        found = []
+        if self.batch_size % self.devices:
+            told = f"{self.batch_size} cannot be shared by trainer.devices={self.devices}"
+            found.append(Mistake("trainer.batch_size", told, "a multiple of it"))
+        if self.devices > 1 and self.fused > 1:
+            told = f"{self.devices} and trainer.fused={self.fused}"
+            found.append(Mistake("trainer.devices", told, "one of them 1"))
+        return found

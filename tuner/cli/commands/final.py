@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.cli import context
-from tuner.config import directories, lookup, signatures
+from tuner.config import directories, exported_json, lookup, signatures
 from tuner.final import export, retrain
 from tuner.log import brief, say
 from tuner.log import log as logger
@@ -77,7 +77,7 @@ def _take_home(
     network = export.network(final_dir)
     if network is None:
         return
-    trust = [] if network in export.OWN else ["--trust"]
+    trust = [] if network in exported_json.OWN else ["--trust"]
     again = " ".join([context.same(args, "export"), *trust])
     try:
         export.take_home(asked.source, found, row, words, final_dir, out_dir)

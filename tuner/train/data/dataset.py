@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import tuner.train.data.torchvision_files as torchvision_files
 from tuner.config.bounds import Count, Part, Seed
 from tuner.config.types import judged
-from tuner.train.data import torchvision_files
 from tuner.train.data.augment import Augment
 from tuner.train.data.overview import Look, seen_by
 from tuner.train.data.split import split

@@ -95,7 +95,7 @@ def _mapped(
             yield from pool.map(decode, files, chunksize=64)
     except BrokenProcessPool as error:
         raise TunerError(
-            f"a data worker died while reading {files[0].parent.parent}",
+            "a data worker died while reading images",
             hint=f"killed for want of memory? data.workers={workers // 2} takes "
             "less; 0 shows what the image is",
         ) from error

@@ -44,7 +44,7 @@ def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
         found = _from_strings(targets, names)
     elif kind in "biu" and targets.ndim == 1:
         found = _from_integers(targets, names)
-    elif kind == "f" and targets.ndim in (1, 2):
+    elif kind == "f" and targets.ndim in (1, 2) and targets.size:
         return _numbers(targets, names)
     else:
         raise TunerError(
@@ -73,7 +73,8 @@ def _from_strings(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
         raise TunerError(
             f"names lacks {', '.join(strange)} of the targets", hint="all of them, or no names"
         )
-    order = np.array([names.index(word) for word in words]) if names else np.arange(len(words))
+    place = {name: row for row, name in enumerate(names or words)}
+    order = np.array([place[word] for word in words])
     return Labels(order[values], names or words)
 
 

@@ -155,8 +155,9 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
     Raises:
         TunerError: The array is missing, has Python objects, or another length.
     """
-    known = [member.removesuffix(".npy") for member in archive.namelist()]
-    if name not in known:
+    members = archive.namelist()
+    if f"{name}.npy" not in members:
+        known = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
         raise TunerError(
             f"it holds {', '.join(known[:9]) or 'nothing'}, and no array {name}",
             hint="np.savez(file, images=…, targets=…)",

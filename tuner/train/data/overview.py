@@ -48,9 +48,9 @@ class Look:
     def _taken(self, part: int, images: int, key: str, asked: float) -> int:
         least = len(self.counts) or 1
         if min(part, images - part) < least or 1 in self.counts:
+            parts = f"have each of {len(self.counts)} classes" if self.counts else "are not empty"
             raise ConfigError(
-                f"{asked} cannot split {images} images into two parts that have each of "
-                f"{len(self.counts)} classes",
+                f"{asked} cannot split {images} images into two parts that {parts}",
                 key=key,
                 hint="a share between 0 and 1, or more images",
             )

@@ -123,7 +123,7 @@ def conversions(image: Image.Image, channels: int) -> Iterator[str]:
         yield "colour profile ignored"
     if _orientation(image, whole=False) in TURNS:
         yield "turned as EXIF says"
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+    if image.format != "MPO" and getattr(image, "is_animated", False):
         yield "first of several frames"
 
 

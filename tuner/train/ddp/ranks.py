@@ -56,9 +56,6 @@ def _places(trainer: Settings, device: str | None) -> list[str]:
     """
     count, first = trainer.devices, hardware.choose(device)
     mistakes = trainer.mistakes()
-    if trainer.fused > 1:
-        told = f"{count} and trainer.fused={trainer.fused}"
-        mistakes.append(Mistake("trainer.devices", told, "one of them 1"))
     start = first.index or 0
     if first.type != "cpu" and start + count > torch.accelerator.device_count():
         told = f"{count} from {first} on, but this machine has {torch.accelerator.device_count()}"

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tuner.config.exported_json import OWN
 from tuner.config.exported_json import model as read_card
 from tuner.errors import TunerError
 from tuner.train.data import resize
@@ -23,8 +24,6 @@ from tuner.train.export.inference_module import Deployed, views
 from tuner.train.model import pretrained
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray
-OWN = {"tuner.train.model.cnn.cnn", "tuner.train.model.torchvision.classifier"}
-"""Builders that are called without trust; any other name refers to a user's code."""
 BATCH = 64
 
 

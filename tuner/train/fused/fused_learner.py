@@ -30,7 +30,7 @@ class Crew:
         """Stack the learners.
 
         Raises:
-            stack.Unstackable: The networks cannot be stacked.
+            stacked_modules.Unstackable: The networks cannot be stacked.
         """
         first = learners[0]
         self.learners, self.form = list(learners), form
