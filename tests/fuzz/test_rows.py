@@ -154,7 +154,7 @@ def shown(asked: plan.Plan, output: Path) -> str:
         repeats, look, budget = Repeats(asked), status.look(found), status.budget_of(found)
         told = [status.as_json(look, budget, found.ended(budget), repeats.known)]
         best = summary.summarise(found.optuna)
-        told += [str(summary.best_of(best, repeats.known)), str(best.ranking)]
+        told += [str(summary.as_data(row, repeats.known)) for row in best.ranking]
         write_page(found.optuna, output.with_suffix(".md"), None, "md", look, repeats)
         return "\n".join([*told, output.with_suffix(".md").read_text()])
     finally:

@@ -144,7 +144,7 @@ def test_the_curves_by_fate_are_a_plot_with_a_title(study: Study) -> None:
     add(study, P, [0.1])
     (plot,) = detail(study)["plotly_graph_objects"]
     figure = json.loads(plot["graph_object"])
-    assert figure["layout"]["title"]["text"] == "Learning curves by fate"
+    assert figure["layout"]["title"]["text"] == "Learning curves by state"
     assert [trace["name"] for trace in figure["data"]] == ["pruned", "best"]
 
 
@@ -219,7 +219,7 @@ def test_a_browser_logs_in_sees_curves_move_opens_an_artifact_and_deletes_nothin
 
         driver.get(f"{served.address}dashboard/studies/1")
         wait(driver, lambda d: points(d) == 3)
-        assert "Learning curves by fate" in driver.page_source
+        assert "Learning curves by state" in driver.page_source
         running.report(0.3, 3)
         running.report(0.4, 4)
         wait(driver, lambda d: points(d) == 5)

@@ -217,7 +217,7 @@ def test_the_search_can_be_repeated_by_one_command(tmp_path: Path) -> None:
     study.set_user_attr("git_commit", "abc")
     study.set_user_attr("git_changes", "def")
     text = read(study, tmp_path).text
-    assert "tuner tune experiment=digits" in text.splitlines()[-1] + text
+    assert "tuner tune experiment=digits" in text
     assert "x.db" not in text
     assert "abc, with uncommitted changes" in text
 
@@ -228,7 +228,7 @@ def test_a_long_reason_is_whole_among_the_failures_alone(tmp_path: Path) -> None
     add(study, F, [], reason=reason)
     page = write_page(study, tmp_path / "r.html").read_text("utf-8")
     assert page.count(reason.strip()) == 1
-    assert "a long story a…" in page or re.search(r"a long story[^<]{0,60}…", page)
+    assert re.search(r"a long story[^<]{0,46}…", page)
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_a_wrong_kill_beats_every_survivor(audited: Summary) -> None:
     assert found == pruning_errors.Audit(condemned=11, audited=4, wrong=1)
     assert found.rate == 0.25
     assert found.interval == pytest.approx((0.0063, 0.8059), abs=1e-4)
-    assert str(found) == "wrong kills: 25% (95 % interval 1% to 81%; 1 of 4 audited)"
+    assert str(found) == "false-pruning rate: 25% (95 % interval 1% to 81%; 1 of 4 audited)"
     assert audited.best is not None
     assert abs(audited.best.value or 0) in (0.9, 0.5), "the search keeps what the audit finds"
 
@@ -69,12 +69,12 @@ def test_everybody_is_told(audited: Summary) -> None:
     assert (told["condemned"], told["audited"], told["wrong"], told["rate"]) == (11, 4, 1, 0.25)
     console = Console(file=io.StringIO(), width=120)
     console.print(status.as_picture(audited, Budget(n_trials=40), None, width=120))
-    assert "pruning: wrong kills: 25%" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert "drawn by lot" in sections.pruning(audited)
+    assert "pruning: false-pruning rate: 25%" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "A random sample" in sections.pruning(audited)
     assert "<b>25%</b>" in sections.pruning(audited)
-    assert "Wrong kills: 25%" in markdown._pruning(audited)
+    assert "False-pruning rate: 25%" in markdown._pruning(audited)
     line = pruning_errors.line(audited) or ""
-    assert line.startswith("6 pruned, 27% of epochs saved; wrong kills: 25% ")
+    assert line.startswith("6 pruned, 27% of epochs saved; false-pruning rate: 25% ")
 
 
 def test_without_an_audit_nothing_is_claimed(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_without_an_audit_nothing_is_claimed(tmp_path: Path) -> None:
     assert pruning_errors.line(summarise(study, now=NOW)) is None
     add(study, P, [0.1])
     found = pruning_errors.audit(summarise(study, now=NOW))
-    assert str(found) == "wrong kills: not known, none of 1 was let live to see"
+    assert str(found) == "false-pruning rate: unknown, no audit of 1 trials has ended"
     assert found is not None
     assert found.interval == (0.0, 1.0)
-    assert "is not known" in sections.pruning(summarise(study, now=NOW))
+    assert "is unknown" in sections.pruning(summarise(study, now=NOW))
 
 
 def test_what_is_saved_counts_on_each_ones_own_schedule(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import optuna
 import pytest
 
 from tests.samples import NOW, C, F, P, R, W, add, full_study, new_study
-from tuner.errors import TunerError
-from tuner.report.summary import best_of, summarise
+from tuner.report.summary import as_data, summarise, unknown
 from tuner.report.terminal.view import table
 
 
@@ -61,7 +60,8 @@ def test_best_is_plain_data_with_paths_for_names(tmp_path: Path) -> None:
     params = {"optimizer": "sgd", "optimizer.lr@sgd": 0.1}
     overrides = ["data=digits", "optimizer=sgd", "optimizer.lr=0.1", "seed=3"]
     add(study, C, [0.9], params=params, overrides=overrides, metrics={"val_accuracy": 0.9})
-    assert best_of(summarise(study), lambda row: list(row.stored)) == {
+    (row,) = summarise(study).ranking
+    assert as_data(row, lambda row: list(row.stored)) == {
         "number": 0,
         "value": 0.9,
         "params": {"optimizer": "sgd", "optimizer.lr": 0.1},
@@ -77,15 +77,8 @@ def test_a_value_on_a_grid_is_told_as_it_was_run(tmp_path: Path) -> None:
     drawn = 3 * 0.1
     study.add_trial(optuna.create_trial(params={"x": drawn}, distributions={"x": grid}, value=1))
     assert study.trials[0].params == {"x": 0.30000000000000004}
-    assert best_of(summarise(study))["params"] == {"x": 0.3}
-
-
-def test_best_without_a_completed_configuration_says_what_there_is(tmp_path: Path) -> None:
-    study = new_study(tmp_path)
-    add(study, F, [])
-    add(study, P, [0.5])
-    with pytest.raises(TunerError, match="got 1 pruned, 1 failed"):
-        best_of(summarise(study))
+    (row,) = summarise(study).ranking
+    assert as_data(row, unknown)["params"] == {"x": 0.3}
 
 
 def test_what_pruning_saved(tmp_path: Path) -> None:

@@ -150,9 +150,9 @@ def test_of_several_frames_the_first_is_taken() -> None:
 def test_later_frames_are_not_read_and_may_be_missing() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
     first, *others = map(Image.fromarray, noise)
-    for form in ("GIF", "TIFF"):
+    for form, part in (("GIF", 0.69), ("TIFF", 0.5)):
         whole = written(first, form, save_all=True, append_images=others).getvalue()
-        cut = io.BytesIO(whole[: len(whole) * 4 // 5])
+        cut = io.BytesIO(whole[: int(part * len(whole))])
         assert "first of several frames" in words(cut), form
 
 

@@ -18,7 +18,7 @@ from tuner.masking import remember
 
 COMMANDS = {
     "init": "write a small project of your own to a new directory",
-    "completion": "print what makes a shell complete commands, keys and options",
+    "completion": "print the shell code for tab completion of commands, keys and options",
     "tune": "create or resume the study, start the workers, show progress, end with the report",
     "worker": "one worker on this machine, joining the study",
     "train": "train one configuration, without a study",
@@ -26,8 +26,8 @@ COMMANDS = {
     "status": "workers, counts, pace and the best so far, of one study or of all",
     "best": "the best trial: its value and overrides",
     "report": "write the study as one HTML page, Markdown or a picture",
-    "export": "write the best configuration, and its trained model, to take away",
-    "predict": "tell what images are, by an exported model",
+    "export": "write the best configuration and its trained model to a directory",
+    "predict": "classify images with an exported model",
     "dashboard": "optuna-dashboard on this study's database",
     "check": "validate configuration, space, storage and devices without running",
 }
@@ -120,10 +120,10 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
         "--overrides",
         action="store_true",
         dest="as_overrides",
-        help="only its words, to substitute: tuner train $(tuner best --overrides)",
+        help="print only its overrides, for a shell: tuner train $(tuner best --overrides)",
     )
     options["best"].add_argument(
-        "--pareto", action="store_true", help="all that none is better than in every objective"
+        "--pareto", action="store_true", help="list the Pareto-optimal trials"
     )
     options["worker"].epilog = f"{EPILOG}\n{WORKER_CODES}"
     options["worker"].add_argument(
@@ -183,7 +183,7 @@ def _trust_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="import the network's class where it is your own: that runs its code",
+        help="import the network's class even if it is not tuner's: this runs its code",
     )
 
 
@@ -191,7 +191,10 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="the directory that `tuner export` wrote")
     parser.add_argument("images", nargs="*", metavar="image", help="files of any size and mode")
     parser.add_argument(
-        "--top", type=whole(1), default=1, help="so many classes (default: the likeliest)"
+        "--top",
+        type=whole(1),
+        default=1,
+        help="number of classes to print, the likeliest first (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="a line of JSON an image")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")

@@ -8,7 +8,7 @@ from optuna import Study
 
 from tuner.errors import hinted
 from tuner.report.analysis import comparison, pareto
-from tuner.report.analysis.pruning_errors import audit
+from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, audit
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, plain
 from tuner.report.html import parameters
@@ -92,8 +92,10 @@ def _space(summary: Summary) -> str:
 
 
 def _pruning(summary: Summary) -> str:
-    if not summary.epochs_saved:
+    if not summary.pruned:
         return "Nothing.\n"
+    if summary.epochs_saved is None:
+        return f"{UNKNOWN_SAVING}\n"
     found = audit(summary)
     told = f" {str(found).capitalize()}." if found else ""
     return (

@@ -19,7 +19,6 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.errors import TunerError
 from tuner.report import formatting
 from tuner.report.configurations import STATES, Row, merged, spans
 from tuner.study.attempts import first_number
@@ -50,7 +49,8 @@ class Summary:
     lost: Sequence[Worker] = ()
     """Dead workers whose trials have not been requeued yet."""
     objectives: Mapping[str, bool] = field(default_factory=dict)
-    """Each objective, the metric first, and whether it is maximised; see ``report.pareto``."""
+    """Each objective, the metric first, and whether it is maximised; see
+    ``tuner.report.analysis.pareto``."""
 
     @property
     def searched(self) -> tuple[list[str], list[list[str]]]:
@@ -250,24 +250,8 @@ def unknown(_row: Row) -> None:
     """Return None: the search of the study is unknown."""
 
 
-def best_of(summary: Summary, repeat: Repeat = unknown) -> dict[str, Any]:
-    """Return the winner as plain data: number, value, params, overrides, metrics, facts.
-
-    Raises:
-        TunerError: No configuration is complete.
-    """
-    row = summary.best
-    if row is None:
-        raise TunerError(
-            f"study {summary.name!r} has no completed configuration (got "
-            f"{summary.tally or 'none'})",
-            hint="let it go on with `tuner tune`, or look at the failures with `tuner report`",
-        )
-    return as_data(row, repeat)
-
-
 def as_data(row: Row, repeat: Repeat) -> dict[str, Any]:
-    """Return a configuration as plain data."""
+    """Return a configuration as plain data: number, value, params, overrides, metrics, facts."""
     return {
         "number": row.number,
         "value": row.value,

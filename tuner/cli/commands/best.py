@@ -5,9 +5,7 @@ import argparse
 from tuner.cli import context
 from tuner.config import composition
 from tuner.config.suggestions import NO_TRIAL
-from tuner.errors import (
-    TunerError,
-)
+from tuner.errors import ConfigError, TunerError
 from tuner.log import log, say
 from tuner.report import formatting, summary
 from tuner.report.analysis import pareto
@@ -18,6 +16,9 @@ from tuner.report.terminal.view import pareto_table
 def run(args: argparse.Namespace) -> int:
     """Print the best configuration, as text, JSON or overrides."""
     try:
+        if args.as_overrides and (args.pareto or args.json):
+            told = "prints the overrides alone, and not with --json or --pareto"
+            raise ConfigError(told, key="--overrides", hint="leave out one of them")
         plan, study = context.stored(args)
         found = summary.summarise(study.optuna)
         row = context.best_row(args, plan, found)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
         say(" ".join(words))
     elif args.json:
-        say(formatting.as_json(summary.best_of(found, lambda row: context.overrides(plan, row))))
+        say(formatting.as_json(summary.as_data(row, lambda row: context.overrides(plan, row))))
     else:
         say(f"#{row.number}: {found.metric} {formatting.metric(row.value)}")
         say(context.train_line(args, plan, row))

@@ -129,6 +129,6 @@ def _read_by_objective(asked: Plan) -> list[str]:
         return key in fields or (asked.source.open_ended and lookup.has_key(asked.cfg, key))
 
     kept = [text for text in asked.final.overrides if read(text.split("=")[0])]
-    for text in set(asked.final.overrides) - set(kept):
+    for text in [text for text in asked.final.overrides if text not in kept]:
         logger.warning("final.overrides: the objective does not read %s; left out", text)
     return kept

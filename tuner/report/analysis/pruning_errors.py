@@ -10,10 +10,12 @@ from tuner.report.formatting import percent
 from tuner.report.summary import Summary
 from tuner.search.pruners import audit as audits
 
+UNKNOWN_SAVING = "What pruning saved is unknown: no completed configuration has a curve."
+
 
 @dataclass(frozen=True)
 class Audit:
-    """Numbers of ``condemned`` trials, completed ``audited`` ones, and ``wrong`` decisions."""
+    """Numbers of ``condemned`` trials, ended ``audited`` ones, and ``wrong`` decisions."""
 
     condemned: int
     audited: int
@@ -31,10 +33,10 @@ class Audit:
 
     def __str__(self) -> str:
         if self.rate is None:
-            return f"wrong kills: not known, none of {self.condemned} was let live to see"
+            return f"false-pruning rate: unknown, no audit of {self.condemned} trials has ended"
         low, high = map(percent, self.interval)
         return (
-            f"wrong kills: {percent(self.rate)} (95 % interval {low} to {high};"
+            f"false-pruning rate: {percent(self.rate)} (95 % interval {low} to {high};"
             f" {self.wrong} of {self.audited} audited)"
         )
 

@@ -100,7 +100,7 @@ class Content:
             return plotted
         name = self.storage.get_study_name_from_id(study_id)
         summary = summarise(load_study(study_name=name, storage=self.storage))
-        drawn = {"Learning curves by fate": plots.curves(summary)}
+        drawn = {"Learning curves by state": plots.curves(summary)}
         plotted = [
             {"id": title.replace(" ", "-"), "graph_object": _titled(shape, title)}
             for title, shape in drawn.items()

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tuner.errors import hinted
+from tuner.log import brief
 from tuner.report.analysis import comparison
-from tuner.report.analysis.pruning_errors import audit
+from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, audit
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, rate, word
 from tuner.report.html.document import escaped, grid, section
@@ -114,17 +115,17 @@ def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def pruning(summary: Summary) -> str:
-    saved, full = summary.epochs_saved, summary.full_length
+    saved = summary.epochs_saved
     if not summary.pruned:
         return "<p>Nothing was pruned.</p>"
     if saved is None:
-        return "<p>What it saved is not known: no configuration is complete.</p>"
+        return f"<p>{UNKNOWN_SAVING}</p>"
     hours = summary.device_hours_saved
     price = "" if not hours else f", about {duration(3600 * hours)} of a device's time"
     return (
-        f"<p>{len(summary.pruned)} of {summary.over} finished configurations were pruned. Had each"
-        f" run the {full} epochs of a completed one, {saved} more epochs would have been trained"
-        f" beside the {summary.epochs} that were: pruning saved"
+        f"<p>{len(summary.pruned)} of {summary.over} finished configurations were pruned. To the"
+        f" end of their schedules they would have taken {saved} epochs more than the"
+        f" {summary.epochs} that were run: pruning saved"
         f" <b>{percent(summary.share_saved)}</b>{price}.</p>{_audit(summary)}"
     )
 
@@ -134,15 +135,12 @@ def _audit(summary: Summary) -> str:
     if found is None:
         return ""
     if found.rate is None:
-        return (
-            "<p>How often it gave up one that would have won is not known: none was trained on.</p>"
-        )
+        return "<p>The false-pruning rate is unknown: no audited trial has ended.</p>"
     low, high = map(percent, found.interval)
     return (
-        f"<p>{found.audited} of the {found.condemned} that were condemned, drawn by lot, were"
-        f" trained on all the same: {found.wrong} of them beat every survivor. So an estimated"
-        f" <b>{percent(found.rate)}</b> of what it gives up (95 % interval {low} to {high}) would"
-        " have won.</p>"
+        f"<p>A random sample of the trials to prune, {found.audited} of {found.condemned}, was"
+        f" trained to completion: {found.wrong} of them beat every survivor. The estimated"
+        f" false-pruning rate is <b>{percent(found.rate)}</b> (95 % interval {low} to {high}).</p>"
     )
 
 
@@ -185,14 +183,10 @@ def configurations(summary: Summary, listed: int = LISTED) -> str:
 
 
 def _state(row: Row) -> str:
-    reason = f'<div class="reason">{escaped(_short(row.reason))}</div>' if row.reason else ""
+    reason = f'<div class="reason">{escaped(brief(row.reason, SHORT))}</div>' if row.reason else ""
     again = f' <span class="faint">at attempt {row.attempts}</span>' * (row.attempts > 1)
     colour = f"--fate: {COLOURS.get(row.state, 'transparent')}"
     return f'<span class="mark" style="{colour}">{row.state}</span>{again}{reason}'
-
-
-def _short(reason: str) -> str:
-    return reason if len(reason) <= SHORT else f"{reason[:SHORT].rstrip()}…"
 
 
 def provenance(summary: Summary, repeats: Repeats) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 from tuner.report import formatting
 from tuner.report.analysis import pruning_errors
 from tuner.report.formatting import duration, metric, percent, rate
-from tuner.report.summary import Repeat, Summary, best_of, limits_of, summarise, unknown
+from tuner.report.summary import Repeat, Summary, as_data, limits_of, summarise, unknown
 from tuner.report.terminal.view import closing, columns, picture, remaining, table
 from tuner.study.budget import Budget
 from tuner.study.leases import Worker
@@ -32,7 +32,11 @@ def budget_of(study: Study) -> Budget:
 
 def as_json(summary: Summary, budget: Budget, ended: str | None, repeat: Repeat = unknown) -> str:
     """Return the status as one line of JSON."""
-    best = None if summary.best is None else {**best_of(summary, repeat), "found": _found(summary)}
+    best = (
+        None
+        if summary.best is None
+        else {**as_data(summary.best, repeat), "found": _found(summary)}
+    )
     data: dict[str, Any] = {
         "study": summary.name,
         "n_trials": budget.n_trials,
