@@ -23,7 +23,7 @@ ERRORS = {
     "status --wtach": "no option --wtach; hint: did you mean '--watch'?",
     "status --storage.url=s3://KEY:SECRET@bucket": "no option --storage.url; hint: an override has "
     "no dashes, storage.url=…",
-    "status --con=x": "--con=x: more than one option begins so; hint: --config-dir, --config-name",
+    "status --con=x": "--con=x: ambiguous option; hint: --config-dir, --config-name",
 }
 
 

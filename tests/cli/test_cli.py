@@ -57,7 +57,7 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     out = project.call("check")
     assert "objective.x" in out
     assert "float 0 to 1" in out
-    assert "all is well" in out
+    assert "no mistakes found" in out
     run = out.partition("would run:")[2]
     assert re.search(r"pinned +objective=toy$", run, re.MULTILINE)
     assert re.search(r"budget +study.n_trials: 24$", run, re.MULTILINE)
@@ -114,6 +114,8 @@ def test_reading_a_study_that_is_not_there(project: Project):
 
 def test_where_there_is_no_best_trial_its_substitution_trains_nothing(project: Project):
     """`tuner train $(tuner best --overrides)`, the shell going on with what was printed."""
+    project.call("best", "--overrides", "--json", code=2)
+    assert "--overrides: prints the overrides alone" in project.stderr
     printed = project.call("best", "--overrides", code=2).split()
     assert printed
     project.call("train", *printed, code=2)

@@ -62,9 +62,12 @@ def test_the_front_is_what_none_is_better_than_in_all():
         (["study.constraints={parameters:interval(1,2)}"], "a sweep stands within a value"),
         (
             ["study.objectives={parameters:minimize}", "budget.stop_when=gain_below_noise"],
-            "knows one objective; hint: never",
+            "supports one objective only; hint: never",
         ),
-        (["study.objectives={parameters:minimize}", "sampler=cmaes"], "cmaes knows one objective"),
+        (
+            ["study.objectives={parameters:minimize}", "sampler=cmaes"],
+            "cmaes supports one objective only",
+        ),
     ],
 )
 def test_aims_that_make_no_sense_are_refused(source, overrides, expected):

@@ -245,7 +245,7 @@ def test_a_grid_visits_every_value_of_a_range(mine, text, values):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("interval(0,1)", "has no end of values; hint: objective.x=choice(…), or range(start, "),
+        ("interval(0,1)", "is continuous; hint: objective.x=choice(…), or range(start, "),
         ("range(0,1,1e-9)", "has 1000000000 values; hint: a step"),
     ],
 )

@@ -52,7 +52,7 @@ WORDS: dict[str, Callable[..., Mistake]] = {
     r"([^:]+): expected one argument": lambda flag: Mistake(flag, "no value", f"{flag}=VALUE"),
     "the following arguments are required: (.*)": lambda names: Mistake(names, "missing"),
     "ambiguous option: (.*) could match (.*)": (
-        lambda flag, known: Mistake(flag, "more than one option begins so", known)
+        lambda flag, known: Mistake(flag, "ambiguous option", known)
     ),
 }
 """argparse's messages → tuner's."""

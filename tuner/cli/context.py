@@ -86,7 +86,7 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
     more = preflight.mistakes(asked, makes)
     url = lookup.text_at(asked.cfg, "storage.url") or ""
     if found and found[0][0].spread and url.startswith("sqlite"):
-        told = "SQLite serves one machine, but this launcher's workers may come to lie on several"
+        told = "SQLite serves one machine, but this launcher's workers may run on several"
         more.append(Mistake("storage.url", told, "storage=postgresql, or launch=local"))
     if not (asked.mistakes or more):
         more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})

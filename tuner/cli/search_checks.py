@@ -45,7 +45,7 @@ def _together(plan: Plan) -> list[Mistake]:
     found = _unaffordable(plan)
     if len(plan.aims.objectives) > 1 and is_cmaes(str(plan.cfg.sampler._target_)):
         hint = "sampler=tpe or sampler=nsga2"
-        found.append(Mistake("sampler", "cmaes knows one objective", hint))
+        found.append(Mistake("sampler", "cmaes supports one objective only", hint))
     if is_grid(plan) and plan.cfg.study.enqueue:
         found.append(Mistake("study.enqueue", "a grid tries everything anyway", "leave it out"))
     return found

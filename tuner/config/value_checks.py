@@ -85,7 +85,7 @@ def _aims(cfg: DictConfig) -> Iterator[Mistake]:
         yield Mistake("study.objectives", told, "leave it out here")
     several = any(name != metric for name in others)
     if several and at(cfg, "budget.stop_when") == "gain_below_noise":
-        yield Mistake("budget.stop_when", "gain_below_noise knows one objective", "never")
+        yield Mistake("budget.stop_when", "gain_below_noise supports one objective only", "never")
 
 
 def _ends(cfg: DictConfig) -> Iterator[Mistake]:

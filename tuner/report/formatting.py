@@ -77,7 +77,7 @@ def aim(objectives: Mapping[str, bool], limits: Mapping[str, float] | None = Non
 
 MEANINGS = {
     "pruned": "stopped early, behind the others at the same point",
-    "infeasible": "no score to be had: it diverged, did not fit, or broke a limit",
+    "infeasible": "no score: it diverged, did not fit in memory, or violated a constraint",
     "queued": "waits for the next worker",
 }
 """Explanations of states that are not self-explanatory."""

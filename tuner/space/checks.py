@@ -110,7 +110,7 @@ def _context_mistakes(
     )
     for p in searched:
         if p.sign == "+" and lookup.at(there, p.key) is not None:
-            told = "is there already, and added with a +"
+            told = "exists already, so + cannot add it"
             found.append(Mistake(f"space.{p.key}", told, f"{p.key}=…, without the +"))
         elif not lookup.has_key(cfg, p.key):
             found.append(_unknown(source, p, cfg, plain))

@@ -19,7 +19,7 @@ def grid(space: Space) -> dict[str, list[Scalar]]:
             unlisted.append((f"{p.name} is conditional", f"pin {p.condition[0][0]}"))
         elif (count := p.distribution.size()) == math.inf:
             hint = f"{p.key}=choice(…), or range(start, stop, step)"
-            unlisted.append((f"{p.name} has no end of values", hint))
+            unlisted.append((f"{p.name} is continuous", hint))
         elif count > LARGEST_GRID:
             unlisted.append((f"{p.name} has {count} values", "a step"))
         else:

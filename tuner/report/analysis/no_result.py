@@ -39,7 +39,7 @@ def told(summary: Summary, command: Callable[[Row], str]) -> Mistake | None:
         lines.append(f"  {sum(len(rows) for _, rows in more)} of {count}: rarer causes")
     head = f"no configuration of study {summary.name!r} gave a value ({summary.tally})"
     hint = (
-        "mend what is listed here, then search anew under another study.name, or go on with a "
+        "fix the causes listed here, then search under another study.name, or resume with a "
         "larger budget: what has failed stays counted"
     )
     return Mistake("", "\n".join([head, *lines]), hint)

@@ -50,7 +50,9 @@ def as_text(plan: Plan, launch: str) -> str:
     """Return configuration, space and facts as three sections of plain text."""
     shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
     run = "\n".join(line.rstrip() for line in shown)
-    return f"{plan.base_text}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nall is well"
+    return (
+        f"{plan.base_text}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nno mistakes found"
+    )
 
 
 def _words(value: object) -> str:

@@ -16,7 +16,7 @@ from tuner.study.budget import Budget
 from tuner.study.leases import Worker
 from tuner.study.study import Study
 
-IDLE = "nobody works at it; tuner tune goes on"
+IDLE = "no active worker; tuner tune resumes it"
 """The text for an unfinished study without active workers."""
 
 
