@@ -43,7 +43,7 @@ chaos: dev ## inject faults into a search for minutes; SEED=… reproduces it, P
 	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned)
 
 fuzz: dev ## generated input for every reader of others' data, TIMES=20 times as much as in `make test`
-	TUNER_FUZZ=$(or $(TIMES),20) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fuzz
+	TUNER_FUZZ=$(or $(TIMES),20) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fuzz tests/test_masking.py
 
 lint: dev ## ruff: style and common mistakes
 	$(BIN)/ruff check .

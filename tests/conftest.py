@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import inside, servers, warm
 from tests.inside import connections_closed, logging_restored
 from tuner.config.composition import Source
 from tuner.study import study
+
+settings.register_profile(
+    "suite", derandomize=not os.environ.get("TUNER_FUZZ"), database=None, print_blob=True
+)
+settings.load_profile("suite")  # the same examples in each run, unless `make fuzz` looks for others
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests import inside, warm
@@ -90,6 +90,13 @@ def test_nor_has_one_that_nobody_has_noted(forgetful, drawn):
             "{url}",
         ]
     ),
+)
+@example(  # on two lines, and with a character at which Hydra's parser quotes the rest
+    drawn=("Pl4nted\nw0rd", "mysql+pymysql://:Pl4nted\nw0rd@127.0.0.1:1/db"), form="{url}"
+)
+@example(
+    drawn=('Pl4nted"w0rd', 'mysql+pymysql://:Pl4nted"w0rd@127.0.0.1:1/db'),
+    form="storage.url={url}",
 )
 def test_no_mistake_tells_it(forgetful, project, drawn, form):
     masking._secrets = ()

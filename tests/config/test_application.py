@@ -300,7 +300,7 @@ def test_a_key_of_the_command_lines_own_can_be_searched(there):
     assert overrides == ["+new=0.25", "++x=0.5"]
     assert source().compose(overrides).new == 0.25
     assert "new" in next(iter(asked.space.rows())).values()
-    with pytest.raises(ConfigError, match=r"space.x: is there .*; hint: x=…, without the \+"):
+    with pytest.raises(ConfigError, match=r"space.x: exists already.*; hint: x=…, without the \+"):
         plan.load(source(), ["+x=interval(0,1)"]).require()
 
 

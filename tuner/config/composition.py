@@ -33,6 +33,7 @@ from tuner.config.suggestions import nearest_key, unparsable
 from tuner.config.targets import signature
 from tuner.config.types import nearest
 from tuner.errors import ConfigError, Infeasible, Mistake, TunerError, section
+from tuner.log import printable
 
 HYDRA = threading.RLock()
 """Lock: Hydra has one configuration loader per process, and trials may run in threads."""
@@ -299,11 +300,12 @@ def parse(text: str) -> Override:
         parsed = OverridesParser(FUNCTIONS).parse_override(text)
     except HydraException as error:
         raise ConfigError([unparsable(text, explained(error).problem)]) from error
+    shown = printable(text, kept="")
     if not parsed.key_or_group:
-        raise ConfigError(f"{text} cannot be parsed: no key before the =", hint="key=value")
+        raise ConfigError(f"{shown} cannot be parsed: no key before the =", hint="key=value")
     if _has_sweep(parsed._value) and not parsed.is_sweep_override():
         raise ConfigError(
-            f"{text} cannot be parsed: a sweep stands within a value",
+            f"{shown} cannot be parsed: a sweep stands within a value",
             key=parsed.key_or_group,
             hint="search whole values, as in choice([1,2],[3,4]), or the keys "
             "below, as in a.b='interval(0,1)'",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from tuner.config.types import closest, nearest
 from tuner.errors import Mistake
+from tuner.log import printable
+from tuner.masking import has_secret
 
 FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool", "glob")
 """Functions that are allowed in a sweep; Hydra's others have no meaning in a search."""
@@ -81,6 +83,7 @@ KINDS = {
 
 def unparsable(text: str, message: str) -> Mistake:
     """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
+    text = printable(text, kept="")  # on one line, as messages are masked line by line
     reason, hint = _unparsable(text, message)
     key, given, _ = text.partition("=")
     return Mistake(key.strip("+~ ") if given else "", f"{text} cannot be parsed: {reason}", hint)
@@ -104,6 +107,8 @@ def _unparsable(text: str, message: str) -> tuple[str, str]:
     if lacking := _lacking(text):
         return f"a {lacking} is missing", "add it, or quote all of it for the shell"
     hint = "write key=value, and quote special characters as Hydra does: \"key='a b'\""
+    if has_secret(text):  # the parser's message quotes a part of it, which no mask would recognise
+        return "a special character in it is not quoted", hint
     return message, hint
 
 
