@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import create_trial
 
 from benchmarks.strategies import settings
-from tuner.search.samplers.tpe import Tpe
+from tuner.algorithms.samplers.tpe import Tpe
 
 SPACE: dict[str, BaseDistribution] = {
     **{f"x{k}": FloatDistribution(0, 1) for k in range(10)},

@@ -19,9 +19,9 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from tuner.algorithms.pruners.factory import Traded, build_pruner
+from tuner.algorithms.pruners.merged_attempts import Judge
 from tuner.config import composition
-from tuner.search.pruners.factory import Traded, build_pruner
-from tuner.search.pruners.merged_attempts import Judge
 from tuner.storage import database
 from tuner.storage.trial_storage import Trials
 from tuner.study.fidelity import LENGTH

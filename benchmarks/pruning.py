@@ -26,9 +26,9 @@ from optuna.trial import Trial, TrialState, create_trial
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.curves import LCBENCH_EPOCHS, LCBENCH_SPACE, LCBench, decode
 from benchmarks.search import TASKS
+from tuner.algorithms.pruners.audit import condemned_at, interval
+from tuner.algorithms.pruners.factory import build_pruner
 from tuner.config import composition
-from tuner.search.pruners.audit import condemned_at, interval
-from tuner.search.pruners.factory import build_pruner
 from tuner.study.fidelity import LENGTH
 
 SIZE, WORKERS = 64, 8

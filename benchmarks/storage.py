@@ -33,8 +33,8 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import Trial, TrialState
 
 from tests import servers
+from tuner.algorithms.pruners.merged_attempts import Judge
 from tuner.config.composition import Source
-from tuner.search.pruners.merged_attempts import Judge
 from tuner.storage import writes
 from tuner.study import create, plan, study
 from tuner.study.attempts import ORDINAL

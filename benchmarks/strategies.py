@@ -20,8 +20,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from benchmarks.curves import Task
 from benchmarks.simulator import OptunaStrategy, Strategy
-from tuner.search.pruners.rungs import Rungs
-from tuner.search.samplers.tpe import Tpe
+from tuner.algorithms.pruners.rungs import Rungs
+from tuner.algorithms.samplers.tpe import Tpe
 
 ROOT = Path(__file__).parent.parent
 
@@ -130,7 +130,7 @@ def digest(contender: str) -> str:
     if contender not in OURS:
         return ""
     paths = ["conf/sampler/tpe.yaml", "conf/pruner/rungs.yaml", "tuner/study/fidelity.py"]
-    found = [ROOT / path for path in [*paths, "tuner/search/rung_scores.py"]]
-    found += sorted((ROOT / "tuner/search/samplers").glob("*.py"))
-    found.append(ROOT / "tuner/search/pruners/rungs.py")
+    found = [ROOT / path for path in [*paths, "tuner/algorithms/rung_scores.py"]]
+    found += sorted((ROOT / "tuner/algorithms/samplers").glob("*.py"))
+    found.append(ROOT / "tuner/algorithms/pruners/rungs.py")
     return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()

@@ -15,7 +15,7 @@ ROOMS = [  # a room may import rooms of later lines only, and the modules beside
     "final",
     "report",
     "worker",
-    "search",
+    "algorithms",
     "study",
     "space",
     "storage",
@@ -29,7 +29,7 @@ TRAINER = {"bounds", "exported_json", "override_text", "types"}
 """All that the trainer uses of ``config``: it knows neither Hydra nor Optuna."""
 DOORS = {
     "hydra": {"cli", "config", "space"},
-    "optuna": {"cli", "final", "report", "worker", "search", "study", "storage"},
+    "optuna": {"cli", "final", "report", "worker", "algorithms", "study", "storage"},
     "torch": {"train"},
     "torchvision": {"train"},
 }

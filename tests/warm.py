@@ -43,7 +43,7 @@ PRELOADED = (
     "tuner.cli.commands.train",
     "tuner.cli.commands.final",
     "tuner.launch.local",
-    "tuner.search.samplers.tpe",
+    "tuner.algorithms.samplers.tpe",
 )
 """No torch: that an objective without it stays without it is a promise …"""
 TRAINER = (

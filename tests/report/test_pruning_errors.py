@@ -12,12 +12,12 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from tests.samples import START, add, new_study
+from tuner.algorithms.pruners.audit import AUDIT
 from tuner.report import markdown
 from tuner.report.analysis import pruning_errors
 from tuner.report.html import sections
 from tuner.report.summary import Summary, summarise
 from tuner.report.terminal import status
-from tuner.search.pruners.audit import AUDIT
 from tuner.study.budget import Budget
 from tuner.study.fidelity import LENGTH
 

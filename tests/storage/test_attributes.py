@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from tuner import log
+from tuner.algorithms.pruners import audit
 from tuner.cli import main
 from tuner.config.composition import Source
 from tuner.errors import StorageLost
 from tuner.report.terminal import status
 from tuner.report.write import write_page
-from tuner.search.pruners import audit
 from tuner.storage import attributes
 from tuner.storage.attributes import MALFORMED, TRIAL, TRIAL_SYSTEM
 from tuner.storage.shapes import UNREADABLE, decoded

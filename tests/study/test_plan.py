@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from tests.space.test_grammar import Drawn
+from tuner.algorithms.pruners.factory import build_pruner
+from tuner.algorithms.samplers.factory import build_sampler
+from tuner.algorithms.samplers.grid import Grid
 from tuner.cli import search_checks
 from tuner.config import composition, signatures
 from tuner.config.composition import Source, conf_dir
 from tuner.errors import ConfigError, Mistake
-from tuner.search.pruners.factory import build_pruner
-from tuner.search.samplers.factory import build_sampler
-from tuner.search.samplers.grid import Grid
 from tuner.space.grid import grid
 from tuner.study import plan
 

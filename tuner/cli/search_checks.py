@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
+from tuner.algorithms.pruners.factory import build_pruner
+from tuner.algorithms.samplers.factory import build_sampler, is_cmaes
 from tuner.config import resolvers
 from tuner.errors import Mistake, TunerError
-from tuner.search.pruners.factory import build_pruner
-from tuner.search.samplers.factory import build_sampler, is_cmaes
 from tuner.study.limits import is_grid, longest
 from tuner.study.plan import Plan
 from tuner.worker.tracking.factory import build_tracker

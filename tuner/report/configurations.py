@@ -12,8 +12,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.algorithms.pruners import audit
 from tuner.log import told
-from tuner.search.pruners import audit
 from tuner.space.distributions import counted
 from tuner.storage.reason_kind import Kind
 from tuner.study import fidelity

@@ -5,10 +5,10 @@ from functools import cached_property
 from optuna.pruners import BasePruner
 from optuna.trial import Trial
 
-from tuner.search.pruners.factory import Traded, build_pruner
-from tuner.search.rung_scores import Scoreboard
-from tuner.search.samplers.factory import build_sampler, is_small
-from tuner.search.seeds import seed_of
+from tuner.algorithms.pruners.factory import Traded, build_pruner
+from tuner.algorithms.rung_scores import Scoreboard
+from tuner.algorithms.samplers.factory import build_sampler, is_small
+from tuner.algorithms.seeds import seed_of
 from tuner.study.attempts import ordinal
 from tuner.study.plan import Plan
 from tuner.study.study import Study

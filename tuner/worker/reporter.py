@@ -9,11 +9,11 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
+from tuner.algorithms.pruners.merged_attempts import Judge
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log
 from tuner.masking import masked
 from tuner.objective import measured, plain
-from tuner.search.pruners.merged_attempts import Judge
 from tuner.storage.reason_kind import Kind
 from tuner.study.attempts import first_number
 from tuner.study.budget import Budget

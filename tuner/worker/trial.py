@@ -13,10 +13,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial
 
 from tuner import objective
+from tuner.algorithms.seeds import seed_of
 from tuner.config import composition, resolvers, signatures
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log, told
-from tuner.search.seeds import seed_of
 from tuner.storage import outages
 from tuner.storage.reason_kind import Kind
 from tuner.study import fidelity, vetting

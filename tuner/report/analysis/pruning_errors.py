@@ -1,14 +1,14 @@
 """Report the false-pruning rate, as estimated by the audit, and the savings of the pruner.
 
-``tuner.search.pruners.audit`` defines the terms, the estimate and its interval.
+``tuner.algorithms.pruners.audit`` defines the terms, the estimate and its interval.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tuner.algorithms.pruners import audit as audits
 from tuner.report.formatting import percent
 from tuner.report.summary import Summary
-from tuner.search.pruners import audit as audits
 
 UNKNOWN_SAVING = "What pruning saved is unknown: no completed configuration has a curve."
 

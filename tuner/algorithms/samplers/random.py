@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from tuner.search.seeds import seed_of
+from tuner.algorithms.seeds import seed_of
 
 
 class Random(BaseSampler):

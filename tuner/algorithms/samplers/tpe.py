@@ -20,11 +20,11 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from tuner.algorithms import experimental_warnings
+from tuner.algorithms.rung_scores import Floats, Scoreboard, Table
+from tuner.algorithms.samplers import encoding
+from tuner.algorithms.samplers.parzen import Parzen
 from tuner.config.bounds import Count, Factor, Positive, Whole
-from tuner.search import experimental_warnings
-from tuner.search.rung_scores import Floats, Scoreboard, Table
-from tuner.search.samplers import encoding
-from tuner.search.samplers.parzen import Parzen
 from tuner.space.tree import Space
 from tuner.study.attempts import FIXED
 

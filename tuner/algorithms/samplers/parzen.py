@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.search.rung_scores import Floats
-from tuner.search.samplers.encoding import Encoding
+from tuner.algorithms.rung_scores import Floats
+from tuner.algorithms.samplers.encoding import Encoding
 
 
 @dataclass(frozen=True)

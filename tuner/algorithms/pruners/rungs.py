@@ -19,10 +19,10 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from tuner.algorithms.pruners import audit
+from tuner.algorithms.pruners.rung_standings import Standings
 from tuner.config.bounds import Part, Share
 from tuner.errors import ConfigError
-from tuner.search.pruners import audit
-from tuner.search.pruners.rung_standings import Standings
 from tuner.study import fidelity
 
 
@@ -36,7 +36,7 @@ class Rungs(BasePruner):
         rungs: Fractions of a trial's own schedule, ascending.
         keep: Fraction of the trials at a rung that continues.
         audited: Fraction of the condemned trials that continues; see
-        ``tuner.search.pruners.audit``.
+        ``tuner.algorithms.pruners.audit``.
 
     Raises:
         ValueError: ``rungs`` is empty or does not ascend.

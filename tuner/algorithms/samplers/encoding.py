@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-from tuner.search.rung_scores import Floats
+from tuner.algorithms.rung_scores import Floats
 from tuner.space.distributions import Categorical, Distribution, Float
 from tuner.space.tree import Parameter, Space
 

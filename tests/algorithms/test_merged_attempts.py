@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.study.test_next_trial import Bench
-from tuner.search.pruners.merged_attempts import Judge
+from tuner.algorithms.pruners.merged_attempts import Judge
 from tuner.study.budget import Budget
 from tuner.study.seed_noise import REPEAT
 

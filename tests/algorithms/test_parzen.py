@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from tests.search.test_encoding import ENCODING
-from tuner.search.samplers.encoding import of_distributions
-from tuner.search.samplers.parzen import Parzen
+from tests.algorithms.test_encoding import ENCODING
+from tuner.algorithms.samplers.encoding import of_distributions
+from tuner.algorithms.samplers.parzen import Parzen
 
 FLAT = of_distributions({"x": FloatDistribution(0, 1), "c": CategoricalDistribution("abc")})
 

@@ -6,8 +6,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuner.search.rung_scores import Scoreboard, is_bad
-from tuner.search.samplers.encoding import of_distributions
+from tuner.algorithms.rung_scores import Scoreboard, is_bad
+from tuner.algorithms.samplers.encoding import of_distributions
 from tuner.study.attempts import HISTORY
 from tuner.study.fidelity import LENGTH
 

@@ -5,8 +5,8 @@ from omegaconf import DictConfig
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 
+from tuner.algorithms.experimental_warnings import instantiate
 from tuner.errors import ConfigError
-from tuner.search.experimental_warnings import instantiate
 
 
 def build_pruner(cfg: DictConfig) -> BasePruner:

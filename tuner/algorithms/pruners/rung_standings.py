@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.search.pruners import audit
-from tuner.search.rung_scores import LastRead
+from tuner.algorithms.pruners import audit
+from tuner.algorithms.rung_scores import LastRead
 from tuner.study import fidelity
 from tuner.study.attempts import first_number
 from tuner.study.seed_noise import REPEAT

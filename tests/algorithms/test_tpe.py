@@ -11,10 +11,10 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from tests.search.test_encoding import TREE
+from tests.algorithms.test_encoding import TREE
+from tuner.algorithms.samplers.factory import is_small
+from tuner.algorithms.samplers.tpe import Tpe
 from tuner.config.composition import Source
-from tuner.search.samplers.factory import is_small
-from tuner.search.samplers.tpe import Tpe
 from tuner.study import create, plan
 from tuner.study.budget import Budget
 from tuner.study.fidelity import LENGTH

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from tuner.search.pruners import audit
+from tuner.algorithms.pruners import audit
 from tuner.study.attempts import FIRST
 
 

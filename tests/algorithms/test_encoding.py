@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tuner.search.samplers.encoding import is_known, of_distributions, of_space
+from tuner.algorithms.samplers.encoding import is_known, of_distributions, of_space
 from tuner.space.distributions import Categorical, Float, Int
 from tuner.space.tree import Branch, Parameter, Space
 

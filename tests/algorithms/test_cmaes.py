@@ -12,8 +12,8 @@ from optuna._transform import _SearchSpaceTransform
 from optuna.samplers import CmaEsSampler
 from optuna.trial import TrialState, create_trial
 
-from tuner.search import experimental_warnings
-from tuner.search.samplers.cmaes import CmaEs
+from tuner.algorithms import experimental_warnings
+from tuner.algorithms.samplers.cmaes import CmaEs
 
 
 def objective(trial: Trial) -> float:

@@ -13,11 +13,11 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
 )
 
-from tests.search.test_tpe import SETTINGS
-from tuner.search.pruners.rungs import Rungs
-from tuner.search.samplers.grid import Grid
-from tuner.search.samplers.random import Random
-from tuner.search.samplers.tpe import Tpe
+from tests.algorithms.test_tpe import SETTINGS
+from tuner.algorithms.pruners.rungs import Rungs
+from tuner.algorithms.samplers.grid import Grid
+from tuner.algorithms.samplers.random import Random
+from tuner.algorithms.samplers.tpe import Tpe
 
 Make = Callable[[], BaseSampler]
 

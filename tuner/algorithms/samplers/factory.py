@@ -6,14 +6,14 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler
 
+from tuner.algorithms.experimental_warnings import instantiate
+from tuner.algorithms.rung_scores import Scoreboard
+from tuner.algorithms.samplers import encoding
+from tuner.algorithms.samplers.cmaes import CmaEs
+from tuner.algorithms.samplers.random import Random
+from tuner.algorithms.seeds import seed_of
 from tuner.config.targets import locate, signature
 from tuner.errors import ConfigError
-from tuner.search.experimental_warnings import instantiate
-from tuner.search.rung_scores import Scoreboard
-from tuner.search.samplers import encoding
-from tuner.search.samplers.cmaes import CmaEs
-from tuner.search.samplers.random import Random
-from tuner.search.seeds import seed_of
 from tuner.space.grid import grid
 from tuner.space.tree import Space
 

@@ -8,10 +8,10 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
+from tuner.algorithms.pruners.audit import AUDIT
+from tuner.algorithms.pruners.rungs import Rungs
 from tuner.errors import ConfigError
 from tuner.launch import restarts
-from tuner.search.pruners.audit import AUDIT
-from tuner.search.pruners.rungs import Rungs
 from tuner.study.attempts import FIRST
 from tuner.study.fidelity import LENGTH
 from tuner.study.seed_noise import REPEAT
