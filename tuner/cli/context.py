@@ -13,6 +13,7 @@ from tuner.cli import preflight, search_checks
 from tuner.config import composition, lookup, search_path, targets
 from tuner.config.application import ApplicationSource
 from tuner.config.composition import Source
+from tuner.config.override_text import text_of
 from tuner.errors import ConfigError, Mistake, RowRefused, TunerError
 from tuner.launch import gpus
 from tuner.launch.base import Launcher
@@ -22,7 +23,7 @@ from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
 from tuner.space import corner_checks, mandatory
 from tuner.storage import database, urls
-from tuner.study import create, plan, study
+from tuner.study import create, location, plan
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 
@@ -117,32 +118,22 @@ def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
 def readable(args: argparse.Namespace) -> Plan:
     """Return the plan of a command that only reads; the objective need not be importable here."""
     log.to_stderr()
-    asked = plan.load(source(args), args.overrides, judge=False)
+    named = [] if args.study is None else [f"study.name={text_of(args.study)}"]
+    asked = plan.load(source(args), [*args.overrides, *named], judge=False)
     url = lookup.text_at(asked.cfg, "storage.url")
     makes = {} if url is None else {"storage": lambda: urls.judge(url)}
     return asked.require(search_checks.refusals(makes))
 
 
-def stored(args: argparse.Namespace) -> tuple[Plan, Study]:
-    """Return the plan and its study, which must exist."""
-    asked = readable(args)
-    return asked, loaded(asked)
-
-
-def loaded(asked: Plan) -> Study:
-    """Return the study that a plan names, which must exist."""
-    grace, patience = asked.worker.grace, asked.storage.patience
-    return study.load(asked.storage.url, asked.study.name, grace=grace, patience=patience)
-
-
 def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
     """Return the study of a plan, which tuner must have created, to train or export from."""
-    asked, found = stored(args)
+    asked = readable(args)
+    found = location.of(asked).load()
     create.require_ours(found.name, found.attrs)
     return asked, found
 
 
-def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
+def best_row(args: argparse.Namespace, asked: Plan | None, found: Summary) -> Row:
     """Return the best trial.
 
     Raises:
@@ -155,7 +146,7 @@ def best_row(args: argparse.Namespace, asked: Plan, found: Summary) -> Row:
     return found.best
 
 
-def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> Mistake | None:
+def in_vain(args: argparse.Namespace, asked: Plan | None, found: Summary) -> Mistake | None:
     """Explain why a finished study has no value at all; None while there is or may be one."""
 
     def command(row: Row) -> str:
@@ -164,7 +155,7 @@ def in_vain(args: argparse.Namespace, asked: Plan, found: Summary) -> Mistake | 
     return no_result.told(found, command)
 
 
-def overrides(asked: Plan, row: Row) -> list[str] | None:
+def overrides(asked: Plan | None, row: Row) -> list[str] | None:
     """Return the overrides that repeat a trial; None, with a warning, if they are refused.
 
     See ``tuner.study.vetting``.
@@ -176,8 +167,13 @@ def overrides(asked: Plan, row: Row) -> list[str] | None:
         return None
 
 
-def train_line(args: argparse.Namespace, asked: Plan, row: Row) -> str:
-    """Return the command that repeats a trial, to paste into a shell, or else a comment."""
+def train_line(args: argparse.Namespace, asked: Plan | None, row: Row) -> str:
+    """Return the command that repeats a trial, to paste into a shell, or else a comment.
+
+    Without a plan it is that of the best trial, which another command looks up.
+    """
+    if asked is None:
+        return f"tuner train $({same(args, 'best')} --overrides)"
     words = overrides(asked, row)
     if words is None:
         return f"# configuration {row.number}"
@@ -186,7 +182,8 @@ def train_line(args: argparse.Namespace, asked: Plan, row: Row) -> str:
 
 def same(args: argparse.Namespace, command: str) -> str:
     """Return another command on the same study, to paste into a shell."""
-    return shlex.join(["tuner", command, *flags(args), *args.overrides])
+    study = [] if args.study is None else [args.study]
+    return shlex.join(["tuner", command, *study, *flags(args), *args.overrides])
 
 
 class Screen(Console):

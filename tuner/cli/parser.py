@@ -33,6 +33,9 @@ COMMANDS = {
 }
 """Command → its summary; the module of its name in ``tuner.cli.commands`` runs it."""
 
+OF_A_STUDY = {"status", "best", "report", "final", "export", "dashboard"}
+"""Commands on a study that exists; they take its name as an argument."""
+
 EPILOG = """\
 An override is Hydra's: group=option or key=value.  With tune and worker a plain override pins,
 and a sweep override searches: model.width='int(interval(16, 64))', optimizer='choice(sgd,adamw)'.
@@ -68,7 +71,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if unknown := [text for text in given if text.startswith("-")]:
         _refuse(unknown, commands[named] if named is not None else parser)
     args.overrides = given
+    args.study = getattr(args, "study", None)
+    if args.command in OF_A_STUDY:
+        _take_name(args, commands[args.command])
     return args
+
+
+def _take_name(args: argparse.Namespace, parser: Parser) -> None:
+    """Move the name of the study, which is no override, to ``args.study``; None without one."""
+    words = [*filter(None, [args.study]), *args.overrides]
+    names = [word for word in words if "=" not in word and not word.startswith("~")]
+    args.study = next(iter(names), None)
+    args.overrides = [word for word in words if word not in names]
+    if len(names) > 1:
+        parser.error(f"expected one study, got {' and '.join(names[:2])}", "a command for each")
+    twice = any(word.lstrip("+").startswith("study.name=") for word in args.overrides)
+    if names and (twice or getattr(args, "all", False)):
+        other = "study.name" if twice else "--all"
+        parser.error(f"both {other} and the study {names[0]!r}", "leave out one of them")
 
 
 def _command_meant(named: str, words: Sequence[str], commands: Sequence[str]) -> str:
@@ -104,8 +124,12 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        add_options = BARE.get(name, _options)
-        add_options(commands.add_parser(name, help=summary, description=summary))
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name in OF_A_STUDY:
+            command.add_argument(
+                "study", nargs="?", help="its name; default: that of the configuration"
+            )
+        BARE.get(name, _options)(command)
     options = {name: commands.choices[name] for name in COMMANDS}
     for name in ("best", "status"):
         options[name].add_argument("--json", action="store_true", help="for programs")

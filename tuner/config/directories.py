@@ -11,6 +11,9 @@ from tuner.errors import ConfigError, Mistake
 RUN = re.compile(r"\d+-[0-9a-f]{8}")
 """Names of run directories, as created by ``tuner.worker.trial.run_directory``."""
 
+LONGEST_NAME = 200
+"""Maximum length in bytes: names derived from it are longer, and most file systems allow 255."""
+
 Named = tuple[str, str | Path]
 """The key or option that names a directory, and the directory."""
 
@@ -49,6 +52,17 @@ def obstacle(directory: Path) -> str | None:
     except OSError as error:
         return f"{path} cannot be written to ({error.strerror or error})"
     return None
+
+
+def misnamed(key: str, name: str) -> list[Mistake]:
+    """Return why no directory can have the name, the value of ``key``; empty if one can."""
+    found = []
+    if not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name):
+        found.append(Mistake(key, f"{name!r} cannot name a directory", "a name without slashes"))
+    if (size := len(os.fsencode(name))) > LONGEST_NAME:
+        hint = f"at most {LONGEST_NAME}, most letters beyond a to z taking 2 to 4"
+        found.append(Mistake(key, f"names directories, and has {size} bytes", hint))
+    return found
 
 
 def of_run(study_dir: Path, stored: object) -> Path | None:

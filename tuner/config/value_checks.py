@@ -1,12 +1,11 @@
 """Check values of the right type that make no sense, alone or together."""
 
 import math
-import os
-import re
 from collections.abc import Callable, Iterator
 
 from omegaconf import DictConfig
 
+from tuner.config.directories import misnamed
 from tuner.config.lookup import at
 from tuner.config.types import mistake
 from tuner.errors import Mistake
@@ -35,10 +34,6 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 ]
 
 
-LONGEST_NAME = 200
-"""Maximum length in bytes: names derived from it are longer, and most file systems allow 255."""
-
-
 def mistakes(cfg: DictConfig) -> list[Mistake]:
     """All of them, each with its cure."""
     found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
@@ -54,11 +49,8 @@ def _named(cfg: DictConfig) -> Iterator[Mistake]:
     if not isinstance(seed, int) or isinstance(seed, bool):
         yield mistake("seed", int, seed)
     name = at(cfg, "study.name")
-    if isinstance(name, str) and (not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name)):
-        yield Mistake("study.name", f"{name!r} cannot name a directory", "a name without slashes")
-    if isinstance(name, str) and (size := len(os.fsencode(name))) > LONGEST_NAME:
-        hint = f"at most {LONGEST_NAME}, most letters beyond a to z taking 2 to 4"
-        yield Mistake("study.name", f"names directories, and has {size} bytes", hint)
+    if isinstance(name, str):
+        yield from misnamed("study.name", name)
     for key in ("study.dir", "study.metric", "study.mirror", "storage.artifacts"):
         if at(cfg, key) == "":
             yield Mistake(key, "empty", "leave it out, or give a value")

@@ -3,6 +3,7 @@
 import argparse
 
 from tuner.cli import context
+from tuner.cli.look import look
 from tuner.config import composition
 from tuner.config.suggestions import NO_TRIAL
 from tuner.errors import ConfigError, TunerError
@@ -19,7 +20,8 @@ def run(args: argparse.Namespace) -> int:
         if args.as_overrides and (args.pareto or args.json):
             told = "prints the overrides alone, and not with --json or --pareto"
             raise ConfigError(told, key="--overrides", hint="leave out one of them")
-        plan, study = context.stored(args)
+        looked = look(args, compose=args.as_overrides or args.json)
+        plan, study = looked.plan, looked.load()
         found = summary.summarise(study.optuna)
         row = context.best_row(args, plan, found)
         words = Repeats(plan).overrides(row) if args.as_overrides else []
@@ -42,5 +44,8 @@ def run(args: argparse.Namespace) -> int:
         say(formatting.as_json(summary.as_data(row, lambda row: context.overrides(plan, row))))
     else:
         say(f"#{row.number}: {found.metric} {formatting.metric(row.value)}")
+        if plan is None:
+            for key, value in row.settings.items():
+                say(f"  {key}={value}")
         say(context.train_line(args, plan, row))
     return 0

@@ -1,9 +1,8 @@
 """``tuner dashboard``: optuna-dashboard on the studies of a database."""
 
 import argparse
-from pathlib import Path
 
-from tuner.cli import context
+from tuner.cli.look import look
 from tuner.storage import database as storage
 
 
@@ -11,7 +10,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve optuna-dashboard, for all studies of the database, until interrupted."""
     from tuner.report.dashboard import server  # optuna-dashboard takes a second to import
 
-    plan = context.readable(args)
+    found = look(args)
     access = server.access(
         args.host,
         args.port,
@@ -19,6 +18,9 @@ def run(args: argparse.Namespace) -> int:
         login=args.login,
         read_only=args.read_only,
     )
-    database = storage.connect(plan.storage.url, create=False, write=not args.read_only)
-    server.serve(database, Path(plan.storage.artifacts), access, plan)
+    place = found.location
+    if args.study is not None:
+        found.load().storage.close()  # it must exist
+    database = storage.connect(place.url, create=False, write=not args.read_only)
+    server.serve(database, place.artifacts, access, found.plan)
     return 0

@@ -4,9 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from tuner.cli import context
+from tuner.cli.look import look
 from tuner.config import directories
-from tuner.config.value_checks import LONGEST_NAME
+from tuner.config.directories import LONGEST_NAME
 from tuner.errors import (
     ConfigError,
 )
@@ -35,8 +35,8 @@ def _form(output: Path | None) -> str:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path to stdout."""
     form = args.format or _form(args.output)
-    plan, study = context.stored(args)
-    directory = Path(plan.study.dir)
+    found = look(args)
+    study, directory = found.load(), found.location.directory
     output = args.output or directory / f"report.{form}"
     if (size := len(os.fsencode(output.name))) > LONGEST_NAME:
         told, most = f"its name has {size} bytes", f"at most {LONGEST_NAME}"
@@ -48,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(told, key="--output", hint="name a file")
     directories.probe([("--output", output.parent)])
     shown = state.look(study)
-    say(str(write_page(study.optuna, output, directory, form, shown, Repeats(plan))))
+    say(str(write_page(study.optuna, output, directory, form, shown, Repeats(found.plan))))
     return 0

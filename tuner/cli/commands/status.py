@@ -2,8 +2,10 @@
 
 import argparse
 import time
+from dataclasses import replace
 
 from tuner.cli import context
+from tuner.cli.look import look
 from tuner.errors import (
     StorageAway,
     StorageMissing,
@@ -18,7 +20,7 @@ from tuner.report.terminal import status as state
 from tuner.storage import database
 from tuner.study import study as studies
 from tuner.study.budget import Budget
-from tuner.study.plan import Plan
+from tuner.study.location import Location
 from tuner.study.study import Study
 
 WATCH_EVERY = 2.0
@@ -29,18 +31,18 @@ def run(args: argparse.Namespace) -> int:
     """Show workers, counts, throughput, cost and the best trial, of one study or of all."""
     if args.all:
         return _overview(args)
-    plan = context.readable(args)
-    study = _awaited(plan) if args.watch else context.loaded(plan)
-    repeat = Repeats(plan).known
+    found = look(args)
+    study = _awaited(found.location) if args.watch else found.load()
+    repeat = Repeats(found.plan).known
     budget = state.budget_of(study)
     if not args.watch:
         ended = study.ended(budget)
-        found = state.look(study)
+        seen = state.look(study)
         if args.json:
-            say(state.as_json(found, budget, ended, repeat))
+            say(state.as_json(seen, budget, ended, repeat))
         else:
             console = context.console()
-            console.print(state.as_picture(found, budget, ended, width=console.width))
+            console.print(state.as_picture(seen, budget, ended, width=console.width))
         return 0
     if args.json:
         return _watch_as_json(study, budget, repeat)
@@ -51,19 +53,19 @@ def run(args: argparse.Namespace) -> int:
         n_trials=budget.n_trials,
         epochs=budget.length,
         every=WATCH_EVERY,
-        whole=lambda found, width, rows: state.as_picture(
-            found, budget, None, width=width, rows=rows
+        whole=lambda seen, width, rows: state.as_picture(
+            seen, budget, None, width=width, rows=rows
         ),
     )
     return 0
 
 
-def _awaited(plan: Plan) -> Study:
+def _awaited(location: Location) -> Study:
     """Wait until the study exists.  The first reason to wait is logged, once."""
     told = False
     while True:
         try:
-            study = context.loaded(plan)
+            study = location.load()
             if not told or "budget" in study.attrs:  # stored last when a study is created
                 return study
         except (StorageAway, StorageMissing, StudyMissing) as error:
@@ -88,19 +90,18 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
 
 def _overview(args: argparse.Namespace) -> int:
     """Print every study of the database, one line each."""
-    asked = context.readable(args)
-    url, grace, patience = asked.storage.url, asked.worker.grace, asked.storage.patience
+    asked = look(args)
     found = []
-    for name in studies.names(database.connect(url, write=False)):
+    for name in studies.names(database.connect(asked.location.url, write=False)):
         try:
-            study = studies.load(url, name, grace=grace, patience=patience)
+            study = replace(asked.location, name=name).load()
         except StudyError as error:  # the others are shown
             log.warning("%s", error)
             continue
         summary_ = state.look(study)
         if args.json:
             budget = state.budget_of(study)
-            repeat = Repeats(asked).known
+            repeat = Repeats(asked.plan).known
             say(state.as_json(summary_, budget, study.ended(budget), repeat))
         found.append(summary_)
     if not args.json:

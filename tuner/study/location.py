@@ -1,0 +1,79 @@
+"""Where a study is: its database, its name there, and its files on this machine.
+
+A study that exists is found by its name alone, without the configuration of its search.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.config import defaults, directories
+from tuner.errors import ConfigError
+from tuner.study import study
+from tuner.study.study import Study
+
+if TYPE_CHECKING:
+    from tuner.study.plan import Plan  # imports Hydra, which is slow
+
+KEYS = ("storage.url", "storage.artifacts", "study.dir")
+"""What may differ from the built-in configuration where a study is given by its name."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """The database of a study, its name, and its directories, relative to the current one."""
+
+    url: str
+    name: str
+    directory: Path
+    artifacts: Path
+    grace: float
+    """Seconds without a heartbeat after which a worker counts as lost."""
+    patience: float
+    """Seconds to wait for an unreachable database, where this is tried again."""
+
+    def load(self) -> Study:
+        """Load the study for reading.
+
+        Raises:
+            StorageError: There is no such database, or it cannot be used.
+            StudyMissing: It has no such study; the message lists those that it has, those of
+                similar names first.
+        """
+        return study.load(self.url, self.name, grace=self.grace, patience=self.patience)
+
+
+def named(name: str, given: Mapping[str, str] | None = None) -> Location:
+    """Return the location of a study as the built-in configuration has it.
+
+    Args:
+        name: The study's name.
+        given: Values of ``KEYS`` that differ from the configuration.
+
+    Raises:
+        ConfigError: No study of tuner's can have the name.
+    """
+    if mistakes := directories.misnamed("study.name", name):
+        raise ConfigError(mistakes)
+    found = {key: str(defaults.value(key)) for key in KEYS} | dict(given or {})
+    return Location(
+        url=found["storage.url"],
+        name=name,
+        directory=Path(found["study.dir"].replace("${study.name}", name)),
+        artifacts=Path(found["storage.artifacts"]),
+        grace=float(defaults.value("worker.grace")),
+        patience=float(defaults.value("storage.patience")),
+    )
+
+
+def of(plan: "Plan") -> Location:
+    """Return the location of a plan's study."""
+    return Location(
+        url=plan.storage.url,
+        name=plan.study.name,
+        directory=Path(plan.study.dir),
+        artifacts=Path(plan.storage.artifacts),
+        grace=plan.worker.grace,
+        patience=plan.storage.patience,
+    )
