@@ -104,7 +104,7 @@ def typed_rows() -> Iterator[None]:
     """Raise ``StorageLost`` for a value of another type than its column, which SQLite stores."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise StorageLost(
             f"a row of a trial is damaged ({type(error).__name__}: {error})",
             key="storage.url",

@@ -131,7 +131,8 @@ def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
     study_id = known.get(plan.study.name)
     if study_id is None:
         study_id = rdb.create_new_study(directions, plan.study.name)
-        clear_tables(rdb, study_id)
+        with rdb.engine.begin() as connection:
+            clear_tables(connection, study_id)
     elif "space" in rdb.get_study_user_attrs(study_id) or rdb.get_n_trials(study_id):
         return
     rdb.set_study_system_attr(study_id, "study:metric_names", list(objectives))

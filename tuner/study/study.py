@@ -229,8 +229,7 @@ def create_tables(rdb: Trials) -> None:
             table.create(rdb.engine, checkfirst=True)
 
 
-def clear_tables(rdb: Trials, study_id: int) -> None:
+def clear_tables(connection: sa.Connection, study_id: int) -> None:
     """Remove the rows of a deleted study, whose id SQLite gives to the next."""
-    with rdb.engine.begin() as connection:
-        for table in (workers, clocks):
-            connection.execute(sa.delete(table).where(table.c.study_id == study_id))
+    for table in (workers, clocks):
+        connection.execute(sa.delete(table).where(table.c.study_id == study_id))

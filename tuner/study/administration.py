@@ -1,0 +1,191 @@
+"""Rename, delete and copy studies; a study with live workers is neither renamed nor deleted."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from optuna.storages._rdb.models import TrialHeartbeatModel
+from optuna.trial import TrialState
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from tuner.config.directories import misnamed
+from tuner.errors import StudyError, StudyMissing
+from tuner.storage import database, study_rows, urls
+from tuner.storage.shapes import decoded
+from tuner.storage.trial_storage import Trials
+from tuner.storage.writes import study_attributes, trials, user_attributes
+from tuner.study.leases import Leases, Worker
+from tuner.study.study import clear_tables, create_tables, listed, names
+
+SHOWN = 5
+"""Maximum number of live workers that an error names."""
+
+heartbeats: sa.Table = TrialHeartbeatModel.__table__
+
+
+@dataclass(frozen=True)
+class Copied:
+    """The size of a copied study."""
+
+    trials: int
+    running: int
+    """Trials that ran meanwhile: the first worker to join the copy requeues them."""
+
+
+def rename(
+    storage: Trials, name: str, new: str, *, grace: float, move: tuple[Path, Path] | None = None
+) -> bool:
+    """Give a study another name, and its directory too if that is named after it.
+
+    Run directories in the rows that lie in the old directory are changed with it, all in one
+    transaction. Without the old directory on this machine neither is changed.
+
+    Args:
+        grace: Seconds without a heartbeat after which a worker is lost.
+        move: The study's directory by its old and its new name.
+
+    Returns:
+        Whether a directory was moved.
+
+    Raises:
+        StudyError: There is no such study, it has live workers, or the new name cannot be used.
+    """
+    if found := misnamed("", new):
+        raise StudyError(found)
+    _refuse_existing(storage, new)
+    old_dir, new_dir = move if move and move[0].is_dir() else (None, None)
+    if new_dir is not None and (new_dir.exists() or new_dir.is_symlink()):
+        hint = "move it away, or choose another name"
+        raise StudyError(f"{new_dir} exists, and would be the study's directory", hint=hint)
+    moved = False
+    try:
+        with _idle(storage, name, grace) as (connection, study_id):
+            study_rows.rename(connection, study_id, new)
+            if old_dir is not None and new_dir is not None:
+                _change_paths(connection, study_id, old_dir, new_dir)
+                old_dir.rename(new_dir)
+                moved = True
+    except BaseException as error:
+        if moved and old_dir is not None and new_dir is not None:
+            new_dir.rename(old_dir)
+        if isinstance(error, IntegrityError):  # created since it was looked for
+            _refuse_existing(storage, new)
+        raise
+    return moved
+
+
+def delete(storage: Trials, name: str, *, grace: float) -> None:
+    """Delete a study from the database; its files stay.
+
+    Raises:
+        StudyError: There is no such study, or it has live workers.
+    """
+    with _idle(storage, name, grace) as (connection, study_id):
+        study_rows.delete(connection, study_id)
+        clear_tables(connection, study_id)
+    storage.reader.forget(study_id)
+    storage.distributions.forget(study_id)
+
+
+def copy(source: Trials, name: str, target: Trials) -> Copied:
+    """Copy a study to another database, under its name and with its identity.
+
+    Everything that Optuna's tables hold is copied; the work times come with the attribute in which
+    ``tuner.study.work_time`` stores them. Leases are not: no worker runs the copy.
+
+    Raises:
+        StudyError: There is no such study, or the target has one of this name.
+    """
+    study_id = _id_of(source, name)
+    _refuse_existing(target, name)
+    create_tables(target)
+    try:
+        with study_rows.snapshot(source) as old, target.engine.begin() as new:
+            new_id = study_rows.copy(old, study_id, new, name)
+            clear_tables(new, new_id)
+            states = new.scalars(sa.select(trials.c.state).filter_by(study_id=new_id)).all()
+    except IntegrityError:
+        _refuse_existing(target, name)
+        raise
+    return Copied(len(states), states.count(TrialState.RUNNING))
+
+
+def live(connection: Connection, leases: Leases) -> list[str]:
+    """Describe the live workers of a study: tuner's, and Optuna's that send heartbeats."""
+    found = [_told(worker) for worker in leases.rows(connection) if worker.alive]
+    query = (
+        sa.select(trials.c.number, heartbeats.c.heartbeat, sa.func.now())
+        .join(heartbeats, heartbeats.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == leases.study_id, trials.c.state == TrialState.RUNNING)
+    )
+    for number, beat, now in connection.execute(query):
+        if (now.replace(tzinfo=None) - beat).total_seconds() <= leases.grace:
+            found.append(f"a worker of Optuna's with trial {number}")
+    return found
+
+
+def _told(worker: Worker) -> str:
+    trial = "" if worker.trial_number is None else f" with trial {worker.trial_number}"
+    return f"{worker.id} on {worker.host}, process {worker.pid},{trial}".rstrip(",")
+
+
+@contextmanager
+def _idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection, int]]:
+    """Lock a study without live workers, and yield a transaction and the study's id."""
+    study_id = _id_of(storage, name)
+    create_tables(storage)
+    leases = Leases(storage.engine, storage.single, study_id, grace)
+    with database.lock(storage.engine, name), storage.locked(study_id) as connection:
+        if working := live(connection, leases):
+            more = f" and {len(working) - SHOWN} more" if len(working) > SHOWN else ""
+            raise StudyError(
+                f"study {name!r} has live workers: {'; '.join(working[:SHOWN])}{more}",
+                hint="stop them first, by Ctrl-C at tuner tune or a signal to the processes; one"
+                f" that was killed counts for {grace:g} s more",
+            )
+        yield connection, study_id
+
+
+def _id_of(storage: Trials, name: str) -> int:
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        told = f"{_shown(storage)} has no study {name!r}"
+        raise StudyMissing(told, hint=f"it has {listed(name, names(storage))}") from None
+
+
+def _refuse_existing(storage: Trials, name: str) -> None:
+    if name in names(storage):
+        told = f"{_shown(storage)} has a study {name!r} already"
+        raise StudyError(told, hint="tuner study rename gives one of the two another name")
+
+
+def _shown(storage: Trials) -> str:
+    return urls.masked(storage.engine.url.render_as_string(hide_password=False))
+
+
+def _change_paths(connection: Connection, study_id: int, old: Path, new: Path) -> None:
+    """Change the directory in the rows of a study and its trials, where it is below ``old``."""
+    mine = sa.select(trials.c.trial_id).where(trials.c.study_id == study_id)
+    for table, chosen in (
+        (study_attributes, sa.and_(study_attributes.c.study_id == study_id,
+                                   study_attributes.c.key == "study_dir")),
+        (user_attributes, sa.and_(user_attributes.c.trial_id.in_(mine),
+                                  user_attributes.c.key == "run_dir")),
+    ):  # fmt: skip
+        (key,) = table.primary_key.columns
+        for row, text in connection.execute(sa.select(key, table.c.value_json).where(chosen)).all():
+            if (path := _moved(decoded(text), old, new)) is not None:
+                change = sa.update(table).where(key == row).values(value_json=json.dumps(path))
+                connection.execute(change)
+
+
+def _moved(stored: object, old: Path, new: Path) -> str | None:
+    """Return a stored path below ``old`` as it is below ``new``; None for any other."""
+    if not isinstance(stored, str) or not Path(stored).is_relative_to(old):
+        return None
+    return str(new / Path(stored).relative_to(old))
