@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -23,10 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import strategies
-from benchmarks.curves import LCBench, Task
+from benchmarks.curves import LCBench, Task, TaskSet
 from benchmarks.peers import PEERS
 from benchmarks.simulator import simulate
-from benchmarks.tables import AlexNet, TaskSet
 
 TASKS = [
     *("168908", "189862", "167168", "3945", "126025", "167104"),
@@ -50,18 +48,16 @@ POINTS = 40
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: contender, task and seed; budgets are seconds instead of epochs if ``timed``."""
+    """One run: contender, task and seed."""
 
     contender: str
     task: str
     seed: int
-    timed: bool = False
 
     def path(self, cache: Path) -> Path:
         key = f"{self.contender} {strategies.digest(self.contender)}"
         name = hashlib.sha256(key.encode()).hexdigest()[:12]
-        clock = "-seconds" if self.timed else ""
-        return cache / name / f"{self.task}-{self.seed}{clock}.json"
+        return cache / name / f"{self.task}-{self.seed}.json"
 
 
 def run(cell: Cell, curves: Path, cache: Path) -> None:
@@ -73,21 +69,15 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     peer = PEERS.get(cell.contender)
     make = peer.make if peer else strategies.CONTENDERS[cell.contender]
     strategy = make(task, cell.seed)
-    unit = task.full if cell.timed else task.epochs
-    most = peer.full_trainings if peer else BUDGETS[-1]
+    epochs = (peer.full_trainings if peer else BUDGETS[-1]) * task.epochs
     began = time.process_time()
-    trace = simulate(
-        task, strategy, epochs=most * unit, workers=WORKERS, seed=cell.seed, timed=cell.timed
-    )
-
-    def regret(full_trainings: float) -> float:
-        known = full_trainings <= most
-        return task.regret(trace.best_after(full_trainings * unit)) if known else math.nan
-
+    trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=cell.seed)
+    regret = np.full(BUDGETS[-1] * task.epochs, np.nan)
+    regret[:epochs] = task.regret(trace.best)
     kept = {
         "contender": cell.contender,
-        "regret": [regret(b) for b in BUDGETS],
-        "curve": [regret(x) for x in abscissae()],
+        "regret": [float(regret[b * task.epochs - 1]) for b in BUDGETS],
+        "curve": [float(regret[x - 1]) for x in abscissae(task.epochs)],
         "jobs": trace.jobs,
         "completed": trace.completed,
         "seconds": time.process_time() - began,
@@ -97,9 +87,7 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     path.with_suffix(".tmp").rename(path)
 
 
-TASKS_HELP = "of LCBench or TaskSet, taskset for all six of that, or alexnet"
-
-TIMED_HELP = "budgets are device seconds of full trainings, not epochs (LCBench, AlexNet)"
+TASKS_HELP = "of LCBench or TaskSet, or taskset for all six of that"
 
 
 def named(tasks: Sequence[str]) -> Sequence[str]:
@@ -107,17 +95,16 @@ def named(tasks: Sequence[str]) -> Sequence[str]:
 
 
 def load(name: str, curves: Path, cache: Path) -> Task:
-    """Load a task of LCBench, whose names are numbers, of TaskSet, or AlexNet."""
+    """Load a task of LCBench, whose names are numbers, or of TaskSet."""
     if name.isdigit():
         return LCBench(curves / "lcbench", cache).task(name)
-    if name == "alexnet":
-        return AlexNet(curves / "alexnet").task()
     return TaskSet(curves / "taskset").task(name)
 
 
-def abscissae() -> list[float]:
-    """Return the points of a curve in full trainings, from one on."""
-    return [float(x) for x in np.geomspace(1, BUDGETS[-1], POINTS)]
+def abscissae(epochs: int) -> list[int]:
+    """Return the epochs at the points of a curve, from one full training on."""
+    spent = np.geomspace(epochs, BUDGETS[-1] * epochs, POINTS)
+    return [round(x) for x in spent]
 
 
 def run_all(cells: Sequence[Cell], curves: Path, cache: Path, jobs: int, minutes: float) -> int:
@@ -142,7 +129,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(strategies.CONTENDERS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--timed", action="store_true", help=TIMED_HELP)
     parser.add_argument("--minutes", type=float, default=1e9)
     asked = parser.parse_args()
     missing = [f"{name}: {PEERS[name].missing()}" for name in asked.only if name in PEERS]
@@ -150,9 +136,7 @@ def main() -> None:
         raise SystemExit("\n".join(line for line in missing if not line.endswith(": ")))
     asked.cache.mkdir(parents=True, exist_ok=True)
     tasks = named(asked.tasks)
-    cells = [
-        Cell(c, t, s, asked.timed) for s in range(asked.seeds) for t in tasks for c in asked.only
-    ]
+    cells = [Cell(c, t, s) for s in range(asked.seeds) for t in tasks for c in asked.only]
     left = run_all(cells, asked.curves, asked.cache, asked.jobs, asked.minutes)
     print(f"{len(cells) - left} of {len(cells)} runs are done")
 

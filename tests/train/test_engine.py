@@ -74,6 +74,7 @@ def test_the_checkpoint_is_on_disk_before_the_report(tmp_path):
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
     value = train(tmp_path, Curve())
+    assert not (tmp_path / "checkpoint.previous.pt").exists(), "for a run that goes on only"
     before, again = weights(tmp_path), Curve()
     assert train(tmp_path, again) == value
     assert list(again.points) == [3]

@@ -83,6 +83,18 @@ def test_of_several_objectives_all_that_are_complete_keep_theirs(study, tmp_path
         assert len(list(tmp_path.glob("runs/trials/*/checkpoint.pt"))) == left
 
 
+def test_the_previous_checkpoint_of_an_ended_trial_goes_whatever_is_kept(study, tmp_path):
+    places = [f"study.dir={tmp_path}/runs", "study.keep_checkpoints=null", "study.name=mine"]
+    asked = plan.load(Source(), places, judge=False).require()
+    run_dir = tmp_path / "runs" / "trials" / "00005-01234567"
+    run_dir.mkdir(parents=True)
+    for name in ("checkpoint.pt", "checkpoint.previous.pt", "model.pt"):
+        (run_dir / name).touch()
+    ended = last(study, state=TrialState.PRUNED, user_attrs={"run_dir": str(run_dir)})
+    checkpoint_retention.tidy(study, asked, ended._trial_id)
+    assert sorted(path.name for path in run_dir.iterdir()) == ["checkpoint.pt", "model.pt"]
+
+
 def kept(project: Project) -> set[int]:
     """First numbers of the configurations that have a checkpoint."""
     found = project.directory.glob("runs/toy/trials/*/checkpoint.json")

@@ -201,7 +201,8 @@ class Progress:
             self.writer.wait()
 
     def completed(self, scored: Split) -> None:
-        """Write the sheet of misclassified images at the end, unless they are test images."""
+        """Remove the previous checkpoint, and draw misclassified images that are no test images."""
+        self.writer.remove_previous()
         if self.learner.settings.protocol == "search" and not self.learner.data.regression:
             try:
                 misclassified.write(self.run_dir, self.learner, scored)

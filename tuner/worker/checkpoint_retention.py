@@ -3,7 +3,6 @@
 A hundred trials of 140 MB, each twice, would fill a disk.
 """
 
-import shutil
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,13 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.config import directories
 from tuner.log import log
 from tuner.storage.writes import trials, values
+from tuner.study import run_files
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 from tuner.worker.mirror_snapshots import Pushes
 
-PATTERN = "checkpoint*"
-"""Names of the files to remove, directly in a run directory; an objective's other files are kept.
-"""
 WINDOW = 8
 """Trials after the best ones that are checked too, as this many workers may finish at once."""
 
@@ -49,18 +46,24 @@ def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> lis
 
 def tidy(study: Study, plan: Plan, trial_id: int) -> None:
     """Remove what a trial that has just ended makes superfluous; a failure is only logged."""
-    if (keep := plan.study.keep_checkpoints) is None:
-        return
+    keep = plan.study.keep_checkpoints
     try:
         ended = study.storage.get_trial(trial_id)
+        if (run_dir := _run_dir(plan, ended)) is not None:
+            run_files.remove(run_dir.glob(run_files.PREVIOUS))
+        if keep is None:
+            return
         if ended.state == TrialState.COMPLETE and len(plan.aims.objectives) > 1:
             return  # of several objectives each on the front is somebody's best
         for trial in spent(study, ended, keep, maximize=plan.study.direction == "maximize"):
-            run_dir = directories.of_run(Path(plan.study.dir), trial.user_attrs.get("run_dir"))
-            if run_dir is not None:
+            if (run_dir := _run_dir(plan, trial)) is not None:
                 remove(plan, run_dir)
     except Exception as error:  # a driver of a mirror may raise anything
         log.warning("checkpoints of trials that ended were not removed: %s", error)
+
+
+def _run_dir(plan: Plan, trial: FrozenTrial) -> Path | None:
+    return directories.of_run(Path(plan.study.dir), trial.user_attrs.get("run_dir"))
 
 
 def remove(plan: Plan, run_dir: Path) -> None:
@@ -68,10 +71,6 @@ def remove(plan: Plan, run_dir: Path) -> None:
 
     The copy serves only to resume the trial.
     """
-    for path in run_dir.glob(PATTERN):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    run_files.remove(run_dir.glob(run_files.CHECKPOINTS))
     if plan.study.mirror is not None:
         Pushes(plan.study.mirror, run_dir.name, 0).remove()

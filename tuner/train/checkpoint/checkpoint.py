@@ -100,6 +100,11 @@ class Writer:
             error, self.error = self.error, None
             raise error
 
+    def remove_previous(self) -> None:
+        """Remove the previous checkpoint: a complete run is not resumed, and a disk may be full."""
+        with suppress(OSError):
+            checksummed_file.previous(self.path).unlink(missing_ok=True)
+
     def _write(self, taken: Snapshot, before: tuple[int, int]) -> None:
         try:
             taken.wait()

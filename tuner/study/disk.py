@@ -1,0 +1,92 @@
+"""What a study holds on this machine's disk, and which of it can be removed.
+
+Rows can be written by anybody. So files are named by this machine's directories, and a row only
+says which of the run directories in there are whose; see ``tuner.config.directories.of_run``.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.config import directories
+from tuner.study import attempts, run_files
+from tuner.study.study import Study
+
+
+@dataclass(frozen=True)
+class Held:
+    """Sizes in bytes of what a study holds on disk."""
+
+    directory: Path
+    total: int
+    checkpoints: int
+    """Size of all checkpoints of its trials, which ``total`` includes."""
+    spent: Sequence[Path]
+    """Checkpoints of ended trials, which nothing resumes."""
+    spent_size: int
+    spent_trials: int
+
+
+def held(study: Study, directory: Path, keep: int = 1) -> Held:
+    """Look at the files of a study.
+
+    Args:
+        directory: The study's directory.
+        keep: Number of best trials whose checkpoints are not spent; with several objectives, any
+            number but 0 keeps those of the Pareto-optimal trials.
+    """
+    last = attempts.last(study.optuna.get_trials(deepcopy=False))
+    kept = {*_best(study, last, keep), *(t.number for t in last if not t.state.is_finished())}
+    mine = _run_dirs(directory, last)
+    safe = _run_dirs(directory, (trial for trial in last if trial.number in kept))
+    checkpoints = {run_dir: list(run_dir.glob(run_files.CHECKPOINTS)) for run_dir in mine}
+    spent = {d: found for d, found in checkpoints.items() if found and d not in safe}
+    return Held(
+        directory=directory,
+        total=run_files.size(directory) if directory.is_dir() else 0,
+        checkpoints=_sizes(path for found in checkpoints.values() for path in found),
+        spent=[path for found in spent.values() for path in found],
+        spent_size=_sizes(path for found in spent.values() for path in found),
+        spent_trials=len(spent),
+    )
+
+
+def files(study: Study, directory: Path, artifacts: Path) -> list[Path]:
+    """Return the run directories of a study's trials on this machine, and their artifacts."""
+    trials = study.optuna.get_trials(deepcopy=False)
+    stored = (artifacts / name for trial in trials for name in _artifacts(trial))
+    return [*_run_dirs(directory, trials), *(path for path in stored if path.is_file())]
+
+
+def _artifacts(trial: FrozenTrial) -> list[str]:
+    """Return the names of a trial's files in the store; their form is checked as they are read."""
+    found = [v for k, v in trial.system_attrs.items() if k.startswith("artifacts:")]
+    metas = [json.loads(text) for text in found if text is not None]
+    return [meta["artifact_id"] for meta in metas if meta is not None]
+
+
+def _best(study: Study, trials: Iterable[FrozenTrial], keep: int) -> list[int]:
+    """Return the numbers of the best complete trials; of equal ones the older is better."""
+    if keep == 0:
+        return []
+    ways = study.optuna.directions
+    if len(ways) > 1:
+        return [trial.number for trial in study.optuna.best_trials]
+    sign = -1 if ways[0] == StudyDirection.MAXIMIZE else 1
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
+    ranked = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
+    return [trial.number for trial in ranked[:keep]]
+
+
+def _run_dirs(directory: Path, trials: Iterable[FrozenTrial]) -> list[Path]:
+    """Return the run directories of trials that exist on this machine, each once."""
+    named = (directories.of_run(directory, trial.user_attrs.get("run_dir")) for trial in trials)
+    return [path for path in dict.fromkeys(named) if path is not None and path.is_dir()]
+
+
+def _sizes(paths: Iterable[Path]) -> int:
+    return sum(map(run_files.size, paths))

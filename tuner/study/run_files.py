@@ -1,0 +1,44 @@
+"""The files of trials on this machine: run directories, their checkpoints, and their sizes."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+CHECKPOINTS = "checkpoint*"
+"""Names of checkpoints, directly in a run directory; an objective's other files are not touched."""
+PREVIOUS = "checkpoint.previous*"
+"""Names of the checkpoints that an unfinished trial keeps beside the latest one."""
+
+
+def checkpoint(run_dir: Path) -> Path | None:
+    """Return the latest checkpoint in a run directory, None if there is none."""
+    found = [
+        path
+        for path in run_dir.glob(CHECKPOINTS)
+        if not path.match(PREVIOUS) and path.suffix != ".damaged" and not path.is_symlink()
+    ]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files and whole directories; of a link, only the link."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a directory, without following links."""
+    if not path.is_dir() or path.is_symlink():
+        return _bytes(path)
+    return sum(_bytes(Path(root, name)) for root, _, names in os.walk(path) for name in names)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # removed meanwhile, or not ours to look at
+        return 0
