@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 Curve = npt.NDArray[np.float64]
 Params = Mapping[str, Any]
@@ -25,19 +30,31 @@ LCBENCH_EPOCHS = 51
 class Task:
     """A search problem.
 
-    ``curve`` returns the value after each epoch. Regret is ``(best - value) / scale``, where
-    ``best`` is the best known value and ``scale`` is such that the expected best of ten random full
-    trainings has regret 1.
+    ``curve`` returns the value after each epoch; a configuration that diverges has NaN as its last.
+    Regret is ``(best - value) / scale``, where ``best`` is the best known value and ``scale`` is
+    such that the expected best of ten random full trainings has regret 1.
     """
 
     name: str
     space: Mapping[str, BaseDistribution]
     epochs: int
+    """Epochs of a full training, their mean if they depend on the configuration."""
     curve: Callable[[Params], Curve]
     best: float
     scale: float
+    recorded: Callable[[Params], Params] = lambda params: params
+    """Returns the configuration that is trained in place of a proposed one."""
+    length: Callable[[Params], int] | None = None
+    """Returns the epochs of a configuration's schedule, if they are not ``epochs``."""
+    seconds: Callable[[Params], Curve] | None = None
+    """Returns the seconds from the start to the end of each epoch of ``curve``."""
+    full: float = math.nan
+    """Mean seconds of a full training of a random configuration that does not diverge."""
 
-    def regret(self, value: Curve) -> Curve:
+    def epochs_of(self, params: Params) -> int:
+        return self.length(params) if self.length else self.epochs
+
+    def regret(self, value: float) -> float:
         return (self.best - value) / self.scale
 
 
@@ -66,37 +83,54 @@ class LCBench:
 
     def curves(self, code: int, configurations: Sequence[Params]) -> Curve:
         """Return the accuracy, shape (configurations, 51)."""
+        return self.measured(code, configurations)[0]
+
+    def measured(self, code: int, configurations: Sequence[Params]) -> tuple[Curve, Curve]:
+        """Return the accuracy and the seconds since the start, each (configurations, 51)."""
         names = list(LCBENCH_SPACE)
         settings = np.array([[p[name] for name in names] for p in configurations], np.float32)
         epochs = np.tile(np.arange(1, LCBENCH_EPOCHS + 1, dtype=np.float32), len(settings))
         rows = np.column_stack([epochs, np.repeat(settings, LCBENCH_EPOCHS, axis=0)])
         tasks = np.full((len(rows), 1), code, np.int32)
         out = self.session.run(None, {"x_cont": rows, "x_cat": tasks})[0]
-        return np.asarray(out[:, 1], float).reshape(len(settings), LCBENCH_EPOCHS)
+        both = np.asarray(out, float).reshape(len(settings), LCBENCH_EPOCHS, -1)
+        return both[..., 1], np.maximum.accumulate(both[..., 0], axis=1)
 
     def task(self, name: str) -> Task:
         code = self.codes[name]
-        best, scale = self._normalisation(name, code)
+        best, scale, full = self._normalisation(name, code)
 
         @functools.lru_cache(4096)
-        def curve(key: tuple[tuple[str, Any], ...]) -> Curve:
-            return self.curves(code, [dict(key)])[0]
+        def known(key: tuple[tuple[str, Any], ...]) -> tuple[Curve, Curve]:
+            accuracy, seconds = self.measured(code, [dict(key)])
+            return accuracy[0], seconds[0]
+
+        def asked(params: Params) -> tuple[Curve, Curve]:
+            return known(tuple(sorted(params.items())))
 
         return Task(
             name,
             LCBENCH_SPACE,
             LCBENCH_EPOCHS,
-            lambda params: curve(tuple(sorted(params.items()))),
+            lambda params: asked(params)[0],
             best,
             scale,
+            seconds=lambda params: asked(params)[1],
+            full=full,
         )
 
-    def _normalisation(self, name: str, code: int) -> tuple[float, float]:
+    def _normalisation(self, name: str, code: int) -> tuple[float, float, float]:
         path = self.cache / f"lcbench-{name}.json"
         if not path.exists():
-            path.write_text(json.dumps(self._explore(code)))
-        best, scale = json.loads(path.read_text())
-        return best, scale
+            path.write_text(json.dumps([*self._explore(code), self._seconds(code)]))
+        best, scale, full = json.loads(path.read_text())
+        return best, scale, full
+
+    def _seconds(self, code: int) -> float:
+        """Return the mean seconds of 3,000 random full trainings."""
+        points = np.random.default_rng(0).random((3000, len(LCBENCH_SPACE)))
+        _, seconds = self.measured(code, [decode(u, LCBENCH_SPACE) for u in points])
+        return float(seconds[:, -1].mean())
 
     def _explore(self, code: int) -> tuple[float, float]:
         """Return the best of 3,000 random configurations and 40 rounds of 100 variations.
@@ -119,68 +153,17 @@ class LCBench:
         return best, float(best - tens)
 
 
-TASKSET_SPACE: dict[str, BaseDistribution] = {
-    "learning_rate": FloatDistribution(1e-8, 10, log=True),
-    "1 - beta1": FloatDistribution(1e-4, 1, log=True),
-    "1 - beta2": FloatDistribution(1e-6, 1, log=True),
-    "epsilon": FloatDistribution(1e-10, 1e3, log=True),
-    "l1": FloatDistribution(1e-8, 10, log=True),
-    "l2": FloatDistribution(1e-8, 10, log=True),
-    "linear_decay": FloatDistribution(1e-7, 1e-4, log=True),
-    "exponential_decay": FloatDistribution(1e-6, 1e-3, log=True),
-}
-"""Adam's hyperparameters, as sampled by TaskSet (Metz et al., 2020)."""
-
-
-class TaskSet:
-    """Tables of 1,000 configurations of Adam: the negated validation loss after 1 to 51 epochs.
-
-    Any configuration can be evaluated and gets the curve of the nearest recorded one that was not
-    used yet, by the Euclidean distance in the unit cube of ``TASKSET_SPACE``. A task is for one
-    search, which would otherwise get the same record repeatedly when it refines. The best value is
-    that of the table. Non-finite losses are replaced by the largest of the table.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def task(self, name: str) -> Task:
-        records = json.loads((self.folder / f"{name}.json").read_text())
-        points = np.array([encode(_taskset_params(r["hp"]), TASKSET_SPACE) for r in records])
-        losses = np.array([r["valid"]["loss"] for r in records], float)  # None becomes NaN
-        finite = np.isfinite(losses)
-        curves = -np.where(finite, losses, losses[finite].max())
-        values = curves.max(1)
-        tens = np.random.default_rng(0).choice(values, (4000, 10)).max(1).mean()
-
-        given: dict[tuple[float, ...], int] = {}
-
-        def curve(params: Params) -> Curve:
-            point = encode(params, TASKSET_SPACE)
-            if tuple(point) not in given:
-                distance = ((points - point) ** 2).sum(1)
-                distance[list(given.values())] = np.inf
-                given[tuple(point)] = int(distance.argmin())
-            return np.asarray(curves[given[tuple(point)]])
-
-        best = float(values.max())
-        return Task(name, TASKSET_SPACE, curves.shape[1], curve, best, float(best - tens))
-
-
-def _taskset_params(recorded: Mapping[str, float]) -> dict[str, float]:
-    turned = {f"1 - {name}": 1 - recorded[name] for name in ("beta1", "beta2")}
-    return {name: turned.get(name) or recorded[name] for name in TASKSET_SPACE}
-
-
 def encode(params: Params, space: Mapping[str, BaseDistribution]) -> Curve:
-    """Return a configuration of floats as a point of the unit cube."""
-    found = []
-    for name, d in space.items():
-        assert isinstance(d, FloatDistribution)
-        whole, part = (d.low, d.high), float(params[name])
-        low, high = map(math.log, whole) if d.log else whole
-        found.append(((math.log(part) if d.log else part) - low) / (high - low))
-    return np.array(found)
+    """Return a configuration as a point of the unit cube; options are evenly spaced."""
+    return np.array([_position(params[name], d) for name, d in space.items()])
+
+
+def _position(value: Any, d: BaseDistribution) -> float:
+    if isinstance(d, CategoricalDistribution):
+        return d.choices.index(value) / (len(d.choices) - 1)
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    low, high = (math.log(d.low), math.log(d.high)) if d.log else (d.low, d.high)
+    return ((math.log(value) if d.log else float(value)) - low) / (high - low)
 
 
 def decode(point: Curve, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

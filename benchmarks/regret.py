@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.stats import wilcoxon
 
 from benchmarks import strategies
-from benchmarks.search import BUDGETS, TASKS, TASKS_HELP, Cell, abscissae, named
+from benchmarks.search import BUDGETS, TASKS, TASKS_HELP, TIMED_HELP, Cell, abscissae, named
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,11 +39,13 @@ class Runs:
         return np.asarray(self.regret.mean((0, 1)))
 
 
-def load(cache: Path, names: Sequence[str], tasks: Sequence[str], seeds: int) -> list[Runs]:
+def load(
+    cache: Path, names: Sequence[str], tasks: Sequence[str], seeds: int, timed: bool = False
+) -> list[Runs]:
     """Return the runs of contenders that have all tasks, for the seeds that all of them have."""
     found: dict[str, dict[tuple[str, int], dict[str, list[float]]]] = {}
     for name in names:
-        cells = [Cell(name, task, seed) for task in tasks for seed in range(seeds)]
+        cells = [Cell(name, task, seed, timed) for task in tasks for seed in range(seeds)]
         found[name] = {
             (c.task, c.seed): json.loads(c.path(cache).read_text())
             for c in cells
@@ -106,25 +108,25 @@ def table(runs: Sequence[Runs]) -> list[str]:
     return lines
 
 
-def share_needed(ours: Runs, other: Runs, epochs: int) -> list[float]:
+def share_needed(ours: Runs, other: Runs) -> list[float]:
     """Return the fraction of each budget after which tuner has the other's mean regret.
 
     It is infinite if that is not reached within the whole run.
     """
-    curve, spent = ours.curve.mean((0, 1)), abscissae(epochs)
+    curve, spent = ours.curve.mean((0, 1)), abscissae()
     shares = []
     for budget, wanted in zip(BUDGETS, other.mean, strict=True):
         there = [x for x, value in zip(spent, curve, strict=True) if value <= wanted]
-        shares.append(there[0] / (budget * epochs) if there else float("inf"))
+        shares.append(there[0] / budget if there else float("inf"))
     return shares
 
 
-def plot(runs: Sequence[Runs], epochs: int, path: Path) -> None:
+def plot(runs: Sequence[Runs], path: Path) -> None:
     """Plot mean regret against epochs in full trainings, on logarithmic axes."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 5.5))
-    spent = np.array(abscissae(epochs)) / epochs
+    spent = abscissae()
     for k, r in enumerate(runs):
         style = {"linewidth": 2.5, "color": "black"} if k == 0 else {"linewidth": 1.2}
         axes.plot(spent, r.curve.mean((0, 1)), label=r.name, **style)
@@ -142,17 +144,17 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=TASKS, help=TASKS_HELP)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(strategies.CONTENDERS))
-    parser.add_argument("--epochs", type=int, default=51, help="of one full training")
+    parser.add_argument("--timed", action="store_true", help=TIMED_HELP)
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
-    runs = load(asked.cache, asked.only, named(asked.tasks), asked.seeds)
+    runs = load(asked.cache, asked.only, named(asked.tasks), asked.seeds, asked.timed)
     print(f"{runs[0].regret.shape[0]} tasks, {runs[0].regret.shape[1]} seeds\n")
     print("\n".join(table(runs)))
     for other in runs[1:]:
-        shares = ", ".join(f"{share:.2f}" for share in share_needed(runs[0], other, asked.epochs))
-        print(f"{runs[0].name} needs of the epochs of {other.name}: {shares}")
+        shares = ", ".join(f"{share:.2f}" for share in share_needed(runs[0], other))
+        print(f"{runs[0].name} needs of the budget of {other.name}: {shares}")
     if asked.plot:
-        plot(runs, asked.epochs, asked.plot)
+        plot(runs, asked.plot)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -22,9 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import strategies
-from benchmarks.curves import LCBench, Task, TaskSet
+from benchmarks.curves import LCBench, Task
 from benchmarks.peers import PEERS
 from benchmarks.simulator import simulate
+from benchmarks.tables import AlexNet, TaskSet
 
 TASKS = [
     *("168908", "189862", "167168", "3945", "126025", "167104"),
@@ -48,16 +50,18 @@ POINTS = 40
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: contender, task and seed."""
+    """One run: contender, task and seed; budgets are seconds instead of epochs if ``timed``."""
 
     contender: str
     task: str
     seed: int
+    timed: bool = False
 
     def path(self, cache: Path) -> Path:
         key = f"{self.contender} {strategies.digest(self.contender)}"
         name = hashlib.sha256(key.encode()).hexdigest()[:12]
-        return cache / name / f"{self.task}-{self.seed}.json"
+        clock = "-seconds" if self.timed else ""
+        return cache / name / f"{self.task}-{self.seed}{clock}.json"
 
 
 def run(cell: Cell, curves: Path, cache: Path) -> None:
@@ -69,15 +73,21 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     peer = PEERS.get(cell.contender)
     make = peer.make if peer else strategies.CONTENDERS[cell.contender]
     strategy = make(task, cell.seed)
-    epochs = (peer.full_trainings if peer else BUDGETS[-1]) * task.epochs
+    unit = task.full if cell.timed else task.epochs
+    most = peer.full_trainings if peer else BUDGETS[-1]
     began = time.process_time()
-    trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=cell.seed)
-    regret = np.full(BUDGETS[-1] * task.epochs, np.nan)
-    regret[:epochs] = task.regret(trace.best)
+    trace = simulate(
+        task, strategy, epochs=most * unit, workers=WORKERS, seed=cell.seed, timed=cell.timed
+    )
+
+    def regret(full_trainings: float) -> float:
+        known = full_trainings <= most
+        return task.regret(trace.best_after(full_trainings * unit)) if known else math.nan
+
     kept = {
         "contender": cell.contender,
-        "regret": [float(regret[b * task.epochs - 1]) for b in BUDGETS],
-        "curve": [float(regret[x - 1]) for x in abscissae(task.epochs)],
+        "regret": [regret(b) for b in BUDGETS],
+        "curve": [regret(x) for x in abscissae()],
         "jobs": trace.jobs,
         "completed": trace.completed,
         "seconds": time.process_time() - began,
@@ -87,7 +97,9 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     path.with_suffix(".tmp").rename(path)
 
 
-TASKS_HELP = "of LCBench or TaskSet, or taskset for all six of that"
+TASKS_HELP = "of LCBench or TaskSet, taskset for all six of that, or alexnet"
+
+TIMED_HELP = "budgets are device seconds of full trainings, not epochs (LCBench, AlexNet)"
 
 
 def named(tasks: Sequence[str]) -> Sequence[str]:
@@ -95,16 +107,17 @@ def named(tasks: Sequence[str]) -> Sequence[str]:
 
 
 def load(name: str, curves: Path, cache: Path) -> Task:
-    """Load a task of LCBench, whose names are numbers, or of TaskSet."""
+    """Load a task of LCBench, whose names are numbers, of TaskSet, or AlexNet."""
     if name.isdigit():
         return LCBench(curves / "lcbench", cache).task(name)
+    if name == "alexnet":
+        return AlexNet(curves / "alexnet").task()
     return TaskSet(curves / "taskset").task(name)
 
 
-def abscissae(epochs: int) -> list[int]:
-    """Return the epochs at the points of a curve, from one full training on."""
-    spent = np.geomspace(epochs, BUDGETS[-1] * epochs, POINTS)
-    return [round(x) for x in spent]
+def abscissae() -> list[float]:
+    """Return the points of a curve in full trainings, from one on."""
+    return [float(x) for x in np.geomspace(1, BUDGETS[-1], POINTS)]
 
 
 def run_all(cells: Sequence[Cell], curves: Path, cache: Path, jobs: int, minutes: float) -> int:
@@ -129,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(strategies.CONTENDERS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--timed", action="store_true", help=TIMED_HELP)
     parser.add_argument("--minutes", type=float, default=1e9)
     asked = parser.parse_args()
     missing = [f"{name}: {PEERS[name].missing()}" for name in asked.only if name in PEERS]
@@ -136,7 +150,9 @@ def main() -> None:
         raise SystemExit("\n".join(line for line in missing if not line.endswith(": ")))
     asked.cache.mkdir(parents=True, exist_ok=True)
     tasks = named(asked.tasks)
-    cells = [Cell(c, t, s) for s in range(asked.seeds) for t in tasks for c in asked.only]
+    cells = [
+        Cell(c, t, s, asked.timed) for s in range(asked.seeds) for t in tasks for c in asked.only
+    ]
     left = run_all(cells, asked.curves, asked.cache, asked.jobs, asked.minutes)
     print(f"{len(cells) - left} of {len(cells)} runs are done")
 

@@ -1,16 +1,19 @@
 """Simulate asynchronous workers on recorded curves: the order of events without the training.
 
-Each worker runs one epoch at a time. Epochs of one configuration last one unit of time, with a
-variation of a tenth between configurations, so that reports arrive one by one in varying order.
+Each worker runs one epoch at a time. Epochs of one configuration last one unit of time, or their
+recorded seconds, with a variation of a tenth between configurations, so that reports arrive one by
+one in varying order.
 """
 
 import heapq
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from benchmarks.curves import Curve, Params, Task
+from tuner.storage.reason_kind import Kind
 from tuner.study.fidelity import LENGTH
 
 
@@ -31,7 +34,10 @@ class Strategy(Protocol):
         ...
 
     def report(self, job: Job, value: float) -> bool:
-        """Record the value after ``job.epoch`` epochs; return True to stop or pause the job."""
+        """Record the value after ``job.epoch`` epochs; return True to stop or pause the job.
+
+        The value NaN tells that the job has diverged, which ends it.
+        """
         ...
 
     def finish(self, job: Job, value: float) -> None:
@@ -41,48 +47,75 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class Trace:
-    """The results of a search after each epoch spent by all workers together."""
+    """The results of a search after each epoch run by any of the workers."""
 
     best: Curve
-    """Best value reported so far, one entry per epoch spent."""
+    """Best value reported so far; minus infinity before the first."""
     final: Curve
     """Best final value of completed jobs so far; minus infinity before the first."""
+    spent: Curve
+    """Epochs, or seconds, spent by all workers together."""
     jobs: int
     completed: int
 
+    def best_after(self, budget: float) -> float:
+        """Return the best value of the epochs that ended within a budget."""
+        k = int(np.searchsorted(self.spent, budget + 1e-9, side="right")) - 1
+        return float(self.best[k]) if k >= 0 else -math.inf
 
-def simulate(task: Task, strategy: Strategy, *, epochs: int, workers: int, seed: int) -> Trace:
-    """Run ``strategy`` on ``task`` until ``epochs`` epochs are spent."""
+
+def simulate(
+    task: Task, strategy: Strategy, *, epochs: float, workers: int, seed: int, timed: bool = False
+) -> Trace:
+    """Run ``strategy`` on ``task`` until ``epochs`` epochs are spent, or seconds if ``timed``."""
     pace = np.random.default_rng(seed)
-    best, final = np.full(epochs, -np.inf), np.full(epochs, -np.inf)
-    seen = done = -np.inf
+    rows: list[tuple[float, float, float]] = []
+    seen = done = -math.inf
+    spent = 0.0
     numbers: set[int] = set()
     completed = 0
-    events: list[tuple[float, int, Job, Curve, float]] = []
+    events: list[tuple[float, int, Job, Curve, Curve, float]] = []
 
     def start(now: float, worker: int) -> None:
         job = strategy.next()
         numbers.add(job.number)
         unit = float(pace.uniform(0.9, 1.1))
-        heapq.heappush(events, (now + unit, worker, job, task.curve(job.params), unit))
+        curve = task.curve(job.params)
+        costs = _costs(task, job.params, len(curve), timed)
+        end = now + unit * costs[job.epoch]
+        heapq.heappush(events, (end, worker, job, curve, costs, unit))
 
     for worker in range(workers):
         start(0.0, worker)
-    for spent in range(epochs):
-        now, worker, job, curve, unit = heapq.heappop(events)
+    while spent < epochs:
+        now, worker, job, curve, costs, unit = heapq.heappop(events)
         value = float(curve[job.epoch])
+        spent += float(costs[job.epoch])
         job.epoch += 1
-        seen = max(seen, value)
         stop = strategy.report(job, value)
-        if job.epoch == len(curve):
-            strategy.finish(job, value)
-            done, completed, stop = max(done, value), completed + 1, True
-        best[spent], final[spent] = seen, done
+        if not math.isfinite(value):
+            stop = True
+        else:
+            seen = max(seen, value)
+            if job.epoch == len(curve):
+                strategy.finish(job, value)
+                done, completed, stop = max(done, value), completed + 1, True
+        rows.append((seen, done, spent))
         if stop:
             start(now, worker)
         else:
-            heapq.heappush(events, (now + unit, worker, job, curve, unit))
-    return Trace(best, final, len(numbers), completed)
+            after = now + unit * costs[job.epoch]
+            heapq.heappush(events, (after, worker, job, curve, costs, unit))
+    best, final, when = np.array(rows).T
+    return Trace(best, final, when, len(numbers), completed)
+
+
+def _costs(task: Task, params: Params, epochs: int, timed: bool) -> Curve:
+    """Return the cost of each epoch: 1, or its seconds."""
+    if not timed:
+        return np.ones(epochs)
+    assert task.seconds is not None
+    return np.diff(task.seconds(params), prepend=0.0)
 
 
 class OptunaStrategy:
@@ -98,21 +131,29 @@ class OptunaStrategy:
             sampler=sampler,
             pruner=pruner,
         )
-        self.space = dict(task.space)
-        self.epochs = task.epochs
+        self.task = task
         self.trials: dict[int, Any] = {}
         self.optuna = optuna
 
     def next(self) -> Job:
-        trial = self.study.ask(self.space)
+        trial = self.study.ask(dict(self.task.space))
         self.trials[trial.number] = trial
-        self.study._storage.set_trial_system_attr(trial._trial_id, LENGTH, self.epochs)
-        return Job(trial.number, trial.params)
+        params = self.task.recorded(trial.params)
+        storage = self.study._storage
+        for name, value in params.items():
+            if value != trial.params[name]:
+                d = self.task.space[name]
+                storage.set_trial_param(trial._trial_id, name, d.to_internal_repr(value), d)
+        storage.set_trial_system_attr(trial._trial_id, LENGTH, self.task.epochs_of(params))
+        return Job(trial.number, params)
 
     def report(self, job: Job, value: float) -> bool:
         trial = self.trials[job.number]
         trial.report(value, job.epoch)
-        if job.epoch < self.epochs and trial.should_prune():
+        diverged = not math.isfinite(value)
+        if diverged:
+            trial.set_user_attr("reason_kind", Kind.DIVERGED)
+        if diverged or (job.epoch < self.task.epochs_of(job.params) and trial.should_prune()):
             self.study.tell(trial, state=self.optuna.trial.TrialState.PRUNED)
             del self.trials[job.number]
             return True

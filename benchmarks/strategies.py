@@ -117,20 +117,33 @@ OURS: dict[str, Make] = {
     "tuner's sampler + SHA(3, 3)": lambda task, seed: OptunaStrategy(
         task, _ours(task, seed), SuccessiveHalvingPruner(3, 3), seed=seed
     ),
+}
+"""tuner's sampler with the settings of ``conf/``, with tuner's pruner and with another one."""
+
+PRUNED: dict[str, Make] = {
     "Optuna TPE + tuner's pruner": stock(_tpe, lambda task: _rungs()),
     "random + tuner's pruner": stock(_random, lambda task: _rungs()),
 }
-"""tuner's sampler and pruner with the settings of ``conf/``, and each with another partner."""
+"""Other samplers with tuner's pruner."""
 
-CONTENDERS: dict[str, Make] = {**OURS, **STOCK}
+CONTENDERS: dict[str, Make] = {**OURS, **PRUNED, **STOCK}
+
+PRUNER_SOURCES = (
+    *("conf/pruner/rungs.yaml", "tuner/study/fidelity.py"),
+    *("tuner/algorithms/pruners/rungs.py", "tuner/algorithms/pruners/rung_standings.py"),
+)
+SAMPLER_SOURCES = ("conf/sampler/tpe.yaml", "tuner/algorithms/rung_scores.py")
 
 
 def digest(contender: str) -> str:
-    """Return what a contender's results depend on besides its name: tuner's sources, for tuner."""
-    if contender not in OURS:
+    """Return what a contender's results depend on besides its name: the sources of tuner's parts.
+
+    Other results need not be computed again when tuner changes.
+    """
+    if contender not in OURS and contender not in PRUNED:
         return ""
-    paths = ["conf/sampler/tpe.yaml", "conf/pruner/rungs.yaml", "tuner/study/fidelity.py"]
-    found = [ROOT / path for path in [*paths, "tuner/algorithms/rung_scores.py"]]
-    found += sorted((ROOT / "tuner/algorithms/samplers").glob("*.py"))
-    found.append(ROOT / "tuner/algorithms/pruners/rungs.py")
+    found = [ROOT / path for path in PRUNER_SOURCES]
+    if contender in OURS:
+        found += [ROOT / path for path in SAMPLER_SOURCES]
+        found += sorted((ROOT / "tuner/algorithms/samplers").glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()

@@ -45,11 +45,10 @@ def search(
         strategy.study.enqueue_trial(params)
     epochs = BUDGETS[-1] * task.epochs
     trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=seed)
-    regret = task.regret(trace.best)
     done = strategy.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     ranked = sorted(done, key=lambda trial: -trial.values[0])
     found = [Item(trial.params, task.name) for trial in ranked]
-    return [float(regret[b * task.epochs - 1]) for b in BUDGETS], found
+    return [task.regret(trace.best_after(b * task.epochs)) for b in BUDGETS], found
 
 
 def space() -> Space:
