@@ -22,6 +22,7 @@ ROOMS = [  # a room may import rooms of later lines only, and the modules beside
     "launch",
     "train",
     "config",
+    "integrations",
 ]
 MODULES = {"__init__", "__main__", "environment", "errors", "files", "log", "masking", "objective",
            "svg"}  # fmt: skip
@@ -30,7 +31,7 @@ TRAINER = {"bounds", "exported_json", "override_text", "types"}
 DOORS = {
     "hydra": {"cli", "config", "space"},
     "optuna": {"cli", "final", "report", "worker", "algorithms", "study", "storage"},
-    "torch": {"train"},
+    "torch": {"train", "integrations"},
     "torchvision": {"train"},
 }
 """Library → the rooms that import it."""
@@ -68,9 +69,9 @@ def own_imports(module: str) -> set[str]:
     return imports(FILES[module]) & FILES.keys() - {module, "tuner"}
 
 
-def test_there_are_eleven_rooms_each_with_its_purpose():
+def test_there_are_twelve_rooms_each_with_its_purpose():
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ROOMS)
-    assert len(ROOMS) == 11
+    assert len(ROOMS) == 12
     for name in ROOMS:
         assert ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())), name
     modules = {path.stem for path in PACKAGE.glob("*.py")}
@@ -103,6 +104,15 @@ def test_the_trainer_is_reached_by_target_alone_and_knows_little():
             assert not roots & {"optuna", "hydra", "omegaconf"}, module
         elif module != "tuner":
             assert not [target for target in used if room(target) == "train"], module
+
+
+def test_integrations_run_in_the_processes_of_other_libraries_and_know_the_trial_alone():
+    for module in FILES:
+        used = {room(target) for target in own_imports(module)}
+        if room(module) == "integrations":
+            assert used <= {"integrations", "objective", "errors"}, module
+        else:
+            assert "integrations" not in used, module
 
 
 def test_files_and_sub_rooms_have_no_cycles():

@@ -26,6 +26,10 @@ TYPED = [
 ]
 """Each block is whole in itself: it begins where its page lies, and needs no other."""
 
+needs_lightning = pytest.mark.skipif(
+    importlib.util.find_spec("lightning") is None, reason="pip install 'tuner[lightning]'"
+)
+
 BUDGETS = {
     "tuner tune": "study.n_trials=2 launch.workers=1 sampler=random",
     "tuner final": "final.seeds=1 final.finalists=1",
@@ -54,9 +58,9 @@ def shell(tmp_path: Path) -> Shell:
     return run
 
 
-def searched(tmp_path: Path, example: str) -> study.Study:
+def searched(tmp_path: Path, example: str, name: str = "") -> study.Study:
     url = f"sqlite:///{tmp_path}/examples/{example}/runs/tuner.db"
-    return study.load(url, example, grace=60, patience=5)
+    return study.load(url, name or example, grace=60, patience=5)
 
 
 def within_seconds(line: str) -> str:
@@ -110,17 +114,33 @@ def test_scikit_learns_estimators_are_both_tried(shell: Shell, tmp_path: Path):
     assert {t.params["objective"] for t in found} == {"sgd", "forest"}
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("lightning") is None, reason="pip install 'tuner[lightning]'"
-)
-def test_a_lightning_module_reports_and_resumes(shell: Shell, tmp_path: Path):
-    flags = "--config-dir conf experiment=lightning_module objective.epochs=3"
+LIGHTNING = "--app train.py callbacks=tuner study.metric=val/acc launch.workers=1"
+
+
+@needs_lightning
+def test_a_lightning_application_reports_and_resumes(shell: Shell, tmp_path: Path):
+    flags = f"{LIGHTNING} trainer.max_epochs=3"
     out = shell(
-        "lightning_module",
-        f"tuner tune {flags} study.n_trials=1 launch.workers=1",
-        f"tuner train {flags} --run-dir again objective.epochs=2",
-        f"tuner train {flags} --run-dir again objective.epochs=3",
+        "lightning_hydra",
+        f"tuner tune {flags} study.n_trials=1 model.lr='interval(0.001,0.01)'",
+        f"tuner train {flags} --run-dir again trainer.max_epochs=2",
+        f"tuner train {flags} --run-dir again trainer.max_epochs=3 2> log",
+        "grep -q 'Restored all states from the checkpoint' log",
     )
     assert "best:" in out
-    (trial,) = searched(tmp_path, "lightning_module").optuna.get_trials()
+    (trial,) = searched(tmp_path, "lightning_hydra", "train").optuna.get_trials()
     assert sorted(trial.intermediate_values) == [1, 2, 3]
+
+
+@needs_lightning
+def test_all_ranks_of_a_lightning_application_are_pruned_together(shell: Shell, tmp_path: Path):
+    flags = "trainer.accelerator=cpu trainer.devices=2 trainer.strategy=ddp trainer.max_epochs=3"
+    pruner = "pruner=threshold pruner.lower=1.1"
+    shell(  # the second trial starts ranks of its own in the same process
+        "lightning_hydra",
+        f"tuner tune {LIGHTNING} {flags} {pruner} study.n_trials=2 model.lr='choice(0.001,0.01)'"
+        " || test $? -eq 1",  # no configuration was completed
+        "test $(grep -c 'GLOBAL_RANK: 1, MEMBER: 2/2' runs/train/logs/worker-0.log) = 2",
+    )
+    found = searched(tmp_path, "lightning_hydra", "train").optuna.get_trials()
+    assert [(t.state.name, list(t.intermediate_values)) for t in found] == [("PRUNED", [1])] * 2

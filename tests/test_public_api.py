@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,11 @@ from tests.pages import EXAMPLES, PAGES, ROOT, blocks, name
 
 PUBLIC: list[ModuleType] = [tuner, tuner.objective, tuner.train.data]
 NAMES = [(module, public) for module in PUBLIC for public in module.__all__]
+INTEGRATIONS = ["lightning", "pytorch_lightning"]
+"""Libraries with a callback ``Report``; tests/integrations checks its documentation."""
+ALL = {(module.__name__, public) for module, public in NAMES} | {
+    (f"tuner.integrations.{library}", "Report") for library in INTEGRATIONS
+}
 INTERNAL = ("docs/picture.py", "docs/reference.py")
 """Scripts that make parts of the documentation, and are not shown in it."""
 
@@ -51,8 +57,7 @@ def imported(code: str) -> set[tuple[str, str]]:
 
 
 def test_the_code_that_users_see_imports_public_names_only():
-    public = {(module.__name__, public) for module, public in NAMES}
-    found = {place: imported(code) - public for place, code in shown()}
+    found = {place: imported(code) - ALL for place, code in shown()}
     assert {place: names for place, names in found.items() if names} == {}
 
 
@@ -63,7 +68,7 @@ def test_the_configurations_that_users_see_name_public_targets_only():
         found += [path.read_text() for path in directory.rglob("*.yaml")]
     targets = {target for text in found for target in re.findall(r"_target_: (tuner\..+)", text)}
     assert targets
-    assert targets <= {f"{module.__name__}.{public}" for module, public in NAMES}
+    assert targets <= {".".join(name) for name in ALL}
 
 
 def test_private_imports_are_found():
@@ -100,7 +105,11 @@ def test_importing_tuner_is_light():
 
 @pytest.mark.parametrize(("module", "public"), NAMES, ids=[public for _, public in NAMES])
 def test_public_names_are_documented(module, public):
-    found = getattr(module, public)
+    documented(getattr(module, public))
+
+
+def documented(found: Any) -> None:
+    """Check that a public function or class has an example, and a line for each parameter."""
     text = inspect.getdoc(found) or ""
     assert "\nExample:" in text
     called = found.__init__ if inspect.isclass(found) else found
@@ -112,9 +121,13 @@ def test_public_names_are_documented(module, public):
 
 @pytest.mark.parametrize(("module", "public"), NAMES, ids=[public for _, public in NAMES])
 def test_examples_in_docstrings_run(module, public):
-    found = getattr(module, public)
+    run_examples(getattr(module, public))
+
+
+def run_examples(found: Any) -> None:
+    """Run the examples of a docstring."""
     namespace = dict(vars(sys.modules[found.__module__]))
     finder = doctest.DocTestFinder(recurse=False)
     runner = doctest.DocTestRunner()
-    for test in finder.find(found, public, globs=namespace):
+    for test in finder.find(found, found.__name__, globs=namespace):
         assert runner.run(test).failed == 0

@@ -61,6 +61,14 @@ def run_dir() -> Path | None:
     return None if running is None else running[1]
 
 
+def fence() -> None:
+    """Raise ``Fenced`` before saving if the trial has gone to another worker."""
+    running = _running.get()
+    check = getattr(running and running[0], "fence", None)
+    if check is not None:
+        check()
+
+
 @contextmanager
 def running(report: Callable[..., None], run_dir: Path) -> Iterator[None]:
     """Connect the functions above to a trial while its objective runs."""

@@ -155,6 +155,25 @@ def test_it_runs_as_hydra_runs_it(there):
     assert HydraConfig.instance().cfg is None
 
 
+def test_its_command_line_can_be_run_again(there):
+    """Lightning does so, to start the other ranks of a training."""
+    before, told = (sys.argv, sys.modules["__main__"].__spec__), []
+
+    def report(step: int, **metrics: float) -> None:
+        if step == 1:
+            told.extend([sys.modules["__main__"].__spec__, *sys.argv])
+
+    cfg = source().compose(["epochs=2", "x=0.3"])
+    trial.run(cfg, run_dir=there / "run", report=report)
+    assert (sys.argv, sys.modules["__main__"].__spec__) == before
+    assert told[:2] == [None, str(there / "my app.py")]
+    again = subprocess.run([sys.executable, *told[1:]], cwd=there, check=False)
+    assert again.returncode == 0
+    rows = [line.split() for line in (there / "journal.txt").read_text().splitlines()]
+    assert [(row[0], row[1]) for row in rows] == [("run", "1"), ("run", "2")]  # it was complete
+    assert "x=0.3" in told
+
+
 def test_what_it_raises_and_what_report_raises_pass_through(there):
     with pytest.raises(ZeroDivisionError, match="own mistake"):
         trial.run(source().compose(["fate=raise"]), run_dir=there / "a", report=print)

@@ -8,6 +8,7 @@ are the application's.
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -87,18 +88,32 @@ def run(
     """
     del report  # is with tuner.objective already
     main = load(app)
+    named = [f"--config-name={config_name}"] if config_name else []
+    options = [*(f"--config-dir={directory}" for directory in config_dirs), *named]
     placed = [*overrides, f"hydra.run.dir={quote(str(run_dir))}"]
     with _hydra(main, list(map(Path, config_dirs))) as running:
         cfg = _compose(running, main, config_name, placed)
         context = HydraContext(config_loader=running.config_loader, callbacks=Callbacks(cfg))
     cfg.hydra.mode = RunMode.RUN
     try:
-        with _behaving(main.base):
+        with _behaving(main.base), _as_script(main, [*options, *placed]):
             return run_job(main.function, cfg, "hydra.run.dir", None, context).return_value
     except OmegaConfBaseException as error:
         if mistake := lacking(error):
             raise ConfigError([mistake]) from error
         raise
+
+
+@contextmanager
+def _as_script(main: Main, arguments: Sequence[str]) -> Iterator[None]:
+    """Let the command line be the application's: Lightning runs it once more for each rank."""
+    program = sys.modules["__main__"]
+    argv, spec = sys.argv, program.__spec__
+    sys.argv, program.__spec__ = [str(main.file), *arguments], None
+    try:
+        yield
+    finally:
+        sys.argv, program.__spec__ = argv, spec
 
 
 @dataclass(frozen=True)
