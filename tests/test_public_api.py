@@ -119,15 +119,27 @@ def documented(found: Any) -> None:
             assert f"    {parameter.name}: " in args, parameter.name
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuner.Study:
+    """The study of the example of ``tuner.search``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("searched"))
+        examples = doctest.DocTestFinder(recurse=False).find(tuner.search, "search", globs={})
+        doctest.DocTestRunner(verbose=False).run(examples[0], clear_globs=False)
+        study: tuner.Study = examples[0].globs["study"]
+        return study
+
+
 @pytest.mark.parametrize(("module", "public"), NAMES, ids=[public for _, public in NAMES])
-def test_examples_in_docstrings_run(module, public):
-    run_examples(getattr(module, public))
+def test_examples_in_docstrings_run(module, public, searched, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_examples(getattr(module, public), study=searched)
 
 
-def run_examples(found: Any) -> None:
-    """Run the examples of a docstring."""
-    namespace = dict(vars(sys.modules[found.__module__]))
-    finder = doctest.DocTestFinder(recurse=False)
+def run_examples(found: Any, **names: object) -> None:
+    """Run the examples of a docstring, and of a class's methods."""
+    namespace = {**vars(sys.modules[found.__module__]), **names}
+    finder = doctest.DocTestFinder(recurse=True)
     runner = doctest.DocTestRunner()
     for test in finder.find(found, found.__name__, globs=namespace):
         assert runner.run(test).failed == 0

@@ -9,17 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tuner.api.search import search
+    from tuner.api.study import Study
+    from tuner.api.trial import Trial
     from tuner.config.bounds import Bounds
-    from tuner.errors import ConfigError, Infeasible
+    from tuner.errors import ConfigError, Infeasible, TunerError
     from tuner.train.export.predictor import load
 
-__all__ = ["Bounds", "ConfigError", "Infeasible", "load"]
+__all__ = ["Bounds", "ConfigError", "Infeasible", "Study", "Trial", "TunerError", "load", "search"]
 __version__ = "0.1.0"
 
 _MODULES = {
     "Bounds": "tuner.config.bounds",
     "ConfigError": "tuner.errors",
     "Infeasible": "tuner.errors",
+    "Study": "tuner.api.study",
+    "Trial": "tuner.api.trial",
+    "TunerError": "tuner.errors",
+    "search": "tuner.api.search",
     "load": "tuner.train.export.predictor",
 }
 

@@ -78,8 +78,15 @@ def section(key: str) -> str:
 class TunerError(Exception):
     """One or more errors that a person must correct, reported together.
 
-    Create it from one error, by its ``problem``, the ``key`` at fault and a ``hint``, or from a
-    sequence of errors.
+    Args:
+        problem: What is wrong; or a sequence of ``Mistake``.
+        key: The key at fault, such as ``model.width``.
+        hint: How to correct it.
+
+    Example:
+        >>> raise TunerError("the disk is full", hint="remove old studies")
+        Traceback (most recent call last):
+        tuner.errors.TunerError: the disk is full; hint: remove old studies
     """
 
     exit_code = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from tuner.config import composition
+from tuner.config import composition, signatures
 from tuner.config.composition import Source
 from tuner.errors import ConfigError
 
@@ -55,3 +55,25 @@ def test_a_command_reads_files_of_the_users_once(tmp_path: Path) -> None:
     file.write_text("defaults: [digits, _self_]\nlimit: 2\n")
     assert first.compose(["data=mine", "seed=2"]).data.limit == 1
     assert Source((tmp_path,)).compose(["data=mine"]).data.limit == 2
+
+
+def test_a_function_is_named_by_overrides_alone(
+    source: Source, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "mine_here.py").write_text("def train(lr=1.0, *, report): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = ["objective=function", "objective._target_=mine_here.train", "objective.lr=0.5"]
+    assert source.compose(named).objective == {"_target_": "mine_here.train", "lr": 0.5}
+    (mistake,) = signatures.check(source.compose(named[:1]))
+    assert mistake.problem == "nothing to call"
+    assert "objective._target_=module.name" in mistake.hint
+
+
+def test_a_mistake_is_told_beside_a_mapping_and_a_named_function(
+    source: Source, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "mine_there.py").write_text("def train(lr=1.0, *, report): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    right = ["objective=function", "objective._target_=mine_there.train", "objective.lr=0.5",
+             "+space={objective.lr: 'interval(0, 1)'}"]  # fmt: skip
+    assert list(source.mistakes([*right, "sampler=tpee"])) == ["sampler=tpee"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.cli import search_checks
+from tuner.api import search_checks
 from tuner.study import limits, plan
 from tuner.study.budget import Budget, Spent
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.cli import search_checks
+from tuner.api import search_checks
 from tuner.space.distributions import Categorical, Float, Int
 from tuner.study import limits, plan
 from tuner.study.enqueued import locate

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tuner.cli import search_checks
+from tuner.api import search_checks
 from tuner.errors import TunerError
 from tuner.study import plan
 from tuner.study.objectives import Aims, front

@@ -12,7 +12,7 @@ from tests.space.test_grammar import Drawn
 from tuner.algorithms.pruners.factory import build_pruner
 from tuner.algorithms.samplers.factory import build_sampler
 from tuner.algorithms.samplers.grid import Grid
-from tuner.cli import search_checks
+from tuner.api import search_checks
 from tuner.config import composition, signatures
 from tuner.config.composition import Source, conf_dir
 from tuner.errors import ConfigError, Mistake
@@ -22,7 +22,7 @@ from tuner.study import plan
 GROUPS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in conf_dir().glob("*/*.yaml")
-    if path.parent.name not in {"experiment", "storage"}
+    if path.parent.name not in {"experiment", "storage"} and path.stem != "function"
 )
 
 

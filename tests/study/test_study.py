@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from tests.launched import new_database
-from tuner.cli import search_checks
+from tuner.api import search_checks
 from tuner.config.composition import Source
 from tuner.errors import StorageError, StudyError
 from tuner.report.terminal import status

@@ -2,30 +2,26 @@
 
 import argparse
 import shlex
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 
 from tuner import log
-from tuner.cli import preflight, search_checks
-from tuner.config import composition, lookup, search_path, targets
+from tuner.api import preflight, search_checks
+from tuner.config import composition, lookup, search_path
 from tuner.config.application import ApplicationSource
 from tuner.config.composition import Source
 from tuner.config.override_text import text_of
-from tuner.errors import ConfigError, Mistake, RowRefused, TunerError
-from tuner.launch import gpus
+from tuner.errors import Mistake, RowRefused, TunerError
 from tuner.launch.base import Launcher
 from tuner.report.analysis import no_result
 from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
-from tuner.space import corner_checks, mandatory
-from tuner.storage import database, urls
+from tuner.report.terminal import screen
+from tuner.storage import urls
 from tuner.study import create, location, plan
 from tuner.study.plan import Plan
 from tuner.study.study import Study
+
+console = screen.console
 
 
 def source(args: argparse.Namespace) -> Source:
@@ -52,67 +48,13 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     if not judge:
         return readable(args)
     log.to_stderr()
-    asked = plan.load(source(args), args.overrides)
-    makes = {
-        "launch": lambda: composition.instantiate(asked.cfg.launch),
-        "storage": lambda: urls.judge(asked.storage.url),
-        "device": lambda: _judge_device(asked),
-    }
-    return required(asked, preflight.mistakes(asked, makes))
+    return preflight.planned(plan.load(source(args), args.overrides))
 
 
 def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
-    """Load the plan and build its launcher, after checking engine and database.
-
-    Returns:
-        The plan, the launcher, and a description of what it would start.
-
-    Raises:
-        ConfigError: Plan, launcher, database or device have errors, all of which are reported.
-    """
+    """Load the plan and build its launcher; see ``preflight.launched``."""
     log.to_stderr()
-    asked = plan.load(source(args), args.overrides)
-    found: list[tuple[Launcher, str]] = []
-
-    def launch() -> None:
-        launcher: Launcher = composition.instantiate(asked.cfg.launch)
-        found.append((launcher, ""))
-        found.append((launcher, launcher.describe()))
-
-    makes = {
-        "launch": launch,
-        "storage": lambda: database.probe(asked.storage.url),
-        "device": lambda: None if _is_elsewhere(asked) else _judge_device(asked),
-    }
-    more = preflight.mistakes(asked, makes)
-    url = lookup.text_at(asked.cfg, "storage.url") or ""
-    if found and found[0][0].spread and url.startswith("sqlite"):
-        told = "SQLite serves one machine, but this launcher's workers may run on several"
-        more.append(Mistake("storage.url", told, "storage=postgresql, or launch=local"))
-    if not (asked.mistakes or more):
-        more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
-    return required(asked, more), *found[-1]
-
-
-def _judge_device(asked: Plan) -> None:
-    gpus.require(lookup.text_at(asked.cfg, "worker.device"))
-
-
-def _is_elsewhere(asked: Plan) -> bool:
-    """Return whether workers may run on other machines, also if ``launch`` has errors."""
-    target = lookup.text_at(asked.cfg, "launch._target_")
-    with suppress(ConfigError):
-        return target is not None and getattr(targets.locate(target), "spread", False) is True
-    return False
-
-
-def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
-    """Return a plan without errors; log warnings about doubtful settings."""
-    asked.require(more)
-    unset = mandatory.doubts(asked.source, asked.cfg, asked.space)
-    for doubt in [*corner_checks.fractions(asked.cfg, asked.space), *unset]:
-        log.log.warning("%s", doubt)
-    return asked
+    return preflight.launched(plan.load(source(args), args.overrides))
 
 
 def readable(args: argparse.Namespace) -> Plan:
@@ -184,21 +126,6 @@ def same(args: argparse.Namespace, command: str) -> str:
     """Return another command on the same study, to paste into a shell."""
     study = [] if args.study is None else [args.study]
     return shlex.join(["tuner", command, *study, *flags(args), *args.overrides])
-
-
-class Screen(Console):
-    """A terminal that gets only printable characters; see ``tuner.log.printable``."""
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterable[Segment]:
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else log.printable(text), style, control)
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Return a terminal that reads no markup into a name such as ``acc[/x]``."""
-    return Screen(stderr=stderr, markup=False, emoji=False)
 
 
 def flags(args: argparse.Namespace) -> list[str]:

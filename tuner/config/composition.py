@@ -84,7 +84,8 @@ class Source:
             reading = None if self._roots() == (conf_dir(),) else self.reading
             composed, choices = _composed(self, rest, reading)
             cfg = pickle.loads(composed)
-            ConfigLoaderImpl._apply_overrides_to_config([_known(v, cfg) for v in values], cfg)
+            for value in values:  # in order: _target_ says which keys there are
+                ConfigLoaderImpl._apply_overrides_to_config([_known(value, cfg)], cfg)
         # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
             raise ConfigError([explained(error)]) from error
@@ -143,15 +144,21 @@ class Source:
     def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
         """Compose each override alone with the groups, because Hydra stops at its first error."""
         parsed = {text: parse(text) for text in overrides}
-        selects = {text: o for text, o in parsed.items() if self.options(o.key_or_group)}
+        selects = {
+            text: o
+            for text, o in parsed.items()
+            if self.options(o.key_or_group) and not isinstance(o.value(), dict)
+        }
         found: dict[str, Mistake | None] = {
             text: m for text, o in selects.items() if (m := self._bad_option(o))
         }
-        groups = [text for text in selects if text not in found]
+        named = [t for t, o in parsed.items() if o.key_or_group == "objective._target_"]
+        groups = [*(text for text in selects if text not in found), *named]
         base = self.compose(groups)
         lost = {parsed[text].key_or_group for text in found}
-        for text, override in parsed.items():
-            if text not in selects and (mistake := self._bad_value(text, override, base, groups)):
+        for text in [text for text in parsed if text not in groups and text not in found]:
+            override = parsed[text]
+            if mistake := self._bad_value(text, override, base, groups):
                 # An experiment, which is no section, has its say in all of them.
                 owned = section(text) in lost or not lost <= set(map(str, base))
                 known = has_key(base, override.key_or_group)

@@ -67,7 +67,9 @@ class _Checker:
             if isinstance(node, DictConfig) and "_target_" in node:
                 self._target(root, node, INJECTED.get(root, set()))
             elif root == "objective":
-                hint = "objective=cnn, or a YAML with _target_"
+                hint = (
+                    "objective=cnn, or objective._target_=module.name, also in a YAML of your own"
+                )
                 self.mistakes.append(Mistake("objective", "nothing to call", hint))
         return self
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -27,7 +28,7 @@ from tuner.worker.heartbeat import UNUSABLE, Heart
 from tuner.worker.outcome import Fate
 from tuner.worker.proposal import Proposer
 from tuner.worker.reporter import Context
-from tuner.worker.signals import Signals, captured
+from tuner.worker.signals import Signals, captured, exit_now
 from tuner.worker.trial import execute
 
 RESTART_ME = 75
@@ -40,10 +41,11 @@ REASON = 200
 """Maximum number of characters of the last failure's reason when a worker stops."""
 
 
-def work(plan: Plan, study: Study) -> int:
+def work(plan: Plan, study: Study, leave: Callable[[int], None] = exit_now) -> int:
     """Run trials until the budget is spent and none is left to take over; return the exit code.
 
-    ``worker.concurrency`` trials run at once, each in a thread and with its own lease.
+    ``worker.concurrency`` trials run at once, each in a thread and with its own lease. ``leave`` is
+    called with the number of a second signal.
     """
     # cuBLAS reads it once, in the first trial, but a later one may be the first that has to be
     # deterministic.  That is 32 MiB of a GPU, PyTorch's default on Hopper; elsewhere it takes 8.
@@ -53,7 +55,7 @@ def work(plan: Plan, study: Study) -> int:
         study.expire(place)  # its trial is requeued at once
     count = plan.worker.concurrency
     proposer = Proposer(plan, study)
-    with captured() as signals:
+    with captured(leave) as signals:
         if count == 1:
             return _serve(plan, study, proposer, base, signals)
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:

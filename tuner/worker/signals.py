@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
 
+from tuner.errors import Preempted
 from tuner.log import log
 
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -28,9 +29,11 @@ def listening(
 ) -> Iterator[None]:
     """Pass SIGTERM and SIGINT to ``note``, and act on them in a thread that runs ``obey``.
 
-    The thread reads ``heard`` until None comes, and is joined at the end.
+    The thread reads ``heard`` until None comes, and is joined at the end. Python handles signals
+    in the main thread alone; in another one, this passes none.
     """
-    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    heeded = (signal.SIGTERM, signal.SIGINT) if _is_main() else ()
+    before = {n: signal.signal(n, note) for n in heeded}
     obeying = threading.Thread(target=obey, name="tuner-signals", daemon=True)
     obeying.start()
     try:
@@ -42,18 +45,33 @@ def listening(
         obeying.join()
 
 
-class Signals:
-    """Records SIGTERM and SIGINT; a second signal exits at once."""
+def exit_now(number: int) -> None:
+    """End this process because of a second signal."""
+    if os.isatty(2):
+        os.write(2, SHOW_CURSOR)
+    os._exit(128 + number)
 
-    def __init__(self) -> None:
+
+def preempt(number: int) -> None:
+    """Raise ``Preempted`` in the main thread: the trial is requeued, and this process goes on."""
+    raise Preempted(signal.Signals(number).name)
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+class Signals:
+    """Records SIGTERM and SIGINT; a second signal leaves at once, by ``leave``."""
+
+    def __init__(self, leave: Callable[[int], None] = exit_now) -> None:
         self.received: int | None = None
+        self.leave = leave
         self.heard: Heard = SimpleQueue()
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         if self.received is not None:
-            if os.isatty(2):
-                os.write(2, SHOW_CURSOR)
-            os._exit(128 + number)
+            self.leave(number)
         self.received = number
         self.heard.put(number)
 
@@ -77,8 +95,8 @@ class Signals:
 
 
 @contextmanager
-def captured() -> Iterator[Signals]:
+def captured(leave: Callable[[int], None] = exit_now) -> Iterator[Signals]:
     """Handle SIGTERM and SIGINT in the block, and restore their handlers after it."""
-    signals = Signals()
+    signals = Signals(leave)
     with listening(signals.note, signals.answer, signals.heard):
         yield signals

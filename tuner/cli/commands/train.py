@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tuner import log, objective
+from tuner.api import preflight
 from tuner.cli import context
 from tuner.config import directories
 from tuner.log import log as logger
@@ -19,7 +20,7 @@ from tuner.worker import trial
 def run(args: argparse.Namespace) -> int:
     """Train one configuration and print its value to stdout as JSON."""
     log.to_stderr()
-    asked = context.required(plan.load(context.source(args), args.overrides, search=False))
+    asked = preflight.required(plan.load(context.source(args), args.overrides, search=False))
     parent = Path("runs/train")
     directories.probe([("--run-dir", args.run_dir or parent)])
     run_dir = args.run_dir or _fresh_directory(parent)

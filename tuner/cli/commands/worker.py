@@ -2,19 +2,17 @@
 
 import argparse
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
+from tuner.api import in_process
 from tuner.cli import context
-from tuner.config import resolvers
 from tuner.environment import SUPERVISOR, WORKER
 from tuner.errors import TunerError
 from tuner.log import log
-from tuner.report.terminal import live, status
+from tuner.report.terminal import status
 from tuner.storage import outages
 from tuner.storage.retry import Patience
-from tuner.study import create, limits
+from tuner.study import create
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 from tuner.worker.loop import CRASHED, work
@@ -30,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     study = patience(enter)  # it may start beside a restarting server
     try:
-        with _shown(plan, study):
+        with nullcontext() if SUPERVISOR in os.environ else in_process.shown(plan, study):
             code = work(plan, study)
         if code == 0 and WORKER not in os.environ:  # a launcher reports it once for all
             _require_value(plan, study, args)
@@ -48,32 +46,3 @@ def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
     """Raise ``TunerError`` if a finished search gave no value at all."""
     if wrong := context.in_vain(args, plan, study.patience(lambda: status.look(study))):
         raise TunerError([wrong])
-
-
-@contextmanager
-def _shown(plan: Plan, study: Study) -> Iterator[None]:
-    """Show the study on a terminal beside the work, unless a supervisor shows it."""
-    console = context.console(stderr=True)
-    if SUPERVISOR in os.environ or not live.is_live(console):
-        yield
-        return
-    done = threading.Event()
-    budget = limits.budget(plan)
-    view = threading.Thread(
-        target=live.follow,
-        args=(lambda: status.look(study), lambda: not done.is_set()),
-        kwargs={
-            "console": console,
-            "n_trials": budget.n_trials,
-            "epochs": resolvers.epochs(plan.cfg),
-            "every": 2.0,
-        },
-        name="tuner-view",
-        daemon=True,
-    )
-    view.start()
-    try:
-        yield
-    finally:
-        done.set()
-        view.join(10)

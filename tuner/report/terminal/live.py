@@ -1,8 +1,10 @@
 """Follow a running study: a live view on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from logging import StreamHandler
 
 from optuna.exceptions import OptunaError
@@ -62,6 +64,30 @@ def follow(
                 due = time.monotonic() + max(every, 9 * cost)
             time.sleep(min(PAUSE, every))
         _look(snapshot, view)
+
+
+@contextmanager
+def beside(
+    snapshot: Callable[[], Summary], *, console: Console, n_trials: int | None, epochs: int | None
+) -> Iterator[None]:
+    """Show a study during the block, from another thread, if the console can redraw."""
+    if not is_live(console):
+        yield
+        return
+    done = threading.Event()
+    view = threading.Thread(
+        target=follow,
+        args=(snapshot, lambda: not done.is_set()),
+        kwargs={"console": console, "n_trials": n_trials, "epochs": epochs, "every": 2.0},
+        name="tuner-view",
+        daemon=True,
+    )
+    view.start()
+    try:
+        yield
+    finally:
+        done.set()
+        view.join(10)
 
 
 def _look(snapshot: Callable[[], Summary], view: "_Screen | Lines") -> None:

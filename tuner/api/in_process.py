@@ -1,0 +1,51 @@
+"""Run the trials of a study in this process."""
+
+import os
+import signal
+from contextlib import AbstractContextManager
+
+from tuner.config import resolvers
+from tuner.errors import Preempted, TunerError
+from tuner.report.terminal import live, screen, status
+from tuner.study import limits
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+from tuner.worker import loop, signals
+
+
+def run(plan: Plan, study: Study) -> None:
+    """Run trials until the study has ended.
+
+    The first SIGINT or SIGTERM lets the running trial reach its next report, and the second ends it
+    at once; in both cases it is queued again.
+
+    Raises:
+        KeyboardInterrupt: After SIGINT.
+        TunerError: The device broke, or the objective fails too often.
+    """
+    try:
+        with shown(plan, study):
+            code = loop.work(plan, study, signals.preempt)
+    except Preempted as stop:
+        code = 128 + signal.Signals[str(stop)]
+    if code == loop.RESTART_ME:
+        raise TunerError("the device broke", hint="start Python again; the same call goes on")
+    if code:
+        leave(code - 128, study)
+
+
+def leave(number: int, study: Study) -> None:
+    """Do what a signal means, now that the trials are queued again."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt(f"study {study.name!r} is interrupted; the same call goes on")
+    os.kill(os.getpid(), number)
+
+
+def shown(plan: Plan, study: Study) -> AbstractContextManager[None]:
+    """Show the study during a block, on a terminal."""
+    return live.beside(
+        lambda: status.look(study),
+        console=screen.console(stderr=True),
+        n_trials=limits.budget(plan).n_trials,
+        epochs=resolvers.epochs(plan.cfg),
+    )

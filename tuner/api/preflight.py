@@ -1,0 +1,117 @@
+"""Check databases, directories and other resources of a search before any work."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tuner.api import search_checks
+from tuner.config import composition, directories, lookup, targets
+from tuner.config.lookup import text_at
+from tuner.errors import ConfigError, Mistake
+from tuner.launch import gpus
+from tuner.launch.base import Launcher
+from tuner.log import log
+from tuner.space import corner_checks, mandatory
+from tuner.storage import database, urls
+from tuner.study import create
+from tuner.study.plan import Plan
+from tuner.worker import mirror
+from tuner.worker.tracking import base
+from tuner.worker.tracking.factory import build_tracker
+
+
+def planned(asked: Plan) -> Plan:
+    """Return the plan of trials that run in this process.
+
+    Raises:
+        ConfigError: It has errors, all of which are reported.
+    """
+    makes = {
+        "launch": lambda: composition.instantiate(asked.cfg.launch),
+        "storage": lambda: urls.judge(asked.storage.url),
+        "device": lambda: _judge_device(asked),
+    }
+    return required(asked, mistakes(asked, makes))
+
+
+def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
+    """Build the launcher of a plan, after checking engine and database.
+
+    Returns:
+        The plan, the launcher, and a description of what it would start.
+
+    Raises:
+        ConfigError: Plan, launcher, database or device have errors, all of which are reported.
+    """
+    found: list[tuple[Launcher, str]] = []
+
+    def launch() -> None:
+        launcher: Launcher = composition.instantiate(asked.cfg.launch)
+        found.append((launcher, ""))
+        found.append((launcher, launcher.describe()))
+
+    makes = {
+        "launch": launch,
+        "storage": lambda: database.probe(asked.storage.url),
+        "device": lambda: None if _is_elsewhere(asked) else _judge_device(asked),
+    }
+    more = mistakes(asked, makes)
+    url = lookup.text_at(asked.cfg, "storage.url") or ""
+    if found and found[0][0].spread and url.startswith("sqlite"):
+        told = "SQLite serves one machine, but this launcher's workers may run on several"
+        more.append(Mistake("storage.url", told, "storage=postgresql, or launch=local"))
+    if not (asked.mistakes or more):
+        more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
+    return required(asked, more), *found[-1]
+
+
+def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
+    """Return a plan without errors; log warnings about doubtful settings."""
+    asked.require(more)
+    unset = mandatory.doubts(asked.source, asked.cfg, asked.space)
+    for doubt in [*corner_checks.fractions(asked.cfg, asked.space), *unset]:
+        log.warning("%s", doubt)
+    return asked
+
+
+def _judge_device(asked: Plan) -> None:
+    gpus.require(lookup.text_at(asked.cfg, "worker.device"))
+
+
+def _is_elsewhere(asked: Plan) -> bool:
+    """Return whether workers may run on other machines, also if ``launch`` has errors."""
+    target = lookup.text_at(asked.cfg, "launch._target_")
+    with suppress(ConfigError):
+        return target is not None and getattr(targets.locate(target), "spread", False) is True
+    return False
+
+
+def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[Mistake]:
+    """What is wrong with how and where to search, as far as it is not known already.
+
+    ``makes`` are judged too unless their sections are known to be wrong; files are written to the
+    directories, and none is left.
+    """
+    known = {mistake.section for mistake in asked.mistakes}
+    url = text_at(asked.cfg, "study.mirror")
+    unusable = mirror.mistakes(url)
+    found = [*search_checks.mistakes(asked), *unusable]
+    if not unusable:
+        makes = {**makes, "mirror": lambda: mirror.probe(url)}
+    found += search_checks.refusals(
+        {name: make for name, make in makes.items() if name not in known}
+    )
+    return [*found, *directories.refusals(_written_to(asked))]
+
+
+def _written_to(asked: Plan) -> Iterable[directories.Named]:
+    """Return the directories that a search will write to, if their keys can be read."""
+    wrong = {mistake.key for mistake in asked.mistakes}
+    # What a directory is named after.
+    if "study.name" not in wrong and (text := text_at(asked.cfg, "study.dir")):
+        yield from (("study.dir", Path(text, name)) for name in ("", "logs", "trials"))
+    if text := text_at(asked.cfg, "storage.artifacts"):
+        yield "storage.artifacts", text
+    if "tracking" not in {mistake.section for mistake in asked.mistakes}:
+        with suppress(ConfigError):  # which search.mistakes has told
+            yield from base.directories(build_tracker(asked.cfg))

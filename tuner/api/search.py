@@ -1,0 +1,105 @@
+"""Search the arguments of a function, and open studies."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from tuner.api import arguments, functions, running
+from tuner.api.study import Study
+from tuner.config.composition import Source
+from tuner.errors import ConfigError, Mistake, TunerError
+
+
+def search(
+    function: Callable[..., Any],
+    space: Mapping[str, Any],
+    *,
+    n_trials: int | None = 24,
+    metric: str = "accuracy",
+    direction: Literal["maximize", "minimize"] = "maximize",
+    name: str | None = None,
+    url: str | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> Study:
+    """Search the arguments of a function, and return the study.
+
+    This is ``tuner tune`` for a function: a study of this name in the database is resumed, and all
+    mistakes are found before the first trial. Ctrl-C, or the interrupt of a notebook, queues
+    running trials again at their next report; a second one does so at once. The same call goes on
+    with the study.
+
+    Args:
+        function: Called with keywords of the space and ``report``; returns the final value, or
+            nothing: then the last report counts. ``report(epoch, accuracy=…)`` may raise, to prune
+            the trial: do not catch it. If the function has the keywords ``run_dir``, ``seed`` or
+            ``device``, it is given them.
+        space: Keyword → what is searched, in Hydra's sweep grammar: ``interval(0, 1)``,
+            ``int(interval(1, 8))``, ``tag(log, interval(1e-4, 1))``, ``choice(a, b)`` or
+            ``range(0, 10, 2)``. A mapping is a choice; each of its options has a mapping of the
+            keywords that are searched with it. Any other value is passed as it is.
+        n_trials: Number of configurations over the lifetime of the study; None for no limit but
+            one of ``budget``, such as ``overrides=["budget.hours=1"]``.
+        metric: The reported metric that is optimised.
+        direction: Whether to maximise or to minimise it.
+        name: Name of the study; that of the function if None. Its files are in ``runs/NAME``.
+        url: Database; ``TUNER_STORAGE_URL``, or else the file ``runs/tuner.db``, if None.
+        workers: Number of worker processes; 0 runs the trials in this process. If None, a function
+            of a module has as many workers as ``tuner tune`` starts, and any other runs in this
+            process. One that is defined in ``__main__``, a notebook or another function cannot be
+            imported by workers, and is never pickled: so it may use whatever it refers to, large
+            data included, a debugger stops in it, and workers run no code but that of modules.
+        seed: Seed of the study, from which the seed of each trial is derived.
+        overrides: Further overrides of ``tuner tune``, such as ``sampler=random``.
+
+    Returns:
+        The study, which has ended.
+
+    Raises:
+        ConfigError: The arguments have mistakes, all of which are reported.
+        TunerError: The study is another one, the objective fails too often, or no trial gave a
+            value.
+        KeyboardInterrupt: It was interrupted.
+
+    Example:
+        >>> import tuner
+        >>> def train(lr, *, report):
+        ...     for epoch in range(1, 4):
+        ...         report(epoch, accuracy=1 - (lr - 0.3) ** 2 * epoch / 3)
+        >>> study = tuner.search(train, {"lr": "range(0.1, 0.5, 0.1)"}, n_trials=4)
+        >>> study.best.params
+        {'lr': 0.3}
+    """
+    inside = _is_inside(function, workers)
+    settings: dict[str, object] = {
+        "n_trials": n_trials,
+        "metric": metric,
+        "direction": direction,
+        "name": functions.name(function) if name is None else name,
+        "seed": seed,
+    }
+    settings |= {} if url is None else {"url": url}
+    settings |= {} if workers is None or inside else {"workers": workers}
+    target = functions.kept(function) if inside else functions.imported_as(function)
+    try:
+        words = arguments.overrides(str(target), space, settings, overrides)
+        _, record = running.run(Source(), words, inside=inside)
+    except TunerError as error:
+        raise arguments.in_python(error) from error
+    return Study(record)
+
+
+def _is_inside(function: object, workers: int | None) -> bool:
+    """Return whether the trials run in this process.
+
+    Raises:
+        ConfigError: The function cannot be called, or not by workers.
+    """
+    if not callable(function):
+        told = f"expected a function, got {function!r}"
+        raise ConfigError(told, key="function", hint="def train(lr, *, report): …")
+    importable = functions.imported_as(function) is not None
+    if workers and not importable:
+        told = f"{functions.name(function)} is of no module that worker processes could import"
+        raise ConfigError([Mistake("workers", told, "put it into a file, or workers=0")])
+    return workers == 0 or not importable

@@ -1,0 +1,23 @@
+"""The terminal that views are printed to."""
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from tuner import log
+
+
+class Screen(Console):
+    """A terminal that gets only printable characters; see ``tuner.log.printable``."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else log.printable(text), style, control)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a terminal that reads no markup into a name such as ``acc[/x]``."""
+    return Screen(stderr=stderr, markup=False, emoji=False)
