@@ -8,11 +8,12 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.conftest import Project
+from tuner.algorithms.pruners import score_error
 from tuner.algorithms.pruners.audit import AUDIT
 from tuner.algorithms.pruners.rungs import Rungs
 from tuner.errors import ConfigError
 from tuner.launch import restarts
-from tuner.study.attempts import FIRST
+from tuner.study.attempts import FIRST, following
 from tuner.study.fidelity import LENGTH
 from tuner.study.seed_noise import REPEAT
 
@@ -27,14 +28,22 @@ class Bench:
     def __init__(self, direction: str = "maximize", **changes: object) -> None:
         self.study = optuna.create_study(direction=direction, pruner=rungs(**changes))
 
-    def run(self, curve: list[float], length: int | None = 9, state: TrialState | None = None):
+    def run(
+        self,
+        curve: list[float],
+        length: int | None = 9,
+        state: TrialState | None = None,
+        examples: int | None = None,
+        repeats: int | None = None,
+    ):
         """Report until the pruner stops it; the number of epochs that it got."""
-        attrs = {} if length is None else {LENGTH: length}
+        known = {LENGTH: length, score_error.EXAMPLES: examples, REPEAT: repeats}
+        attrs = {key: value for key, value in known.items() if value is not None}
         self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attrs))
         trial = self.study.ask()
         for epoch, value in enumerate(curve, start=1):
             trial.report(value, epoch)
-            if trial.should_prune():
+            if repeats is None and trial.should_prune():
                 self.study.tell(trial, state=TrialState.PRUNED)
                 return epoch
         if state != TrialState.RUNNING:
@@ -218,3 +227,54 @@ def test_an_audited_trial_outlives_its_worker_and_the_audit_is_told(project: Pro
     assert any(trial.system_attrs.get("retry_history") for trial in marked)
     told = json.loads(project.call("status", "--json"))["pruning"]
     assert (told["condemned"], told["audited"], told["wrong"]) == (len(marked), len(marked), 0)
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_nothing_is_pruned_for_a_difference_within_the_standard_error(direction, sign):
+    """Near a score of 0.8, the difference of two on 30 images has a standard error of 0.10."""
+    bench = Bench(direction)
+    level = 0.5 + sign * 0.3
+    for _ in range(4):
+        bench.run([level + sign * 0.09] * 9)
+    assert bench.run([level] * 9) == 1, "the precision is unknown"
+    assert bench.run([level] * 9, examples=30) == 9
+    assert bench.run([level - sign * 0.05] * 9, examples=30) == 1
+    assert bench.run([level] * 9, examples=300) == 1
+
+
+def test_a_metric_that_is_no_fraction_has_no_known_error():
+    bench = Bench()
+    bench.run([80.0] * 9)
+    assert bench.run([79.9] * 9, examples=30) == 1
+
+
+def test_nobody_is_judged_before_enough_have_reached_the_rung():
+    bench = Bench(n_min_trials=4)
+    assert [bench.run([level] * 9) for level in (0.9, 0.1, 0.1, 0.1)] == [9, 9, 9, 1]
+
+
+def test_the_spread_over_seeds_is_given_or_that_of_the_repeats():
+    told = Bench(noise=0.1)
+    assert [told.run([level] * 9) for level in (0.8, 0.7, 0.6)] == [9, 9, 1]
+    measured = Bench()
+    for value in (0.85, 0.95):  # 0.07, and 0.1 of a difference
+        measured.run([value] * 9, repeats=0)
+    assert [measured.run([level] * 9) for level in (0.8, 0.71, 0.6)] == [9, 9, 1]
+
+
+def test_a_retry_knows_how_precise_its_scores_are():
+    again = following(create_trial(value=0.8, system_attrs={score_error.EXAMPLES: 30}), 0)
+    assert score_error.examples(again) == 30
+
+
+def test_the_first_judgement_is_described():
+    pruner = rungs(n_min_trials=4)
+    told = "at epoch 2 of 15, against at least 3 others; "
+    assert pruner.first_judged(15, None) == told + "the precision of the scores is unknown"
+    assert pruner.first_judged(15, 1000) == (
+        told + "scores rest on 1,000 examples, so differences below 0.013 do not count "
+        "(near a score of 0.9)"
+    )
+    assert rungs(noise=0.01).first_judged(None, 1000) == (
+        "after 11% of a trial, against at least 1 other; differences below 0.014 do not count"
+    )

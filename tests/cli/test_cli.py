@@ -62,10 +62,20 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     assert re.search(r"pinned +objective=toy$", run, re.MULTILINE)
     assert re.search(r"budget +study.n_trials: 24$", run, re.MULTILINE)
     assert not re.search(r"[\[\]{}']|None", run), "words, not Python's"
+    assert "first judged" not in run, "Optuna's pruners do not tell"
     data = json.loads(project.call("check", "--json"))
     assert data["run"]["configurations"] == 24
     assert data["mistakes"] == []
     assert not (project.directory / "journal.txt").exists()
+
+
+def test_check_tells_when_trials_are_judged_first(project: Project):
+    with (project.directory / "toy.py").open("a") as module:
+        module.write("\ntrain.check = lambda **_: {'validation_examples': 1000}\n")
+    run = json.loads(project.call("check", "--json", "pruner=rungs", "objective.epochs=18"))["run"]
+    assert run["first judged"].startswith("at epoch 2 of 18, against at least 3 others; ")
+    assert "1,000 examples, so differences below 0.013 do not count" in run["first judged"]
+    assert "validation_examples" not in run
 
 
 def test_mistakes_come_before_any_work(project: Project):

@@ -234,3 +234,17 @@ def test_leaving_between_two_steps_loses_nothing_and_changes_no_bit(tmp_path, at
     assert train(tmp_path / "left", after) == value
     assert before.points | after.points == whole.points
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "left"))
+
+
+@pytest.mark.parametrize(("protocol", "noted"), [("search", 75), ("final", None)])
+def test_a_search_is_told_how_many_images_its_metric_rests_on_before_any_score(
+    tmp_path, protocol, noted
+):
+    class Noting(Curve):
+        def note(self, **facts: object) -> None:
+            if not self.points:
+                self.before = {**getattr(self, "before", {}), **facts}
+
+    curve = Noting()
+    train(tmp_path, curve, trainer=settings(protocol=protocol, epochs=1))
+    assert getattr(curve, "before", {}).get("validation_examples") == noted

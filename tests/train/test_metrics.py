@@ -4,7 +4,7 @@ from sklearn import metrics
 
 from tests.recipes import CPU
 from tuner.errors import ConfigError
-from tuner.train.metrics import ErrorTally, Scores, Tally, check_metric
+from tuner.train.metrics import ErrorTally, Scores, Tally, check_metric, examples
 
 
 @pytest.mark.parametrize("classes_seen", [5, 3])
@@ -78,3 +78,20 @@ def test_the_reported_metrics_are_those_that_may_be_asked_for():
         ConfigError, match=r"accuracy is not .*regression targets; hint: known are mse"
     ):
         check_metric("accuracy", regression=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "counts", "expected"),
+    [
+        ("accuracy", [90, 10], 100),
+        ("balanced_accuracy", [50, 50, 0], 100),
+        ("balanced_accuracy", [90, 10], 36),  # 0.25 p (1 - p) (1 / 90 + 1 / 10) = p (1 - p) / 36
+        ("macro_f1", [90, 10], 36),
+        ("loss", [90, 10], None),
+        ("mse", [], None),
+    ],
+)
+def test_a_rare_class_makes_a_mean_over_classes_as_imprecise_as_fewer_images(
+    metric, counts, expected
+):
+    assert examples(metric, counts) == expected

@@ -54,6 +54,7 @@ def test_a_folder_is_described(photos):
         "skipped": "*.txt: 1, hidden: 1",
         "imbalance": "warning: the largest class has 4 times the images of the smallest;"
         " data.balanced=true visits all equally often",
+        "validation_examples": 5,
     }
 
 

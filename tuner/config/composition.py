@@ -353,11 +353,11 @@ def instantiate(node: DictConfig, **injected: object) -> Any:
     return built(**accepted)
 
 
-def rehearse(cfg: DictConfig) -> tuple[list[Mistake], dict[str, str]]:
+def rehearse(cfg: DictConfig) -> tuple[list[Mistake], dict[str, object]]:
     """What the objective's parts refuse as they are built, or its ``check`` of them; and its facts.
 
     A callable may have a ``check`` that takes the same keywords: it says what would run, as a
-    mapping of strings, or raises ``ConfigError``.  Nothing is run.
+    mapping from names, or raises ``ConfigError``.  Nothing is run.
     """
     try:
         built = hydra.utils.instantiate(cfg.objective, _partial_=True, _convert_="all")

@@ -79,6 +79,7 @@ TRIAL_SYSTEM: Mapping[str, Shape] = {
     "tuner:crashes": count,
     "tuner:configuration": count,
     "tuner:length": lambda found: count(found) and found > 0,
+    "tuner:validation_examples": lambda found: count(found) and found > 0,
     "tuner:queued": text,
     "tuner:audit": count,
     "tuner:repeat": count,

@@ -41,7 +41,7 @@ class Plan:
     mistakes: tuple[Mistake, ...]
     queue: tuple[Item, ...] = ()
     """Trials to enqueue before the sampler's own proposals."""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
     """What the objective's ``check`` reports before it runs."""
 
     @cached_property
@@ -104,7 +104,7 @@ def load(
     whole = mandatory.filled(cfg, space.parameters(), with_targets=judge)
     mistakes.extend(signatures.check(whole, roots=signatures.ROOTS if judge else ()))
     mistakes.extend(_news(value_checks.mistakes(whole), mistakes))
-    facts: Mapping[str, str] = {}
+    facts: Mapping[str, object] = {}
     if judge:
         refused, facts = _rehearsed(source, replace(read, cfg=whole))
         mistakes.extend(refused)
@@ -197,7 +197,7 @@ ALONE = {"data", "optimizer", "schedule"}
 """Sections that are checked independently of others."""
 
 
-def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, str]]:
+def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, object]]:
     """What the objective refuses, and its facts.
 
     Where some of its sections are known to be wrong, the others are judged without them.

@@ -20,7 +20,7 @@ from tuner.train.fused import member, rendezvous
 from tuner.train.fused.member import Member
 from tuner.train.learner import Learner
 from tuner.train.loss import Loss
-from tuner.train.metrics import check_metric
+from tuner.train.metrics import check_metric, examples
 from tuner.train.model import fine_tuning
 from tuner.train.optim import parameter_groups
 from tuner.train.progress import Progress
@@ -51,8 +51,9 @@ def train(
     test split once, after the last epoch, and writes the model to ``run_dir``.
 
     The costs in ``measure`` (of ``cost.COSTS``) are noted before the first epoch, so that a
-    network that exceeds a constraint is not trained. If ``run_dir`` holds a checkpoint, training is
-    resumed from it, bit-identical on the CPU.
+    network that exceeds a constraint is not trained; in a search, so is the number of images that
+    the metric rests on. If ``run_dir`` holds a checkpoint, training is resumed from it,
+    bit-identical on the CPU.
 
     Raises:
         Infeasible: The network does not fit the images.
@@ -78,6 +79,8 @@ def train(
     progress = Progress(learner, run_dir, recipe, report)
     try:
         progress.note_costs(measure)
+        if trainer.protocol == "search":
+            progress.note_examples(examples(metric, images.counts(scored)))
         progress.resume()
         trainee = ddp.shared(member.join(learner, recipe))
         _train_epochs(trainee, progress, learned, scored, seed)

@@ -1,7 +1,8 @@
 """The results of an evaluation, accumulated on the device and read once."""
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -172,3 +173,23 @@ def check_metric(name: str, *, regression: bool = False) -> None:
             key="study.metric",
             hint=f"{nearest(name, known)}{cure}",
         )
+
+
+def examples(metric: str, counts: Sequence[float]) -> int | None:
+    """Return the number of images that determines a metric's standard error.
+
+    A mean over K classes, of nₖ images each, is as precise as one over K² / Σ 1 / nₖ images.
+
+    Args:
+        metric: The name of the metric.
+        counts: The number of scored images of each class.
+
+    Returns:
+        None for a metric that is no mean of values between 0 and 1.
+    """
+    if metric == "accuracy":
+        return round(sum(counts))
+    if metric in ("balanced_accuracy", "macro_f1"):
+        present = [n for n in counts if n]
+        return math.floor(len(present) ** 2 / sum(1 / n for n in present) + 1e-9)
+    return None

@@ -12,7 +12,7 @@ from tuner.config.types import closest
 from tuner.errors import ConfigError, Infeasible, Mistake, TunerError
 from tuner.train.data import sampling
 from tuner.train.data.overview import Look
-from tuner.train.metrics import check_metric, reported
+from tuner.train.metrics import check_metric, examples, reported
 from tuner.train.model import cost
 from tuner.train.optim import parameter_groups
 from tuner.train.settings import Settings
@@ -29,8 +29,11 @@ def check(
     metric: str,
     measure: Sequence[str] = (),
     **_: object,
-) -> Mapping[str, str]:
+) -> Mapping[str, object]:
     """Return what would be trained, for users; the arguments are those of ``engine.train``.
+
+    ``validation_examples``, which the pruner needs, is the number of images that the metric rests
+    on, if that is known.
 
     Raises:
         ConfigError: All errors that can be found without training: data that are missing or cannot
@@ -59,7 +62,9 @@ def check(
             _check_model(model, look)
     found.mistakes.extend(trainer.mistakes())
     found.require()
-    return {} if seen is None else _facts(*seen, balanced=_is_balanced(data))
+    if seen is None:
+        return {}
+    return {**_facts(*seen, balanced=_is_balanced(data)), **_precision(metric, *seen)}
 
 
 NOTED = "peak_memory_mb"
@@ -204,6 +209,13 @@ def _facts(look: Look, sizes: tuple[int, int, int], *, balanced: bool) -> dict[s
                 " data.balanced=true visits all equally often"
             )
     return {key: text for key, text in facts.items() if text}
+
+
+def _precision(metric: str, look: Look, sizes: tuple[int, int, int]) -> dict[str, int]:
+    """Return how many validation images the metric rests on, if that is known."""
+    share = sizes[1] / max(1, sum(look.counts))
+    count = examples(metric, [share * n for n in look.counts])
+    return {"validation_examples": count} if count else {}
 
 
 def _counted(look: Look) -> str:

@@ -78,6 +78,7 @@ class Progress:
         self.learner, self.run_dir, self.recipe, self.report = learner, run_dir, recipe, report
         self.poll: Callable[[], None] | None = getattr(report, "poll", None)
         self.fence: Callable[[], None] | None = getattr(report, "fence", None)
+        self.note: Callable[..., None] | None = getattr(report, "note", None)
         self.every = learner.settings.checkpoint_every
         self.fingerprint = checkpoint.fingerprint(learner.device, learner.settings.precision)
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
@@ -225,21 +226,24 @@ class Progress:
 
     def note_costs(self, names: Sequence[str]) -> None:
         """Note the requested costs of the network, as far as they can be measured."""
-        note: Callable[..., None] | None = getattr(self.report, "note", None)
-        if note is not None and names:
+        if self.note is not None and names:
             learner = self.learner
             batch = learner.settings.eval_batch_size
             found = cost.measure(
                 learner.network, learner.data.in_shape, learner.device, names, batch
             )
             hardware.watch_memory(learner.device)  # the batch of a measurement is no training's
-            note(**found)
+            self.note(**found)
+
+    def note_examples(self, count: int | None) -> None:
+        """Note how many validation images the metric rests on, if that is known."""
+        if self.note is not None and count is not None:
+            self.note(validation_examples=count)
 
     def _tell(self) -> None:
         """What is true of the run as a whole, for a report that wants to know."""
-        note: Callable[..., None] | None = getattr(self.report, "note", None)
-        if note is not None:
-            note(
+        if self.note is not None:
+            self.note(
                 device=hardware.name(self.learner.device),
                 parameters=sum(p.numel() for p in self.learner.network.parameters()),
                 **hardware.memory_taken(self.learner.device),

@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
+from tuner.algorithms.pruners import score_error
 from tuner.algorithms.pruners.merged_attempts import Judge
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log
@@ -24,6 +25,9 @@ from tuner.worker import metrics_log
 from tuner.worker.mirror import Mirror
 from tuner.worker.proposal import Proposer
 from tuner.worker.tracking import base
+
+VALIDATION_EXAMPLES = "validation_examples"
+"""Name of the fact that the pruner needs."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Report:
         self.first = self.number == stored.number
         """Whether this is the first attempt at the configuration."""
         self.values: dict[int, float] = dict(stored.intermediate_values)
+        self.examples = score_error.examples(stored)
         self.unjudged = stored.last_step
         self.judge = Judge(trial)
         self.refusal: StorageError | None = None
@@ -139,14 +144,26 @@ class Report:
 
         The last value of each counts, and is stored however the trial ends. A value that violates a
         constraint ends the trial at once; noted before the training, it costs no epoch.  Passwords
-        of URLs are masked.
+        of URLs are masked. ``validation_examples`` is the number of examples that the metric, from
+        0 to 1, is a mean over: noted before the first report, it tells the pruner the metric's
+        standard error.
         """
         for name, value in facts.items():
             told = plain(value)
             is_text, is_number = isinstance(told, str), isinstance(told, int)
             self.facts[name] = masked(told) if is_text else told if is_number else float(told)
+        if (count := facts.get(VALIDATION_EXAMPLES)) is not None:
+            self._keep_examples(plain(count))
         if reason := self.aims.broken(self._noted):
             raise Pruned(reason, Kind.CONSTRAINT)
+
+    def _keep_examples(self, count: object) -> None:
+        """Store the number of validation examples; anything but a number from 1 is only a fact."""
+        if type(count) is int and 1 <= count < 2**31 and count != self.examples:
+            storage, trial_id, key = self.trial.storage, self.trial._trial_id, score_error.EXAMPLES
+            with self._refusal_kept():
+                self._write(lambda: storage.set_trial_system_attr(trial_id, key, count))
+            self.examples = count
 
     @property
     def measured(self) -> dict[str, float]:
@@ -170,13 +187,7 @@ class Report:
         if bad:
             raise Pruned(f"diverged: {', '.join(bad)} at step {step}", Kind.DIVERGED)
         value = self.metrics[self.metric]
-        try:
-            self.context.study.patience(lambda: self._keep(step, value))
-        except UpdateFinishedTrialError as error:
-            raise Fenced("the trial was given to another worker") from error
-        except KeyError as error:
-            self.context.study.verify()
-            raise Fenced("the trial is no longer in the database") from error
+        self._write(lambda: self._keep(step, value))
         self.values[step] = value
         self.epochs += 1
         self._judge(step)
@@ -186,6 +197,19 @@ class Report:
         counted = budget.epochs is not None and budget.length is None
         if counted and not self.context.study.may_go_on(budget):
             raise Preempted("budget.epochs leaves no other epoch")
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write to the trial.
+
+        Raises: Fenced if it is no longer this worker's.
+        """
+        try:
+            self.context.study.patience(write)
+        except UpdateFinishedTrialError as error:
+            raise Fenced("the trial was given to another worker") from error
+        except KeyError as error:
+            self.context.study.verify()
+            raise Fenced("the trial is no longer in the database") from error
 
     def _keep(self, step: int, value: float) -> None:
         """Store a value; Optuna's ``report`` refuses several objectives (optuna/optuna#3450)."""

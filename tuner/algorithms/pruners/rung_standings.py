@@ -12,7 +12,7 @@ from tuner.algorithms.pruners import audit
 from tuner.algorithms.rung_scores import LastRead
 from tuner.study import fidelity
 from tuner.study.attempts import first_number
-from tuner.study.seed_noise import REPEAT
+from tuner.study.seed_noise import REPEAT, deviation
 
 Values = tuple[float | None, ...]
 """A trial's value at each rung, None for rungs that it has not reached."""
@@ -22,7 +22,7 @@ class Standings:
     """The values of all configurations at the rungs, each taken from its last attempt.
 
     A finished trial is read only once. Trials that repeat the best one to measure the noise are not
-    competitors. The methods are thread-safe.
+    competitors; the spread of their values is known. The methods are thread-safe.
     """
 
     def __init__(self, rungs: Sequence[float]) -> None:
@@ -44,6 +44,7 @@ class Standings:
         self._ended: list[list[float]] = [[] for _ in self.rungs]
         """For each rung, the values of the configurations in ``_over``, ascending."""
         self._going: dict[int, tuple[FrozenTrial, Values]] = {}
+        self._repeats: dict[int, Values] = {}
 
     def look(self, study: Study) -> "Standings":
         """Read new trials of the study and return these standings."""
@@ -68,6 +69,15 @@ class Standings:
             going = [values[rung] for n, (_, values) in self._going.items() if n != own]
             return self._ended[rung].copy(), sorted(v for v in going if v is not None)
 
+    def spread(self, rung: int) -> float:
+        """Return the standard deviation at a rung of the runs that repeat the best trial.
+
+        It is 0 with fewer than two of them.
+        """
+        with self._lock:
+            values = [v for values in self._repeats.values() if (v := values[rung]) is not None]
+        return deviation(values) or 0.0
+
     def _read(self, trials: Sequence[FrozenTrial]) -> int:
         """Read new and unfinished trials; return the steps of the longest completed trial."""
         todo = [*self._open, *range(self._count, len(trials))]
@@ -79,7 +89,9 @@ class Standings:
                 self._open.append(i)
             elif trial.state == TrialState.COMPLETE and fidelity.length(trial) is None:
                 longest = max(longest, trial.last_step or 0)
-            if REPEAT not in trial.system_attrs:
+            if REPEAT in trial.system_attrs:
+                self._repeats[first_number(trial)] = self._values(trial)
+            else:
                 self._take(trial)
         return longest
 

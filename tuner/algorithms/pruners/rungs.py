@@ -1,13 +1,15 @@
 """Asynchronous successive halving on fractions of each trial's own schedule, with an audit.
 
-Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with four changes.
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with five changes.
 Rungs lie at fractions of the schedule instead of numbers of epochs. The number of trials to keep is
 rounded up, so that one lucky trial does not eliminate all of the first ones. Passing a rung is
 provisional: with every report until the trial has reached twice as many epochs as the rung, its
 value at the rung is compared again with those of all trials that have reached the rung since.
 Otherwise, the first trials would have no competitors, and with eight workers four of the first
-eight would run to completion. Finally, a decision depends only on the reported values, so that it
-is the same for a retry, which inherits its curve.
+eight would run to completion. Another trial counts as better only if its value is better by more
+than the standard error of the difference, so that no trial is pruned for the noise of a small
+validation set. Finally, a decision depends only on the reported values, so that it is the same for
+a retry, which inherits its curve.
 """
 
 import bisect
@@ -19,11 +21,14 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms.pruners import audit
+from tuner.algorithms.pruners import audit, score_error
 from tuner.algorithms.pruners.rung_standings import Standings
-from tuner.config.bounds import Part, Share
+from tuner.config.bounds import Count, NonNegative, Part, Share
 from tuner.errors import ConfigError
 from tuner.study import fidelity
+
+TYPICAL = 0.9
+"""The score for which ``tuner check`` shows a standard error."""
 
 
 class Rungs(BasePruner):
@@ -36,7 +41,10 @@ class Rungs(BasePruner):
         rungs: Fractions of a trial's own schedule, ascending.
         keep: Fraction of the trials at a rung that continues.
         audited: Fraction of the condemned trials that continues; see
-        ``tuner.algorithms.pruners.audit``.
+            ``tuner.algorithms.pruners.audit``.
+        n_min_trials: Number of trials, including the one to judge, that must have reached a rung.
+        noise: Standard deviation of a trial's value over seeds; None to take it at each rung from
+            the repeats of the best trial, if the study has any.
 
     Raises:
         ValueError: ``rungs`` is empty or does not ascend.
@@ -45,11 +53,20 @@ class Rungs(BasePruner):
     merges_attempts = True
     """True: this pruner accepts studies in which every attempt is a separate trial."""
 
-    def __init__(self, *, rungs: list[Part], keep: Part, audited: Share) -> None:
+    def __init__(
+        self,
+        *,
+        rungs: list[Part],
+        keep: Part,
+        audited: Share,
+        n_min_trials: Count = 1,
+        noise: NonNegative | None = None,
+    ) -> None:
         if not rungs or rungs != sorted(set(rungs)):
             told = f"expected ascending fractions, got {rungs}"
             raise ConfigError(told, key="pruner.rungs", hint="[0.1, 0.3]")
         self.rungs, self.keep, self.audited = rungs, keep, audited
+        self.n_min_trials, self.noise = n_min_trials, noise
         self.standings = Standings(rungs)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -66,6 +83,28 @@ class Rungs(BasePruner):
         if rung is None or self._is_among_the_best(study, trial, rung, epochs):
             return False
         return not audit.spare(study, trial, self.audited)
+
+    def first_judged(self, epochs: int | None, examples: int | None) -> str:
+        """Describe the first judgement, and which differences count then.
+
+        Args:
+            epochs: Epochs of a trial, None if unknown.
+            examples: Number of validation examples that a score rests on, None if unknown.
+        """
+        first, others = self.rungs[0], max(1, self.n_min_trials - 1)
+        at = f"after {first:.0%} of a trial"
+        if epochs is not None:
+            at = f"at epoch {fidelity.step_at(first, epochs)} of {epochs}"
+        told = f"{at}, against at least {others} other{'s' * (others > 1)}"
+        if self.noise:
+            return f"{told}; differences below {math.sqrt(2) * self.noise:.2g} do not count"
+        if examples is None:
+            return f"{told}; the precision of the scores is unknown"
+        least = math.sqrt(2) * score_error.standard_error(TYPICAL, examples)
+        return (
+            f"{told}; scores rest on {examples:,} examples, so differences below {least:.2g} do not"
+            f" count (near a score of {TYPICAL})"
+        )
 
     def _length(self, study: Study, trial: FrozenTrial) -> int | None:
         known = fidelity.length(trial)
@@ -87,13 +126,19 @@ class Rungs(BasePruner):
         return rung
 
     def _is_among_the_best(self, study: Study, trial: FrozenTrial, rung: int, epochs: int) -> bool:
-        """Return whether to keep the trial by its value at the rung; equal values are not ahead."""
+        """Return whether to keep the trial by its value at the rung."""
         value = fidelity.value_at(trial, fidelity.step_at(self.rungs[rung], epochs))
         assert value is not None
-        others = self.standings.look(study).others(rung, trial)
+        standings = self.standings.look(study)
+        others = standings.others(rung, trial)
         count = sum(map(len, others))
+        if count + 1 < self.n_min_trials:
+            return True
+        spread = standings.spread(rung) if self.noise is None else self.noise
+        error = max(spread, score_error.standard_error(value, score_error.examples(trial)))
+        margin = math.sqrt(2) * error  # of the difference of two
         if study.direction == StudyDirection.MAXIMIZE:
-            ahead = count - sum(bisect.bisect_right(ascending, value) for ascending in others)
+            ahead = count - sum(bisect.bisect_right(values, value + margin) for values in others)
         else:
-            ahead = sum(bisect.bisect_left(ascending, value) for ascending in others)
+            ahead = sum(bisect.bisect_left(values, value - margin) for values in others)
         return ahead < max(1.0, self.keep * (count + 1))

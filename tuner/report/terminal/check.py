@@ -4,12 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from tuner.algorithms.pruners.factory import build_pruner
+from tuner.algorithms.pruners.rungs import Rungs
+from tuner.config import resolvers
 from tuner.errors import Mistake
 from tuner.masking import masked
 from tuner.storage import urls
 from tuner.study import limits
 from tuner.study.budget import Spent
 from tuner.study.plan import Plan
+
+EXAMPLES = "validation_examples"
+"""The fact of an objective's ``check`` that is shown with the pruner."""
 
 
 def facts(plan: Plan, launch: str) -> dict[str, object]:
@@ -26,12 +32,23 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
         "objectives": plan.aims.objectives,
         "constraints": dict(plan.aims.limits),
         "objective": plan.cfg.objective._target_,
-        **plan.facts,
+        **{key: fact for key, fact in plan.facts.items() if key != EXAMPLES},
         "sampler": plan.cfg.sampler._target_,
         "pruner": plan.cfg.pruner._target_,
+        **_judged(plan),
         "launch": launch,
         "pinned": list(plan.pins),
     }
+
+
+def _judged(plan: Plan) -> dict[str, str]:
+    """Return when trials are judged first, if the pruner can tell."""
+    pruner = build_pruner(plan.cfg)
+    if not isinstance(pruner, Rungs):
+        return {}
+    examples = plan.facts.get(EXAMPLES)
+    known = examples if isinstance(examples, int) else None
+    return {"first judged": pruner.first_judged(resolvers.epochs(plan.cfg), known)}
 
 
 def as_json(plan: Plan, launch: str) -> str:
