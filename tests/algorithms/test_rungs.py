@@ -250,7 +250,7 @@ def test_a_metric_that_is_no_fraction_has_no_known_error():
 
 def test_nobody_is_judged_before_enough_have_reached_the_rung():
     bench = Bench(n_min_trials=4)
-    assert [bench.run([level] * 9) for level in (0.9, 0.1, 0.1, 0.1)] == [9, 9, 9, 1]
+    assert [bench.run([level] * 9) for level in (0.9, 0.3, 0.2, 0.1)] == [9, 9, 9, 1]
 
 
 def test_the_spread_over_seeds_is_given_or_that_of_the_repeats():
