@@ -31,7 +31,7 @@ from tests.train.test_torchvision_files import idx
 from tests.typist import NOT_RUN, follow
 
 NEEDS = ("postgresql", "s3", "slurm", "ray", "download")
-EXTRAS = ("lightning",)
+EXTRAS = ("lightning", "transformers")
 """What a block of an example's page needs."""
 EVERY = [*PAGES, *sorted(EXAMPLES.rglob("*.md"))]
 

@@ -20,10 +20,11 @@ from tests.pages import EXAMPLES, PAGES, ROOT, blocks, name
 
 PUBLIC: list[ModuleType] = [tuner, tuner.objective, tuner.train.data]
 NAMES = [(module, public) for module in PUBLIC for public in module.__all__]
-INTEGRATIONS = ["lightning", "pytorch_lightning"]
+INTEGRATIONS = ["lightning", "pytorch_lightning", "transformers"]
 """Libraries with a callback ``Report``; tests/integrations checks its documentation."""
 ALL = {(module.__name__, public) for module, public in NAMES} | {
-    (f"tuner.integrations.{library}", "Report") for library in INTEGRATIONS
+    *((f"tuner.integrations.{library}", "Report") for library in INTEGRATIONS),
+    ("tuner.integrations.transformers", "last_checkpoint"),
 }
 INTERNAL = ("docs/picture.py", "docs/reference.py")
 """Scripts that make parts of the documentation, and are not shown in it."""
