@@ -31,7 +31,7 @@ TRAINER = {"bounds", "exported_json", "override_text", "types"}
 """All that the trainer uses of ``config``: it knows neither Hydra nor Optuna."""
 DOORS = {
     "hydra": {"cli", "config", "space"},
-    "optuna": {"cli", "final", "report", "worker", "algorithms", "study", "storage"},
+    "optuna": {"cli", "api", "final", "report", "worker", "algorithms", "study", "storage"},
     "torch": {"train", "integrations"},
     "torchvision": {"train"},
 }

@@ -9,24 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tuner.api.search import search
+    from tuner.api.plots import Plot
+    from tuner.api.search import open, search
     from tuner.api.study import Study
     from tuner.api.trial import Trial
     from tuner.config.bounds import Bounds
     from tuner.errors import ConfigError, Infeasible, TunerError
     from tuner.train.export.predictor import load
 
-__all__ = ["Bounds", "ConfigError", "Infeasible", "Study", "Trial", "TunerError", "load", "search"]
+__all__ = ["Bounds", "ConfigError", "Infeasible", "Plot", "Study", "Trial", "TunerError", "load",
+           "open", "search"]  # fmt: skip
 __version__ = "0.1.0"
 
 _MODULES = {
     "Bounds": "tuner.config.bounds",
     "ConfigError": "tuner.errors",
     "Infeasible": "tuner.errors",
+    "Plot": "tuner.api.plots",
     "Study": "tuner.api.study",
     "Trial": "tuner.api.trial",
     "TunerError": "tuner.errors",
     "search": "tuner.api.search",
+    "open": "tuner.api.search",
     "load": "tuner.train.export.predictor",
 }
 

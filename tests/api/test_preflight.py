@@ -58,4 +58,4 @@ def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(projec
 
 def test_a_report_of_an_unknown_form_is_refused(capsys):
     assert cli.main(["report", "--output=report.pdf"]) == 2
-    assert "got 'report.pdf'; hint: or say --format=html" in capsys.readouterr().err
+    assert "got 'report.pdf'; hint: report.html, for example" in capsys.readouterr().err

@@ -5,10 +5,12 @@ Python's arguments.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from tuner.api import secret_overrides
 from tuner.config import composition, targets
 from tuner.config.override_text import text_of
 from tuner.errors import ConfigError, Mistake, TunerError
@@ -50,7 +52,8 @@ def overrides(
     tree = [f"+space={text_of(reader.tree)}"] if reader.tree else []
     given = [f"{ARGUMENTS[key]}={text_of(value)}" for key, value in settings.items()]
     named = ["objective=function", f"objective._target_={target}"]
-    return [*named, "space=none", *tree, *reader.pins, *given, *more]
+    words = [*named, "space=none", *tree, *reader.pins, *given, *more]
+    return list(map(secret_overrides.moved, words))
 
 
 class _Reader:
@@ -141,9 +144,13 @@ def _reads_back(option: Scalars) -> bool:
 KEYS = {key: argument for argument, key in ARGUMENTS.items() if key != argument}
 
 
-def in_python(error: TunerError) -> TunerError:
-    """Return the same errors with the arguments of ``tuner.search`` in the place of keys."""
-    return type(error)([_reworded(mistake) for mistake in error.mistakes])
+@contextmanager
+def in_python() -> Iterator[None]:
+    """Raise errors with the arguments of ``tuner.search`` in the place of keys."""
+    try:
+        yield
+    except TunerError as error:
+        raise type(error)([_reworded(mistake) for mistake in error.mistakes]) from error
 
 
 def _reworded(mistake: Mistake) -> Mistake:

@@ -2,12 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner import log
-from tuner.api import in_process, preflight, supervision
+from tuner.api import functions, in_process, preflight, supervision
+from tuner.api.functions import Objective
 from tuner.config.composition import Source
 from tuner.errors import TunerError
 from tuner.log import log as logger
@@ -19,39 +21,67 @@ from tuner.study.plan import Plan
 from tuner.study.study import Study
 
 
-def run(source: Source, overrides: Sequence[str], *, inside: bool) -> tuple[Plan, Study]:
-    """Search until the budget is spent, and return the plan and its study.
+@dataclass(frozen=True)
+class Asked:
+    """What is searched, and where its trials run."""
 
-    Args:
-        inside: Whether the trials run in this process; else the launcher starts workers.
+    source: Source
+    overrides: tuple[str, ...]
+    function: Objective | None = None
+    """A function that only this process has; None if ``objective._target_`` is found without it."""
+    inside: bool = False
+    """Whether the trials run in this process; else the launcher starts workers."""
+
+    def plan(self, *, judge: bool = True) -> Plan:
+        """Compose the configuration; see ``plan.load``."""
+        if self.function is not None:
+            functions.kept(self.function)  # another one of this name may have taken its place
+        return plan.load(self.source, self.overrides, judge=judge)
+
+
+def run(asked: Asked) -> tuple[Study, Path]:
+    """Search until the budget is spent, and return the study and its directory.
 
     Raises:
         TunerError: The plan has errors, all of which are reported before any work; or the search
             failed, or gave no value.
         KeyboardInterrupt: The search was interrupted; its trials are queued again.
     """
+    to_stderr()
+    planned = asked.plan()
+    study = _inside(planned) if asked.inside else _by_workers(planned)
+    _require_value(study)
+    return study, Path(planned.study.dir)
+
+
+def to_stderr() -> None:
+    """Show the log, unless the program has set up logging of its own."""
     if not logger.hasHandlers():
         log.to_stderr()
-    asked = plan.load(source, overrides)
-    if inside:
-        study = create.open_study(preflight.planned(asked))
-        if _is_open(asked, study):
-            in_process.run(asked, study)
-    else:
-        _, launcher, described = preflight.launched(asked)
-        study = create.open_study(asked)
-        if _is_open(asked, study):
-            with _importable():
-                job = supervision.start(asked, study, launcher, described)
-                if launcher.detach:
-                    return asked, study
-                stop = supervision.follow(asked, study, job)
-            if stop.signal is not None:
-                in_process.leave(stop.signal, study)
-            if job.failure:
-                raise TunerError(job.failure)
-    _require_value(study)
-    return asked, study
+
+
+def _inside(asked: Plan) -> Study:
+    study = create.open_study(preflight.planned(asked))
+    if _is_open(asked, study):
+        in_process.run(asked, study)
+    return study
+
+
+def _by_workers(asked: Plan) -> Study:
+    _, launcher, described = preflight.launched(asked)
+    study = create.open_study(asked)
+    if not _is_open(asked, study):
+        return study
+    with _importable():
+        job = supervision.start(asked, study, launcher, described)
+        if launcher.detach:
+            return study
+        stop = supervision.follow(asked, study, job)
+    if stop.signal is not None:
+        in_process.leave(stop.signal, study)
+    if job.failure:
+        raise TunerError(job.failure)
+    return study
 
 
 def _is_open(asked: Plan, study: Study) -> bool:

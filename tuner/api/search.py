@@ -1,12 +1,17 @@
 """Search the arguments of a function, and open studies."""
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
-from tuner.api import arguments, functions, running
+from tuner.api import arguments, functions, running, secret_overrides
+from tuner.api.running import Asked
 from tuner.api.study import Study
 from tuner.config.composition import Source
-from tuner.errors import ConfigError, Mistake, TunerError
+from tuner.config.override_text import quote, text_of
+from tuner.errors import ConfigError, Mistake
+from tuner.study import location
 
 
 def search(
@@ -80,13 +85,49 @@ def search(
     }
     settings |= {} if url is None else {"url": url}
     settings |= {} if workers is None or inside else {"workers": workers}
-    target = functions.kept(function) if inside else functions.imported_as(function)
-    try:
-        words = arguments.overrides(str(target), space, settings, overrides)
-        _, record = running.run(Source(), words, inside=inside)
-    except TunerError as error:
-        raise arguments.in_python(error) from error
-    return Study(record)
+    target = functions.kept(function) if inside else str(functions.imported_as(function))
+    with arguments.in_python():
+        words = arguments.overrides(target, space, settings, overrides)
+        asked = Asked(Source(), tuple(words), function if inside else None, inside)
+        return Study(*running.run(asked), asked)
+
+
+def open(
+    name: str,
+    *,
+    url: str | None = None,
+    config_dirs: Sequence[str | PathLike[str]] = (),
+    overrides: Sequence[str] = (),
+) -> Study:
+    """Open a study that exists, which other processes and machines may be running.
+
+    Args:
+        name: Its name.
+        url: Its database; ``TUNER_STORAGE_URL``, or else the file ``runs/tuner.db``, if None.
+        config_dirs: Directories of configurations of the search, for ``run`` and ``final``.
+        overrides: Overrides of the search, for ``run`` and ``final``; none are needed to read.
+
+    Returns:
+        The study.
+
+    Raises:
+        ConfigError: No study can have this name.
+        TunerError: The database cannot be read, or has no such study; the message lists those that
+            it has.
+
+    Example:
+        >>> import tuner
+        >>> tuner.open("train").best.value
+        1.0
+    """
+    place = [] if url is None else [secret_overrides.moved(f"storage.url={quote(url)}")]
+    named = [f"study.name={text_of(name)}", *place]
+    source = Source(tuple(Path(each).resolve() for each in config_dirs))
+    asked = Asked(source, (*overrides, *named))
+    with arguments.in_python():
+        given = {} if url is None else {"storage.url": url}
+        found = location.named(name, given)
+        return Study(found.load(), found.directory, asked)
 
 
 def _is_inside(function: object, workers: int | None) -> bool:

@@ -1,11 +1,23 @@
 """A study, as Python code sees it."""
 
-from tuner.api import trial
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.api import arguments, enqueue, frames, reports, running, trial
+from tuner.api.plots import Plot
+from tuner.api.running import Asked
 from tuner.api.trial import Trial
-from tuner.errors import TunerError
+from tuner.errors import StudyError, TunerError
 from tuner.report.summary import Summary
 from tuner.report.terminal import status
+from tuner.space.distributions import Scalar
 from tuner.study.study import Study as Record
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Study:
@@ -15,16 +27,19 @@ class Study:
 
     Args:
         record: The study in its database.
+        directory: The directory of its files.
+        asked: How it is searched.
 
     Example:
         >>> study
         Study('train': accuracy, 4 complete, best 1)
-        >>> study.best.params
-        {'lr': 0.3}
+        >>> [trial.value for trial in study.trials if trial.params["lr"] == 0.1]
+        [0.96]
     """
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Record, directory: Path, asked: Asked) -> None:
+        self._record, self._asked = record, asked
+        self.directory = directory
 
     @property
     def name(self) -> str:
@@ -33,7 +48,7 @@ class Study:
 
     @property
     def best(self) -> Trial:
-        """The best completed trial, of several objectives that of the first.
+        """The best completed trial, of several objectives by the first.
 
         Raises:
             TunerError: No trial is complete yet.
@@ -49,11 +64,20 @@ class Study:
         """All trials, the oldest first. Numbers are those of first attempts: some are left out."""
         return list(map(trial.of, self._summary().rows))
 
+    @property
+    def plot(self) -> Plot:
+        """Its figures."""
+        return Plot(self._record)
+
     def trial(self, number: int) -> Trial:
         """Return the trial of a number.
 
         Raises:
             TunerError: There is none.
+
+        Example:
+            >>> study.trial(0).state
+            'complete'
         """
         found = {each.number: each for each in self.trials}
         if number not in found:
@@ -61,10 +85,124 @@ class Study:
             raise TunerError(told, hint=f"its numbers are {', '.join(map(str, found)) or 'none'}")
         return found[number]
 
+    def to_frame(self) -> "DataFrame":
+        """Return one row a trial; ``pip install 'tuner[pandas]'``.
+
+        Returns:
+            Columns ``number``, ``state``, ``value``, ``params_KEY``, ``metrics_NAME``,
+            ``facts_NAME``, ``seconds``, ``reason`` and ``run_dir``.
+
+        Raises:
+            TunerError: pandas is not installed.
+
+        Example:
+            >>> float(study.to_frame()["params_lr"].max())
+            0.4
+        """
+        return frames.of_trials(self.trials)
+
+    def curves(self) -> "DataFrame":
+        """Return one row a reported epoch; ``pip install 'tuner[pandas]'``.
+
+        Returns:
+            Columns ``number``, ``state``, ``epoch`` and ``value``, the metric.
+
+        Raises:
+            TunerError: pandas is not installed.
+
+        Example:
+            >>> float(study.curves().query("epoch == 3")["value"].max())
+            1.0
+        """
+        return frames.of_curves(self.trials)
+
+    def report(self, path: str | PathLike[str] | None = None) -> Path:
+        """Write the report, as ``tuner report`` does, and return its path.
+
+        Args:
+            path: A file that ends with .html, .md or .png (needs Chromium); ``report.html`` in the
+                study's directory if None.
+
+        Raises:
+            ConfigError: The file cannot be written.
+
+        Example:
+            >>> study.report("report.md").read_text().splitlines()[0]
+            '# train'
+        """
+        output = self.directory / "report.html" if path is None else Path(fspath(path))
+        form = reports.form_of(output, "path")
+        return reports.write(self._record, output, self.directory, form, None, "path")
+
+    def run(self, *, n_trials: int | None = None, workers: int | None = None) -> "Study":
+        """Go on with the search until its budget is spent, and return the study.
+
+        Args:
+            n_trials: Number of configurations over the lifetime of the study; as before if None.
+            workers: Number of worker processes; as before if None.
+
+        Raises:
+            TunerError: As ``tuner.search``; or the study is of another search: a study of a
+                function goes on with ``tuner.search``, and one that was opened needs the overrides
+                of its search, unless they are those of the default configuration.
+            KeyboardInterrupt: It was interrupted; its trials are queued again.
+
+        Example:
+            >>> len(study.run(n_trials=5).trials)
+            5
+        """
+        if self._is_of_function() and "objective=function" not in self._asked.overrides:
+            told = f"study {self.name!r} searches a function, which is not known here"
+            hint = f"tuner.search(function, space, name={self.name!r}) goes on with it"
+            raise TunerError(told, hint=hint)
+        given = {"n_trials": n_trials, "workers": workers}
+        more = [f"{arguments.ARGUMENTS[k]}={v}" for k, v in given.items() if v is not None]
+        self._asked = replace(self._asked, overrides=(*self._asked.overrides, *more))
+        with arguments.in_python():
+            try:
+                self._record, self.directory = running.run(self._asked)
+            except StudyError as error:
+                told = error.mistakes[0]
+                hint = "tuner.open with the overrides of its search"
+                raise StudyError([replace(told, hint=hint)]) from error
+        return self
+
+    def stop(self) -> None:
+        """Ask all workers of the study, on all machines, to leave.
+
+        They queue their trials again at the next report, after at most ``worker.heartbeat``
+        seconds, and end. Workers that are started afterwards go on with the study.
+
+        Example:
+            >>> study.stop()
+        """
+        self._record.stop()
+
+    def enqueue(self, params: Mapping[str, Scalar]) -> None:
+        """Add a trial to try next, also while the study runs.
+
+        Args:
+            params: Values by key, as in ``Trial.params``. What is left out is sampled.
+
+        Raises:
+            ConfigError: A key is not searched, or a value is not in its range.
+
+        Example:
+            >>> study.enqueue({"lr": 0.2})
+            >>> study.trials[-1].state
+            'queued'
+        """
+        enqueue.add(self._record, params)
+
     def __repr__(self) -> str:
         found = self._summary()
         best = "" if found.best is None else f", best {found.best.value:.6g}"
         return f"Study({self.name!r}: {found.metric}, {found.tally or 'no trial'}{best})"
+
+    def _is_of_function(self) -> bool:
+        """Return whether only keywords of the objective itself are searched."""
+        rows = self._record.attrs.get("space", ())
+        return all(str(row.get("key")).startswith("objective.") for row in rows)
 
     def _summary(self) -> Summary:
         return self._record.patience(lambda: status.look(self._record))

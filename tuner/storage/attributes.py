@@ -117,6 +117,7 @@ STUDY: Mapping[str, Shape] = {
     "source": optional(DIGEST),
     "versions": mapping(text),
     "space": each(PARAMETER),
+    "stopped": each(text),
     "n_trials": optional(count),
     "budget": BUDGET,
     "clock": mapping(number),

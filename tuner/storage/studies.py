@@ -64,6 +64,13 @@ def uid(connection: Connection, study_id: int) -> str | None:
     return known if attributes.STUDY["uid"](known) else None
 
 
+def stopped(connection: Connection, study_id: int) -> list[str]:
+    """Return the ids of the workers that were asked to leave."""
+    query = f"SELECT value_json FROM {USER} WHERE study_id = {int(study_id)} AND key = 'stopped'"
+    found = [decoded(text) for (text,) in fetch(connection, query)]
+    return [id for ids in found if attributes.STUDY["stopped"](ids) for id in ids]
+
+
 def _attributes(
     connection: Connection, table: str, where: str = ""
 ) -> dict[tuple[int, str], dict[str, Any]]:

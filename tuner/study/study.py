@@ -100,6 +100,15 @@ class Study:
         """Return all workers that have not left, including dead ones not yet noticed."""
         return self.leases.all()
 
+    def stop(self) -> None:
+        """Ask all present workers to queue their trials again and to leave."""
+        self.rdb.set_study_user_attr(self.id, "stopped", [worker.id for worker in self.workers()])
+
+    def is_stopped(self, worker: str) -> bool:
+        """Return whether a worker was asked to leave."""
+        with self.storage.single.connect() as connection:
+            return worker in studies.stopped(connection, self.id)
+
     def lock(self) -> AbstractContextManager[None]:
         """Exclude others that create the study, or sample from a space that can be exhausted."""
         return database.lock(self.rdb.engine, self.name)

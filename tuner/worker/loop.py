@@ -142,7 +142,7 @@ def _time_over(budget: Budget, shift: Shift) -> str | None:
 def _loop(context: Context, heart: Heart, signals: Signals) -> int:
     study, plan, budget = context.study, context.plan, context.budget
     queue = study.patience(lambda: create.queue(plan, study))
-    while signals.received is None:
+    while signals.reason() is None:
         heart.check()
         trial_id = study.claim(
             context.worker, budget=budget, max_retries=plan.worker.max_retries, queue=queue
@@ -165,6 +165,9 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
         study.release(context.worker)
         if fate is Fate.FAILED:
             _judge_failures(plan, study)
+    if signals.received is None:
+        log.info("leaving: %s", signals.reason())
+        return 0
     return 128 + signals.received
 
 

@@ -66,6 +66,8 @@ class Signals:
 
     def __init__(self, leave: Callable[[int], None] = exit_now) -> None:
         self.received: int | None = None
+        self.asked: str | None = None
+        """Why this process is to leave without a signal."""
         self.leave = leave
         self.heard: Heard = SimpleQueue()
 
@@ -85,12 +87,13 @@ class Signals:
             )
 
     def reason(self) -> str | None:
-        return signal.Signals(self.received).name if self.received is not None else None
+        """Return why this process is to leave, None if it is not."""
+        return self.asked if self.received is None else signal.Signals(self.received).name
 
     def wait(self, seconds: float) -> None:
         """Sleep for some seconds, or until a signal comes."""
         end = time.monotonic() + seconds
-        while self.received is None and (left := end - time.monotonic()) > 0:
+        while self.reason() is None and (left := end - time.monotonic()) > 0:
             time.sleep(min(0.1, left))
 
 

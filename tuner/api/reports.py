@@ -1,0 +1,57 @@
+"""Write the report of a study to a file that the caller names."""
+
+import os
+from pathlib import Path
+
+from tuner.config import directories
+from tuner.config.directories import LONGEST_NAME
+from tuner.errors import ConfigError
+from tuner.report.reproduce import Repeats
+from tuner.report.terminal import status
+from tuner.report.write import write_page
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+
+FORMATS = ("html", "md", "png")
+
+
+def form_of(output: Path | None, key: str) -> str:
+    """Return the report's format by the suffix of its file; HTML without a file or a suffix.
+
+    Args:
+        key: How the caller names the file, for the message.
+
+    Raises:
+        ConfigError: There is no such format.
+    """
+    ending = output.suffix.lstrip(".").lower() if output else ""
+    if ending in ("", "htm"):
+        return FORMATS[0]
+    if ending not in FORMATS:
+        told = f"expected a name that ends with .html, .md or .png, got {str(output)!r}"
+        raise ConfigError(told, key=key, hint="report.html, for example")
+    return ending
+
+
+def write(
+    study: Study, output: Path, directory: Path, form: str, plan: Plan | None, key: str
+) -> Path:
+    """Write the report and return its path.
+
+    Args:
+        directory: The study's directory, with its final trainings and images.
+        plan: The plan of the search, for the commands that are shown.
+        key: How the caller names the file, for messages.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    if (size := len(os.fsencode(output.name))) > LONGEST_NAME:
+        raise ConfigError(f"its name has {size} bytes", key=key, hint=f"at most {LONGEST_NAME}")
+    if output.is_dir():
+        raise ConfigError(f"{output} is a directory", key=key, hint="name a file in it")
+    if output.exists() and not output.is_file():
+        told = f"{output} is a pipe or a device, which a file would replace"
+        raise ConfigError(told, key=key, hint="name a file")
+    directories.probe([(key, output.parent)])
+    return write_page(study.optuna, output, directory, form, status.look(study), Repeats(plan))
