@@ -1,6 +1,7 @@
 """``tuner.search``: a function is searched as by ``tuner tune``."""
 
 import functools
+import importlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tuner.api import arguments
 from tuner.study import study as records
 
 
@@ -154,3 +156,37 @@ def test_a_search_without_a_value_says_why():
     with pytest.raises(tuner.TunerError, match="gave a value") as caught:
         tuner.search(train, {"x": "interval(0, 1)"}, n_trials=2, overrides=QUICK)
     assert "never works" in str(caught.value)
+
+
+MODULE = """
+import os
+def learn(x, *, report):
+    report(1, accuracy=x)
+    report.note(process=os.getpid())
+"""
+
+
+@pytest.mark.slow  # workers of their own, to see what they import
+def test_a_function_of_a_module_runs_in_workers_and_goes_on_in_this_process(
+    tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/of_a_user.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    module = importlib.import_module("of_a_user")
+    study = tuner.search(module.learn, {"x": "interval(0, 1)"}, n_trials=3, overrides=QUICK)
+    assert [trial.state for trial in study.trials] == 3 * ["complete"]
+    assert os.getpid() not in {trial.facts["process"] for trial in study.trials}
+    assert study.run(n_trials=4, workers=0).trials[-1].facts["process"] == os.getpid()
+    assert "another" not in caplog.text, "the configuration is the same"
+    assert "PYTHONPATH" not in os.environ or str(tmp_path) not in os.environ["PYTHONPATH"]
+
+
+def test_a_password_is_in_no_argument_of_a_process():
+    words = arguments.overrides(
+        "json.dumps", {"skipkeys": "choice(true, false)"},
+        {"url": "postgresql://me:secret123@host/db"}, [],
+    )  # fmt: skip
+    assert "secret123" not in " ".join(words)
+    assert os.environ["TUNER_GIVEN_STORAGE_URL"] == "postgresql://me:secret123@host/db"
+    assert "TUNER_STORAGE_URL" not in os.environ

@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.api import here
 from tuner.config import targets
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, Mistake
 
 Objective = Callable[..., Any]
 
@@ -24,6 +24,12 @@ def imported_as(function: Objective) -> str | None:
         return target if targets.locate(target) is function else None
     except ConfigError:
         return None
+
+
+def not_importable(function: Objective) -> Mistake:
+    """Return the mistake of asking for workers for a function that they cannot import."""
+    told = f"{name(function)} is of no module that worker processes could import"
+    return Mistake("workers", told, "put it into a file, or workers=0")
 
 
 def name(function: Objective) -> str:

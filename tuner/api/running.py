@@ -4,14 +4,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner import log
 from tuner.api import functions, in_process, preflight, supervision
 from tuner.api.functions import Objective
 from tuner.config.composition import Source
-from tuner.errors import TunerError
+from tuner.errors import ConfigError, TunerError
 from tuner.log import log as logger
 from tuner.report.analysis import no_result
 from tuner.report.configurations import Row
@@ -31,6 +31,19 @@ class Asked:
     """A function that only this process has; None if ``objective._target_`` is found without it."""
     inside: bool = False
     """Whether the trials run in this process; else the launcher starts workers."""
+
+    def changed(self, n_trials: int | None, workers: int | None) -> "Asked":
+        """Return the same search with another budget, or run elsewhere; None changes nothing.
+
+        Raises:
+            ConfigError: Workers cannot import the function.
+        """
+        given = {"study.n_trials": n_trials, "launch.workers": workers or None}
+        more = [f"{key}={value}" for key, value in given.items() if value is not None]
+        if workers and self.function is not None:
+            raise ConfigError([functions.not_importable(self.function)])
+        inside = self.inside if workers is None else workers == 0
+        return replace(self, overrides=(*self.overrides, *more), inside=inside)
 
     def plan(self, *, judge: bool = True) -> Plan:
         """Compose the configuration; see ``plan.load``."""

@@ -10,7 +10,7 @@ from tuner.api.running import Asked
 from tuner.api.study import Study
 from tuner.config.composition import Source
 from tuner.config.override_text import quote, text_of
-from tuner.errors import ConfigError, Mistake
+from tuner.errors import ConfigError
 from tuner.study import location
 
 
@@ -85,10 +85,11 @@ def search(
     }
     settings |= {} if url is None else {"url": url}
     settings |= {} if workers is None or inside else {"workers": workers}
-    target = functions.kept(function) if inside else str(functions.imported_as(function))
+    imported = functions.imported_as(function)
     with arguments.in_python():
+        target = imported or functions.kept(function)
         words = arguments.overrides(target, space, settings, overrides)
-        asked = Asked(Source(), tuple(words), function if inside else None, inside)
+        asked = Asked(Source(), tuple(words), None if imported else function, inside)
         return Study(*running.run(asked), asked)
 
 
@@ -141,6 +142,5 @@ def _is_inside(function: object, workers: int | None) -> bool:
         raise ConfigError(told, key="function", hint="def train(lr, *, report): …")
     importable = functions.imported_as(function) is not None
     if workers and not importable:
-        told = f"{functions.name(function)} is of no module that worker processes could import"
-        raise ConfigError([Mistake("workers", told, "put it into a file, or workers=0")])
+        raise ConfigError([functions.not_importable(function)])
     return workers == 0 or not importable

@@ -155,16 +155,16 @@ class Study:
             told = f"study {self.name!r} searches a function, which is not known here"
             hint = f"tuner.search(function, space, name={self.name!r}) goes on with it"
             raise TunerError(told, hint=hint)
-        given = {"n_trials": n_trials, "workers": workers}
-        more = [f"{arguments.ARGUMENTS[k]}={v}" for k, v in given.items() if v is not None]
-        self._asked = replace(self._asked, overrides=(*self._asked.overrides, *more))
+        before, self._asked = self._asked, self._asked.changed(n_trials, workers)
         with arguments.in_python():
             try:
                 self._record, self.directory = running.run(self._asked)
-            except StudyError as error:
-                told = error.mistakes[0]
-                hint = "tuner.open with the overrides of its search"
-                raise StudyError([replace(told, hint=hint)]) from error
+            except TunerError as error:
+                self._asked = before
+                if isinstance(error, StudyError):
+                    hint = "tuner.open with the overrides of its search"
+                    raise StudyError([replace(m, hint=hint) for m in error.mistakes]) from error
+                raise
         return self
 
     def stop(self) -> None:
