@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
-from tuner.study import create, fingerprint
+from tuner.study import fingerprint, stored_config
 
 
 def git(*args: str) -> None:
@@ -77,7 +77,7 @@ def test_without_git_and_of_an_older_study_nothing_is_made_up(tmp_path, monkeypa
 
 def test_keys_that_differ_are_named_but_not_where_data_lie():
     old, new = "data: {root: a, limit: 1}\nb: {}\n", "data: {root: b, limit: 2}\nb: {c: 3}\n"
-    assert create.changed(old, new) == [
+    assert stored_config.changed(old, new) == [
         "b: absent here, {} in the study",
         "b.c: 3 here, absent in the study",
         "data.limit: 2 here, 1 in the study",

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import yaml
 from optuna.study import StudyDirection
 
 from tuner.config import lookup
@@ -18,6 +17,7 @@ from tuner.study import fingerprint, limits, warm_start
 from tuner.study.budget import Budget
 from tuner.study.enqueued import Item
 from tuner.study.plan import Plan
+from tuner.study.stored_config import changed
 from tuner.study.study import Study, clear_tables, create_tables
 
 SECRET = ("storage", "study.prior_url")
@@ -224,50 +224,6 @@ def _search_text(plan: Plan) -> str:
     """Return sampler and pruner as YAML; a study may be resumed with others."""
     kept = {"sampler", "pruner"}
     return lookup.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])
-
-
-def changed(old: str, new: str) -> list[str]:
-    """Return the keys in which two YAML texts differ, except locations of data (a ``root``)."""
-    before, after = _flat(_read(old)), _flat(_read(new))
-    return [
-        f"{key}: {after.get(key, 'absent')} here, {before.get(key, 'absent')} in the study"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key.rpartition(".")[2] not in ("root", "download")
-    ]
-
-
-def _read(text: str) -> object:
-    """Plain YAML as data: others can write to the database, so neither tags nor aliases are read.
-
-    Raises: ``StudyError`` for anything else.
-    """
-    try:
-        return yaml.load(text, _Plain)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StudyError(
-            "the configuration that is stored with the study cannot be read",
-            hint="choose another study.name",
-        ) from error
-
-
-class _Plain(yaml.SafeLoader):  # type: ignore[misc]
-    """A YAML loader without aliases: a few aliases of aliases would fill the memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias")
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
-
-
-def _flat(node: object, path: str = "") -> dict[str, object]:
-    if not isinstance(node, dict) or not node:
-        return {path: node}
-    return {
-        below: value
-        for key, child in node.items()
-        for below, value in _flat(child, f"{path}.{key}" if path else str(key)).items()
-    }
 
 
 def _warn(name: str, what: str, lines: list[str]) -> None:
