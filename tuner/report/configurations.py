@@ -59,6 +59,7 @@ class Row:
     values: Sequence[float] = ()
     """The values in the order of ``Summary.objectives``; ``value`` is the first one."""
     worker: str | None = None
+    host: str | None = None
     device: str | None = None
     origin: str | None = None
     """Where an enqueued configuration came from."""
@@ -119,6 +120,7 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         facts=attrs.get("facts", {}),
         values=last.values or (),
         worker=attrs.get("worker"),
+        host=attrs.get("host"),
         device=None if attrs.get("device") == "auto" else attrs.get("device"),
         origin=attrs.get("origin"),
         run_dir=attrs.get("run_dir"),

@@ -197,11 +197,11 @@ def pareto_table(summary: Summary) -> Table:
 def closing(summary: Summary, top: int = 5) -> RenderableType:
     """Return the ``top`` configurations with all settings; common settings appear once."""
     rows = summary.ranking[:top]
-    alike = _alike(rows)
-    grid = _ranking(summary, top, lambda row: Text(settings(row, without=alike)))
-    if not alike:
+    same = alike(rows)
+    grid = _ranking(summary, top, lambda row: Text(settings(row, without=same)))
+    if not same:
         return grid
-    others = settings(rows[0], without=rows[0].settings.keys() - alike)
+    others = settings(rows[0], without=rows[0].settings.keys() - same)
     return Group(grid, Text(f"in all of them: {others}"))
 
 
@@ -216,7 +216,7 @@ def _ranking(summary: Summary, top: int, last: Callable[[Row], Text]) -> Table:
     return grid
 
 
-def _alike(rows: Sequence[Row]) -> set[str]:
+def alike(rows: Sequence[Row]) -> set[str]:
     """Return the parameters that have the same value in all rows, if there are several rows."""
     if len(rows) < 2:
         return set()
