@@ -24,7 +24,10 @@ NOT_RUN = ("make", "pip", "docker", "kubectl")
 """Programs whose lines are judged by their files, targets, extras and services alone."""
 SHELL = ("eval", "mkdir", "for")
 """Lines for a real shell."""
-READS = {"status", "best", "final", "report", "export", "predict", "dashboard"}
+READS = {
+    "status", "best", "trials", "trial", "final", "report", "export", "predict", "dashboard",
+    "study", "clean",
+}  # fmt: skip
 
 SMALL = {
     "tune": ["launch.workers=1", "sampler=random", "study.n_trials=24"],

@@ -51,6 +51,8 @@ OPTIONS = st.sampled_from([
     "--format", "--config-dir=conf", "--config-dir=nowhere", "--config-dir", "--config-name=x",
     "--config-name", "--app=nowhere.py", "--app=conf", "--app=nowhere.module", "--app", "--trust",
     "--device=x", "--top=0", "--top=x", "-h", "--help", "--version", "-x", "--x=y", "--", "-",
+    "--yes", "--dry-run", "--keep=0", "--keep=x", "--files", "--csv", "--sort=value", "--sort=x",
+    "--state=pruned", "--state=x", "--reverse", "list", "rename", "copy", "toy", "other", "0",
     "--read-only", "--port=99999999", "--host", "--token-file=nowhere", "-1", "--shell=x",
 ])  # fmt: skip
 COMMANDS = sorted({*parser.COMMANDS} - {"dashboard", "init"})

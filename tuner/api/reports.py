@@ -1,10 +1,8 @@
 """Write the report of a study to a file that the caller names."""
 
-import os
 from pathlib import Path
 
 from tuner.config import directories
-from tuner.config.directories import LONGEST_NAME
 from tuner.errors import ConfigError
 from tuner.report.reproduce import Repeats
 from tuner.report.terminal import status
@@ -46,12 +44,5 @@ def write(
     Raises:
         ConfigError: The file cannot be written.
     """
-    if (size := len(os.fsencode(output.name))) > LONGEST_NAME:
-        raise ConfigError(f"its name has {size} bytes", key=key, hint=f"at most {LONGEST_NAME}")
-    if output.is_dir():
-        raise ConfigError(f"{output} is a directory", key=key, hint="name a file in it")
-    if output.exists() and not output.is_file():
-        told = f"{output} is a pipe or a device, which a file would replace"
-        raise ConfigError(told, key=key, hint="name a file")
-    directories.probe([(key, output.parent)])
+    directories.judge_output(output, key)
     return write_page(study.optuna, output, directory, form, status.look(study), Repeats(plan))

@@ -23,7 +23,7 @@ def serve(parser: argparse.ArgumentParser, commands: Mapping[str, Any]) -> None:
     """Answer a shell that has set ``_ARGCOMPLETE``, and exit."""
     for command in commands.values():
         for action in command._actions:
-            if action.dest in ("study", "overrides"):
+            if action.dest in ("study", "words", "overrides"):
                 action.completer = _overrides
             if action.dest in ("config_dir", "directory"):
                 action.completer = DirectoriesCompleter()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tuner import __version__
+from tuner.cli import study_arguments
 from tuner.cli.argument_errors import Parser, whole
 from tuner.config.types import closest, nearest
 from tuner.errors import Mistake
@@ -25,16 +26,18 @@ COMMANDS = {
     "final": "retrain the best over several seeds, score once on test, export the model",
     "status": "workers, counts, pace and the best so far, of one study or of all",
     "best": "the best trial: its value and overrides",
+    "trials": "all trials of a study, sorted and filtered: a table, CSV or JSON",
+    "trial": "one trial: settings, curves, outcome, log and files",
+    "compare": "two studies: what they reached and what differs, as a table and one HTML page",
     "report": "write the study as one HTML page, Markdown or a picture",
     "export": "write the best configuration and its trained model to a directory",
     "predict": "classify images with an exported model",
     "dashboard": "optuna-dashboard on this study's database",
+    "study": "list, rename, delete or copy studies",
+    "clean": "what studies hold on disk; removes checkpoints of ended trials",
     "check": "validate configuration, space, storage and devices without running",
 }
 """Command → its summary; the module of its name in ``tuner.cli.commands`` runs it."""
-
-OF_A_STUDY = {"status", "best", "report", "final", "export", "dashboard"}
-"""Commands on a study that exists; they take its name as an argument."""
 
 EPILOG = """\
 An override is Hydra's: group=option or key=value.  With tune and worker a plain override pins,
@@ -71,24 +74,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if unknown := [text for text in given if text.startswith("-")]:
         _refuse(unknown, commands[named] if named is not None else parser)
     args.overrides = given
-    args.study = getattr(args, "study", None)
-    if args.command in OF_A_STUDY:
-        _take_name(args, commands[args.command])
+    if args.command in study_arguments.COMMANDS:
+        study_arguments.take(args, commands[args.command])
+    else:
+        args.study = None
     return args
-
-
-def _take_name(args: argparse.Namespace, parser: Parser) -> None:
-    """Move the name of the study, which is no override, to ``args.study``; None without one."""
-    words = [*filter(None, [args.study]), *args.overrides]
-    names = [word for word in words if "=" not in word and not word.startswith("~")]
-    args.study = next(iter(names), None)
-    args.overrides = [word for word in words if word not in names]
-    if len(names) > 1:
-        parser.error(f"expected one study, got {' and '.join(names[:2])}", "a command for each")
-    twice = any(word.lstrip("+").startswith("study.name=") for word in args.overrides)
-    if names and (twice or getattr(args, "all", False)):
-        other = "study.name" if twice else "--all"
-        parser.error(f"both {other} and the study {names[0]!r}", "leave out one of them")
 
 
 def _command_meant(named: str, words: Sequence[str], commands: Sequence[str]) -> str:
@@ -125,10 +115,7 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
-        if name in OF_A_STUDY:
-            command.add_argument(
-                "study", nargs="?", help="its name; default: that of the configuration"
-            )
+        study_arguments.add(name, command)
         BARE.get(name, _options)(command)
     options = {name: commands.choices[name] for name in COMMANDS}
     for name in ("best", "status"):

@@ -65,6 +65,25 @@ def misnamed(key: str, name: str) -> list[Mistake]:
     return found
 
 
+def judge_output(output: Path, key: str) -> None:
+    """Refuse a file that cannot be written to, or must not be replaced.
+
+    Args:
+        key: How the caller names the file, for messages.
+
+    Raises: ConfigError.
+    """
+    if (size := len(os.fsencode(output.name))) > LONGEST_NAME:
+        told, most = f"its name has {size} bytes", f"at most {LONGEST_NAME}"
+        raise ConfigError(told, key=key, hint=most)
+    if output.is_dir():
+        raise ConfigError(f"{output} is a directory", key=key, hint="name a file in it")
+    if output.exists() and not output.is_file():
+        told = f"{output} is a pipe or a device, which a file would replace"
+        raise ConfigError(told, key=key, hint="name a file")
+    probe([(key, output.parent)])
+
+
 def of_run(study_dir: Path, stored: object) -> Path | None:
     """Return the stored run directory of a trial below its study's; None for any other.
 

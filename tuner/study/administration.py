@@ -63,7 +63,7 @@ def rename(
         raise StudyError(f"{new_dir} exists, and would be the study's directory", hint=hint)
     moved = False
     try:
-        with _idle(storage, name, grace) as (connection, study_id):
+        with idle(storage, name, grace) as (connection, study_id):
             study_rows.rename(connection, study_id, new)
             if old_dir is not None and new_dir is not None:
                 _change_paths(connection, study_id, old_dir, new_dir)
@@ -84,7 +84,7 @@ def delete(storage: Trials, name: str, *, grace: float) -> None:
     Raises:
         StudyError: There is no such study, or it has live workers.
     """
-    with _idle(storage, name, grace) as (connection, study_id):
+    with idle(storage, name, grace) as (connection, study_id):
         study_rows.delete(connection, study_id)
         clear_tables(connection, study_id)
     storage.reader.forget(study_id)
@@ -100,7 +100,7 @@ def copy(source: Trials, name: str, target: Trials) -> Copied:
     Raises:
         StudyError: There is no such study, or the target has one of this name.
     """
-    study_id = _id_of(source, name)
+    study_id = id_of(source, name)
     _refuse_existing(target, name)
     create_tables(target)
     try:
@@ -134,9 +134,13 @@ def _told(worker: Worker) -> str:
 
 
 @contextmanager
-def _idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection, int]]:
-    """Lock a study without live workers, and yield a transaction and the study's id."""
-    study_id = _id_of(storage, name)
+def idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection, int]]:
+    """Lock a study without live workers, and yield a transaction and the study's id.
+
+    Raises:
+        StudyError: There is no such study, or it has live workers.
+    """
+    study_id = id_of(storage, name)
     create_tables(storage)
     leases = Leases(storage.engine, storage.single, study_id, grace)
     with database.lock(storage.engine, name), storage.locked(study_id) as connection:
@@ -150,7 +154,12 @@ def _idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection
         yield connection, study_id
 
 
-def _id_of(storage: Trials, name: str) -> int:
+def id_of(storage: Trials, name: str) -> int:
+    """Return the id of a study.
+
+    Raises:
+        StudyMissing: There is none of this name; the message lists those that there are.
+    """
     try:
         return storage.get_study_id_from_name(name)
     except KeyError:

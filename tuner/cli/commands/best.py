@@ -12,6 +12,7 @@ from tuner.report import formatting, summary
 from tuner.report.analysis import pareto
 from tuner.report.reproduce import Repeats
 from tuner.report.terminal.view import pareto_table
+from tuner.report.trial_table import files
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
             log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
         say(" ".join(words))
     elif args.json:
-        say(formatting.as_json(summary.as_data(row, lambda row: context.overrides(plan, row))))
+        known = summary.as_data(row, lambda row: context.overrides(plan, row))
+        say(formatting.as_json({**known, **files(row, looked.location.directory)}))
     else:
         say(f"#{row.number}: {found.metric} {formatting.metric(row.value)}")
         if plan is None:

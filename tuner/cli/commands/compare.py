@@ -1,0 +1,26 @@
+"""``tuner compare``: two studies side by side."""
+
+import argparse
+from pathlib import Path
+
+from tuner.cli.look import look
+from tuner.config import directories
+from tuner.files import replace
+from tuner.log import say
+from tuner.report.html.comparison import page
+from tuner.report.terminal import screen
+from tuner.report.terminal import status as state
+from tuner.report.terminal.comparison import side_by_side
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what two studies reached and what differs, and write it as a page."""
+    one, other = (look(argparse.Namespace(**{**vars(args), "study": n})) for n in args.words)
+    summaries = [state.look(found.load()) for found in (one, other)]
+    default: Path = one.location.directory / f"compare-{other.location.name}.html"
+    output = args.output or default
+    directories.judge_output(output, "--output")
+    screen.console().print(side_by_side(*summaries))
+    replace(output, page(*summaries))
+    say(f"page: {output}")
+    return 0

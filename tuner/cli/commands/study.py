@@ -1,0 +1,138 @@
+"""``tuner study``: list, rename, delete and copy studies."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from tuner.cli.confirm import confirmed
+from tuner.cli.look import look
+from tuner.config import directories
+from tuner.errors import StudyError
+from tuner.log import log, say
+from tuner.report import formatting
+from tuner.report.summary import Summary
+from tuner.report.terminal import screen
+from tuner.report.terminal import status as state
+from tuner.report.terminal.trials import as_size
+from tuner.storage import database, urls
+from tuner.storage.trial_storage import Trials
+from tuner.study import administration, disk, run_files
+from tuner.study import study as studies
+from tuner.study.location import Location
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what ``args.action`` says."""
+    return ACTIONS[args.action](args)
+
+
+def _located(args: argparse.Namespace, name: str) -> Location:
+    """Return the location of a study; one that names no directory has files nowhere."""
+    known = name if not directories.misnamed("", name) else "_"
+    return look(argparse.Namespace(**{**vars(args), "study": known})).location
+
+
+def _opened(place: Location) -> Trials:
+    return database.connect(place.url, create=False)
+
+
+def _list(args: argparse.Namespace) -> int:
+    place = _located(args, "_")
+    storage = database.connect(place.url, write=False)
+    found: list[Summary] = []
+    for name in studies.names(storage):
+        try:
+            study = studies.load(place.url, name, grace=place.grace, patience=place.patience)
+        except StudyError as error:  # the others are shown
+            log.warning("%s", error)
+            continue
+        found.append(state.look(study))
+    if args.json:
+        say(formatting.as_json([_listed(summary) for summary in found]))
+    else:
+        screen.console().print(state.overview(found) if found else "no study yet")
+    return 0
+
+
+def _listed(summary: Summary) -> dict[str, object]:
+    return {
+        "study": summary.name,
+        "metric": summary.metric,
+        "best": summary.best.value if summary.best else None,
+        "counts": summary.counts,
+        "workers": len(summary.workers),
+    }
+
+
+def _rename(args: argparse.Namespace) -> int:
+    old, new = args.words
+    place = _located(args, old)
+    to = place.directory.with_name(new) if not directories.misnamed("", new) else None
+    move = (place.directory, to) if to and place.directory.name == old else None
+    moved = administration.rename(_opened(place), old, new, grace=place.grace, move=move)
+    say(f"study {old!r} is now {new!r}" + f", and its files are in {to}" * moved)
+    if not moved:
+        log.info("no files were moved: %s", _why(place.directory, old))
+    return 0
+
+
+def _why(directory: Path, name: str) -> str:
+    if directory.name == name:
+        return f"there is no {directory} here; hint: where it is, give it the new name"
+    return f"{directory} is not named after the study"
+
+
+def _delete(args: argparse.Namespace) -> int:
+    (name,) = args.words
+    place = _located(args, name)
+    storage = _opened(place)
+    with administration.idle(storage, name, place.grace) as (_, study_id):
+        pass  # refuse before anybody is asked
+    count = storage.rdb.get_n_trials(study_id)
+    files = [] if directories.misnamed("", name) else _files(place, name)
+    size = as_size(sum(map(run_files.size, files)))
+    fate = f" and {size} of their files" if args.files else f" ({size} of their files stay)"
+    asked = f"delete study {name!r} with its {count} trials{fate if files else ''}?"
+    if not confirmed(asked, yes=args.yes):
+        say("nothing was deleted")
+        return 1
+    administration.delete(storage, name, grace=place.grace)
+    if args.files:
+        _remove(files, place.directory)
+    say(f"study {name!r} is deleted" + f", with {size} of files" * bool(args.files and files))
+    if place.directory.is_dir():
+        log.info("%s stays%s", place.directory, ", with reports and logs" * args.files)
+    return 0
+
+
+def _files(place: Location, name: str) -> list[Path]:
+    try:
+        study = studies.load(place.url, name, grace=place.grace, patience=place.patience)
+    except StudyError:  # damaged: it can be deleted all the same
+        return []
+    return disk.files(study, place.directory, place.artifacts)
+
+
+def _remove(files: list[Path], directory: Path) -> None:
+    """Remove files of trials, and the directories that are empty then."""
+    run_files.remove(files)
+    for emptied in (directory / "trials", directory):
+        if emptied.is_dir() and not any(emptied.iterdir()):
+            emptied.rmdir()
+
+
+def _copy(args: argparse.Namespace) -> int:
+    name, url = args.words
+    place = _located(args, name)
+    source = database.connect(place.url, write=False)
+    administration.id_of(source, name)  # before a file is made for the copy
+    copied = administration.copy(source, name, database.connect(url))
+    say(f"study {name!r} with {copied.trials} trials is copied to {urls.masked(url)}")
+    if copied.running:
+        log.info("%d of them run: the first worker there queues them again", copied.running)
+    return 0
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list, "rename": _rename, "delete": _delete, "copy": _copy,
+}  # fmt: skip

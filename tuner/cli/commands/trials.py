@@ -1,0 +1,30 @@
+"""``tuner trials``: all trials of a study."""
+
+import argparse
+
+from tuner.cli.look import look
+from tuner.log import say
+from tuner.report import formatting, trial_table
+from tuner.report.reproduce import Repeats
+from tuner.report.terminal import screen, trials
+from tuner.report.terminal import status as state
+
+UNCUT = 2000
+"""Width in columns of a table that goes to another program, which must not lose settings."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the trials as a table, CSV or JSON."""
+    found = look(args)
+    summary = state.look(found.load())
+    rows = trial_table.select(summary, args.state or (), args.sort, reverse=args.reverse)
+    directory, repeat = found.location.directory, Repeats(found.plan).known
+    if args.csv or args.json:
+        records = [trial_table.record(summary, row, directory, repeat) for row in rows]
+        say(formatting.as_json(records) if args.json else trial_table.as_csv(records).rstrip())
+        return 0
+    console = screen.console()
+    if not console.is_terminal:
+        console.width = UNCUT
+    console.print(trials.table(summary, rows))
+    return 0

@@ -1,0 +1,25 @@
+"""Ask before something is removed."""
+
+import sys
+
+from tuner.errors import ConfigError
+from tuner.log import printable
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Return whether a person agrees; ``yes`` answers in advance.
+
+    Raises:
+        ConfigError: Nobody can be asked.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        told = "without a terminal nobody can be asked"
+        raise ConfigError(f"{told}: {question}", key="--yes", hint="--yes agrees in advance")
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        print(file=sys.stderr)
+        return False
