@@ -32,7 +32,11 @@ Scalars = str | int | float | bool | None
 
 
 def overrides(
-    target: str, space: object, settings: Mapping[str, object], more: Sequence[str]
+    target: str,
+    space: object,
+    settings: Mapping[str, object],
+    more: Sequence[str],
+    mistakes: Sequence[Mistake] = (),
 ) -> list[str]:
     """Return the overrides of a search.
 
@@ -41,6 +45,7 @@ def overrides(
         space: The search space, as ``tuner.search`` is given it.
         settings: Values by the names of ``ARGUMENTS``; None is written as null.
         more: Further overrides.
+        mistakes: Errors that are known already.
 
     Raises:
         ConfigError: The space cannot be written so; all of its errors are reported.
@@ -48,7 +53,7 @@ def overrides(
     reader = _Reader(target)
     reader.read(space)
     if reader.mistakes:
-        raise ConfigError(reader.mistakes)
+        raise ConfigError([*mistakes, *reader.mistakes])
     tree = [f"+space={text_of(reader.tree)}"] if reader.tree else []
     given = [f"{ARGUMENTS[key]}={text_of(value)}" for key, value in settings.items()]
     named = ["objective=function", f"objective._target_={target}"]

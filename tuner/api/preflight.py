@@ -20,8 +20,8 @@ from tuner.worker.tracking import base
 from tuner.worker.tracking.factory import build_tracker
 
 
-def planned(asked: Plan) -> Plan:
-    """Return the plan of trials that run in this process.
+def planned(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
+    """Return the plan of trials that run in this process; ``more`` are errors known already.
 
     Raises:
         ConfigError: It has errors, all of which are reported.
@@ -31,7 +31,7 @@ def planned(asked: Plan) -> Plan:
         "storage": lambda: urls.judge(asked.storage.url),
         "device": lambda: _judge_device(asked),
     }
-    return required(asked, mistakes(asked, makes))
+    return required(asked, [*more, *mistakes(asked, makes)])
 
 
 def launched(asked: Plan) -> tuple[Plan, Launcher, str]:

@@ -1,8 +1,9 @@
 """Create or resume the study of a plan, and run it, in this process or by workers."""
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,11 @@ from tuner import log
 from tuner.api import functions, in_process, preflight, supervision
 from tuner.api.functions import Objective
 from tuner.config.composition import Source
-from tuner.errors import ConfigError, TunerError
+from tuner.errors import ConfigError, Mistake, TunerError
 from tuner.log import log as logger
 from tuner.report.analysis import no_result
 from tuner.report.configurations import Row
-from tuner.report.terminal import status
+from tuner.report.terminal import screen, status
 from tuner.study import create, limits, plan
 from tuner.study.plan import Plan
 from tuner.study.study import Study
@@ -52,8 +53,12 @@ class Asked:
         return plan.load(self.source, self.overrides, judge=judge)
 
 
-def run(asked: Asked) -> tuple[Study, Path]:
+def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
     """Search until the budget is spent, and return the study and its directory.
+
+    Args:
+        asked: The search.
+        mistakes: Errors in it that are known already, to be reported with the others.
 
     Raises:
         TunerError: The plan has errors, all of which are reported before any work; or the search
@@ -62,19 +67,25 @@ def run(asked: Asked) -> tuple[Study, Path]:
     """
     to_stderr()
     planned = asked.plan()
-    study = _inside(planned) if asked.inside else _by_workers(planned)
+    if asked.inside or mistakes:
+        study = _inside(preflight.planned(planned, mistakes))
+    else:
+        study = _by_workers(planned)
     _require_value(study)
     return study, Path(planned.study.dir)
 
 
 def to_stderr() -> None:
-    """Show the log, unless the program has set up logging of its own."""
+    """Show the log, unless the program has set up logging of its own.
+
+    A notebook has the picture of the study, and gets warnings only.
+    """
     if not logger.hasHandlers():
-        log.to_stderr()
+        log.to_stderr(logging.WARNING if screen.console().is_jupyter else logging.INFO)
 
 
 def _inside(asked: Plan) -> Study:
-    study = create.open_study(preflight.planned(asked))
+    study = create.open_study(asked)
     if _is_open(asked, study):
         in_process.run(asked, study)
     return study

@@ -75,7 +75,12 @@ def search(
         >>> study.best.params
         {'lr': 0.3}
     """
-    inside = _is_inside(function, workers)
+    if not callable(function):
+        told = f"expected a function, got {function!r}"
+        raise ConfigError(told, key="function", hint="def train(lr, *, report): …")
+    imported = functions.imported_as(function)
+    inside = workers == 0 or imported is None
+    wrong = [functions.not_importable(function)] if inside and workers else []
     settings: dict[str, object] = {
         "n_trials": n_trials,
         "metric": metric,
@@ -85,12 +90,11 @@ def search(
     }
     settings |= {} if url is None else {"url": url}
     settings |= {} if workers is None or inside else {"workers": workers}
-    imported = functions.imported_as(function)
     with arguments.in_python():
         target = imported or functions.kept(function)
-        words = arguments.overrides(target, space, settings, overrides)
+        words = arguments.overrides(target, space, settings, overrides, wrong)
         asked = Asked(Source(), tuple(words), None if imported else function, inside)
-        return Study(*running.run(asked), asked)
+        return Study(*running.run(asked, wrong), asked)
 
 
 def open(
@@ -129,18 +133,3 @@ def open(
         given = {} if url is None else {"storage.url": url}
         found = location.named(name, given)
         return Study(found.load(), found.directory, asked)
-
-
-def _is_inside(function: object, workers: int | None) -> bool:
-    """Return whether the trials run in this process.
-
-    Raises:
-        ConfigError: The function cannot be called, or not by workers.
-    """
-    if not callable(function):
-        told = f"expected a function, got {function!r}"
-        raise ConfigError(told, key="function", hint="def train(lr, *, report): …")
-    importable = functions.imported_as(function) is not None
-    if workers and not importable:
-        raise ConfigError([functions.not_importable(function)])
-    return workers == 0 or not importable

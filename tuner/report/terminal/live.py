@@ -20,6 +20,7 @@ from tuner.log import log
 from tuner.report.formatting import plain
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import Lines
+from tuner.report.terminal.notebook import Notebook
 from tuner.report.terminal.view import picture
 from tuner.storage import outages
 
@@ -52,8 +53,13 @@ def follow(
     ``whole`` replaces the default view of a terminal. While the database cannot be read, the last
     picture stays.
     """
-    live = is_live(console)
-    view = _Screen(console, n_trials, epochs, whole) if live else Lines(console, n_trials)
+    view: _Screen | Notebook | Lines
+    if console.is_jupyter:
+        view = Notebook(n_trials, epochs)
+    elif is_live(console):
+        view = _Screen(console, n_trials, epochs, whole)
+    else:
+        view = Lines(console, n_trials)
     due = 0.0
     with view:
         while running():
@@ -71,7 +77,7 @@ def beside(
     snapshot: Callable[[], Summary], *, console: Console, n_trials: int | None, epochs: int | None
 ) -> Iterator[None]:
     """Show a study during the block, from another thread, if the console can redraw."""
-    if not is_live(console):
+    if not (console.is_jupyter or is_live(console)):
         yield
         return
     done = threading.Event()
@@ -90,7 +96,7 @@ def beside(
         view.join(10)
 
 
-def _look(snapshot: Callable[[], Summary], view: "_Screen | Lines") -> None:
+def _look(snapshot: Callable[[], Summary], view: "_Screen | Notebook | Lines") -> None:
     try:
         summary = snapshot()
     except (SQLAlchemyError, OptunaError, TunerError) as error:
