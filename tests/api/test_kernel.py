@@ -35,8 +35,8 @@ def test_an_interrupted_cell_is_run_again(tmp_path: Path):
     pytest.importorskip("ipykernel")
     cells = [nbformat.v4.new_code_cell(text) for text in (FIRST, SEARCH, SEARCH, "study")]
     book = nbformat.v4.new_notebook(cells=cells)
-    client: Any = nbclient.NotebookClient(book, timeout=250, allow_errors=True,
-                                          resources={"metadata": {"path": str(tmp_path)}})  # fmt: skip
+    place = {"metadata": {"path": str(tmp_path)}}
+    client: Any = nbclient.NotebookClient(book, timeout=250, allow_errors=True, resources=place)
     (tmp_path / "wait").touch()
 
     def interrupt() -> None:
