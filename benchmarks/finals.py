@@ -7,17 +7,22 @@ few by one noisy score each (that of the search) are raced by ``tuner.final.race
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from tuner.final.race import race
+from tuner.final.race import Training, standing
 from tuner.report.final_record import Finalist
 
 CONFIGURATIONS = 24
 SPREADS = (0.3, 1.0, 3.0, 10.0)
 FORMS = ((1, 1), (2, 2), (2, 3), (3, 2), (3, 3), (4, 5))
 """Numbers of finalists and seeds; one finalist is the best trial of the search."""
+
+
+def _value(scores: dict[Training, float], number: int, seed: int) -> float | None:
+    return scores.get((number, seed))
 
 
 def one(
@@ -30,14 +35,18 @@ def one(
     truth = spread * draw.normal(size=CONFIGURATIONS)
     seen = truth + draw.normal(size=CONFIGURATIONS)
     best = [int(k) for k in np.argsort(-seen)[:finalists]]
-    result = race(
-        [Finalist(k, []) for k in best],
-        seeds=range(seeds),
-        error=0.1,
-        maximize=True,
-        train=lambda finalist, _seed: float(truth[finalist.number] + draw.normal()),
-        log=lambda _line: None,
-    )
+    scores: dict[Training, float] = {}
+    result = None
+    while result is None:
+        now = standing(
+            [Finalist(k, []) for k in best],
+            seeds=range(seeds),
+            error=0.1,
+            maximize=True,
+            value=partial(_value, scores),
+        )
+        scores |= {(k, seed): float(truth[k] + draw.normal()) for k, seed in now.needed}
+        result = now.race
     right = truth[result.winner] == truth[best].max()
     return right, result.trainings, truth.max() - truth[result.winner]
 

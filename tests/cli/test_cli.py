@@ -164,7 +164,7 @@ def test_a_training_that_was_interrupted_goes_on_by_its_directory(project: Proje
 def test_final_trainings_that_were_interrupted_go_on(project: Project):
     project.call("worker", "study.n_trials=2")
     before = len(project.journal())
-    args = ["final.finalists=2", "final.race_seeds=2", "final.seeds=2"]
+    args = ["final.finalists=2", "final.race_seeds=2", "final.seeds=2", "launch.workers=1"]
     toy, held = (project.directory / "toy.py").read_text(), project.directory / "held"
     for stop in (6, 19):  # in the race's second training, and in the first of the final ones
         (project.directory / "toy.py").write_text(
@@ -172,14 +172,15 @@ def test_final_trainings_that_were_interrupted_go_on(project: Project):
                 "        time.sleep(seconds)\n",
                 f"        while len(open('journal.txt').readlines()) == {before + stop}:\n"
                 "            Path('held').touch()\n"
-                "            time.sleep(0.02)\n",
+                "            time.sleep(0.02)\n"
+                "            report.poll()\n",
             )
         )
         process = project.start("final", *args)
         wait_for(held.exists)
-        held.unlink()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=280)
+        held.unlink()
         assert process.returncode == 130
         said, again = err.splitlines()[-1].split(": ")
         assert said == "interrupted; this goes on where it stopped"
@@ -187,6 +188,23 @@ def test_final_trainings_that_were_interrupted_go_on(project: Project):
         assert "Traceback" not in err
     (project.directory / "toy.py").write_text(toy)
     assert "over 2 seeds" in project.ask(*shlex.split(again)[1:])
+    assert len(project.journal()) == before + 6 * 4, "six trainings of four epochs, none twice"
+
+
+def test_a_final_goes_on_when_a_worker_is_killed(project: Project):
+    project.call("worker", "study.n_trials=2")
+    before = len(project.journal())
+    toy = (project.directory / "toy.py").read_text()
+    killed = (
+        "        if 'final' in run_dir.parts and epoch == 3 and not Path('killed').exists():\n"
+        "            Path('killed').touch()\n"
+        "            os.kill(os.getpid(), 9)\n"
+    )
+    sleeps = "        time.sleep(seconds)\n"
+    (project.directory / "toy.py").write_text(toy.replace(sleeps, killed + sleeps))
+    args = ["final.finalists=2", "final.race_seeds=2", "final.seeds=2", "launch.workers=2"]
+    assert "over 2 seeds" in project.call("final", *args)
+    assert (project.directory / "killed").exists()
     assert len(project.journal()) == before + 6 * 4, "six trainings of four epochs, none twice"
 
 

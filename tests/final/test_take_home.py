@@ -16,7 +16,7 @@ from tuner import cli
 from tuner.final import export
 
 SMALL = ("trainer.epochs=1", "data.limit=100", "study.n_trials=1", "sampler=random")
-FINAL = ("final", *SMALL, "final.seeds=1", "study.dir=a place/digits")
+FINAL = ("final", *SMALL, "final.seeds=1", "study.dir=a place/digits", "launch.workers=1")
 
 
 @pytest.fixture(scope="module")

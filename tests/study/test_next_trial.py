@@ -11,6 +11,7 @@ from tuner.study import create, plan
 from tuner.study.attempts import FIXED
 from tuner.study.budget import Budget
 from tuner.study.enqueued import Item
+from tuner.study.next_trial import listed
 from tuner.study.seed_noise import REPEAT
 from tuner.study.study import Study
 from tuner.worker.proposal import Proposer
@@ -195,7 +196,7 @@ def test_the_queue_comes_first_within_the_budget_and_each_item_once(tmp_path):
     items = [Item({"model.width": 9}, "a"), Item({"model.width": 10, "model.dropout": 0.25}, "b")]
 
     def claim() -> optuna.Trial | None:
-        found = bench.study.claim("w", budget=bench.budget, max_retries=3, queue=items)
+        found = bench.study.claim("w", budget=bench.budget, max_retries=3, queue=listed(items))
         if found is None:
             return None
         trial = bench.proposer.open(found)

@@ -14,6 +14,7 @@ from tuner.space.tree import Branch, Parameter, Space
 from tuner.storage import database
 from tuner.study import create, limits, plan, study, warm_start
 from tuner.study.enqueued import Item
+from tuner.study.next_trial import listed
 from tuner.worker.proposal import Proposer
 
 WIDTH = "model.width=int(interval(8,64))"
@@ -66,7 +67,7 @@ def test_the_best_come_first_and_none_nearly_twice(planned):
     drawn = []
     for _ in range(3):
         budget = limits.budget(asked)
-        claimed = opened.claim("w", budget=budget, max_retries=3, queue=items)
+        claimed = opened.claim("w", budget=budget, max_retries=3, queue=listed(items))
         assert claimed is not None
         trial = Proposer(asked, opened).open(claimed)
         asked.space.suggest(trial)

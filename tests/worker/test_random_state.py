@@ -17,7 +17,9 @@ from tests.conftest import Project
 from tuner.config import signatures
 from tuner.config.composition import Source
 from tuner.errors import Preempted
-from tuner.final.retrain import run_final
+from tuner.final.retrain import result
+from tuner.final.trainings import open_trainings
+from tuner.report.summary import summarise
 from tuner.study import create, plan
 from tuner.study.attempts import HISTORY, REQUEUE
 from tuner.study.plan import Plan
@@ -123,21 +125,18 @@ def test_a_trial_repeats_to_the_last_bit_after_an_interruption_too(tmp_path):
 
 
 def test_the_seeds_of_a_final_training_reach_the_objective(tmp_path):
-    where = source(tmp_path, "draw", "interrupt: false\n")
-    results = [
-        run_final(
-            where,
-            ["objective=drawn", "space=none"],
-            seeds=(0, 1, 2),
-            final_overrides=[],
-            out_dir=tmp_path / name,
-            device=None,
-            log=print,
-        )
-        for name in ("one", "two")
-    ]
-    assert len({*results[0].values}) == 3
-    assert results[0].values == results[1].values
+    results = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        search = asked(tmp_path / name, "draw", "study.n_trials=1", more="interrupt: false\n")
+        searched(search)
+        study = create.open_study(search)
+        rows = summarise(study.optuna).ranking
+        trainings = open_trainings(search, study, rows, maximize=True)
+        assert trainings.work() == 0
+        results.append(result(trainings).values)
+    assert len({*results[0]}) == 3
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize(

@@ -56,13 +56,30 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
         "device": lambda: None if _is_elsewhere(asked) else _judge_device(asked),
     }
     more = mistakes(asked, makes)
-    url = lookup.text_at(asked.cfg, "storage.url") or ""
-    if found and found[0][0].spread and url.startswith("sqlite"):
-        told = "SQLite serves one machine, but this launcher's workers may run on several"
-        more.append(Mistake("storage.url", told, "storage=postgresql, or launch=local"))
+    if found:
+        more += _out_of_reach(asked, found[0][0])
     if not (asked.mistakes or more):
         more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
     return required(asked, more), *found[-1]
+
+
+def launcher_of(asked: Plan) -> tuple[Launcher, str]:
+    """Return the launcher of a plan, and a description of what it would start.
+
+    Raises:
+        ConfigError: The engine would reject the workers, or they could not reach the database.
+    """
+    launcher: Launcher = composition.instantiate(asked.cfg.launch)
+    asked.require(_out_of_reach(asked, launcher))
+    return launcher, launcher.describe()
+
+
+def _out_of_reach(asked: Plan, launcher: Launcher) -> list[Mistake]:
+    url = lookup.text_at(asked.cfg, "storage.url") or ""
+    if not (launcher.spread and url.startswith("sqlite")):
+        return []
+    told = "SQLite serves one machine, but this launcher's workers may run on several"
+    return [Mistake("storage.url", told, "storage=postgresql, or launch=local")]
 
 
 def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:

@@ -14,7 +14,7 @@ from tuner.config import resolvers
 from tuner.errors import StorageError
 from tuner.launch.base import Job, Launcher, Order
 from tuner.log import log
-from tuner.report.terminal import live, screen, status
+from tuner.report.terminal import live, screen, status, trainings
 from tuner.study import limits
 from tuner.study.plan import Plan
 from tuner.study.study import Study
@@ -28,8 +28,9 @@ LEAVE_WITHIN = 60.0
 
 def start(plan: Plan, study: Study, launcher: Launcher, described: str) -> Job:
     """Start the workers of a study; ``described`` is what the launcher says that it starts."""
-    joining = ["worker", f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
-    command = [sys.executable, "-m", "tuner", *joining]
+    final = ["--final"] * plan.closed
+    joining = [*final, f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
+    command = [sys.executable, "-m", "tuner", "worker", *joining]
     base.prepare(build_tracker(plan.cfg))
     _tell_of_others(study, described)
     name = f"{study.name}-{str(study.uid)[:8]}"
@@ -48,6 +49,7 @@ def follow(plan: Plan, study: Study, job: Job) -> "Stop":
             console=screen.console(stderr=True),
             n_trials=limits.budget(plan).n_trials,
             epochs=resolvers.epochs(plan.cfg),
+            whole=trainings.drawn if plan.closed else None,
         )
     return stop
 

@@ -140,6 +140,9 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     options["worker"].add_argument(
         "--join", metavar="UID", help="only the study of this uid, which tuner tune has made"
     )
+    options["worker"].add_argument(
+        "--final", action="store_true", help="run trainings that tuner final has begun"
+    )
     options["train"].add_argument(
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"
     )

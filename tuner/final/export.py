@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import tuner
-from tuner.config import exported_json, extras, lookup
+from tuner.config import directories, exported_json, extras, lookup
 from tuner.config.composition import Source, parse
 from tuner.config.exported_json import OWN
 from tuner.errors import Mistake, TunerError
@@ -106,7 +106,9 @@ def network(final_dir: Path) -> str | None:
 def _trained(final_dir: Path) -> tuple[Mapping[str, Any], Path]:
     """Return the record of ``tuner final`` and the run directory of its first seed."""
     final = read_record(final_dir)
-    return final, final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
+    first = next(iter(final.get("run_dirs") or ()), None)
+    before_0_2 = final_dir / f"seed-{(final.get('seeds') or [0])[0]}"
+    return final, directories.of_run(final_dir, first) or before_0_2
 
 
 def _convert(

@@ -17,55 +17,88 @@ can be estimated, and the sign test, ``2 ** -n``, is used.
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
-from tuner.errors import TunerError
 from tuner.report.final_record import Finalist, Lead, Race
 
+Training = tuple[int, int]
+"""The number of a finalist, and a seed."""
+Value = Callable[[int, int], float | None]
+"""Returns the value of a training: NaN if it ended without one, None while it is not known."""
 
-def race(
+
+@dataclass(frozen=True)
+class Standing:
+    """The standing of a race: what must be trained next, or the result."""
+
+    needed: Sequence[Training]
+    """The trainings whose values are missing and certain to be needed, in the order to start them.
+    """
+    race: Race | None
+    """The result; None while trainings are needed, and if no finalist has a value."""
+    said: Sequence[str]
+    """Which finalists have left the race, and why."""
+
+
+def standing(
     finalists: Sequence[Finalist],
     *,
     seeds: Sequence[int],
     error: float,
     maximize: bool,
-    train: Callable[[Finalist, int], float],
-    log: Callable[[str], None],
-) -> Race:
-    """Train finalists seed by seed until one is left or all seeds are used.
+    value: Value,
+) -> Standing:
+    """Return where a race stands, given the values known so far.
+
+    It goes round by round, one seed each, until one finalist is left or all seeds are used. It is
+    a function of the values alone, so that trainings may run in parallel and end in any order. No
+    finalist is tested after the first round; therefore the second round of a finalist may start as
+    soon as its own first value and another finalist's are known to be finite.
 
     A finalist with a non-finite value is dropped. Of equal finalists the first in the list wins.
-
-    Args:
-        train: Trains a finalist with a seed and returns its value.
-
-    Raises:
-        TunerError: All finalists have diverged.
     """
     sign = 1.0 if maximize else -1.0
     level = error / max(1, (len(finalists) - 1) * (len(seeds) - 1))
-    left = list(finalists)
+    finalists = [Finalist(f.number, f.overrides) for f in finalists]
+    left, said = finalists, list[str]()
     for place, seed in enumerate(seeds, start=1):
+        found = {f.number: value(f.number, seed) for f in left}
+        known = {number: score for number, score in found.items() if score is not None}
+        if len(known) < len(left):
+            needed = [(number, seed) for number in found if number not in known]
+            if place == 1 and len(seeds) > 1:
+                needed += _early(known, seeds[1], value)
+            return Standing(needed, None, said)
         for finalist in left:
-            log(f"race {place} of {len(seeds)}: #{finalist.number}, seed {seed}")
-            finalist.values.append(train(finalist, seed))
-        left = [f for f in left if math.isfinite(f.values[-1])]
-        if not left:
-            raise TunerError(
-                f"the race: no finalist came to its end with seed {seed}",
-                hint="`tuner train` shows its epochs; final.finalists=1 races nobody",
-            )
+            finalist.values.append(known[finalist.number])
+        said += [f"#{f.number} leaves the race without a value" for f in left if not _whole(f)]
+        if not (left := [f for f in left if _whole(f)]):
+            return Standing([], None, said)
         leader = max(left, key=lambda f: sign * f.mean)
         stays = [f for f in left if f is leader or _p_value(leader, f, left, sign) >= level]
-        for loser in (f for f in left if f not in stays):
-            log(f"#{loser.number} leaves the race behind #{leader.number}")
+        said += [
+            f"#{f.number} leaves the race behind #{leader.number}" for f in left if f not in stays
+        ]
         left = stays
         if len(left) == 1 or (place > 1 and all(len(set(f.values)) == 1 for f in left)):
             break  # one is left, or seeds have no effect
     winner = max(left, key=lambda f: sign * f.mean)
-    return Race(finalists, winner.number, _lead(winner, finalists, sign))
+    return Standing([], Race(finalists, winner.number, _lead(winner, finalists, sign)), said)
+
+
+def _early(known: Mapping[int, float], second: int, value: Value) -> list[Training]:
+    """Return the trainings of the second round that are certain before the first has ended."""
+    finite = [number for number, score in known.items() if math.isfinite(score)]
+    if len(finite) == 1:
+        return []  # the race ends here if all others diverge
+    return [(number, second) for number in finite if value(number, second) is None]
+
+
+def _whole(finalist: Finalist) -> bool:
+    return all(map(math.isfinite, finalist.values))
 
 
 def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: float) -> float:
@@ -97,7 +130,7 @@ def _spread(finalists: Sequence[Finalist], count: int) -> tuple[float, int]:
 
 
 def _lead(winner: Finalist, finalists: Sequence[Finalist], sign: float) -> Lead | None:
-    whole = [f for f in finalists if all(map(math.isfinite, f.values))]
+    whole = [f for f in finalists if _whole(f)]
     rivals = [f for f in whole if f is not winner and len(f.values) > 1]
     if not rivals:
         return None

@@ -1,133 +1,138 @@
-"""Race the finalists, retrain the winner with several seeds, and score it on the test split."""
+"""Read what the trainings of a final gave: the race, and the scores of the winner."""
 
-import math
+import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tuner.config.composition import Source
-from tuner.errors import Diverged, TunerError
-from tuner.final import race as races
-from tuner.final import training
-from tuner.final.training import Training
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner import files
+from tuner.config import directories, exported_json
+from tuner.errors import TunerError
+from tuner.final.agenda import FIRST_OF_RACE, Known, Protocol
+from tuner.final.trainings import Trainings
 from tuner.report.analysis.intervals import interval_of
-from tuner.report.final_record import Finalist, FinalResult, Race
-from tuner.report.formatting import SHARES
+from tuner.report.final_record import FinalResult
+from tuner.report.formatting import SHARES, strict
+from tuner.study import vetting
+from tuner.worker import checkpoint_retention
+from tuner.worker.mirror import Mirror
 
 WEIGHTS = "model.safetensors"  # what an objective may write to its run directory
 
 
-def run_final(
-    source: Source,
-    overrides: Sequence[str],
-    *,
-    seeds: Sequence[int],
-    final_overrides: Sequence[str],
-    out_dir: Path,
-    device: str | None,
-    log: Callable[[str], None],
-    name: str = "",
-    number: int | None = None,
-    won: Race | None = None,
-) -> FinalResult:
-    """Train a configuration once per seed, in ``out_dir/seed-k``, and write ``final.json``.
+def result(trainings: Trainings) -> FinalResult:
+    """Return the result of a final whose trainings are over, and write ``final.json``.
 
-    A finished seed with the same overrides and configuration is reused; an interrupted one is
-    resumed from its checkpoint.
-
-    Args:
-        name: The metric, which determines the bounds of the interval.
-        number: The number of the configuration, stored with the result.
-        won: The result of the race, stored with the result.
+    Raises:
+        TunerError: Every finalist, or a final training, ended without a value.
     """
-    if not seeds or len(set(seeds)) != len(seeds):
+    known, plan = trainings.known(), trainings.plan
+    race = trainings.standing().race
+    if race is None:
         raise TunerError(
-            f"needs one seed or more, all different, got {list(seeds)}",
-            key="final.seeds",
-            hint="final.seeds=3",
+            f"the race: no finalist has a value; {_why(known, 'race')}",
+            hint="`tuner train` shows its epochs; final.finalists=1 races nobody",
         )
-    common = [*_unseeded(overrides), *final_overrides]
-    asked = {seed: Training.of(source, [*common, f"seed={seed}"]) for seed in seeds}
-    told = training.read(out_dir / "final.json").get("overrides") == common
-    if not told or any(a.differs(out_dir / f"seed-{seed}") for seed, a in asked.items()):
-        (out_dir / "final.json").unlink(missing_ok=True)  # its seeds are about to be replaced
-    scores = []
-    for place, seed in enumerate(seeds, start=1):
-        run_dir = out_dir / f"seed-{seed}"
-        log(f"final training {place} of {len(seeds)}: seed {seed}")
-        score = asked[seed].score(run_dir, device, log)
-        if score is None:
-            raise TunerError(
-                f"final training of {run_dir.name} gave no finite value",
-                hint="the objective must return or report it; `tuner train` shows its epochs",
-            )
-        scores.append(score)
-    result = replace(_result(seeds, common, scores, out_dir, name), number=number, race=won)
-    training.write(out_dir / "final.json", asdict(result))
-    return result
-
-
-def hold_race(
-    source: Source,
-    finalists: Sequence[Finalist],
-    *,
-    seeds: Sequence[int],
-    error: float,
-    maximize: bool,
-    out_dir: Path,
-    device: str | None,
-    log: Callable[[str], None],
-) -> Race:
-    """Race configurations with the search's own settings, each in ``out_dir/NUMBER/seed-k``.
-
-    Finished trainings are reused, as in ``run_final``. Checkpoints are removed.
-    """
-
-    def train(finalist: Finalist, seed: int) -> float:
-        run_dir = out_dir / f"{finalist.number:05d}" / f"seed-{seed}"
-        overrides = [*_unseeded(finalist.overrides), f"seed={seed}"]
-        try:
-            score = Training.of(source, overrides).score(run_dir, device, log)
-        except Diverged as reason:
-            log(f"#{finalist.number}: {reason}")
-            return math.nan
-        for left in run_dir.glob("checkpoint*"):
-            left.unlink()
-        return math.nan if score is None else float(score["value"])
-
-    return races.race(finalists, seeds=seeds, error=error, maximize=maximize, train=train, log=log)
-
-
-def _unseeded(overrides: Sequence[str]) -> list[str]:
-    return [item for item in overrides if not item.startswith("seed=")]
+    _remove_checkpoints(trainings, known)
+    seeds = range(plan.final.seeds)
+    trials = [known.trial("final", race.winner, seed) for seed in seeds]
+    scored = [t for t in trials if t is not None and t.state == TrialState.COMPLETE and t.values]
+    if len(scored) < len(seeds):
+        raise TunerError(
+            f"final training gave no value: {_why(known, 'final', race.winner)}",
+            hint="the objective must return or report it; `tuner train` shows its epochs",
+        )
+    run_dirs = [_run_dir(trainings, trial) for trial in scored]
+    found = _result(trainings, scored, run_dirs)
+    number = race.winner
+    found = replace(found, number=number, race=race if len(race.finalists) > 1 else None)
+    write(Path(plan.study.dir) / "final.json", asdict(found))
+    return found
 
 
 def _result(
-    seeds: Sequence[int],
-    overrides: Sequence[str],
-    scores: Sequence[dict[str, Any]],
-    out_dir: Path,
-    name: str,
+    trainings: Trainings, scored: Sequence[FrozenTrial], run_dirs: Sequence[Path]
 ) -> FinalResult:
-    values = [score["value"] for score in scores]
-    mean = statistics.fmean(values)
+    plan = trainings.plan
+    values, name = [trial.values[0] for trial in scored], plan.aims.metric
     sd = statistics.stdev(values) if len(values) > 1 else None
-    models = [path for seed in seeds if (path := out_dir / f"seed-{seed}" / WEIGHTS).exists()]
+    models = [path for run_dir in run_dirs if (path := run_dir / WEIGHTS).exists()]
+    first = scored[0]
+    own = vetting.overrides(plan, first.number, first.params)
     return FinalResult(
-        seeds=list(seeds),
+        seeds=list(range(plan.final.seeds)),
         values=values,
-        mean=mean,
+        mean=statistics.fmean(values),
         sd=sd,
         interval=None if sd is None else interval_of(values, share=name in SHARES),
-        metrics=[score["metrics"] for score in scores],
+        metrics=[
+            {**trial.user_attrs.get("metrics", {}), name: value}
+            for trial, value in zip(scored, values, strict=True)
+        ],
         models=[str(path) for path in models],
-        overrides=list(overrides),
-        images=_images(out_dir / f"seed-{seeds[0]}") if name == "accuracy" else None,
+        overrides=[*own, *plan.final.overrides],
+        images=_images(run_dirs[0]) if name == "accuracy" else None,
+        run_dirs=[str(run_dir) for run_dir in run_dirs],
     )
 
 
 def _images(run_dir: Path) -> int | None:
-    count = training.read(run_dir / "model.json").get("scored_on")
+    count = read(run_dir / "model.json").get("scored_on")
     return count if isinstance(count, int) and count > 0 else None
+
+
+def _run_dir(trainings: Trainings, trial: FrozenTrial) -> Path:
+    """Return a training's directory, copied from the mirror if another machine has it."""
+    study = trainings.plan.study
+    run_dir = directories.of_run(Path(study.dir), trial.user_attrs.get("run_dir"))
+    if run_dir is None:
+        raise TunerError(f"trial {trial.number} of {study.name!r} has no run directory")
+    if study.mirror is not None and not run_dir.is_dir():
+        Mirror(study.mirror, run_dir.absolute(), trial.number).fetch()
+    return run_dir
+
+
+def _remove_checkpoints(trainings: Trainings, known: Known) -> None:
+    """Remove the checkpoints of the race, which are of no use to anybody once it is over."""
+    settings = trainings.agenda.settings
+    for number in known.entrants:
+        for seed in range(FIRST_OF_RACE, FIRST_OF_RACE + settings.race_seeds):
+            trial = known.trial("race", number, seed)
+            if trial is not None and (run_dir := _run_dir_here(trainings, trial)):
+                checkpoint_retention.remove(trainings.plan, run_dir)
+
+
+def _run_dir_here(trainings: Trainings, trial: FrozenTrial) -> Path | None:
+    return directories.of_run(Path(trainings.plan.study.dir), trial.user_attrs.get("run_dir"))
+
+
+def _why(known: Known, protocol: Protocol, number: int | None = None) -> str:
+    """Return the reason of the first training without a value."""
+    settings = known.agenda.settings
+    first, count = (
+        (FIRST_OF_RACE, settings.race_seeds) if protocol == "race" else (0, settings.seeds)
+    )
+    for seed in range(first, first + count):
+        for entrant in known.entrants if number is None else [number]:
+            trial = known.trial(protocol, entrant, seed)
+            if trial is not None and trial.state != TrialState.COMPLETE:
+                reason = trial.user_attrs.get("reason") or f"it is {trial.state.name.lower()}"
+                return f"#{entrant}, seed {seed}: {reason}"
+    return "it was not run to its end"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if it is missing, truncated or no object."""
+    try:
+        return exported_json.read(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def write(path: Path, data: object) -> None:
+    text = json.dumps(strict(data), indent=2, allow_nan=False)  # a race may hold NaN
+    files.replace(path, f"{text}\n")

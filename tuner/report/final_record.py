@@ -97,6 +97,8 @@ class FinalResult:
     """The race that the configuration won, None without competitors."""
     images: int | None = None
     """The number of test images, if an accuracy was measured on them."""
+    run_dirs: Sequence[str] = ()
+    """The run directories of the trainings, by seed."""
 
     def line(self, name: str) -> str:
         """Return the score for users; ``name`` is the metric."""

@@ -68,6 +68,11 @@ class Summary:
         return list(columns.values()), rows
 
     @property
+    def is_final(self) -> bool:
+        """Whether this is the study of ``tuner final``, whose trials are trainings."""
+        return "final" in self.attrs
+
+    @property
     def aim(self) -> str:
         """The objectives and constraints in words."""
         objectives = self.objectives or {self.metric: self.maximize}

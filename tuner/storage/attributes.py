@@ -40,6 +40,16 @@ SHOWN = 60
 DIGEST = matching(r"[0-9a-f]{6,64}")
 ARTIFACT = record({"artifact_id": matching(r"[0-9a-f-]{36}"), "filename": text})
 PARAMETER = record({"name": text, "distribution": text}, key=text, condition=optional(text))
+TRAINING = record(
+    {"protocol": matching("race|final"), "seed": count, "digest": DIGEST, "again": count}
+)
+ENTRANT = record(
+    {
+        "number": count,
+        "params": mapping(scalar),
+        "digests": record({"race": DIGEST, "final": DIGEST}),
+    }
+)
 ITEM = record({"params": mapping(scalar), "origin": text})
 BUDGET = record(
     {},
@@ -51,6 +61,7 @@ BUDGET = record(
     stop_when=matching("never|gain_below_noise"),
     noise=optional(number),
     repeats=count,
+    closed=lambda found: isinstance(found, bool),
 )
 
 TRIAL: Mapping[str, Shape] = {
@@ -83,6 +94,7 @@ TRIAL_SYSTEM: Mapping[str, Shape] = {
     "tuner:queued": text,
     "tuner:audit": count,
     "tuner:repeat": count,
+    "tuner:training": TRAINING,
     "constraints": each(number),
     "grid_id": count,
     "search_space": mapping(each(scalar)),
@@ -122,6 +134,7 @@ STUDY: Mapping[str, Shape] = {
     "budget": BUDGET,
     "clock": mapping(number),
     "prior": record({"of": each(text), "items": each(ITEM)}),
+    "final": record({"of": text, "since": count, "entrants": each(ENTRANT)}),
 }
 """User attributes of a study."""
 

@@ -21,6 +21,8 @@ CRASHES = "tuner:crashes"
 """System attribute of a retry: the number of earlier attempts that crashed, without preemptions."""
 ORDINAL = "tuner:configuration"
 """System attribute: the number of configurations before this one, without retries."""
+TRAINING = "tuner:training"
+"""System attribute of a training of a final: its seed, and whether it trains as a final does."""
 RUNG = "completed_rung_"
 """Prefix of the attributes in which Optuna's successive halving notes its decisions."""
 STATES = {

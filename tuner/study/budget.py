@@ -56,6 +56,8 @@ class Budget:
     stop_when: StopWhen = "never"
     noise: float | None = None
     repeats: int = 4
+    closed: bool = False
+    """Whether only the queue is run, and no new configuration."""
 
     @property
     def timed(self) -> bool:

@@ -6,7 +6,6 @@ back.
 
 import os
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,8 +21,8 @@ from tuner.storage.trial_storage import Trials
 from tuner.study import attempts, next_trial
 from tuner.study.attempts import CRASHES, FIRST, ORDINAL, REQUEUE, Reason
 from tuner.study.budget import Budget, Times
-from tuner.study.enqueued import Item
 from tuner.study.leases import Leases
+from tuner.study.next_trial import Queue
 from tuner.study.work_time import Clock
 
 
@@ -66,7 +65,7 @@ class Claims:
         self.maximize = storage.get_study_directions(study_id)[0] == StudyDirection.MAXIMIZE
 
     def take(
-        self, worker: str, budget: Budget, max_retries: int, queue: Sequence[Item], *, again: bool
+        self, worker: str, budget: Budget, max_retries: int, queue: Queue, *, again: bool
     ) -> int | None:
         """Lease a trial to the worker, and return its id; None if there is none to run now.
 
@@ -96,12 +95,12 @@ class Claims:
                 if head.id not in held:
                     self._requeue(connection, head.id, "the study was copied")
 
-    def ended(self, budget: Budget) -> str | None:
+    def ended(self, budget: Budget, queue: Queue) -> str | None:
         """Return why nothing runs and nothing may be started; None while there is work."""
         with self.storage.locked(self.study_id) as connection:
             if queries.heads(connection, f"study_id = {self.study_id} AND state = 'RUNNING'"):
                 return None
-            chosen = next_trial.next_trial(self._books(connection), budget)
+            chosen = next_trial.next_trial(self._books(connection), budget, queue)
         return chosen if isinstance(chosen, str) else None
 
     def may_go_on(self, budget: Budget) -> bool:
@@ -127,7 +126,7 @@ class Claims:
         return next((head.id for head in found if head.state == TrialState.RUNNING), None)
 
     def _give(
-        self, connection: Connection, worker: str, budget: Budget, queue: Sequence[Item]
+        self, connection: Connection, worker: str, budget: Budget, queue: Queue
     ) -> int | None:
         books = self._books(connection)
         chosen = next_trial.next_trial(books, budget, queue)

@@ -10,7 +10,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -30,11 +30,14 @@ class Item:
 
     params: Mapping[str, Scalar]
     origin: str
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    """Further system attributes of the trial."""
 
     @property
     def key(self) -> str:
-        """A key that is equal for equal parameters, regardless of their origin."""
-        text = json.dumps(self.params, sort_keys=True)
+        """A key that is equal for equal parameters and attributes, regardless of their origin."""
+        known = {**self.params, **self.attrs}
+        text = json.dumps(known, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

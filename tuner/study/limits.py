@@ -17,7 +17,8 @@ def budget(plan: Plan) -> Budget:
     if is_grid(plan):
         size = math.prod(map(len, grid(plan.space).values()))
         n_trials = size if n_trials is None else min(n_trials, size)
-    return Budget(n_trials=n_trials, length=longest(plan), **asdict(plan.budget))
+    given = asdict(plan.budget)
+    return Budget(n_trials=n_trials, length=longest(plan), closed=plan.closed, **given)
 
 
 def queue(plan: Plan) -> tuple[Item, ...]:

@@ -4,7 +4,7 @@ That is a waiting trial, a new one, or none. This module knows no SQL: it reads 
 ``Books``, under the study's lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,18 @@ class Books(Protocol):
         ...
 
 
+Queue = Callable[[Books], Sequence[Item]]
+"""Returns the items to try before new configurations; those that are trials already are skipped."""
+
+
+def listed(items: Sequence[Item] = ()) -> Queue:
+    """Return a queue that always has the same items."""
+    return lambda _books: items
+
+
+EMPTY = listed()
+
+
 @dataclass(frozen=True)
 class Ledger:
     """The reported epochs, and the epochs that each running trial may still need."""
@@ -47,7 +59,7 @@ class Ledger:
     """Waiting trials by id."""
 
 
-def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int | FrozenTrial | str:
+def next_trial(books: Books, budget: Budget, queue: Queue = EMPTY) -> int | FrozenTrial | str:
     """Return the id of a waiting trial to run, a trial to create, or why there is neither now."""
     times = books.times() if budget.timed else Times()
     if over := budget.time_over(times.hours, times.device_hours):
@@ -64,11 +76,13 @@ def next_trial(books: Books, budget: Budget, queue: Sequence[Item] = ()) -> int 
         return f"study.n_trials: {given} of {budget.n_trials}"
     if ledger and not budget.fits(ledger.reported, ledger.running, budget.left(0)):
         return _too_few(budget, ledger, budget.left(0))
-    for item in queue:
+    for item in queue(books):
         if not books.is_queued(item.key):
-            attrs = {FIXED: dict(item.params), QUEUED: item.key}
+            attrs = {FIXED: dict(item.params), QUEUED: item.key, **item.attrs}
             origin = {"origin": item.origin}
             return create_trial(state=TrialState.WAITING, system_attrs=attrs, user_attrs=origin)
+    if budget.closed:
+        return "all that was queued has been given out"
     if budget.stop_when == "gain_below_noise":
         return _worthwhile(books, budget)
     return create_trial(state=TrialState.WAITING)

@@ -43,6 +43,8 @@ class Plan:
     """Trials to enqueue before the sampler's own proposals."""
     facts: Mapping[str, object] = field(default_factory=dict)
     """What the objective's ``check`` reports before it runs."""
+    closed: bool = False
+    """Whether only queued trials are run, and the sampler proposes none."""
 
     @cached_property
     def study(self) -> StudySettings:

@@ -26,8 +26,8 @@ from tuner.study import next_trial
 from tuner.study.attempts import FIRST, Reason
 from tuner.study.budget import Budget, Spent, Times
 from tuner.study.claims import Claims
-from tuner.study.enqueued import Item
 from tuner.study.leases import Leases, Worker, workers
+from tuner.study.next_trial import Queue
 from tuner.study.work_time import Clock, Shift, clocks
 
 SHOWN = 20
@@ -127,7 +127,7 @@ class Study:
         return self.patience(begin)
 
     def claim(
-        self, worker: str, *, budget: Budget, max_retries: int, queue: Sequence[Item] = ()
+        self, worker: str, *, budget: Budget, max_retries: int, queue: Queue = next_trial.EMPTY
     ) -> int | None:
         """Lease the next trial to a worker, and return its id; None if there is none to run now.
 
@@ -173,10 +173,10 @@ class Study:
         with self.storage.single.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def ended(self, budget: Budget) -> str | None:
+    def ended(self, budget: Budget, queue: Queue = next_trial.EMPTY) -> str | None:
         """Return why nothing runs and nothing may be started; None while there is work."""
         with self._there():
-            return self.claims.ended(budget)
+            return self.claims.ended(budget, queue)
 
     def may_go_on(self, budget: Budget) -> bool:
         """Return whether a running trial of unknown length may begin another epoch."""

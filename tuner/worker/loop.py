@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
@@ -17,9 +18,10 @@ from tuner.environment import DEVICE, REPLACES, SHARED, SUPERVISOR, WORKER, devi
 from tuner.errors import TooManyFailures
 from tuner.log import brief, log
 from tuner.storage.reason_kind import Kind
-from tuner.study import create, limits
+from tuner.study import create, limits, next_trial
 from tuner.study.attempts import kind
 from tuner.study.budget import Budget
+from tuner.study.next_trial import Queue
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 from tuner.study.work_time import Shift
@@ -41,12 +43,33 @@ REASON = 200
 """Maximum number of characters of the last failure's reason when a worker stops."""
 
 
-def work(plan: Plan, study: Study, leave: Callable[[int], None] = exit_now) -> int:
+@dataclass(frozen=True)
+class Jobs:
+    """What the places of a worker share: what to try, and how; see ``work``."""
+
+    queue: Queue
+    breadth: int
+    proposer: Proposer
+
+
+def work(
+    plan: Plan,
+    study: Study,
+    leave: Callable[[int], None] = exit_now,
+    queue: Queue | None = None,
+    breadth: int = 1,
+) -> int:
     """Run trials until the budget is spent and none is left to take over; return the exit code.
 
-    ``worker.concurrency`` trials run at once, each in a thread and with its own lease. ``leave`` is
-    called with the number of a second signal.
+    ``worker.concurrency`` trials run at once, each in a thread and with its own lease.
+
+    Args:
+        leave: Called with the number of a second signal.
+        queue: What to try first, instead of the queue of the plan and its prior study.
+        breadth: Maximum number of idle workers that stay while trials run elsewhere: one, to take
+            over from a dying worker, or as many as the queue may then have items for.
     """
+    queue = queue or next_trial.listed(study.patience(lambda: create.queue(plan, study)))
     # cuBLAS reads it once, in the first trial, but a later one may be the first that has to be
     # deterministic.  That is 32 MiB of a GPU, PyTorch's default on Hopper; elsewhere it takes 8.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -54,18 +77,17 @@ def work(plan: Plan, study: Study, leave: Callable[[int], None] = exit_now) -> i
     if place := os.environ.get(REPLACES):
         study.expire(place)  # its trial is requeued at once
     count = plan.worker.concurrency
-    proposer = Proposer(plan, study)
+    jobs = Jobs(queue, breadth, Proposer(plan, study))
     with captured(leave) as signals:
         if count == 1:
-            return _serve(plan, study, proposer, base, signals)
+            return _serve(plan, study, jobs, base, signals)
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
             log.warning(random_state.SHARED, count)
         # Threads of one process share its device like several processes.
         os.environ.setdefault(SHARED, device_lock(str(os.getpid())))
         with ThreadPoolExecutor(count, "tuner-trial") as pool:
             places = [
-                pool.submit(_serve, plan, study, proposer, f"{base}.{k}", signals)
-                for k in range(count)
+                pool.submit(_serve, plan, study, jobs, f"{base}.{k}", signals) for k in range(count)
             ]
             while not all(place.done() for place in places):
                 time.sleep(0.1)  # signal handlers run in this thread
@@ -75,7 +97,7 @@ def work(plan: Plan, study: Study, leave: Callable[[int], None] = exit_now) -> i
     return RESTART_ME if RESTART_ME in codes else max(codes)
 
 
-def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: Signals) -> int:
+def _serve(plan: Plan, study: Study, jobs: Jobs, worker: str, signals: Signals) -> int:
     """Run one slot for trials: register, send heartbeats, and unregister at the end."""
     device = plan.worker.device or os.environ.get(DEVICE)
     named = _named(plan.worker.device)
@@ -88,7 +110,7 @@ def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: S
     context = Context(
         plan=plan,
         study=study,
-        proposer=proposer,
+        proposer=jobs.proposer,
         worker=worker,
         host=socket.gethostname(),
         device=device,
@@ -98,7 +120,7 @@ def _serve(plan: Plan, study: Study, proposer: Proposer, worker: str, signals: S
         lost=heart.is_lost,
     )
     try:
-        code = _loop(context, heart, signals)
+        code = _loop(context, jobs, heart, signals)
     except TooManyFailures:
         with suppress(*UNUSABLE):
             study.leases.leave(worker)  # it holds no trial any more: it gave up and is not lost
@@ -139,9 +161,8 @@ def _time_over(budget: Budget, shift: Shift) -> str | None:
     return budget.time_over(times.hours, times.device_hours)
 
 
-def _loop(context: Context, heart: Heart, signals: Signals) -> int:
-    study, plan, budget = context.study, context.plan, context.budget
-    queue = study.patience(lambda: create.queue(plan, study))
+def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
+    study, plan, budget, queue = context.study, context.plan, context.budget, jobs.queue
     while signals.reason() is None:
         heart.check()
         trial_id = study.claim(
@@ -149,10 +170,10 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
         )
         heart.renew()
         if trial_id is None:
-            if reason := study.patience(lambda: study.ended(budget)):
+            if reason := study.patience(lambda: study.ended(budget, queue)):
                 log.info("the search has ended: %s", reason)
                 return 0
-            if _may_leave(study, context.worker):
+            if _may_leave(study, context.worker, jobs.breadth):
                 return 0
             signals.wait(min(1.0, plan.worker.heartbeat))
             continue
@@ -171,14 +192,14 @@ def _loop(context: Context, heart: Heart, signals: Signals) -> int:
     return 128 + signals.received
 
 
-def _may_leave(study: Study, worker: str) -> bool:
+def _may_leave(study: Study, worker: str, breadth: int) -> bool:
     """Return whether this idle worker is no longer needed.
 
-    While trials run elsewhere, one idle worker (the longest active one) stays to take over those of
-    a dying worker; the others free their devices.
+    While trials run elsewhere, ``breadth`` idle workers (the longest active ones) stay to take over
+    those of a dying worker; the others free their devices.
     """
     idle = [w.id for w in study.patience(study.workers) if w.alive and w.trial_id is None]
-    return bool(idle) and idle[0] != worker
+    return bool(idle) and worker not in idle[:breadth]
 
 
 def _judge_failures(plan: Plan, study: Study) -> None:

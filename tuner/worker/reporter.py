@@ -16,7 +16,7 @@ from tuner.log import log
 from tuner.masking import masked
 from tuner.objective import measured, plain
 from tuner.storage.reason_kind import Kind
-from tuner.study.attempts import first_number
+from tuner.study.attempts import TRAINING, first_number
 from tuner.study.budget import Budget
 from tuner.study.plan import Plan
 from tuner.study.seed_noise import REPEAT
@@ -84,6 +84,9 @@ class Report:
         """Whether the trial measures the noise; then it is not pruned, which would keep lucky runs
         only.
         """
+        training = stored.system_attrs.get(TRAINING, {})
+        self.scored_once = training.get("protocol") == "final"
+        """Whether only the last epoch has the metric, because the test split is scored once."""
         self.epochs = 0
         """The number of steps that this attempt was the first to report."""
         self.length: int | None = None
@@ -109,7 +112,7 @@ class Report:
 
     def _report(self, step: int, metrics: dict[str, float]) -> None:
         step, told = measured(step, metrics)
-        if self.metric not in metrics:
+        if self.metric not in metrics and not self.scored_once:
             raise TunerError(
                 f"report({step}, …) has no {self.metric!r} (study.metric), "
                 f"got {', '.join(metrics) or 'nothing'}",
@@ -122,10 +125,11 @@ class Report:
             self.track.log(step, finite(self.metrics))
         if self.mirror is not None:
             self.mirror.push()
-        if step not in self.values:
+        if step in self.values:
+            if step == self.unjudged:
+                self._judge(step)
+        elif self.metric in metrics:
             self._store(step)
-        elif step == self.unjudged:
-            self._judge(step)
         if reason := self.context.preempted():
             raise Preempted(reason)
 

@@ -20,7 +20,7 @@ from tuner.log import log, told
 from tuner.storage import outages
 from tuner.storage.reason_kind import Kind
 from tuner.study import fidelity, vetting
-from tuner.study.attempts import Reason, first_number, ordinal
+from tuner.study.attempts import TRAINING, Reason, first_number, ordinal
 from tuner.study.objectives import Returned
 from tuner.study.plan import Plan
 from tuner.study.study import Study
@@ -198,8 +198,12 @@ def _drawn(context: Context, trial: Trial) -> list[str]:
 def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
     """Return all overrides that repeat the trial with ``tuner train``."""
     frozen = study.storage.get_trial(trial._trial_id)
-    seed = seed_of(plan.seed, "trial", ordinal(frozen))
-    return [*plan.pins, *plan.space.suggest(trial), f"seed={seed}"]
+    training = frozen.system_attrs.get(TRAINING)
+    own = [*plan.pins, *plan.space.suggest(trial)]
+    if training is None:
+        return [*own, f"seed={seed_of(plan.seed, 'trial', ordinal(frozen))}"]
+    final = plan.final.overrides if training["protocol"] == "final" else []
+    return [*own, *final, f"seed={training['seed']}"]
 
 
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:

@@ -2,25 +2,26 @@
 
 import argparse
 import shlex
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from tuner.api import preflight, supervision
 from tuner.cli import context
-from tuner.config import directories, exported_json, lookup, signatures
+from tuner.config import directories, exported_json
+from tuner.errors import TunerError
 from tuner.final import export, retrain
+from tuner.final.trainings import NAME, open_trainings
 from tuner.log import brief, say
 from tuner.log import log as logger
 from tuner.report import summary
 from tuner.report.configurations import Row
-from tuner.report.final_record import Finalist, Race
+from tuner.report.final_record import FinalResult
 from tuner.report.reproduce import Repeats
 from tuner.report.terminal import status
 from tuner.report.write import write_page
 from tuner.study.plan import Plan
-
-FIRST_OF_RACE = 1000
-"""First seed of a race; differs from those of the final trainings, so that luck is not inherited.
-"""
+from tuner.study.study import Study
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,31 +29,53 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _final(args)
     except KeyboardInterrupt:
-        again = context.same(args, "final")
-        raise KeyboardInterrupt(f"this goes on where it stopped: {again}") from None
+        raise KeyboardInterrupt(_goes_on(args)) from None
+
+
+def _goes_on(args: argparse.Namespace) -> str:
+    return f"this goes on where it stopped: {context.same(args, 'final')}"
 
 
 def _final(args: argparse.Namespace) -> int:
     asked, study = context.ours(args)
     found = summary.summarise(study.optuna)
+    directories.probe([("study.dir", Path(asked.study.dir) / NAME)])
+    rows = _finalists(args, asked, found)
+    launcher, described = preflight.launcher_of(asked)
+    trainings = open_trainings(asked, study, rows, maximize=found.maximize)
+    failure = None
+    if not trainings.over():
+        job = supervision.start(trainings.plan, trainings.study, launcher, described)
+        if launcher.detach:
+            args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
+            say(f"result:    {context.same(args, 'final')} launch.detach=false")
+            return 0
+        stop = supervision.follow(trainings.plan, trainings.study, job)
+        if stop.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if stop.signal is not None:
+            logger.warning("interrupted; %s", _goes_on(args))
+            return 128 + stop.signal
+        failure = job.failure
+    if failure and not trainings.over():
+        raise TunerError(failure)
+    for left in trainings.standing().said:
+        logger.info("%s", left)
+    return _tell(args, asked, study, found, retrain.result(trainings))
+
+
+def _tell(
+    args: argparse.Namespace,
+    asked: Plan,
+    study: Study,
+    found: summary.Summary,
+    result: FinalResult,
+) -> int:
+    """Print the result, write the report, and export the model."""
     directory = Path(asked.study.dir)
-    directories.probe([("study.dir", directory / "final")])
-    best, won = _winner(args, asked, found, directory / "final" / "race")
-    words = Repeats(asked).overrides(best)
-    result = retrain.run_final(
-        asked.source,
-        words,
-        seeds=range(asked.final.seeds),
-        final_overrides=_read_by_objective(asked),
-        out_dir=directory / "final",
-        device=asked.worker.device,
-        log=logger.info,
-        name=found.metric,
-        number=best.number,
-        won=won,
-    )
-    if won is not None:
-        say(won.line())
+    best = next(row for row in found.ranking if row.number == result.number)
+    if result.race is not None:
+        say(result.race.line())
     say(f"best:      {context.train_line(args, asked, best)}")
     say(result.line(found.metric))
     if told := result.images_line():
@@ -61,7 +84,7 @@ def _final(args: argparse.Namespace) -> int:
     written = write_page(study.optuna, output, summary=shown, repeats=Repeats(asked))
     say(f"report:    {written}")
     say(f"dashboard: {context.same(args, 'dashboard')}")
-    _take_home(args, asked, found, best, words)
+    _take_home(args, asked, found, best, Repeats(asked).overrides(best))
     return 0
 
 
@@ -90,45 +113,17 @@ def _take_home(
     say(f"export:    {again} --format pt2 --format onnx")
 
 
-def _winner(
-    args: argparse.Namespace, asked: Plan, found: summary.Summary, out_dir: Path
-) -> tuple[Row, Race | None]:
-    """Return the best trial or the winner of the race, and the race."""
+def _finalists(args: argparse.Namespace, asked: Plan, found: summary.Summary) -> list[Row]:
+    """Return the best configurations of the search, each with other parameters."""
     repeats = Repeats(asked)
     best = context.best_row(args, asked, found)
-    words = {best.number: repeats.overrides(best)}
+    repeats.overrides(best)  # refuses a study that this command would not have made
     rows = [best]
     for row in found.ranking:
         if len(rows) == asked.final.finalists or any(row.params == r.params for r in rows):
             continue
-        if (known := repeats.known(row)) is None:
+        if repeats.known(row) is None:
             logger.warning("trial %d is no finalist: it is not of this search", row.number)
             continue
-        words[row.number] = known
         rows.append(row)
-    if len(rows) == 1:
-        return best, None
-    won = retrain.hold_race(
-        asked.source,
-        [Finalist(row.number, words[row.number]) for row in rows],
-        seeds=range(FIRST_OF_RACE, FIRST_OF_RACE + asked.final.race_seeds),
-        error=asked.final.error,
-        maximize=found.maximize,
-        out_dir=out_dir,
-        device=asked.worker.device,
-        log=logger.info,
-    )
-    return next(row for row in rows if row.number == won.winner), won
-
-
-def _read_by_objective(asked: Plan) -> list[str]:
-    """Return ``final.overrides`` without those for which this objective has no parameter."""
-    fields = signatures.reachable(asked.cfg)
-
-    def read(key: str) -> bool:
-        return key in fields or (asked.source.open_ended and lookup.has_key(asked.cfg, key))
-
-    kept = [text for text in asked.final.overrides if read(text.split("=")[0])]
-    for text in [text for text in asked.final.overrides if text not in kept]:
-        logger.warning("final.overrides: the objective does not read %s; left out", text)
-    return kept
+    return rows

@@ -3,11 +3,13 @@
 import argparse
 import os
 from contextlib import nullcontext
+from functools import partial
 
 from tuner.api import in_process
 from tuner.cli import context
 from tuner.environment import SUPERVISOR, WORKER
 from tuner.errors import TunerError
+from tuner.final.trainings import join_trainings
 from tuner.log import log
 from tuner.report.terminal import status
 from tuner.storage import outages
@@ -22,17 +24,13 @@ def run(args: argparse.Namespace) -> int:
     """Run one worker without repeating the supervisor's checks, which take a second."""
     plan = context.planned(args, judge=SUPERVISOR not in os.environ)
     patience = Patience(plan.storage.patience)
-
-    def enter() -> Study:
-        return create.join_study(plan, args.join) if args.join else create.open_study(plan)
-
-    study = patience(enter)  # it may start beside a restarting server
+    # The study is entered patiently, because a worker may start beside a restarting server.
+    if args.final:
+        run_all = patience(lambda: join_trainings(plan, args.join)).work
+    else:
+        run_all = partial(_search, plan, patience(lambda: _entered(plan, args.join)), args)
     try:
-        with nullcontext() if SUPERVISOR in os.environ else in_process.shown(plan, study):
-            code = work(plan, study)
-        if code == 0 and WORKER not in os.environ:  # a launcher reports it once for all
-            _require_value(plan, study, args)
-        return code
+        return run_all()
     except TunerError:
         raise
     except Exception as error:
@@ -40,6 +38,19 @@ def run(args: argparse.Namespace) -> int:
             raise outages.lost(error) from error
         log.exception("the worker itself failed")
         return CRASHED
+
+
+def _entered(plan: Plan, uid: str | None) -> Study:
+    return create.join_study(plan, uid) if uid else create.open_study(plan)
+
+
+def _search(plan: Plan, study: Study, args: argparse.Namespace) -> int:
+    """Run trials of the search."""
+    with nullcontext() if SUPERVISOR in os.environ else in_process.shown(plan, study):
+        code = work(plan, study)
+    if code == 0 and WORKER not in os.environ:  # a launcher reports it once for all
+        _require_value(plan, study, args)
+    return code
 
 
 def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:

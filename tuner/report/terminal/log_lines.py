@@ -38,7 +38,7 @@ class Lines:
         over = [row for row in summary.rows if row.over]
         if self.told is None:
             self.told = {_attempt(row) for row in over}
-            if over:
+            if over and not summary.is_final:
                 of = "" if self.n_trials is None else f" of {self.n_trials}"
                 self._say(f"{len(over)}{of} finished before; {best_line(summary)}")
         ended = [row for row in over if _attempt(row) not in self.told]
@@ -78,13 +78,19 @@ def settings(row: Row, without: Collection[str] = ()) -> str:
 def _line(row: Row, summary: Summary) -> str:
     value = row.latest if row.value is None else row.value
     reason = brief(plain(row.reason or ""), SHORT)
-    parts = [f"#{row.number} {row.state}", metric(value), reason]
+    parts = [f"{name_of(row, summary)} {row.state}", metric(value), reason]
     parts += [f"epoch {row.epoch}" if row.epoch else "", f"in {duration(row.seconds)}"]
     best = summary.best
-    parts.append(
-        "best" if best is row else f"best {metric(best.value)} (#{best.number})" if best else ""
-    )
+    if not summary.is_final:  # the best of trainings with different splits means nothing
+        parts.append(
+            "best" if best is row else f"best {metric(best.value)} (#{best.number})" if best else ""
+        )
     return "  ".join(part for part in parts if part)
+
+
+def name_of(row: Row, summary: Summary) -> str:
+    """Return the number of a configuration; of a training of `tuner final`, what it trains."""
+    return plain(row.origin) if summary.is_final and row.origin else f"#{row.number}"
 
 
 def _attempt(row: Row) -> tuple[int, int]:
