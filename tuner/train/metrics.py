@@ -1,7 +1,6 @@
 """The results of an evaluation, accumulated on the device and read once."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -122,16 +121,9 @@ class ErrorTally:
         self.kept.append((outputs, targets))
 
     def read(self, *others: Tensor) -> tuple[Errors, list[float]]:
-        # torchmetrics takes a second to import, which classification need not pay.
-        from torchmetrics.functional import mean_absolute_error, mean_squared_error
-
         outputs, targets = map(torch.cat, zip(*self.kept, strict=True))
-        outputs, targets = outputs.flatten(), targets.flatten()
-        found = (
-            mean_squared_error(outputs, targets),
-            mean_absolute_error(outputs, targets),
-            self.loss / sum(len(batch) for batch, _ in self.kept),
-        )
+        errors = outputs - targets
+        found = (errors.square().mean(), errors.abs().mean(), self.loss / len(targets))
         values = torch.stack([value.to(self.loss) for value in (*found, *others)]).tolist()
         return Errors(*values[:3]), values[3:]
 
@@ -141,16 +133,20 @@ def auroc(logits: Tensor, labels: Tensor) -> float:
 
     A class that no image has, or all have, is omitted; without any other class the result is NaN.
     """
-    from torchmetrics.functional.classification import multiclass_auroc
+    counts = torch.bincount(labels, minlength=logits.shape[1])
+    known = ((counts > 0) & (counts < len(labels))).nonzero().flatten().tolist()
+    scores = logits.float().softmax(1)
+    areas = [_area(scores[:, label], labels == label) for label in known]
+    return float(torch.stack(areas).mean()) if areas else math.nan
 
-    classes = logits.shape[1]
-    with warnings.catch_warnings():  # torchmetrics warns of the classes that are left out
-        warnings.simplefilter("ignore", UserWarning)
-        areas = multiclass_auroc(
-            logits.softmax(1), labels, classes, average="none", validate_args=False
-        )
-    counts = torch.bincount(labels, minlength=classes)
-    return float(areas[(counts > 0) & (counts < len(labels))].mean())
+
+def _area(scores: Tensor, positive: Tensor) -> Tensor:
+    """Return the probability that a positive scores above a negative; a tie counts half."""
+    negatives, positives = scores[~positive].sort().values, scores[positive]
+    below = torch.searchsorted(negatives, positives) + torch.searchsorted(
+        negatives, positives, right=True
+    )
+    return below.double().mean() / (2 * len(negatives))
 
 
 def reported(regression: bool) -> tuple[str, ...]:
