@@ -100,7 +100,7 @@ def test_one_that_hangs_is_waited_for_once(monkeypatch):
     assert recorder.told[-1] == "complete"
 
 
-@pytest.mark.parametrize("name", ["mlflow", "tensorboard"])
+@pytest.mark.parametrize("name", ["mlflow", "tensorboard", "wandb"])
 def test_an_extra_that_is_missing_is_named_before_any_work(name, monkeypatch, capsys):
     # As if it were not installed, and whatever was imported of it before.
     for module in [m for m in sys.modules if m.partition(".")[0] == name]:

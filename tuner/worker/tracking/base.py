@@ -152,3 +152,11 @@ def directories(tracker: Tracker) -> list[tuple[str, Path]]:
 def begin(tracker: Tracker, run: Run) -> Track | Silent:
     """Return the track of a trial, to log its steps and its outcome."""
     return Silent() if isinstance(tracker, Nothing) else Track(tracker, run)
+
+
+def typed(text: str) -> float | str:
+    """Return a parameter that is a number as such, so that a tracker draws an axis for it."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

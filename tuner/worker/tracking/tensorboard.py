@@ -10,7 +10,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from tuner.worker.tracking.base import Run
+from tuner.worker.tracking.base import Run, typed
 
 
 class TensorBoard:
@@ -36,7 +36,7 @@ class Events:
         self.file = EventFileWriter(str(directory))
         started = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
         for name, value in params.items():
-            known = _typed(value)
+            known = typed(value)
             kind = "string_value" if isinstance(known, str) else "number_value"
             setattr(started.hparams[name], kind, known)
         self._session(metadata.SESSION_START_INFO_TAG, session_start_info=started)
@@ -61,11 +61,3 @@ class Events:
     def _add(self, values: Sequence[Mapping[str, Any]], step: int = 0) -> None:
         summary = Summary(value=[Summary.Value(**value) for value in values])
         self.file.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-
-
-def _typed(text: str) -> float | str:
-    """Return a number as such, so that TensorBoard draws an axis for it."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
