@@ -28,7 +28,7 @@ from benchmarks.simulator import OptunaStrategy, simulate
 from tuner.space.distributions import Float, Int
 from tuner.space.tree import Branch, Parameter, Space
 from tuner.study import warm_start
-from tuner.study.enqueued import Item
+from tuner.study.queue import Item
 
 BUDGETS = (2, 5, 10, 20, 40)
 COUNT = int(strategies.settings("study/default")["prior_best"])

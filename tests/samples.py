@@ -10,8 +10,8 @@ from optuna import Study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from tuner.report.commands import Commands, shared
 from tuner.report.configurations import Row
-from tuner.report.reproduce import Repeats, shared
 from tuner.report.summary import Summary
 
 C, P, F, R, W = (
@@ -93,7 +93,7 @@ def add(
     study.add_trial(trial)
 
 
-class Known(Repeats):
+class Known(Commands):
     """As of a command whose search has stored all that lies in the study."""
 
     def train_line(self, row: Row) -> str:

@@ -17,7 +17,7 @@ C, F = TrialState.COMPLETE, TrialState.FAIL
 def test_it_says_what_was_found(tmp_path: Path) -> None:
     study = full_study(tmp_path)
     study.set_user_attr("command", ["experiment=digits", "study.n_trials=24"])
-    text = write_page(study, tmp_path / "report.md", form="md", repeats=Known()).read_text("utf-8")
+    text = write_page(study, tmp_path / "report.md", form="md", commands=Known()).read_text("utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
         "Winner", "Is it really better?", "The best 10", "Importance of the parameters",

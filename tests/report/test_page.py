@@ -62,7 +62,7 @@ class Reader(HTMLParser):
 
 def read(study: Study, directory: Path) -> Reader:
     path = directory / "out" / "report.html"
-    return Reader(write_page(study, path, repeats=Known()).read_text("utf-8"))
+    return Reader(write_page(study, path, commands=Known()).read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")

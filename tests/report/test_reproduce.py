@@ -10,7 +10,8 @@ from optuna.trial import TrialState, create_trial
 
 from tuner.config import composition
 from tuner.config.composition import Source
-from tuner.report.reproduce import UNKNOWN, Repeats, shared
+from tuner.report.commands import UNKNOWN, shared
+from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary, summarise
 from tuner.study import create, plan
 from tuner.study.plan import Plan

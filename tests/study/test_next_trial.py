@@ -10,8 +10,8 @@ from tuner.config.composition import Source
 from tuner.study import create, plan
 from tuner.study.attempts import FIXED
 from tuner.study.budget import Budget
-from tuner.study.enqueued import Item
 from tuner.study.next_trial import listed
+from tuner.study.queue import Item
 from tuner.study.seed_noise import REPEAT
 from tuner.study.study import Study
 from tuner.worker.proposal import Proposer

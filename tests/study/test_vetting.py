@@ -247,7 +247,7 @@ def test_the_stored_command_is_not_obeyed(
     searched: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plant(searched, 0.1)
-    searched.rdb.set_study_user_attr(searched.id, "command", ["--app=evil.py", "lr=1"])
+    searched.storage.set_study_user_attr(searched.id, "command", ["--app=evil.py", "lr=1"])
     assert main(["best", "--overrides", *WORDS, "study.name=x"]) == 0
     assert main(["report", "--format=md", *WORDS, "study.name=x"]) == 0
     out, _ = capsys.readouterr()

@@ -13,8 +13,8 @@ from tuner.space.distributions import Categorical, Float
 from tuner.space.tree import Branch, Parameter, Space
 from tuner.storage import database
 from tuner.study import create, limits, plan, study, warm_start
-from tuner.study.enqueued import Item
 from tuner.study.next_trial import listed
+from tuner.study.queue import Item
 from tuner.worker.proposal import Proposer
 
 WIDTH = "model.width=int(interval(8,64))"

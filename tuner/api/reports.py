@@ -1,13 +1,14 @@
 """Write the report of a study to a file that the caller names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tuner.config import directories
 from tuner.errors import ConfigError
-from tuner.report.reproduce import Repeats
+from tuner.report.commands import UNKNOWN, Commands
+from tuner.report.summary import Summary
 from tuner.report.terminal import status
 from tuner.report.write import write_page
-from tuner.study.plan import Plan
 from tuner.study.study import Study
 
 FORMATS = ("html", "md", "png")
@@ -31,18 +32,29 @@ def form_of(output: Path | None, key: str) -> str:
     return ending
 
 
+def unknown(_found: Summary) -> Commands:
+    """Return no commands: nothing is known of the search."""
+    return UNKNOWN
+
+
 def write(
-    study: Study, output: Path, directory: Path, form: str, plan: Plan | None, key: str
+    study: Study,
+    output: Path,
+    directory: Path,
+    form: str,
+    key: str,
+    commands: Callable[[Summary], Commands] = unknown,
 ) -> Path:
     """Write the report and return its path.
 
     Args:
         directory: The study's directory, with its final trainings and images.
-        plan: The plan of the search, for the commands that are shown.
         key: How the caller names the file, for messages.
+        commands: Returns the commands that are shown.
 
     Raises:
         ConfigError: The file cannot be written.
     """
     directories.judge_output(output, key)
-    return write_page(study.optuna, output, directory, form, status.look(study), Repeats(plan))
+    found = status.look(study)
+    return write_page(study.optuna, output, directory, form, found, commands(found))

@@ -132,7 +132,7 @@ class Study:
         """
         output = self.directory / "report.html" if path is None else Path(fspath(path))
         form = reports.form_of(output, "path")
-        return reports.write(self._record, output, self.directory, form, None, "path")
+        return reports.write(self._record, output, self.directory, form, "path")
 
     def run(self, *, n_trials: int | None = None, workers: int | None = None) -> "Study":
         """Go on with the search until its budget is spent, and return the study.

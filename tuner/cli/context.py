@@ -2,26 +2,25 @@
 
 import argparse
 import shlex
+from dataclasses import dataclass
 
 from tuner import log
 from tuner.api import preflight, search_checks
+from tuner.cli.command_lines import flags
+from tuner.cli.view import View
 from tuner.config import composition, lookup, search_path
 from tuner.config.application import ApplicationSource
 from tuner.config.composition import Source
 from tuner.config.override_text import text_of
-from tuner.errors import Mistake, RowRefused, TunerError
+from tuner.errors import RowRefused
 from tuner.launch.base import Launcher
-from tuner.report.analysis import no_result
 from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
-from tuner.report.terminal import screen
 from tuner.storage import urls
 from tuner.study import create, location, plan
 from tuner.study.plan import Plan
 from tuner.study.study import Study
-
-console = screen.console
 
 
 def source(args: argparse.Namespace) -> Source:
@@ -75,61 +74,48 @@ def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
     return asked, found
 
 
-def best_row(args: argparse.Namespace, asked: Plan | None, found: Summary) -> Row:
-    """Return the best trial.
-
-    Raises:
-        TunerError: No trial is complete; the message has the causes if none will be.
-    """
-    if found.best is None:
-        told = f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'})"
-        none = Mistake("", told, "tuner status shows its state")
-        raise TunerError([in_vain(args, asked, found) or none])
-    return found.best
+def planned_view(args: argparse.Namespace) -> "Planned":
+    """Return the view of the study whose configuration a command line has."""
+    return view_of(args, readable(args))
 
 
-def in_vain(args: argparse.Namespace, asked: Plan | None, found: Summary) -> Mistake | None:
-    """Explain why a finished study has no value at all; None while there is or may be one."""
-
-    def command(row: Row) -> str:
-        return train_line(args, asked, row) if Repeats(asked).known(row) is not None else ""
-
-    return no_result.told(found, command)
+def view_of(args: argparse.Namespace, asked: Plan) -> "Planned":
+    return Planned(args, location.of(asked), asked)
 
 
-def overrides(asked: Plan | None, row: Row) -> list[str] | None:
-    """Return the overrides that repeat a trial; None, with a warning, if they are refused.
+@dataclass(frozen=True)
+class Planned(View):
+    """A study whose plan is known, and so the commands that repeat its trials."""
 
-    See ``tuner.study.vetting``.
-    """
-    try:
-        return Repeats(asked).overrides(row)
-    except RowRefused as error:
-        log.log.warning("no command is shown that would repeat it:\n%s", error)
-        return None
+    plan: Plan
 
+    @property
+    def repeats(self) -> Repeats:
+        return Repeats(self.plan)
 
-def train_line(args: argparse.Namespace, asked: Plan | None, row: Row) -> str:
-    """Return the command that repeats a trial, to paste into a shell, or else a comment.
+    def commands(self, _found: Summary) -> Repeats:
+        return self.repeats
 
-    Without a plan it is that of the best trial, which another command looks up.
-    """
-    if asked is None:
-        return f"tuner train $({same(args, 'best')} --overrides)"
-    words = overrides(asked, row)
-    if words is None:
-        return f"# configuration {row.number}"
-    return shlex.join(["tuner", "train", *flags(args), *words])
+    def overrides(self, row: Row) -> list[str] | None:
+        try:
+            return self.repeats.overrides(row)
+        except RowRefused as error:
+            log.log.warning("no command is shown that would repeat it:\n%s", error)
+            return None
 
+    def shell_words(self, row: Row) -> list[str]:
+        own = map(composition.spaceless, self.repeats.overrides(row))
+        return [*self._options(), *own]
 
-def same(args: argparse.Namespace, command: str) -> str:
-    """Return another command on the same study, to paste into a shell."""
-    study = [] if args.study is None else [args.study]
-    return shlex.join(["tuner", command, *study, *flags(args), *args.overrides])
+    def train_line(self, row: Row) -> str:
+        """Return the command that repeats a trial, to paste into a shell, or else a comment."""
+        words = self.overrides(row)
+        if words is None:
+            return f"# configuration {row.number}"
+        return shlex.join(["tuner", "train", *self._options(), *words])
 
+    def again(self, row: Row) -> str:
+        return self.train_line(row) if self.repeats.known(row) is not None else ""
 
-def flags(args: argparse.Namespace) -> list[str]:
-    """Return the options that find the configuration, as given."""
-    app = [f"--app={args.app}"] if args.app else []
-    name = [f"--config-name={args.config_name}"] if args.config_name else []
-    return [*app, *(f"--config-dir={d}" for d in args.config_dir), *name]
+    def _options(self) -> list[str]:
+        return flags(self.args)

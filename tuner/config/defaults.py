@@ -28,8 +28,11 @@ def value(key: str) -> Any:
     return ENVIRONMENT.sub(lambda match: os.environ.get(match[1], match[2]), found)
 
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 @functools.cache
 def _group(group: str) -> dict[str, Any]:
     path = packaged_files.directory("conf") / group / "default.yaml"
-    read: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    read: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     return read

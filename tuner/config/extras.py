@@ -3,8 +3,6 @@
 import importlib.metadata
 import re
 
-from packaging.requirements import Requirement
-
 OWN = "tuner"
 
 
@@ -13,6 +11,8 @@ def cure(module: str) -> str:
 
     A distribution whose name starts with the module's (``mlflow-skinny``) counts as well.
     """
+    from packaging.requirements import Requirement  # slow to import, for a hint
+
     name = _normal(module.partition(".")[0])
     for text in _requirements():
         extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", text)

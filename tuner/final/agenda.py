@@ -18,8 +18,8 @@ from tuner.report.final_record import Finalist, Race
 from tuner.space.distributions import Scalar
 from tuner.storage.reason_kind import Kind
 from tuner.study.attempts import TRAINING, kind
-from tuner.study.enqueued import Item
 from tuner.study.next_trial import QUEUED, Books
+from tuner.study.queue import Item
 
 Protocol = Literal["race", "final"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from tuner.log import printable
 from tuner.report.analysis.intervals import wilson
+from tuner.report.commands import shared
 from tuner.report.configurations import Row
 from tuner.report.formatting import interval, metric, scattered, span, without_urls, word
-from tuner.report.reproduce import shared
 from tuner.report.summary import Summary
 
 CLASSES = 30

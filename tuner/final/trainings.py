@@ -66,7 +66,7 @@ def open_trainings(plan: Plan, search: Study, rows: Sequence[Row], *, maximize: 
     study = create.open_study(asked)
     entrants = [_entrant(asked, row) for row in rows]
     agenda = Agenda(entrants, asked.final, maximize, since=len(study.optuna.trials))
-    study.rdb.set_study_user_attr(study.id, NAME, {"of": search.uid, **agenda.as_data()})
+    study.storage.set_study_user_attr(study.id, NAME, {"of": search.uid, **agenda.as_data()})
     return Trainings(asked, study, agenda)
 
 

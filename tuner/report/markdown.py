@@ -9,10 +9,10 @@ from optuna import Study
 from tuner.errors import hinted
 from tuner.report.analysis import comparison, pareto
 from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, audit
+from tuner.report.commands import UNKNOWN, Commands
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, plain
 from tuner.report.html import parameters
-from tuner.report.reproduce import UNKNOWN, Repeats
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import settings
 
@@ -21,7 +21,7 @@ TOP = 10
 
 
 def markdown(
-    study: Study, summary: Summary, final: Mapping[str, Any], repeats: Repeats = UNKNOWN
+    study: Study, summary: Summary, final: Mapping[str, Any], commands: Commands = UNKNOWN
 ) -> str:
     """Return the numbers and text of the report; plots are only in the HTML page."""
     told = legend(summary.counts)
@@ -30,11 +30,11 @@ def markdown(
         f" {summary.tally or 'nothing has run yet'}; {duration(summary.wall)} at work.\n"
         + f"\n{told.capitalize()}.\n"
         * bool(told),
-        _section("Winner", _winner(summary, repeats)),
+        _section("Winner", _winner(summary, commands)),
         *(_found(study, summary, final) if summary.ranking else ()),
         _section("What was searched", _space(summary)),
         _section("Failures", _failures(summary)),
-        _section("How to repeat it", _fenced(repeats.tune_line(summary)) or "Not recorded.\n"),
+        _section("How to repeat it", _fenced(commands.tune_line(summary)) or "Not recorded.\n"),
     ]
     return "\n".join(parts)
 
@@ -49,7 +49,7 @@ def _found(study: Study, summary: Summary, final: Mapping[str, Any]) -> list[str
     ]
 
 
-def _winner(summary: Summary, repeats: Repeats) -> str:
+def _winner(summary: Summary, commands: Commands) -> str:
     row = summary.best
     if row is None:
         return "No configuration is complete.\n"
@@ -57,7 +57,7 @@ def _winner(summary: Summary, repeats: Repeats) -> str:
     traded = "".join(f" {_text(name)} {metric(value)}," for name, value in others)
     return (
         f"{_text(summary.metric)} **{metric(row.value)}**,{traded} configuration #{row.number},"
-        f" {duration(row.seconds)}\n\n{_fenced(repeats.train_line(row))}"
+        f" {duration(row.seconds)}\n\n{_fenced(commands.train_line(row))}"
     )
 
 

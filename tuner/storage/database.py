@@ -3,20 +3,18 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from tuner.config import directories
 from tuner.errors import StorageAway, StorageError, StorageMissing
 from tuner.files import locked
-from tuner.storage import outages, read_only_sqlite, sqlite, urls
+from tuner.storage import outages, read_only_sqlite, schema, sqlite, urls
 from tuner.storage.trial_storage import Trials
 
 TABLES = "tables"
@@ -27,6 +25,9 @@ KEPT, MORE = 2, 2
 
 Under the study's lock a thread needs two; others write, by one for all, or send heartbeats.
 """
+
+SERVER = {"pool_pre_ping": True, "pool_size": KEPT, "max_overflow": MORE}
+"""Options of an engine on a server."""
 
 LOCK_TIMEOUT = 120.0
 """Seconds to wait for MySQL's lock."""
@@ -46,10 +47,10 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, create=create and write, write=write)
-        rdb = _server(url)
-        outages.watch(rdb.engine)
-        single = rdb.engine.execution_options(isolation_level="AUTOCOMMIT")
-        return Trials(rdb, single, _reopen)
+        engine = _server(url)
+        outages.watch(engine)
+        single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return Trials(engine, single, SERVER, _reopen)
     except (ImportError, TypeError) as error:
         if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
             raise
@@ -100,24 +101,16 @@ def _is_there(path: Path) -> bool:
         ) from error
 
 
-def _server(url: str) -> RDBStorage:
-    """Optuna's storage; its tables are made by one process, for two at once would collide.
-
-    The revision is what Optuna writes last, so where it stands there is nothing to make or lock.
-    """
-    options = {"pool_pre_ping": True, "pool_size": KEPT, "max_overflow": MORE}
-    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
-    with nullcontext() if _complete(engine) else lock(engine, TABLES):
-        return RDBStorage(url, options, skip_table_creation=_complete(engine))
-
-
-def _complete(engine: sqlalchemy.Engine) -> bool:
-    """Return whether all of Optuna's tables exist."""
-    with engine.connect() as connection:
-        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
-            return False
-        query = sqlalchemy.text("SELECT version_num FROM alembic_version")
-        return connection.execute(query).first() is not None
+def _server(url: str) -> sqlalchemy.Engine:
+    """Connect to a server; missing tables are created by one process, as two would collide."""
+    engine = sqlalchemy.create_engine(url, **SERVER)
+    found = schema.version(engine)
+    if found is None:
+        with lock(engine, TABLES):
+            schema.require(url, SERVER, create=schema.version(engine) is None)
+    elif found != schema.newest():
+        schema.require(url, SERVER, create=False)
+    return engine
 
 
 def _judge_place(path: Path) -> None:
@@ -136,15 +129,15 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
     if refusal := read_only_sqlite.refusal(path):
         if write:
             raise StorageError([refusal])
-        seen = read_only_sqlite.opened(url)
-        return Trials(seen, seen.engine, _reopen, writable=False)
+        engine, options = read_only_sqlite.opened(url)
+        return Trials(engine, engine, options, _reopen, writable=False)
     _judge_place(path)
     sqlite.judge_file(path, create=create)
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(f"{path}.lock"):  # two workers creating the tables at once would collide
-        storage = sqlite.opened(url)
-    single = storage.engine.execution_options(**{sqlite.ONE_STATEMENT: True})
-    return Trials(storage, single, _reopen)
+        engine, options = sqlite.opened(url)
+    single = engine.execution_options(**{sqlite.ONE_STATEMENT: True})
+    return Trials(engine, single, options, _reopen)
 
 
 @contextmanager

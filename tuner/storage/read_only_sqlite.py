@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import RDBStorage
-from sqlalchemy import Engine, MetaData, Table, event
+from sqlalchemy import Engine, MetaData, Table, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from tuner.errors import Mistake, StorageError
-from tuner.storage import outages
+from tuner.storage import outages, schema
 
 BESIDE = ("-wal", "-shm", ".lock")
 """Suffixes of files written beside a database, by SQLite and by tuner."""
@@ -41,16 +40,18 @@ def refusal(path: Path) -> Mistake | None:
     return Mistake("storage.url", f"{what} cannot be written to", hint)
 
 
-def opened(url: URL) -> RDBStorage:
-    """Open the file for reading; each statement sees what other processes have written to it."""
+def opened(url: URL) -> tuple[Engine, schema.Options]:
+    """Open the file for reading; each statement sees what other processes have written to it.
+
+    Returns and raises what ``sqlite.opened`` does.
+    """
     path = Path(str(url.database))
-    storage = RDBStorage(
-        url.render_as_string(hide_password=False),
-        engine_kwargs={"creator": lambda: _connection(path), "poolclass": NullPool},
-        skip_table_creation=True,
-    )
-    outages.watch(storage.engine, path)
-    return storage
+    options = {"creator": lambda: _connection(path), "poolclass": NullPool}
+    engine = create_engine(url, **options)
+    if schema.version(engine) != schema.newest():
+        schema.require(url.render_as_string(hide_password=False), options, create=False)
+    outages.watch(engine, path)
+    return engine, options
 
 
 def lend(engine: Engine, tables: Sequence[Table]) -> None:

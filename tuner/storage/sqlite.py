@@ -12,12 +12,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import RDBStorage
-from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Connection, Engine
 
 from tuner.errors import StorageError, StorageLost, StorageMissing
-from tuner.storage import outages
+from tuner.storage import outages, schema
 
 TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
@@ -70,19 +69,26 @@ class File:
         return found.st_dev, found.st_ino
 
 
-def opened(url: URL) -> RDBStorage:
-    """Open Optuna's storage on a SQLite URL; create the file and the tables if missing."""
+def opened(url: URL) -> tuple[Engine, schema.Options]:
+    """Open a SQLite file; create it, and the tables, if missing.
+
+    Returns:
+        The engine, and the options with which another one can be created.
+
+    Raises:
+        RuntimeError: The tables are of a version that the installed Optuna does not read.
+    """
     file = File(url)
-    storage = RDBStorage(
-        url.render_as_string(hide_password=False), engine_kwargs={"creator": file.connect}
-    )
-    event.listen(storage.engine, "connect", _on_connect)
-    event.listen(storage.engine, "begin", _on_begin)
-    event.listen(storage.engine, "checkout", file.verify)
-    outages.watch(storage.engine, file.path)
-    storage.scoped_session.remove()
-    storage.engine.dispose()  # connections opened before the listeners were added
-    return storage
+    options = {"creator": file.connect}
+    engine = create_engine(url, **options)
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    event.listen(engine, "checkout", file.verify)
+    reading = engine.execution_options(**{ONE_STATEMENT: True})
+    if schema.version(reading) != schema.newest():
+        schema.require(url.render_as_string(hide_password=False), options, create=True)
+    outages.watch(engine, file.path)
+    return engine, options
 
 
 def _on_connect(connection: Any, _record: object) -> None:

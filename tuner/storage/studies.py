@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from sqlalchemy import Connection
@@ -11,6 +12,7 @@ from tuner.storage import attributes
 from tuner.storage.queries import fetch
 from tuner.storage.shapes import decoded
 
+studies = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
 USER, SYSTEM = "study_user_attributes", "study_system_attributes"
 
 
@@ -33,6 +35,48 @@ def every(connection: Connection) -> list[FrozenStudy]:
         )
         for study_id, name in user
     ]
+
+
+def id_of(connection: Connection, name: str) -> int:
+    """Return the id of the study of this name.
+
+    Raises:
+        KeyError: There is no such study.
+    """
+    query = sa.select(studies.c.study_id).where(studies.c.study_name == name)
+    found: int | None = connection.scalar(query)
+    if found is None:
+        raise KeyError(f"no study has the name {name!r}")
+    return found
+
+
+def name_of(connection: Connection, study_id: int) -> str:
+    """Return the name of a study.
+
+    Raises:
+        KeyError: There is no such study.
+    """
+    query = sa.select(studies.c.study_name).where(studies.c.study_id == study_id)
+    found: str | None = connection.scalar(query)
+    if found is None:
+        raise KeyError(f"no study has the id {study_id}")
+    return found
+
+
+def directions_of(connection: Connection, study_id: int) -> list[StudyDirection]:
+    """Return the direction of each objective; none if the study is damaged.
+
+    Raises:
+        KeyError: There is no such study.
+    """
+    query = (
+        "SELECT s.study_id, d.direction FROM studies s LEFT JOIN study_directions d "
+        f"ON d.study_id = s.study_id WHERE s.study_id = {int(study_id)} ORDER BY d.objective"
+    )
+    if not (found := fetch(connection, query)):
+        raise KeyError(f"no study has the id {study_id}")
+    known = StudyDirection.__members__
+    return [known[word] for _, word in found if word in known]
 
 
 def attributes_of(connection: Connection, study_id: int, table: str) -> dict[str, Any]:

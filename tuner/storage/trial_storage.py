@@ -9,6 +9,7 @@ import copy
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
-from tuner.storage import attributes, queries, studies, writes
+from tuner.storage import attributes, queries, schema, studies, writes
 from tuner.storage.cached_reader import Reader
 from tuner.storage.distributions import Distributions
 from tuner.storage.group_commit import Commits
@@ -37,17 +38,18 @@ class Trials(BaseStorage):
 
     def __init__(
         self,
-        rdb: RDBStorage,
+        engine: Engine,
         single: Engine,
+        options: schema.Options,
         reopen: Callable[[str], "Trials"],
         *,
         writable: bool = True,
     ) -> None:
-        self.rdb = rdb
-        self.writable = writable
-        self.engine = rdb.engine
+        self.engine = engine
         self.single = single
         """The engine in autocommit mode, for single statements."""
+        self.options = options
+        self.writable = writable
         self.reopen = reopen
         self.distributions = Distributions(single)
         self.reader = Reader(single, self.distributions.forget)
@@ -62,9 +64,14 @@ class Trials(BaseStorage):
     def __reduce__(self) -> tuple[Callable[[str], "Trials"], tuple[str]]:
         return self.reopen, (self.engine.url.render_as_string(hide_password=False),)
 
+    @cached_property
+    def rdb(self) -> RDBStorage:
+        """Optuna's own storage on the same engine."""
+        return schema.optuna_storage(self.engine, self.options)
+
     def close(self) -> None:
         """Close the idle connections and those of this thread."""
-        self.rdb.remove_session()
+        self.remove_session()
         self.engine.dispose()
 
     @contextmanager
@@ -198,13 +205,16 @@ class Trials(BaseStorage):
         self.rdb.set_study_system_attr(study_id, key, value)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        return self.rdb.get_study_id_from_name(study_name)
+        with self.single.connect() as connection:
+            return studies.id_of(connection, study_name)
 
     def get_study_name_from_id(self, study_id: int) -> str:
-        return self.rdb.get_study_name_from_id(study_id)
+        with self.single.connect() as connection:
+            return studies.name_of(connection, study_id)
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self.rdb.get_study_directions(study_id)
+        with self.single.connect() as connection:
+            return studies.directions_of(connection, study_id)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         with self.single.connect() as connection:
@@ -219,7 +229,8 @@ class Trials(BaseStorage):
             return studies.every(connection)
 
     def remove_session(self) -> None:
-        self.rdb.remove_session()
+        if "rdb" in self.__dict__:  # else it has no session
+            self.rdb.remove_session()
 
     # Within
 

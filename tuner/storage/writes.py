@@ -7,6 +7,7 @@ that no other worker can take the trial away between the check and the write.
 
 import copy
 import functools
+import importlib
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +19,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from tuner.storage.attributes import MALFORMED
 from tuner.storage.queries import to_utc
@@ -130,9 +130,10 @@ def upsert(dialect: str, table: sa.Table, *, guarded: bool) -> sa.Insert:
     """
     columns = [c for c in table.columns if not c.primary_key]
     new = {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in columns}
-    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert, "mysql": mysql.insert}
+    # The other dialects are not imported, which would take as long as to read a study.
+    insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
     # Without this option SQLAlchemy discards the row count of an INSERT.
-    statement: Any = insert[dialect](table).execution_options(preserve_rowcount=True)
+    statement: Any = insert(table).execution_options(preserve_rowcount=True)
     if guarded:
         unfinished: list[Any] = [sa.literal_column(f"'{state.name}'") for state in UNFINISHED]
         postgres = dialect == "postgresql"  # it needs the types of a SELECT's parameters

@@ -15,13 +15,11 @@ from tuner.storage import database, urls
 from tuner.storage.trial_storage import Trials
 from tuner.study import fingerprint, limits, warm_start
 from tuner.study.budget import Budget
-from tuner.study.enqueued import Item
+from tuner.study.location import SECRET
 from tuner.study.plan import Plan
+from tuner.study.queue import Item
 from tuner.study.stored_config import changed
 from tuner.study.study import Study, clear_tables, create_tables
-
-SECRET = ("storage", "study.prior_url")
-"""Keys whose values may contain a password."""
 
 
 def open_study(plan: Plan) -> Study:
@@ -112,7 +110,7 @@ def _keep_prior(study: Study, plan: Plan) -> None:
     items = [asdict(item) for item in warm_start.best(plan)]
     with study.lock():
         if study.attrs.get("prior", {}).get("of") != of:
-            study.rdb.set_study_user_attr(study.id, "prior", {"of": of, "items": items})
+            study.storage.set_study_user_attr(study.id, "prior", {"of": of, "items": items})
 
 
 def _keep_budget(study: Study, budget: Budget) -> None:
@@ -120,7 +118,7 @@ def _keep_budget(study: Study, budget: Budget) -> None:
     attrs = study.attrs
     for key, value in (("n_trials", budget.n_trials), ("budget", asdict(budget))):
         if key not in attrs or attrs[key] != value:
-            study.rdb.set_study_user_attr(study.id, key, value)
+            study.storage.set_study_user_attr(study.id, key, value)
 
 
 def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:

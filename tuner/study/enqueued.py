@@ -5,12 +5,9 @@ Each is an ordinary trial whose parameters are fixed as far as they are known an
 sampler draws the others.
 """
 
-import hashlib
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,23 +19,7 @@ from tuner.config.suggestions import nearest_key
 from tuner.errors import ConfigError, Mistake
 from tuner.space.distributions import Categorical, Distribution, Float, Scalar
 from tuner.space.tree import Parameter, Space
-
-
-@dataclass(frozen=True)
-class Item:
-    """Fixed parameters by their names in the study, and their origin."""
-
-    params: Mapping[str, Scalar]
-    origin: str
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Further system attributes of the trial."""
-
-    @property
-    def key(self) -> str:
-        """A key that is equal for equal parameters and attributes, regardless of their origin."""
-        known = {**self.params, **self.attrs}
-        text = json.dumps(known, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+from tuner.study.queue import Item
 
 
 def located(

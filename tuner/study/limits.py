@@ -7,8 +7,8 @@ from tuner.config import resolvers
 from tuner.config.targets import signature
 from tuner.space.grid import grid
 from tuner.study.budget import Budget
-from tuner.study.enqueued import Item
 from tuner.study.plan import Plan
+from tuner.study.queue import Item
 
 
 def budget(plan: Plan) -> Budget:

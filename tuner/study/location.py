@@ -16,6 +16,9 @@ from tuner.study.study import Study
 if TYPE_CHECKING:
     from tuner.study.plan import Plan  # imports Hydra, which is slow
 
+SECRET = ("storage", "study.prior_url")
+"""Beginnings of the keys that locate databases, whose URLs may have passwords."""
+
 KEYS = ("storage.url", "storage.artifacts", "study.dir")
 """What may differ from the built-in configuration where a study is given by its name."""
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tuner.study import seed_noise
 from tuner.study.attempts import FIXED
 from tuner.study.budget import Budget, Times
-from tuner.study.enqueued import Item
+from tuner.study.queue import Item
 from tuner.study.seed_noise import REPEAT
 
 QUEUED = "tuner:queued"

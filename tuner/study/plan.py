@@ -21,8 +21,8 @@ from tuner.errors import ConfigError, Mistake, section
 from tuner.space import checks, grammar, mandatory
 from tuner.space.tree import Space
 from tuner.study import enqueued
-from tuner.study.enqueued import Item
 from tuner.study.objectives import Aims
+from tuner.study.queue import Item
 
 KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
 """Exceptions that the objective may read."""

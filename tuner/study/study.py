@@ -39,7 +39,6 @@ class Study:
 
     def __init__(self, storage: Trials, name: str, *, grace: float, patience: float) -> None:
         self.name = name
-        self.rdb = storage.rdb
         self.storage = storage
         self.id = self.storage.get_study_id_from_name(name)
         if not self.storage.get_study_directions(self.id):
@@ -102,7 +101,8 @@ class Study:
 
     def stop(self) -> None:
         """Ask all present workers to queue their trials again and to leave."""
-        self.rdb.set_study_user_attr(self.id, "stopped", [worker.id for worker in self.workers()])
+        ids = [worker.id for worker in self.workers()]
+        self.storage.set_study_user_attr(self.id, "stopped", ids)
 
     def is_stopped(self, worker: str) -> bool:
         """Return whether a worker was asked to leave."""
@@ -111,7 +111,7 @@ class Study:
 
     def lock(self) -> AbstractContextManager[None]:
         """Exclude others that create the study, or sample from a space that can be exhausted."""
-        return database.lock(self.rdb.engine, self.name)
+        return database.lock(self.storage.engine, self.name)
 
     def join(self, worker: str, device: str) -> None:
         """Register this process as a worker."""

@@ -17,8 +17,8 @@ from tuner.storage import database, urls
 from tuner.storage.trial_storage import Trials
 from tuner.study import enqueued
 from tuner.study.attempts import first_number
-from tuner.study.enqueued import Item
 from tuner.study.plan import Plan
+from tuner.study.queue import Item
 from tuner.study.study import listed
 
 ALIKE = 0.1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tuner.api import preflight, supervision
 from tuner.cli import context
+from tuner.cli.command_lines import same
 from tuner.config import directories, exported_json
 from tuner.errors import TunerError
 from tuner.final import export, retrain
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _goes_on(args: argparse.Namespace) -> str:
-    return f"this goes on where it stopped: {context.same(args, 'final')}"
+    return f"this goes on where it stopped: {same(args, 'final')}"
 
 
 def _final(args: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def _final(args: argparse.Namespace) -> int:
         job = supervision.start(trainings.plan, trainings.study, launcher, described)
         if launcher.detach:
             args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
-            say(f"result:    {context.same(args, 'final')} launch.detach=false")
+            say(f"result:    {same(args, 'final')} launch.detach=false")
             return 0
         stop = supervision.follow(trainings.plan, trainings.study, job)
         if stop.signal == signal.SIGINT:
@@ -76,14 +77,14 @@ def _tell(
     best = next(row for row in found.ranking if row.number == result.number)
     if result.race is not None:
         say(result.race.line())
-    say(f"best:      {context.train_line(args, asked, best)}")
+    say(f"best:      {context.view_of(args, asked).train_line(best)}")
     say(result.line(found.metric))
     if told := result.images_line():
         say(told)
     output, shown = directory / "report.html", status.look(study)
-    written = write_page(study.optuna, output, summary=shown, repeats=Repeats(asked))
+    written = write_page(study.optuna, output, summary=shown, commands=Repeats(asked))
     say(f"report:    {written}")
-    say(f"dashboard: {context.same(args, 'dashboard')}")
+    say(f"dashboard: {same(args, 'dashboard')}")
     _take_home(args, asked, found, best, Repeats(asked).overrides(best))
     return 0
 
@@ -101,7 +102,7 @@ def _take_home(
     if network is None:
         return
     trust = [] if network in exported_json.OWN else ["--trust"]
-    again = " ".join([context.same(args, "export"), *trust])
+    again = " ".join([same(args, "export"), *trust])
     try:
         export.take_home(asked.source, found, row, words, final_dir, out_dir)
     except Exception as error:
@@ -116,7 +117,7 @@ def _take_home(
 def _finalists(args: argparse.Namespace, asked: Plan, found: summary.Summary) -> list[Row]:
     """Return the best configurations of the search, each with other parameters."""
     repeats = Repeats(asked)
-    best = context.best_row(args, asked, found)
+    best = context.view_of(args, asked).best_row(found)
     repeats.overrides(best)  # refuses a study that this command would not have made
     rows = [best]
     for row in found.ranking:

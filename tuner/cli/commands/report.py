@@ -10,8 +10,8 @@ from tuner.log import say
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path to stdout."""
     form = args.format or reports.form_of(args.output, "--output")
-    found = look(args)
-    directory = found.location.directory
+    view = look(args)
+    directory = view.location.directory
     output = args.output or directory / f"report.{form}"
-    say(str(reports.write(found.load(), output, directory, form, found.plan, "--output")))
+    say(str(reports.write(view.load(), output, directory, form, "--output", view.commands)))
     return 0

@@ -4,7 +4,6 @@ import argparse
 import time
 from dataclasses import replace
 
-from tuner.cli import context
 from tuner.cli.look import look
 from tuner.errors import (
     StorageAway,
@@ -13,10 +12,10 @@ from tuner.errors import (
     StudyMissing,
 )
 from tuner.log import log, say
-from tuner.report.reproduce import Repeats
 from tuner.report.summary import Repeat
 from tuner.report.terminal import live
 from tuner.report.terminal import status as state
+from tuner.report.terminal.screen import console
 from tuner.storage import database
 from tuner.study import study as studies
 from tuner.study.budget import Budget
@@ -31,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     """Show workers, counts, throughput, cost and the best trial, of one study or of all."""
     if args.all:
         return _overview(args)
-    found = look(args)
-    study = _awaited(found.location) if args.watch else found.load()
-    repeat = Repeats(found.plan).known
+    view = look(args)
+    study = _awaited(view.location) if args.watch else view.load()
+    repeat = view.repeats.known
     budget = state.budget_of(study)
     if not args.watch:
         ended = study.ended(budget)
@@ -41,15 +40,15 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             say(state.as_json(seen, budget, ended, repeat))
         else:
-            console = context.console()
-            console.print(state.as_picture(seen, budget, ended, width=console.width))
+            screen = console()
+            screen.print(state.as_picture(seen, budget, ended, width=screen.width))
         return 0
     if args.json:
         return _watch_as_json(study, budget, repeat)
     live.follow(
         lambda: state.look(study),
         lambda: study.ended(budget) is None,
-        console=context.console(),
+        console=console(),
         n_trials=budget.n_trials,
         epochs=budget.length,
         every=WATCH_EVERY,
@@ -90,20 +89,20 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
 
 def _overview(args: argparse.Namespace) -> int:
     """Print every study of the database, one line each."""
-    asked = look(args)
+    view = look(args)
     found = []
-    for name in studies.names(database.connect(asked.location.url, write=False)):
+    for name in studies.names(database.connect(view.location.url, write=False)):
         try:
-            study = replace(asked.location, name=name).load()
+            study = replace(view.location, name=name).load()
         except StudyError as error:  # the others are shown
             log.warning("%s", error)
             continue
         summary_ = state.look(study)
         if args.json:
             budget = state.budget_of(study)
-            repeat = Repeats(asked.plan).known
+            repeat = view.repeats.known
             say(state.as_json(summary_, budget, study.ended(budget), repeat))
         found.append(summary_)
     if not args.json:
-        context.console().print(state.overview(found) if found else "no study yet")
+        console().print(state.overview(found) if found else "no study yet")
     return 0

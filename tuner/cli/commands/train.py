@@ -9,6 +9,7 @@ from pathlib import Path
 from tuner import log, objective
 from tuner.api import preflight
 from tuner.cli import context
+from tuner.cli.command_lines import same
 from tuner.config import directories
 from tuner.log import log as logger
 from tuner.log import say
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not any(run_dir.glob("checkpoint*")):
             raise
-        again = f"{context.same(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
+        again = f"{same(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
         raise KeyboardInterrupt(f"this goes on from its checkpoint: {again}") from None
     values = {asked.study.metric: None, **asked.aims.named(returned)}
     say(formatting.as_json({**values, "run_dir": str(run_dir)}))

@@ -2,30 +2,28 @@
 
 import argparse
 
-from tuner.cli import context
 from tuner.cli.look import look
 from tuner.errors import TunerError
 from tuner.log import say
 from tuner.report import formatting, trial_table
 from tuner.report.configurations import Row
-from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
+from tuner.report.terminal import screen, trials
 from tuner.report.terminal import status as state
-from tuner.report.terminal import trials
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a trial, as text or JSON."""
-    found = look(args)
-    summary = state.look(found.load())
+    view = look(args)
+    summary = state.look(view.load())
     row = _numbered(summary, args.number)
-    directory, repeats = found.location.directory, Repeats(found.plan)
+    directory = view.location.directory
     if args.json:
-        known = trial_table.record(summary, row, directory, repeats.known)
+        known = trial_table.record(summary, row, directory, view.repeats.known)
         say(formatting.as_json({**known, "curve": row.curve, "traceback": row.traceback}))
         return 0
-    again = "" if found.plan is None else context.train_line(args, found.plan, row)
-    context.console().print(trials.details(summary, row, directory, again))
+    again = "" if view.plan is None else view.train_line(row)
+    screen.console().print(trials.details(summary, row, directory, again))
     return 0
 
 

@@ -5,7 +5,6 @@ import argparse
 from tuner.cli.look import look
 from tuner.log import say
 from tuner.report import formatting, trial_table
-from tuner.report.reproduce import Repeats
 from tuner.report.terminal import screen, trials
 from tuner.report.terminal import status as state
 
@@ -15,10 +14,10 @@ UNCUT = 2000
 
 def run(args: argparse.Namespace) -> int:
     """Print the trials as a table, CSV or JSON."""
-    found = look(args)
-    summary = state.look(found.load())
+    view = look(args)
+    summary = state.look(view.load())
     rows = trial_table.select(summary, args.state or (), args.sort, reverse=args.reverse)
-    directory, repeat = found.location.directory, Repeats(found.plan).known
+    directory, repeat = view.location.directory, view.repeats.known
     if args.csv or args.json:
         records = [trial_table.record(summary, row, directory, repeat) for row in rows]
         say(formatting.as_json(records) if args.json else trial_table.as_csv(records).rstrip())

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from tuner.api import supervision
 from tuner.cli import context
+from tuner.cli.command_lines import same
 from tuner.errors import TunerError
 from tuner.log import log, say
-from tuner.report.analysis import pruning_errors
+from tuner.report.analysis import no_result, pruning_errors
 from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
 from tuner.report.terminal import status, view
+from tuner.report.terminal.screen import console
 from tuner.report.write import write_page
 from tuner.study import create, limits
 from tuner.study.plan import Plan
@@ -28,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     job = supervision.start(plan, study, launcher, described)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
-        say(f"status:    {context.same(args, 'status')}")
-        say(f"watch:     {context.same(args, 'tune')} launch.detach=false")
+        say(f"status:    {same(args, 'status')}")
+        say(f"watch:     {same(args, 'tune')} launch.detach=false")
         return 0
     stop = supervision.follow(plan, study, job)
     if stop.signal is not None:
@@ -47,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
 def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | None = None) -> int:
     """Show the results; raise ``TunerError`` for a failure or a search without any value."""
     found = _show(plan, study, args)
-    if wrong := [each for each in (failure, context.in_vain(args, plan, found)) if each]:
+    vain = no_result.told(found, context.view_of(args, plan).again)
+    if wrong := [each for each in (failure, vain) if each]:
         raise TunerError("\n".join(map(str, wrong)))
     return 0
 
@@ -55,20 +58,20 @@ def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | No
 def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
     """Show the table, write the report, and print the next commands."""
     found = study.patience(lambda: status.look(study))
-    output, repeats = Path(plan.study.dir) / "report.html", Repeats(plan)
+    output, commands = Path(plan.study.dir) / "report.html", Repeats(plan)
     written = study.patience(
-        lambda: write_page(study.optuna, output, summary=found, repeats=repeats)
+        lambda: write_page(study.optuna, output, summary=found, commands=commands)
     )
     if found.best is None:
         say(f"no configuration was completed: {found.tally or 'none was begun'}")
         say(f"report:    {written}")
         return found
-    context.console().print(view.closing(found))
+    console().print(view.closing(found))
     say(f"tried:     {len(found.rows)}: {found.tally}")
     if told := pruning_errors.line(found):
         say(f"pruning:   {told}")
-    say(f"best:      {context.train_line(args, plan, found.best)}")
+    say(f"best:      {context.view_of(args, plan).train_line(found.best)}")
     say(f"report:    {written}")
-    say(f"final:     {context.same(args, 'final')}")
-    say(f"dashboard: {context.same(args, 'dashboard')}")
+    say(f"final:     {same(args, 'final')}")
+    say(f"dashboard: {same(args, 'dashboard')}")
     return found

@@ -11,6 +11,7 @@ from tuner.environment import SUPERVISOR, WORKER
 from tuner.errors import TunerError
 from tuner.final.trainings import join_trainings
 from tuner.log import log
+from tuner.report.analysis import no_result
 from tuner.report.terminal import status
 from tuner.storage import outages
 from tuner.storage.retry import Patience
@@ -55,5 +56,6 @@ def _search(plan: Plan, study: Study, args: argparse.Namespace) -> int:
 
 def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
     """Raise ``TunerError`` if a finished search gave no value at all."""
-    if wrong := context.in_vain(args, plan, study.patience(lambda: status.look(study))):
+    found = study.patience(lambda: status.look(study))
+    if wrong := no_result.told(found, context.view_of(args, plan).again):
         raise TunerError([wrong])

@@ -21,10 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import RowRefused, hinted
 from tuner.log import told
+from tuner.report.commands import shared
 from tuner.report.formatting import plain
 from tuner.report.html import plots
 from tuner.report.html.plots import Figure
-from tuner.report.reproduce import shared
 from tuner.report.summary import summarise
 from tuner.study import vetting
 from tuner.study.attempts import HISTORY, REQUEUE, first_number, is_superseded

@@ -6,12 +6,12 @@ from typing import Any
 from optuna import Study
 
 from tuner.report.analysis import pareto
+from tuner.report.commands import UNKNOWN, Commands
 from tuner.report.html import parameters, plots, sections
 from tuner.report.html.document import document, escaped, grid, plot, section
 from tuner.report.html.parallel_coordinates import parallel
 from tuner.report.html.parameters import Importance
 from tuner.report.html.plots import Figure
-from tuner.report.reproduce import UNKNOWN, Repeats
 from tuner.report.summary import Summary
 
 DRAWN, AXES = 20, 10
@@ -22,7 +22,7 @@ def page(
     study: Study,
     summary: Summary,
     final: Mapping[str, Any],
-    repeats: Repeats = UNKNOWN,
+    commands: Commands = UNKNOWN,
     pictures: str = "",
     *,
     still: bool = False,
@@ -34,7 +34,7 @@ def page(
         still: The page is to become an image, and has only what is visible without scrolling.
     """
     figures: dict[str, Figure] = {}
-    winner = sections.winner(summary, repeats, pictures)
+    winner = sections.winner(summary, commands, pictures)
     if summary.ranking:
         found = [winner, *_found(figures, study, summary, final, still)]
     else:
@@ -46,7 +46,7 @@ def page(
             "Configurations",
             sections.configurations(summary, DRAWN if still else sections.LISTED),
         ),
-        section("How to repeat it", sections.provenance(summary, repeats)),
+        section("How to repeat it", sections.provenance(summary, commands)),
     ]
     return document(summary.name, body, figures)
 

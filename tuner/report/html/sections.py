@@ -11,11 +11,11 @@ from tuner.errors import hinted
 from tuner.log import brief
 from tuner.report.analysis import comparison
 from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, audit
+from tuner.report.commands import Commands, shared
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, rate, word
 from tuner.report.html.document import escaped, grid, section
 from tuner.report.html.plots import COLOURS
-from tuner.report.reproduce import Repeats, shared
 from tuner.report.summary import Summary
 
 LISTED = 200
@@ -40,7 +40,7 @@ def head(summary: Summary) -> str:
     )
 
 
-def winner(summary: Summary, repeats: Repeats, pictures: str) -> str:
+def winner(summary: Summary, commands: Commands, pictures: str) -> str:
     row = summary.best
     if row is None:
         return section("Winner", "<p>No configuration is complete.</p>")
@@ -50,7 +50,7 @@ def winner(summary: Summary, repeats: Repeats, pictures: str) -> str:
         for name, value in known.items()
         if name != summary.metric
     )
-    again = _command("To train it again:", repeats.train_line(row))
+    again = _command("To train it again:", commands.train_line(row))
     return section(
         "Winner",
         f'<div class="card"><p><b>{escaped(summary.metric)} {metric(row.value)}</b>'
@@ -189,7 +189,7 @@ def _state(row: Row) -> str:
     return f'<span class="mark" style="{colour}">{row.state}</span>{again}{reason}'
 
 
-def provenance(summary: Summary, repeats: Repeats) -> str:
+def provenance(summary: Summary, commands: Commands) -> str:
     attrs = summary.attrs
     versions = ", ".join(f"{k} {v}" for k, v in (attrs.get("versions") or {}).items())
     commit = str(attrs.get("git_commit") or "")
@@ -201,7 +201,7 @@ def provenance(summary: Summary, repeats: Repeats) -> str:
     rows = [[key, escaped(value)] for key, value in known.items() if value not in (None, "")]
     config = attrs.get("config")
     text = f"<pre>{escaped(config)}</pre>" if config else "<p>Not recorded.</p>"
-    search = _command("The whole search:", repeats.tune_line(summary)) or _pinned(summary)
+    search = _command("The whole search:", commands.tune_line(summary)) or _pinned(summary)
     base = f"<details><summary>Base configuration</summary>{text}</details>"
     return f"{search}{grid([], rows)}{base}"
 
