@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from tuner.train import engine
-from tuner.train.data.tensors import Data
+from tuner.train.data.tensors import Data, Split
 
 SIZES = (30, 100, 360)
 TRIALS, EPOCHS = 10, 6
@@ -48,8 +48,9 @@ def train(
     """Train as ``engine.train`` does, but score only the first ``images`` validation images."""
 
     def cut(place: torch.device) -> Data:
-        whole = data(place)
-        return replace(whole, validation=whole.validation[torch.arange(images)])
+        whole, scored = data(place), slice(images)
+        part = Split(whole.validation.images[scored], whole.validation.labels[scored])
+        return replace(whole, validation=part)
 
     return engine.train(data=cut, report=report if told else _silent(report), **parts)
 
@@ -64,7 +65,7 @@ def searches(seeds: int) -> Iterator[tuple[str, list[str]]]:
     for seed in range(seeds):
         yield f"whole-360-{seed}", ["pruner=none", "+objective.images=360", "+objective.told=true"]
         for size in SIZES:
-            sized = ["pruner=rungs", f"+objective.images={size}"]
+            sized = ["pruner=rungs", "pruner.audited=0", f"+objective.images={size}"]
             yield f"told-{size}-{seed}", [*sized, "+objective.told=true"]
             before = ["+objective.told=false", "pruner.n_min_trials=1"]
             yield f"untold-{size}-{seed}", [*sized, *before]
@@ -78,10 +79,9 @@ def run(runs: Path, seeds: int) -> None:
         seed = name.rpartition("-")[2]
         common = [f"study.name={name}", f"seed={seed}", f"storage.url=sqlite:///{runs}/tuner.db"]
         common += [f"study.dir={runs}/{name}", f"study.n_trials={TRIALS}", "sampler=random"]
-        common += ["space=none", f"trainer.epochs={EPOCHS}", "pruner.audited=0", *SPACE]
+        common += ["space=none", f"trainer.epochs={EPOCHS}", *SPACE]
         common += ["objective._target_=benchmarks.small_validation.train", "launch.workers=2"]
-        args = [text for text in common if "audited" not in text or "pruner=none" not in overrides]
-        tune = [sys.executable, "-m", "tuner", "tune", *args, *overrides]
+        tune = [sys.executable, "-m", "tuner", "tune", *common, *overrides]
         subprocess.run(tune, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         path.write_text(json.dumps(_trials(f"sqlite:///{runs}/tuner.db", name)))
 

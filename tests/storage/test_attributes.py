@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from tuner import log
-from tuner.algorithms.pruners import audit
+from tuner.algorithms.pruners import audit, score_error
 from tuner.cli import main
 from tuner.config.composition import Source
 from tuner.errors import StorageLost
@@ -54,6 +54,7 @@ def _as_in_a_new_process() -> None:
     [
         attempts.FIRST, attempts.HISTORY, attempts.FIXED, attempts.REQUEUE, attempts.CRASHES,
         attempts.ORDINAL, next_trial.QUEUED, audit.AUDIT, seed_noise.REPEAT, fidelity.LENGTH,
+        score_error.EXAMPLES,
     ],
 )  # fmt: skip
 def test_every_attribute_of_ours_has_a_shape(name: str) -> None:
@@ -83,6 +84,7 @@ def test_whatever_lies_in_a_trial_whoever_reads_it_can_rely_on_its_shapes(
     assert attempts.first_number(trial) >= -1
     assert attempts.ordinal(trial) >= -1
     assert fidelity.length(trial) is None or fidelity.length(trial) > 0
+    assert score_error.examples(trial) is None or score_error.examples(trial) > 0
     assert all(value == value for value in trial.constraints.values())
     assert not any(own.get(key) is UNREADABLE for key in own)
     attempts.following(trial, 0)

@@ -8,7 +8,7 @@ from optuna import Study
 
 from tuner.errors import hinted
 from tuner.report.analysis import comparison, pareto
-from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, audit
+from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, pruning
 from tuner.report.commands import UNKNOWN, Commands
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, plain
@@ -96,7 +96,7 @@ def _pruning(summary: Summary) -> str:
         return "Nothing.\n"
     if summary.epochs_saved is None:
         return f"{UNKNOWN_SAVING}\n"
-    found = audit(summary)
+    found = pruning(summary)
     told = f" {str(found).capitalize()}." if found else ""
     return (
         f"{len(summary.pruned)} of {summary.over} were pruned, which saved"

@@ -1,62 +1,141 @@
-"""Report the false-pruning rate, as estimated by the audit, and the savings of the pruner.
+"""Report the false-pruning rate and the savings of the pruner.
 
-``tuner.algorithms.pruners.audit`` defines the terms, the estimate and its interval.
+``tuner.algorithms.pruners.audit`` defines the terms. The audit alone gives an unbiased estimate
+without any assumption, but a small study audits hardly any trial. Until enough audited trials have
+ended, the rate is therefore estimated by ``rank_persistence`` from all trials, with the outcomes of
+those that were audited.
 """
 
+import bisect
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from tuner.algorithms.pruners import audit as audits
+from tuner.report.analysis.rank_persistence import Rung, false_prunings, normal_scores
+from tuner.report.configurations import Row
 from tuner.report.formatting import percent
 from tuner.report.summary import Summary
+from tuner.study import fidelity
 
 UNKNOWN_SAVING = "What pruning saved is unknown: no completed configuration has a curve."
+ENOUGH_AUDITED = 50
+"""Number of audited trials from which on the audit alone counts: with none wrong, 0 to 7 %."""
+LEAST_COMPLETED = 3
+"""Number of completed trials from which on ranks at the end can be compared with earlier ones."""
+STEP = 1.25
+"""Ratio of the successive fractions of a schedule at which trials are compared."""
 
 
 @dataclass(frozen=True)
-class Audit:
-    """Numbers of ``condemned`` trials, ended ``audited`` ones, and ``wrong`` decisions."""
+class Pruning:
+    """Numbers of ``condemned`` trials, ended ``audited`` ones, and ``wrong`` decisions among these.
+
+    ``completed`` trials include audited ones. ``rate`` is the estimated false-pruning rate, None if
+    unknown, and ``interval`` its 95 % interval.
+    """
 
     condemned: int
     audited: int
     wrong: int
-
-    @property
-    def rate(self) -> float | None:
-        """The estimated false-pruning rate, None before an audited trial has ended."""
-        return self.wrong / self.audited if self.audited else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the rate, 0 to 1 before an audited trial has ended."""
-        return audits.interval(self.wrong, self.audited)
+    completed: int
+    rate: float | None
+    interval: tuple[float, float]
 
     def __str__(self) -> str:
         if self.rate is None:
-            return f"false-pruning rate: unknown, no audit of {self.condemned} trials has ended"
+            return (
+                f"false-pruning rate: unknown before {LEAST_COMPLETED} configurations with curves "
+                f"are completed, {self.completed} so far"
+            )
         low, high = map(percent, self.interval)
+        basis = f"{self.wrong} of {self.audited} audited"
+        if self.audited < ENOUGH_AUDITED:
+            basis = f"from the ranks of {self.completed} completed ones, {basis}"
         return (
-            f"false-pruning rate: {percent(self.rate)} (95 % interval {low} to {high};"
-            f" {self.wrong} of {self.audited} audited)"
+            f"false-pruning rate: {percent(self.rate)} of {self.condemned} "
+            f"(95 % interval {low} to {high}; {basis})"
         )
 
 
-def audit(summary: Summary) -> Audit | None:
-    """Return the result of the audit; None if no trial was condemned or none survived."""
+def pruning(summary: Summary) -> Pruning | None:
+    """Return the false-pruning rate; None if no trial was condemned or none survived."""
     spared = [row for row in summary.rows if row.condemned_at is not None]
-    survivors = [row for row in summary.ranking if row.condemned_at is None and row.repeats is None]
+    completed = [row for row in summary.ranking if row.repeats is None]
+    survivors = [row for row in completed if row.condemned_at is None]
     condemned = len(summary.pruned) + len(spared)
     if not condemned or not survivors:
         return None
     best = summary.loss(survivors[0].value)
     ended = [row for row in spared if row.over]
     done = (row for row in ended if row.state == "complete")
-    return Audit(condemned, len(ended), sum(summary.loss(row.value) < best for row in done))
+    wrong = sum(summary.loss(row.value) < best for row in done)
+    curves = [row for row in completed if row.curve]
+    rate, interval = _estimate(summary, curves, len(ended), wrong)
+    return Pruning(condemned, len(ended), wrong, len(curves), rate, interval)
+
+
+def _estimate(
+    summary: Summary, completed: Sequence[Row], audited: int, wrong: int
+) -> tuple[float | None, tuple[float, float]]:
+    """Return the rate and its interval, from the audit if it is large enough."""
+    if audited >= ENOUGH_AUDITED:
+        return wrong / audited, audits.interval(wrong, audited)
+    full = summary.full_length
+    survived = any(row.condemned_at is None for row in completed)
+    if len(completed) < LEAST_COMPLETED or full is None or not survived:
+        return None, (0.0, 1.0)
+    open_ = [row for row in summary.rows if row.condemned_at is not None and not row.over]
+    rungs = list(_rungs(summary, completed, [*summary.pruned, *open_], full))
+    condemned = audited + sum(len(rung.condemned) for rung in rungs)
+    if not condemned:
+        return None, (0.0, 1.0)
+    rates = (wrong + false_prunings(rungs)) / condemned
+    low, high = np.quantile(rates, (0.025, 0.975))
+    return float(rates.mean()), (float(low), float(high))
+
+
+def _rungs(
+    summary: Summary, completed: Sequence[Row], condemned: Sequence[Row], full: int
+) -> Iterator[Rung]:
+    """Yield condemned trials without an outcome by the fraction at which they were condemned."""
+    groups: dict[int, list[Row]] = {}
+    for row in condemned:
+        if step := row.condemned_at or row.epoch:
+            fraction = math.floor(math.log(step / (row.length or full), STEP))
+            groups.setdefault(min(fraction, 0), []).append(row)
+    final = np.array([-summary.loss(row.value) for row in completed])
+    survived = np.array([row.condemned_at is None for row in completed])
+    rivals = [row for row in summary.rows if row.curve and row.repeats is None]
+    for fraction, rows in sorted(groups.items()):
+        seen = _values(summary, rivals, STEP**fraction, full)
+        pool = np.array([value for value in seen.values() if math.isfinite(value)])
+        here, there = (np.array([seen[row.number] for row in of]) for of in (rows, completed))
+        yield Rung(normal_scores(here, pool), normal_scores(there, pool), final, survived)
+
+
+def _values(
+    summary: Summary, rows: Sequence[Row], fraction: float, full: int
+) -> Mapping[int, float]:
+    """Return the values at a fraction of the schedule by number, larger ones better.
+
+    A completed trial that needed fewer steps counts with its last; others are left out.
+    """
+    found = {}
+    for row in rows:
+        steps = sorted(row.curve)
+        at = bisect.bisect_left(steps, fidelity.step_at(fraction, row.length or full))
+        if at < len(steps) or row.state == "complete":
+            found[row.number] = -summary.loss(row.curve[steps[min(at, len(steps) - 1)]])
+    return found
 
 
 def line(summary: Summary) -> str | None:
     """Return rate and savings as one line, None if no trial was pruned."""
-    found = audit(summary)
+    found = pruning(summary)
     if found is None:
         return None
     saved = f"{len(summary.pruned)} pruned, {percent(summary.share_saved)} of epochs saved"
@@ -64,8 +143,6 @@ def line(summary: Summary) -> str | None:
 
 
 def as_data(summary: Summary) -> dict[str, Any] | None:
-    """Return the audit as plain data."""
-    found = audit(summary)
-    if found is None:
-        return None
-    return {**asdict(found), "rate": found.rate, "interval": found.interval}
+    """Return the rate as plain data."""
+    found = pruning(summary)
+    return None if found is None else asdict(found)

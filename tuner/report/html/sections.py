@@ -10,7 +10,8 @@ from typing import Any
 from tuner.errors import hinted
 from tuner.log import brief
 from tuner.report.analysis import comparison
-from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, audit
+from tuner.report.analysis.pruning_errors import ENOUGH_AUDITED, UNKNOWN_SAVING
+from tuner.report.analysis.pruning_errors import pruning as measured
 from tuner.report.commands import Commands, shared
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, rate, word
@@ -126,21 +127,26 @@ def pruning(summary: Summary) -> str:
         f"<p>{len(summary.pruned)} of {summary.over} finished configurations were pruned. To the"
         f" end of their schedules they would have taken {saved} epochs more than the"
         f" {summary.epochs} that were run: pruning saved"
-        f" <b>{percent(summary.share_saved)}</b>{price}.</p>{_audit(summary)}"
+        f" <b>{percent(summary.share_saved)}</b>{price}.</p>{_errors(summary)}"
     )
 
 
-def _audit(summary: Summary) -> str:
-    found = audit(summary)
+def _errors(summary: Summary) -> str:
+    found = measured(summary)
     if found is None:
         return ""
     if found.rate is None:
-        return "<p>The false-pruning rate is unknown: no audited trial has ended.</p>"
+        return f"<p>{str(found).capitalize()}.</p>"
     low, high = map(percent, found.interval)
+    basis = (
+        "from the ranks that all trials had when they were stopped and at their end, and from this"
+        " sample"
+    )
     return (
         f"<p>A random sample of the trials to prune, {found.audited} of {found.condemned}, was"
         f" trained to completion: {found.wrong} of them beat every survivor. The estimated"
-        f" false-pruning rate is <b>{percent(found.rate)}</b> (95 % interval {low} to {high}).</p>"
+        f" false-pruning rate is <b>{percent(found.rate)}</b> (95 % interval {low} to {high}),"
+        f" {basis if found.audited < ENOUGH_AUDITED else 'from this sample'}.</p>"
     )
 
 

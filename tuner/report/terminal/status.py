@@ -102,7 +102,7 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
     if summary.device_hours_saved:
         share = percent(summary.share_saved)
         price += f", {_hours(summary.device_hours_saved)} saved by pruning ({share} of epochs)"
-    found = pruning_errors.audit(summary)
+    found = pruning_errors.pruning(summary)
     wrong = [f"pruning: {found}"] if found else []
     pace = f"{rate(summary.hourly)} configurations an hour" if summary.hourly else ""
     when = f"the best was found {_ago(summary)}" if summary.best else ""
