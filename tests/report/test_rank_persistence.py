@@ -41,7 +41,7 @@ def test_an_audited_trial_is_no_survivor():
 
 @pytest.mark.parametrize("persistence", [0.0, 0.4, 0.8])
 def test_the_interval_holds_the_number_of_drawn_studies(persistence: float):
-    """The best 15 of 50 are completed; 1,000 studies were tried: 95.5, 97.4 and 99.4 %."""
+    """The best 15 of 50 are completed; 1,000 of each were tried once: 94.2, 99.8 and 100 %."""
     rng, held = np.random.default_rng(0), 0
     for _ in range(40):
         values = rng.standard_normal(50)
