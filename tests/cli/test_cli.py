@@ -303,3 +303,23 @@ def test_data_and_messages_are_kept_apart(project: Project):
     out = project.call("best", "--json")
     assert json.loads(out)["number"] in (0, 1)
     assert project.stderr == ""
+
+
+def test_a_trial_is_trained_further(project: Project):
+    project.call("worker", "study.n_trials=2")
+    best = json.loads(project.call("best", "--json"))
+    for words, told in (
+        (["--continue=best"], "--continue needs the number of epochs"),
+        (["--continue=9", "objective.epochs=6"], "has no trial '9' (got 2 complete)"),
+    ):
+        project.call("train", *words, code=1 if "9" in words[0] else 2)
+        assert told in project.stderr
+    before = len(project.journal())
+    project.call("train", "--continue=best", "objective.epochs=6")
+    assert [epoch for _, epoch, _ in project.journal()[before:]] == [5, 6]
+    project.call("train", f"--continue={best['number']}", "objective.epochs=6", "--run-dir=more")
+    assert (project.directory / "more" / "checkpoint.json").read_text() == "6"
+    for path in project.directory.glob("runs/toy/trials/*/checkpoint.json"):
+        path.unlink()
+    project.call("train", "--continue=best", "objective.epochs=6", code=1)
+    assert "has no checkpoint on this machine; hint: study.keep_checkpoints=null" in project.stderr

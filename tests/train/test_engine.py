@@ -12,6 +12,7 @@ from tuner.errors import ConfigError, Diverged, Infeasible, Preempted, TunerErro
 from tuner.train.checkpoint import checkpoint
 from tuner.train.data import dataset
 from tuner.train.data.augment import Augment
+from tuner.train.early_stopping import EarlyStopping
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
 from tuner.train.optim import parameter_groups
@@ -248,3 +249,83 @@ def test_a_search_is_told_how_many_images_its_metric_rests_on_before_any_score(
     curve = Noting()
     train(tmp_path, curve, trainer=settings(protocol=protocol, epochs=1))
     assert getattr(curve, "before", {}).get("validation_examples") == noted
+
+
+def stopped(scores: list[float], patience: int | None, metric: str = "accuracy") -> int:
+    """The epoch after which a training with these scores stops."""
+    stopping = EarlyStopping(patience, metric)
+    for epoch, score in enumerate(scores, start=1):
+        stopping.scored(epoch, score)
+        if stopping.over(epoch):
+            return epoch
+    return len(scores)
+
+
+def test_a_training_stops_after_so_many_epochs_without_a_better_score():
+    assert stopped([0.5, 0.6, 0.6, 0.5, 0.7, 0.9], 2) == 4, "an equal score is no better one"
+    assert stopped([0.5, 0.6, 0.6, 0.5, 0.7, 0.9], 3) == 6
+    assert stopped([0.5, 0.4, 0.4, 0.3], 2, "loss") == 4
+    assert stopped([0.5, 0.4, 0.3], None) == 3
+
+
+class Notes(Curve):
+    """A curve that keeps what is noted, too."""
+
+    def __init__(self, leave_in: int | None = None, exception: type[BaseException] = SystemExit):
+        super().__init__(leave_in, exception)
+        self.noted: dict[str, float | str] = {}
+
+    def note(self, **facts: float | str) -> None:
+        self.noted |= facts
+
+
+@pytest.mark.parametrize("leave_in", [2, 3])
+def test_a_training_that_stops_early_says_so_and_remembers_when_it_is_resumed(tmp_path, leave_in):
+    change = {
+        "trainer": settings(epochs=9, patience=2),
+        "optimizer": functools.partial(torch.optim.SGD, lr=1e-12),
+        "model": network(batch_norm=False),  # so that no epoch is any better
+    }
+    whole, before, after = Notes(), Notes(leave_in=leave_in), Notes()
+    value = train(tmp_path / "whole", whole, **change)
+    assert list(whole.points) == [1, 2, 3]
+    assert str(whole.noted["stopped_early"]).startswith("after epoch 3 of 9: no better accuracy")
+    with pytest.raises(SystemExit):
+        train(tmp_path / "killed", before, **change)
+    assert train(tmp_path / "killed", after, **change) == value
+    assert max(after.points) == 3
+    again = Notes()
+    assert train(tmp_path / "whole", again, **change) == value
+    assert list(again.points) == [3], "a training that stopped early is not trained further"
+
+
+def test_a_final_training_has_no_validation_score_to_stop_by(tmp_path):
+    curve = Notes()
+    train(tmp_path, curve, trainer=settings(protocol="final", patience=1))
+    assert list(curve.points) == [3]
+
+
+def test_a_training_goes_on_for_more_epochs_with_a_longer_schedule(tmp_path, caplog):
+    train(tmp_path, Curve())
+    longer = Curve()
+    train(tmp_path, longer, trainer=settings(epochs=5))
+    assert list(longer.points) == [3, 4, 5]
+    assert "going on to epoch 5 instead of 3: the schedule" in caplog.text
+    with pytest.raises(ConfigError, match=r"trainer\.epochs: 5 then, 4 now"):
+        train(tmp_path, Curve(), trainer=settings(epochs=4))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_training_may_start_from_the_weights_of_another(tmp_path, ema):
+    first = Curve()
+    train(tmp_path / "first", first, trainer=settings(ema=ema))
+    start = str(tmp_path / "first" / "checkpoint.pt")
+    second = Curve()
+    still = functools.partial(torch.optim.SGD, lr=1e-12)
+    change = {"optimizer": still, "model": network(batch_norm=False)}
+    with pytest.raises(ConfigError, match=r"of another network: .* is not of this network"):
+        train(tmp_path / "other", second, trainer=settings(initial=start), **change)
+    train(tmp_path / "second", second, trainer=settings(initial=start, epochs=1), optimizer=still)
+    assert second.points[1]["accuracy"] == pytest.approx(first.points[3]["accuracy"], abs=0.1)
+    with pytest.raises(ConfigError, match=r"trainer\.initial: .* has no weights"):
+        train(tmp_path / "none", Curve(), trainer=settings(initial=str(tmp_path / "none.pt")))

@@ -144,6 +144,12 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
         "--final", action="store_true", help="run trainings that tuner final has begun"
     )
     options["train"].add_argument(
+        "--continue",
+        dest="continued",
+        metavar="TRIAL",
+        help="train a trial of the study further, by number or `best`, to trainer.epochs=…",
+    )
+    options["train"].add_argument(
         "--run-dir", type=Path, help="where files go; one that has a checkpoint is resumed"
     )
     options["report"].add_argument(

@@ -21,7 +21,7 @@ from tuner.train.fused.member import Member
 from tuner.train.learner import Learner
 from tuner.train.loss import Loss
 from tuner.train.metrics import check_metric, examples
-from tuner.train.model import fine_tuning
+from tuner.train.model import fine_tuning, initial
 from tuner.train.optim import parameter_groups
 from tuner.train.progress import Progress
 from tuner.train.settings import Settings
@@ -75,6 +75,8 @@ def train(
     hardware.reseed(seed, 0, place)
     network = model(in_shape=images.in_shape, num_classes=len(images.classes))
     images = fine_tuning.normalised(images, network)
+    if trainer.initial is not None:
+        initial.load(network, Path(trainer.initial))
     learner = Learner(network, optimizer, schedule, loss(counts), images, trainer, metric)
     progress = Progress(learner, run_dir, recipe, report)
     try:
@@ -147,5 +149,7 @@ def _train_epochs(
         progress.epoch_trained()
         tally = trainee.evaluate(scored) if search or epoch == epochs else None
         progress.evaluated(tally, train_loss)
+        if progress.stopped():
+            break
     progress.settle()
     progress.completed(scored)

@@ -149,6 +149,10 @@ def _area(scores: Tensor, positive: Tensor) -> Tensor:
     return below.double().mean() / (2 * len(negatives))
 
 
+LOWER = {"loss", "train_loss", *ERRORS}
+"""The metrics of which lower values are better."""
+
+
 def reported(regression: bool) -> tuple[str, ...]:
     """Return the metrics that every epoch reports, whichever is optimised."""
     return ERRORS if regression else tuple(METRICS)

@@ -23,6 +23,7 @@ from tuner.train.checkpoint.checkpoint import Recipe
 from tuner.train.checkpoint.snapshot import Snapshot
 from tuner.train.data.tensors import Split
 from tuner.train.device import hardware
+from tuner.train.early_stopping import EarlyStopping
 from tuner.train.export.saved_model import write_confusion
 from tuner.train.learner import Learner
 from tuner.train.metrics import ErrorTally, Tally
@@ -90,6 +91,7 @@ class Progress:
         """The stream for reading scores; one per run, because torch has only 32 streams."""
         if learner.device.type == "cuda":
             self.stream = torch.cuda.Stream(learner.device)  # type: ignore[no-untyped-call]
+        self.stopping = EarlyStopping(learner.settings.patience, learner.metric)
         self.metrics: dict[str, float] = {}
         self.confusion: list[list[int]] | None = None
 
@@ -103,6 +105,7 @@ class Progress:
         if state is not None:
             self.learner.load_state_dict(state["learner"])
             self.writer.place = self.learner.epoch, self.learner.done
+            self.stopping.restore(state.get("stopping", self.stopping.state()))
 
     def step_made(self) -> None:
         """Report and save what is ready or due between two steps.
@@ -150,11 +153,25 @@ class Progress:
     def evaluated(self, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
         """Queue the epoch's report; without a tally the loss is only checked for NaN.
 
-        If other ranks wait for this run, the epoch is reported at once.
+        If other ranks wait for this run, or it may stop early, the epoch is reported at once.
         """
         self.pending = Evaluated(self.learner.epoch, tally, train_loss, self.stream)
-        if self.learner.settings.fused > 1 or self.learner.settings.devices > 1:
+        settings = self.learner.settings
+        if settings.fused > 1 or settings.devices > 1 or settings.patience is not None:
             self.settle()
+
+    def stopped(self) -> bool:
+        """Return whether the training ends here, and say so; only validation scores end one."""
+        epoch, settings = self.learner.epoch, self.learner.settings
+        if settings.protocol != "search" or epoch == settings.epochs:
+            return False
+        if not self.stopping.over(epoch):
+            return False
+        logger.info("stopped after epoch %d of %d: %s", epoch, settings.epochs, self.stopping)
+        if self.note is not None:
+            self.note(stopped_early=f"after epoch {epoch} of {settings.epochs}: {self.stopping}")
+        self.save()  # a resumed run must not train further
+        return True
 
     def settle(self) -> None:
         """Report the pending epoch, once it is evaluated and its checkpoint is on the disk.
@@ -176,6 +193,8 @@ class Progress:
         if pending.tally is None:
             return
         self.metrics = metrics
+        if self.learner.settings.patience is not None:
+            self.stopping.scored(pending.epoch, metrics[self.learner.metric])
         self.report(pending.epoch, **metrics)
 
     def save(self) -> None:
@@ -190,7 +209,11 @@ class Progress:
             return
         if self.fence is not None:
             self.fence()
-        state = {"recipe": self.recipe, "fingerprint": self.fingerprint}
+        state = {
+            "recipe": self.recipe,
+            "fingerprint": self.fingerprint,
+            "stopping": self.stopping.state(),
+        }
         began = time.perf_counter()
         self.writer.submit(state | {"learner": self.learner.state_dict()}, place)
         self.held = time.perf_counter() - began

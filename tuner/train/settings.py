@@ -47,6 +47,8 @@ class Settings:
     clip: NonNegative
     ema: BelowOne
     tta: bool
+    patience: Count | None = None
+    initial: str | None = None
 
     def __post_init__(self) -> None:
         require(Settings, vars(self), "trainer")
@@ -54,6 +56,10 @@ class Settings:
     def mistakes(self) -> list[Mistake]:
         """Return what several devices cannot do together."""
         found = []
+        if self.patience and self.fused * self.devices > 1:
+            told = f"{self.patience}, but none of several that are trained together can stop"
+            hint = "null, or trainer.fused=1 and trainer.devices=1"
+            found.append(Mistake("trainer.patience", told, hint))
         if self.batch_size % self.devices:
             told = f"{self.batch_size} cannot be shared by trainer.devices={self.devices}"
             found.append(Mistake("trainer.batch_size", told, "a multiple of it"))

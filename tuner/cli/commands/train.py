@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuner import log, objective
 from tuner.api import preflight
-from tuner.cli import context
+from tuner.cli import context, continued
 from tuner.cli.command_lines import same
 from tuner.config import directories
 from tuner.log import log as logger
@@ -19,12 +19,17 @@ from tuner.worker import trial
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train one configuration and print its value to stdout as JSON."""
+    """Train one configuration, or a trial further, and print its value to stdout as JSON."""
     log.to_stderr()
+    checkpoint = None
+    if args.continued is not None:
+        args.overrides, checkpoint = continued.of(args)
     asked = preflight.required(plan.load(context.source(args), args.overrides, search=False))
     parent = Path("runs/train")
     directories.probe([("--run-dir", args.run_dir or parent)])
     run_dir = args.run_dir or _fresh_directory(parent)
+    if checkpoint is not None:
+        continued.copy(checkpoint, run_dir)
 
     def report(step: int, /, **metrics: float) -> None:
         step, told = objective.measured(step, metrics)

@@ -39,6 +39,10 @@ They may differ between the machines of one study, and when a run is resumed.
 """
 
 
+LENGTH = {"trainer.epochs", "trainer.patience"}
+"""Settings that may change where a training goes on for more epochs."""
+
+
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` such that ``path`` holds either the old content or all of the new.
 
@@ -134,12 +138,20 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
             logger.error("no checkpoint in %s is whole: the training starts anew", path.parent)
         return None
     theirs = state["recipe"]
+    if (more := recipe.get("trainer.epochs", 0)) > (few := theirs.get("trainer.epochs", more)):
+        logger.warning(
+            "going on to epoch %d instead of %d: the schedule of the learning rate is longer, too, "
+            "so its rate is higher at first than it was at the end",
+            more,
+            few,
+        )
+        theirs = theirs | {key: recipe.get(key) for key in LENGTH}
     keys = sorted(key for key in theirs | recipe if theirs.get(key) != recipe.get(key))
     if keys:
         differences = ", ".join(f"{k}: {theirs.get(k)} then, {recipe.get(k)} now" for k in keys)
         raise ConfigError(
             f"{path} belongs to another configuration: {differences}",
-            hint="another run_dir, or delete the checkpoint",
+            hint="another run_dir, or delete it; trainer.initial=… takes its weights alone",
         )
     if state["fingerprint"] != here:
         logger.warning(
