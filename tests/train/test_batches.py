@@ -81,13 +81,13 @@ def test_what_exceeds_half_of_the_free_memory_is_streamed_and_the_log_says_so(
     train(tmp_path / "resident", resident)
     wanted = 1797 * 64 - (1437 - 300) * 64  # bytes: the pool is limited, the test split is not
     for free, streams in ((2 * wanted, False), (2 * wanted - 2, True)):
-        dataset._digits.cache_clear()
+        dataset.digits.cache_clear()
         monkeypatch.setattr(hardware, "free_bytes", lambda device, free=free: free)
         with caplog.at_level(logging.INFO, "tuner"):
             assert recipes.digits().train.streamed is streams
         assert ("streamed to it from main memory" in caplog.text) is streams
     train(tmp_path / "streamed", limited)
-    dataset._digits.cache_clear()
+    dataset.digits.cache_clear()
     assert limited.points == resident.points
 
 
@@ -151,12 +151,12 @@ def test_a_cpu_has_nowhere_else_to_put_them():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_fed_from_pinned_memory(monkeypatch):
     device = torch.device("cuda")
-    dataset._digits.cache_clear()
+    dataset.digits.cache_clear()
     resident = dataset.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
     monkeypatch.setattr(hardware, "free_bytes", lambda device: 0)
-    dataset._digits.cache_clear()
+    dataset.digits.cache_clear()
     pinned = dataset.digits(device, augment=recipes.AUGMENT, **recipes.DATA)
-    dataset._digits.cache_clear()
+    dataset.digits.cache_clear()
     assert not pinned.train.images.is_pinned(), "a second copy of the data set"
     assert resident.train.images.is_cuda
     monkeypatch.setitem(feed.CHUNK, "accelerator", 2 * 32 * 64)

@@ -7,7 +7,10 @@ same data.
 
 import dataclasses
 import functools
+import inspect
 import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ import tuner.train.data.torchvision_files as torchvision_files
 from tuner.config.bounds import Count, Part, Seed
 from tuner.config.types import judged
 from tuner.train.data.augment import Augment
-from tuner.train.data.overview import Look, seen_by
+from tuner.train.data.overview import Look
 from tuner.train.data.split import split
 from tuner.train.data.tensors import Data, Split
 from tuner.train.data.torchvision_files import Arrays, VisionSet
@@ -29,42 +32,97 @@ logger = logging.getLogger("tuner")
 DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 
 
+class Loaded(NamedTuple):
+    """What a data source has read."""
+
+    pool: Arrays
+    test: Arrays | None = None
+    """The test split, if the data have one of their own; else a share of the pool becomes it."""
+    fingerprint: str | None = None
+    """Identifies the images; None for a digest of the arrays."""
+
+
+Reader = Callable[..., Loaded]
+
+
+def source(
+    look: Callable[..., Look],
+    *,
+    has_test: bool = False,
+    version: Callable[..., object] = lambda **_: None,
+) -> Callable[[Reader], Callable[..., Data]]:
+    """Make a data source of a function that reads images.
+
+    The source takes the device, the function's own keywords, and those of ``build`` below; all are
+    checked against their bounds. The two data sets that were used last stay on the device.
+
+    Args:
+        look: Returns the overview of a data set, given the keywords of the source.
+        has_test: Whether the data have a test split, so that there is no keyword ``test``.
+        version: Called with the function's keywords; if its result changes, they are read again.
+    """
+
+    def made(read: Reader) -> Callable[..., Data]:
+        @functools.lru_cache(maxsize=2)
+        def load(
+            device: torch.device, own: frozenset[tuple[str, Any]], _version: object, test: float,
+            validation: float, split_seed: int, limit: int | None,
+        ) -> Data:  # fmt: skip
+            pool, held_out, fingerprint = read(**dict(own))
+            if held_out is None:
+                rest, rows = split(pool.labels, test, split_seed, key="data.test")
+                pool, held_out = pool[rest], pool[rows]
+            return place(pool, held_out, device, validation, split_seed, limit, fingerprint)
+
+        def build(
+            device: torch.device,
+            *,
+            validation: Part,
+            test: Part = 0.0,
+            split_seed: Seed,
+            limit: Count | None,
+            augment: Augment,
+            balanced: bool = False,
+            **own: Any,
+        ) -> Data:
+            key = (frozenset(own.items()), version(**own), test, validation, split_seed, limit)
+            return dataclasses.replace(load(device, *key), augment=augment, balanced=balanced)
+
+        described: Callable[..., Data] = judged("data")(_with_keywords_of(read, build, has_test))
+        described.__dict__.update(look=look, cache_clear=load.cache_clear)
+        return described
+
+    return made
+
+
+def _with_keywords_of(read: Reader, build: Callable[..., Data], has_test: bool) -> Any:
+    """Give ``build`` the name of ``read``, and the keywords of both."""
+    first, *common, _own = inspect.signature(build).parameters.values()
+    kept = [p.replace(default=p.empty if p.name == "test" else p.default) for p in common]
+    kept = [p for p in kept if not (has_test and p.name == "test")]
+    parameters = [first, *inspect.signature(read).parameters.values(), *kept]
+    functools.update_wrapper(build, read)
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    build.__annotations__ = {p.name: p.annotation for p in parameters}
+    return build
+
+
 def _look_at_digits(**_: object) -> Look:
     return Look((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS)
 
 
-@seen_by(_look_at_digits)
-@judged("data")
-def digits(
-    device: torch.device,
-    *,
-    validation: Part,
-    test: Part,
-    split_seed: Seed,
-    limit: Count | None,
-    augment: Augment,
-    balanced: bool = False,
-) -> Data:
+@source(_look_at_digits)
+def digits() -> Loaded:
     """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
-    return dataclasses.replace(
-        _digits(device, validation, test, split_seed, limit), augment=augment, balanced=balanced
-    )
+    from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
+
+    found = load_digits()
+    images = (found.images * (255 / 16)).round().astype(np.uint8)[..., None]
+    return Loaded(Arrays(images, found.target.astype(np.int64), tuple("0123456789")))
 
 
-@seen_by(torchvision_files.look)
-@judged("data")
-def vision(
-    device: torch.device,
-    *,
-    name: VisionSet,
-    root: str,
-    download: bool = False,
-    validation: Part,
-    split_seed: Seed,
-    limit: Count | None,
-    augment: Augment,
-    balanced: bool = False,
-) -> Data:
+@source(torchvision_files.look, has_test=True)
+def vision(*, name: VisionSet, root: str, download: bool = False) -> Loaded:
     """One of torchvision's data sets with its own test split, read from ``root``.
 
     With ``download``, missing files are downloaded into it.
@@ -72,41 +130,8 @@ def vision(
     Raises:
         TunerError: The files can be neither found nor downloaded.
     """
-    return dataclasses.replace(
-        _vision(device, name, root, download, validation, split_seed, limit),
-        augment=augment,
-        balanced=balanced,
-    )
-
-
-# At most two data sets stay on the device; the least recently used one is removed.
-@functools.lru_cache(maxsize=2)
-def _digits(
-    device: torch.device, validation: float, test: float, split_seed: int, limit: int | None
-) -> Data:
-    from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
-
-    source = load_digits()
-    images = (source.images * (255 / 16)).round().astype(np.uint8)[..., None]
-    arrays = Arrays(images, source.target.astype(np.int64), tuple("0123456789"))
-    pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
-    return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit)
-
-
-@functools.lru_cache(maxsize=2)
-def _vision(
-    device: torch.device,
-    name: VisionSet,
-    root: str,
-    download: bool,
-    validation: float,
-    split_seed: int,
-    limit: int | None,
-) -> Data:
-    pool, test = (
-        torchvision_files.read(name, root, train=t, download=download) for t in (True, False)
-    )
-    return place(pool, test, device, validation, split_seed, limit)
+    read = functools.partial(torchvision_files.read, name, root, download=download)
+    return Loaded(read(train=True), read(train=False))
 
 
 def place(

@@ -1,7 +1,5 @@
 """A data set of a user's own image files."""
 
-import dataclasses
-import functools
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -9,16 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from tuner.config.bounds import Count, Part, Seed, Whole
-from tuner.config.types import judged
+from tuner.config.bounds import Count, Whole
 from tuner.train.data import image_files, image_listing
-from tuner.train.data.augment import Augment
-from tuner.train.data.dataset import place
-from tuner.train.data.overview import Look, seen_by
-from tuner.train.data.split import split
-from tuner.train.data.tensors import Data
+from tuner.train.data.dataset import Loaded, source
+from tuner.train.data.overview import Look
 from tuner.train.data.torchvision_files import Arrays
 
 logger = logging.getLogger("tuner")
@@ -52,43 +45,13 @@ def _spread(files: Sequence[Path], most: int) -> Sequence[Path]:
     return files[:: -(-len(files) // most)]
 
 
-@seen_by(look)
-@judged("data")
-def folder(
-    device: torch.device,
-    *,
-    root: str,
-    size: Count,
-    channels: Literal[1, 3],
-    workers: Whole,
-    validation: Part,
-    test: Part,
-    split_seed: Seed,
-    limit: Count | None,
-    augment: Augment,
-    balanced: bool = False,
-) -> Data:
+@source(look)
+def folder(*, root: str, size: Count, channels: Literal[1, 3], workers: Whole) -> Loaded:
     """Return the images below ``root``, one directory per class, decoded once per process.
 
     Raises:
         TunerError: A class has no images, a file is not an image, or a worker died.
     """
-    found = _folder(device, root, size, channels, workers, validation, test, split_seed, limit)
-    return dataclasses.replace(found, augment=augment, balanced=balanced)
-
-
-@functools.lru_cache(maxsize=2)
-def _folder(
-    device: torch.device,
-    root: str,
-    size: int,
-    channels: int,
-    workers: int,
-    validation: float,
-    test: float,
-    split_seed: int,
-    limit: int | None,
-) -> Data:
     found = image_listing.find(Path(root).expanduser())
     if left := found.left_out():
         logger.info("%s: %d images; skipped: %s", root, len(found.files), left)
@@ -96,6 +59,4 @@ def _folder(
     labels = np.repeat(np.arange(len(counts)), counts)
     images = image_files.read(found.files, size, channels, workers)
     arrays = Arrays(images, labels.astype(np.int64), tuple(found.classes))
-    pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
-    known = image_files.fingerprint(found.root, found.files)
-    return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit, known)
+    return Loaded(arrays, fingerprint=image_files.fingerprint(found.root, found.files))

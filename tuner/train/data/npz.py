@@ -1,7 +1,6 @@
 """A user's images in a NumPy archive, with class labels or with numbers to predict."""
 
 import dataclasses
-import functools
 import math
 import zipfile
 from collections.abc import Iterator
@@ -10,18 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from tuner.config.bounds import Count, Part, Seed
-from tuner.config.types import judged
 from tuner.errors import Mistake, TunerError
 from tuner.log import printable
-from tuner.train.data.augment import Augment
-from tuner.train.data.dataset import place
+from tuner.train.data.dataset import Loaded, source
 from tuner.train.data.labels import Labels, understood
-from tuner.train.data.overview import Look, seen_by
-from tuner.train.data.split import split
-from tuner.train.data.tensors import Data
+from tuner.train.data.overview import Look
 from tuner.train.data.torchvision_files import Arrays
 
 
@@ -44,20 +37,12 @@ def _counted(labels: Labels) -> tuple[int, ...]:
     return tuple(np.bincount(labels.values, minlength=len(labels.names)).tolist())
 
 
-@seen_by(look)
-@judged("data")
-def npz(
-    device: torch.device,
-    *,
-    root: str,
-    name: str,
-    validation: Part,
-    test: Part,
-    split_seed: Seed,
-    limit: Count | None,
-    augment: Augment,
-    balanced: bool = False,
-) -> Data:
+def _modified(*, root: str, name: str) -> int:
+    return _file(root, name).stat().st_mtime_ns
+
+
+@source(look, version=_modified)
+def npz(*, root: str, name: str) -> Loaded:
     """Load the arrays that ``np.savez(root/name, images=…, targets=…)`` wrote.
 
     ``images``: uint8 [n, H, W], [n, H, W, C] or, with 1 to 4 channels, [n, C, H, W]. ``targets``:
@@ -68,24 +53,7 @@ def npz(
     Raises:
         TunerError: The file is invalid; the message names it and the error.
     """
-    path = _file(root, name)
-    arguments = (path, path.stat().st_mtime_ns, validation, test, split_seed, limit)
-    return dataclasses.replace(_npz(device, *arguments), augment=augment, balanced=balanced)
-
-
-@functools.lru_cache(maxsize=2)
-def _npz(
-    device: torch.device,
-    path: Path,
-    modified: int,
-    validation: float,
-    test: float,
-    split_seed: int,
-    limit: int | None,
-) -> Data:
-    arrays = read(path)
-    pool, held_out = split(arrays.labels, test, split_seed, key="data.test")
-    return place(arrays[pool], arrays[held_out], device, validation, split_seed, limit)
+    return Loaded(read(_file(root, name)))
 
 
 def read(path: Path) -> Arrays:

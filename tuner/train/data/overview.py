@@ -1,13 +1,10 @@
 """An overview of a data set before it is decoded, and whether it can be split as requested."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from tuner.errors import ConfigError
-
-Source = TypeVar("Source", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,3 @@ class Look:
                 hint="a share between 0 and 1, or more images",
             )
         return part
-
-
-def seen_by(look: Callable[..., Look]) -> Callable[[Source], Source]:
-    """Declare how a data source is inspected before a run: ``look(**keywords)`` of its partial."""
-
-    def marked(source: Source) -> Source:
-        source.__dict__["look"] = look
-        return source
-
-    return marked
