@@ -32,7 +32,8 @@ def of(args: argparse.Namespace) -> tuple[list[str], Path]:
     asked, study = context.ours(args)
     found = summarise(study.optuna)
     named = args.continued
-    row = context.best_row(args, asked, found) if named == "best" else _numbered(found, named)
+    view = context.view_of(args, asked)
+    row = view.best_row(found) if named == "best" else _numbered(found, named)
     run_dir = directories.of_run(Path(asked.study.dir), row.run_dir)
     checkpoint = None if run_dir is None else run_files.checkpoint(run_dir)
     if checkpoint is None:
