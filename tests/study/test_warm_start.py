@@ -1,5 +1,6 @@
 """A warm start begins with the best trials of a prior study that fit the space."""
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tuner.errors import StudyError
 from tuner.space.distributions import Categorical, Float
 from tuner.space.tree import Branch, Parameter, Space
 from tuner.storage import database
-from tuner.study import create, limits, plan, study, warm_start
+from tuner.study import create, limits, plan, prior_offer, study, warm_start
 from tuner.study.next_trial import listed
 from tuner.study.queue import Item
 from tuner.worker.proposal import Proposer
@@ -128,6 +129,34 @@ def test_a_prior_that_was_taken_may_go(planned):
     with closing(database.connect(old.storage.url)) as rdb:
         optuna.delete_study(study_name="old", storage=rdb.rdb)
     assert create.queue(asked, create.open_study(asked)) == first
+
+
+def test_a_search_of_the_same_space_is_offered_and_not_taken(planned):
+    tried(planned("few", WIDTH, RATE), {0.9: {"model.width": 60, "optimizer.lr": 0.01}})
+    more = {0.1 * k: {"model.width": 10 * k, "optimizer.lr": 0.01} for k in (1, 2)}
+    tried(planned("more of it", "model.width=int(interval(8,32))", RATE), more)
+    tried(planned("loss", WIDTH, RATE, "study.metric=loss", "study.direction=minimize"), more)
+    tried(planned("narrow", WIDTH), {k / 10: {"model.width": 10} for k in (1, 2, 3)})
+    asked = planned("new", WIDTH, RATE)
+    opened = create.open_study(asked)
+    told, _, hint = (prior_offer.line(asked, opened) or "").partition("; hint: ")
+    assert told == "study 'more of it' has searched the same space, 2 completed"
+    assert shlex.split(hint)[0] == "study.prior='more of it'"
+    assert create.queue(asked, opened) == []
+    assert prior_offer.line(planned("new", WIDTH, RATE, "study.prior=few"), opened) is None
+    tried(asked, {0.9: {"model.width": 60, "optimizer.lr": 0.01}})
+    assert prior_offer.line(asked, opened) is None, "it has begun"
+
+
+def test_without_such_a_search_nothing_is_offered(planned):
+    asked = planned("new", WIDTH)
+    assert prior_offer.line(asked, create.open_study(asked)) is None
+
+
+def test_tune_offers_a_prior(project: Project):
+    project.call("worker", "study.n_trials=1", "study.name=old")
+    project.call("tune", "study.n_trials=1", "study.name=new", "launch.workers=1")
+    assert "study 'old' has searched the same space, 1 completed" in project.stderr
 
 
 @pytest.mark.parametrize("command", ["tune", "check"])

@@ -37,6 +37,12 @@ def every(connection: Connection) -> list[FrozenStudy]:
     ]
 
 
+def completed(connection: Connection) -> dict[int, int]:
+    """Return the number of completed trials of each study that has any, by the study's id."""
+    query = "SELECT study_id, COUNT(*) FROM trials WHERE state = 'COMPLETE' GROUP BY study_id"
+    return {study_id: int(count) for study_id, count in fetch(connection, query)}
+
+
 def id_of(connection: Connection, name: str) -> int:
     """Return the id of the study of this name.
 

@@ -14,7 +14,7 @@ from tuner.report.summary import Summary
 from tuner.report.terminal import status, view
 from tuner.report.terminal.screen import console
 from tuner.report.write import write_page
-from tuner.study import create, limits
+from tuner.study import create, limits, prior_offer
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 
@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
         return _close(plan, study, args)
+    if offer := study.patience(lambda: prior_offer.line(plan, study)):
+        log.info("%s", offer)
     job = supervision.start(plan, study, launcher, described)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
