@@ -16,7 +16,7 @@ import yaml
 from tuner.cli.completion import leaves
 from tuner.cli.parser import COMMANDS
 from tuner.config import signatures, types
-from tuner.config.composition import Source, conf_dir
+from tuner.config.composition import CONF, Source
 
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """\
@@ -85,9 +85,9 @@ class Group:
 @functools.cache
 def groups() -> list[Group]:
     """Return the groups of the primary configuration, in its order."""
-    written = yaml.safe_load((conf_dir() / "config.yaml").read_text())["defaults"]
+    written = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
     names = [name for entry in written if entry != "_self_" for name in entry]
-    files = {name: sorted((conf_dir() / name).glob("*.yaml")) for name in names}
+    files = {name: sorted((CONF / name).glob("*.yaml")) for name in names}
     found = {name: Group(name) for name in names}
     for chosen in zip_longest(*files.values()):  # one of each group at once: composing is slow
         paths = {name: path for name, path in zip(names, chosen, strict=True) if path}

@@ -41,6 +41,16 @@ def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,
 '''
 
 
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What a command logs, up to a line with ``text``."""
+    said = ""
+    while text not in said:
+        line = process.stderr.readline() if process.stderr else ""
+        assert line, f"ended without {text!r}:\n{said}"
+        said += line
+    return said
+
+
 def new_database(server: str) -> str:
     """The URL of a new database on a PostgreSQL server."""
     name = f"t{uuid.uuid4().hex}"
@@ -83,15 +93,6 @@ class Run:
             return condition()
 
         wait_for(met, 120)
-
-    def read_until(self, process: subprocess.Popen[str], text: str) -> str:
-        """What a command logs, up to a line with ``text``."""
-        said = ""
-        while text not in said:
-            line = process.stderr.readline() if process.stderr else ""
-            assert line, f"ended without {text!r}:\n{said}"
-            said += line
-        return said
 
     def go(self) -> None:
         """Let the trials run to their ends."""

@@ -112,6 +112,11 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    """Whether two networks have the same weights, to the bit."""
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
 class Waits(TorchDispatchMode):
     """Counts what would wait for the device on a GPU, in the order in which it happens.
 

@@ -86,7 +86,7 @@ def test_mistakes_come_before_any_work(project: Project):
     for what in ("objective.y", "interval is empty", "study.n_trials"):
         assert what in project.stderr
     for wrong, what in (
-        ("launch.workers=0", "launch.workers: must be at least 1, got 0"),
+        ("launch.workers=0", "launch.workers: expected int of 1 or more | null, got 0"),
         ("study.name=../escape", "cannot name a directory"),
         ("seed=abc", "seed: expected int, got 'abc'"),
         ("storage=postgresql", "TUNER_STORAGE_URL is not set"),

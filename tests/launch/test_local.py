@@ -194,7 +194,7 @@ def test_mps_that_does_not_start_is_said_and_done_without(tmp_path, monkeypatch,
 
 
 def test_a_launcher_without_workers_is_refused(monkeypatch):
-    with pytest.raises(ConfigError, match=r"launch\.workers: must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"launch\.workers: expected int of 1 or more"):
         slots(monkeypatch, "", workers=0)
 
 

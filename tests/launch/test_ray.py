@@ -9,7 +9,7 @@ import pytest
 from tests import clusters
 from tests.clusters import RayCluster
 from tests.conftest import Project, wait_for
-from tests.launched import Run, new_database
+from tests.launched import Run, new_database, read_until
 from tuner.errors import ConfigError
 from tuner.launch.ray import Ray
 
@@ -54,13 +54,13 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run):
     assert "2 Ray actors of CPU 1 on 2 nodes" in err
     run.wait_until_at_work()
     watching = run.tune()
-    said = run.read_until(watching, "no new ones are made")
+    said = read_until(watching, "no new ones are made")
     assert "2 Ray actors are at work on this study" in said
     watching.kill()
     watching.communicate()
     assert len(run.at_work()) == 2, "they are not that command's"
     watching = run.tune()
-    run.read_until(watching, "no new ones are made")
+    read_until(watching, "no new ones are made")
     run.go()
     _, err = watching.communicate(timeout=60)
     assert watching.returncode == 0, err
@@ -119,7 +119,7 @@ def test_what_no_node_has_is_told(run: Run):
     ("args", "code", "said"),
     [
         (["launch.address=127.0.0.1:1"], 2, "no Ray cluster answers at 127.0.0.1:1"),
-        (["launch.workers=0"], 2, "launch.workers: must be at least 1, got 0"),
+        (["launch.workers=0"], 2, "launch.workers: expected int of 1 or more, got 0"),
         (["storage=sqlite"], 2, "SQLite serves one machine"),
     ],
 )

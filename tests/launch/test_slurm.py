@@ -13,7 +13,7 @@ import pytest
 from tests import clusters
 from tests.clusters import SlurmCluster
 from tests.conftest import Project, wait_for
-from tests.launched import Run, new_database
+from tests.launched import Run, new_database, read_until
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch import restarts
 from tuner.launch.slurm import Slurm
@@ -90,7 +90,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slur
     assert "launch.detach=false" in out
     run.wait_until_at_work()
     watching = run.tune()
-    said = run.read_until(watching, "nothing new is submitted")
+    said = read_until(watching, "nothing new is submitted")
     assert f"Slurm job {job} is at work on this study" in said
     assert "workers at this study already: 2 on" in said
     assert slurm.job() == job, "no second array"
@@ -127,7 +127,7 @@ def test_a_line_of_the_setup_that_fails_is_told(run: Run):
         (["launch.gpus_per_worker=9"], "Requested node configuration is not available"),
         (["launch.sbatch=['--gres=fpga:1']"], "Invalid generic resource (gres)"),
         (["launch.sbatch=[--foo]"], "unrecognized option '--foo'"),
-        (["launch.workers=0"], "launch.workers: must be at least 1, got 0"),
+        (["launch.workers=0"], "launch.workers: expected int of 1 or more, got 0"),
         (["storage=sqlite"], "SQLite serves one machine"),
     ],
 )

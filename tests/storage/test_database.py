@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from tests import servers, standby
 from tests.chaos import backends
 from tests.conftest import Project, wait_for
-from tests.launched import WAITS, new_database
+from tests.launched import WAITS, new_database, read_until
 from tuner.errors import StorageAway
 from tuner.storage import database
 from tuner.study import study
@@ -129,16 +129,6 @@ def test_a_right_that_is_taken_away_fails_no_configuration(project):
             read_until(worker, "the database is away: permission denied for table")
         read_until(worker, "the database is back after ")
         check_nothing_was_lost(project, backend.url, worker)
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """What a command logs, up to a line with ``text``."""
-    said = ""
-    while text not in said:
-        line = process.stderr.readline() if process.stderr else ""
-        assert line, f"ended without {text!r}:\n{said}"
-        said += line
-    return said
 
 
 def test_a_mariadb_that_is_restarted_costs_no_trial_and_no_report(project):

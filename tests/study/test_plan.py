@@ -14,14 +14,14 @@ from tuner.algorithms.samplers.factory import build_sampler
 from tuner.algorithms.samplers.grid import Grid
 from tuner.api import search_checks
 from tuner.config import composition, signatures
-from tuner.config.composition import Source, conf_dir
+from tuner.config.composition import CONF, Source
 from tuner.errors import ConfigError, Mistake
 from tuner.space.grid import grid
 from tuner.study import plan
 
 GROUPS = sorted(
     f"{path.parent.name}={path.stem}"
-    for path in conf_dir().glob("*/*.yaml")
+    for path in CONF.glob("*/*.yaml")
     if path.parent.name not in {"experiment", "storage"} and path.stem != "function"
 )
 
@@ -36,13 +36,13 @@ def test_every_yaml_composes_and_binds(source, group):
     assert signatures.check(source.compose([group])) == []
 
 
-@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=str)
 def test_every_experiment_is_a_valid_plan(source, path):
     found = mistakes(source, f"experiment={path.stem}")
     assert [m for m in found if not m.hint.startswith("data.root=DIR")] == []
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "sampler").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "sampler").glob("*.yaml")))
 def test_every_sampler_builds_and_refuses_a_typo(source, name):
     space = ["space=none", "model.kernel_size=choice(3,5)"]
     found = plan.load(source, [f"sampler={name}", *space]).require()
@@ -71,7 +71,7 @@ def test_a_sequence_that_all_trials_share_keeps_its_seed(source):
     assert {build_sampler(found.cfg, found.space, seed)._seed for seed in (1, 2)} == {5}
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "pruner").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "pruner").glob("*.yaml")))
 def test_every_pruner_builds(source, name):
     found = plan.load(source, [f"pruner={name}"]).require()
     assert isinstance(build_pruner(found.cfg), optuna.pruners.BasePruner)
@@ -330,7 +330,7 @@ def test_params_to_overrides_to_composed_values_is_the_identity(source, data):
 
 
 def test_the_built_in_directory_is_the_one_at_the_top():
-    assert conf_dir() == Path(__file__).parents[2] / "conf"
+    assert Path(__file__).parents[2] / "conf" == CONF
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.fakecuda.trainings import (
     same,
     train,
 )
-from tuner.config.composition import conf_dir
+from tuner.config.composition import CONF
 from tuner.config.lookup import keys
 from tuner.train import metrics
 from tuner.train.device import cuda_graph, hardware
@@ -101,7 +101,7 @@ def test_every_option_is_in_a_case(source):
         assert unsaid <= {f"{key}={OmegaConf.select(default, key)}"}
     named = {override.partition("=")[0] for override in given} | ELSEWHERE | HOSTS
     for loss in source.options("loss"):
-        assert leaves("loss", OmegaConf.load(conf_dir() / f"loss/{loss}.yaml")) <= named
+        assert leaves("loss", OmegaConf.load(CONF / f"loss/{loss}.yaml")) <= named
     for section in ("model", "trainer", "data.augment"):
         assert leaves(section, OmegaConf.select(default, section)) <= named
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import recipes
-from tests.recipes import Curve, network, settings, train, weights
+from tests.recipes import Curve, network, same, settings, train, weights
 from tuner.errors import ConfigError, Diverged, Infeasible, Preempted, TunerError
 from tuner.train.checkpoint import checkpoint
 from tuner.train.data import dataset
@@ -22,10 +22,6 @@ OPTIMIZERS = {
     "adamw": functools.partial(torch.optim.AdamW, lr=0.01, fused=True),
     "rmsprop": functools.partial(torch.optim.RMSprop, lr=1e-3, momentum=0.9, foreach=True),
 }
-
-
-def same(left, right) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests import recipes
-from tests.recipes import Curve, settings, train, weights
+from tests.recipes import Curve, same, settings, train, weights
 from tuner.errors import ConfigError, Diverged, Preempted, Pruned, TunerError
 from tuner.train import progress
 from tuner.train.checkpoint import checkpoint, snapshot
@@ -18,10 +18,6 @@ from tuner.train.loss import CrossEntropy
 from tuner.train.settings import Every
 
 ALWAYS = Every(epochs=1, seconds=1e-9)  # after every step
-
-
-def same(left, right) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
 class Dies(CrossEntropy):

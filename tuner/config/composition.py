@@ -43,9 +43,8 @@ FUNCTIONS = override_functions.functions()
 resolvers.register()
 
 
-def conf_dir() -> Path:
-    """Return the directory of the built-in configurations."""
-    return packaged_files.directory("conf")
+CONF = packaged_files.directory("conf")
+"""The directory of the built-in configurations."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Source:
                 self._roots()[:-1], {o.key_or_group: o.value() for o in parsed}
             )
             rest, values = self._parted(parsed)
-            reading = None if self._roots() == (conf_dir(),) else self.reading
+            reading = None if self._roots() == (CONF,) else self.reading
             composed, choices = _composed(self, rest, reading)
             cfg = pickle.loads(composed)
             for value in values:  # in order: _target_ says which keys there are
@@ -212,12 +211,12 @@ class Source:
     @functools.cache  # noqa: B019
     def _roots(self) -> tuple[Path, ...]:
         declared = search_path.declared(self._primary() / f"{self.config_name}.yaml")
-        return (*self.config_dirs, *declared, conf_dir())
+        return (*self.config_dirs, *declared, CONF)
 
     def _primary(self) -> Path:
         if self.config_name == "config":
-            return conf_dir()
-        directories = (*self.config_dirs, conf_dir())
+            return CONF
+        directories = (*self.config_dirs, CONF)
         for directory in directories:
             if (directory / f"{self.config_name}.yaml").is_file():
                 return directory

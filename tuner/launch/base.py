@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tuner.errors import ConfigError
-
 
 @dataclass(frozen=True)
 class Order:
@@ -77,13 +75,6 @@ class Launcher(Protocol):
             ConfigError: The engine rejects the workers.
             LaunchError: The engine does not answer.
         """
-
-
-def at_least(least: int, **values: float) -> None:
-    """Raise ConfigError for the first ``launch.<name>`` whose value is below ``least``."""
-    for name, value in values.items():
-        if value < least:
-            raise ConfigError(f"must be at least {least}, got {value}", key=f"launch.{name}")
 
 
 def worker_environment(threads: int, tunables: str | None = None) -> dict[str, str]:

@@ -12,9 +12,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tuner.config.bounds import Count, Whole
+from tuner.config.types import judged
 from tuner.environment import DEVICE, MEMORY_FRACTION, SHARED, SUPERVISOR, WORKER, device_lock
 from tuner.launch import gpus, worker_logs
-from tuner.launch.base import Order, at_least, last_line, worker_environment
+from tuner.launch.base import Order, last_line, worker_environment
 from tuner.launch.gpu_packing import HEADROOM, Packer, mps
 from tuner.launch.restarts import RestartPolicy
 from tuner.log import log
@@ -26,13 +28,14 @@ class Local:
     spread = False
     detach = False
 
+    @judged("launch")
     def __init__(
         self,
-        workers: int | None,
-        workers_per_device: int | Literal["auto"],
+        workers: Count | None,
+        workers_per_device: Count | Literal["auto"],
         mps: bool,
-        threads: int,
-        max_restarts: int,
+        threads: Count,
+        max_restarts: Whole,
     ) -> None:
         self.devices = gpus.visible()
         self.grows = workers_per_device == "auto" and workers is None and bool(self.devices)
@@ -42,8 +45,6 @@ class Local:
         self.mps = mps and bool(self.devices)
         self.threads = threads
         self.max_restarts = max_restarts
-        at_least(1, workers=self.workers, workers_per_device=each, threads=threads)
-        at_least(0, max_restarts=max_restarts)
 
     def start(self, order: Order) -> "Processes":
         """Start the workers, each with its own ``worker-<n>.log`` in ``order.log_dir``."""

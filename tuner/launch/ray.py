@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config import extras
+from tuner.config.bounds import Count, NonNegative, Whole
+from tuner.config.types import judged
 from tuner.environment import MEMORY_FRACTION
 from tuner.errors import ConfigError, LaunchError
-from tuner.launch.base import Order, at_least
+from tuner.launch.base import Order
 from tuner.launch.gpu_packing import HEADROOM
 from tuner.launch.ray_actors import Actor, Actors, place
 from tuner.log import log
@@ -31,14 +33,15 @@ class Ray:
 
     spread = True
 
+    @judged("launch")
     def __init__(
         self,
-        workers: int,
+        workers: Count,
         address: str,
-        cpus_per_worker: float,
-        gpus_per_worker: float | None,
+        cpus_per_worker: NonNegative,
+        gpus_per_worker: NonNegative | None,
         resources: dict[str, float],
-        max_restarts: int,
+        max_restarts: Whole,
         working_dir: str | None,
         runtime_env: dict[str, Any],
         detach: bool,
@@ -52,9 +55,6 @@ class Ray:
         self.working_dir = working_dir
         self.runtime_env = runtime_env
         self.detach = detach
-        at_least(1, workers=workers)
-        at_least(0, max_restarts=max_restarts, cpus_per_worker=cpus_per_worker)
-        at_least(0, gpus_per_worker=gpus_per_worker or 0)
 
     def describe(self) -> str:
         """Describe the actors, such as ``4 Ray actors of CPU 1, GPU 0.5 on 2 nodes``.

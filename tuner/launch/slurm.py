@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from tuner.config.bounds import Count, Whole
+from tuner.config.types import judged
 from tuner.errors import ConfigError, LaunchError
-from tuner.launch.base import Order, at_least, last_line, worker_environment
+from tuner.launch.base import Order, last_line, worker_environment
 from tuner.launch.restarts import RestartPolicy
 from tuner.log import log
 
@@ -37,17 +39,18 @@ class Slurm:
 
     spread = True
 
+    @judged("launch")
     def __init__(
         self,
-        workers: int,
+        workers: Count,
         partition: str | None,
         account: str | None,
-        gpus_per_worker: int | None,
-        cpus_per_worker: int,
+        gpus_per_worker: Whole | None,
+        cpus_per_worker: Count,
         memory: str | None,
         time_limit: str | int | None,
-        notice: int,
-        max_restarts: int,
+        notice: Whole,
+        max_restarts: Whole,
         setup: list[str],
         python: str | None,
         sbatch: list[str],
@@ -71,8 +74,6 @@ class Slurm:
             "mem": memory,
             "time": time_limit,
         }
-        at_least(1, workers=workers, cpus_per_worker=cpus_per_worker)
-        at_least(0, max_restarts=max_restarts, notice=notice, gpus_per_worker=gpus_per_worker or 0)
 
     def describe(self) -> str:
         """Describe the tasks, such as ``4 tasks of a Slurm job array``, and the estimated start.

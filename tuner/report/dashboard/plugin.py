@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import RowRefused, hinted
-from tuner.log import told
+from tuner.log import brief, told
 from tuner.report.commands import shared
 from tuner.report.formatting import plain
 from tuner.report.html import plots
@@ -153,8 +153,7 @@ def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, 
     if duration is not None:
         found["seconds"] = round(duration.total_seconds(), 2)
     if reason := attrs.get("reason"):
-        said = told(reason)
-        found["reason"] = said if len(said) <= BRIEF else said[: BRIEF - 1] + "…"
+        found["reason"] = brief(told(reason), BRIEF)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import wandb
 
@@ -13,7 +13,11 @@ class WandB:
     """The tracker ``tracking=wandb``: runs of a project, grouped by study."""
 
     def __init__(
-        self, project: str, directory: str, entity: str | None = None, mode: str | None = None
+        self,
+        project: str,
+        directory: str,
+        entity: str | None = None,
+        mode: Literal["online", "offline"] | None = None,
     ) -> None:
         self.project = project
         self.directory = Path(directory).absolute()  # an objective may change the directory
