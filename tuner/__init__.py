@@ -9,23 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tuner.api.final import Final
     from tuner.api.plots import Plot
     from tuner.api.search import open, search
     from tuner.api.study import Study
     from tuner.api.trial import Trial
     from tuner.config.bounds import Bounds
     from tuner.errors import ConfigError, Infeasible, TunerError
-    from tuner.train.export.predictor import load
+    from tuner.train.export.predictor import Predictor, load
 
-__all__ = ["Bounds", "ConfigError", "Infeasible", "Plot", "Study", "Trial", "TunerError", "load",
-           "open", "search"]  # fmt: skip
+__all__ = ["Bounds", "ConfigError", "Final", "Infeasible", "Plot", "Predictor", "Study", "Trial",
+           "TunerError", "load", "open", "search"]  # fmt: skip
 __version__ = "0.1.0"
 
 _MODULES = {
     "Bounds": "tuner.config.bounds",
     "ConfigError": "tuner.errors",
+    "Final": "tuner.api.final",
     "Infeasible": "tuner.errors",
     "Plot": "tuner.api.plots",
+    "Predictor": "tuner.train.export.predictor",
     "Study": "tuner.api.study",
     "Trial": "tuner.api.trial",
     "TunerError": "tuner.errors",

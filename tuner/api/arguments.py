@@ -159,11 +159,13 @@ def in_python() -> Iterator[None]:
 
 
 def _reworded(mistake: Mistake) -> Mistake:
+    lacking = mistake.problem == "missing" and mistake.key.startswith("objective.")
+    cure = "give it in the space, or in the function a default"
     return replace(
         mistake,
         key=_words(mistake.key),
         problem=_words(mistake.problem),
-        hint=_words(mistake.hint),
+        hint=cure if lacking else _words(mistake.hint),
         when=tuple(map(_words, mistake.when)),
     )
 

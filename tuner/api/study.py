@@ -6,7 +6,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.api import arguments, enqueue, frames, reports, running, trial
+from tuner.api import arguments, enqueue, final, frames, reports, running, trial
+from tuner.api.final import Final
 from tuner.api.plots import Plot
 from tuner.api.running import Asked
 from tuner.api.trial import Trial
@@ -18,6 +19,10 @@ from tuner.study.study import Study as Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+FUNCTION = "objective=function"
+"""The override by which a study is one of a function."""
 
 
 class Study:
@@ -151,7 +156,7 @@ class Study:
             >>> len(study.run(n_trials=5).trials)
             5
         """
-        if self._is_of_function() and "objective=function" not in self._asked.overrides:
+        if self._is_of_function() and FUNCTION not in self._asked.overrides:
             told = f"study {self.name!r} searches a function, which is not known here"
             hint = f"tuner.search(function, space, name={self.name!r}) goes on with it"
             raise TunerError(told, hint=hint)
@@ -194,15 +199,40 @@ class Study:
         """
         enqueue.add(self._record, params)
 
+    def final(self) -> Final:
+        """Race the best trials, train the winner on several seeds, and export it, once.
+
+        This is ``tuner final``, in a process of its own. A repeated call trains only what is
+        missing.
+
+        Returns:
+            The score on the test split, and the model.
+
+        Raises:
+            TunerError: It failed; or the study is one of a function, which has no data to train and
+                test on: call it with ``study.best.params``.
+            KeyboardInterrupt: It was interrupted; a repeated call goes on.
+
+        Example:
+            >>> study.final()
+            Traceback (most recent call last):
+            tuner.errors.TunerError: study 'train' searches a function, and final() trains ...
+        """
+        if self._is_of_function():
+            told = f"study {self.name!r} searches a function, and final() trains the built-in one"
+            raise TunerError(told, hint="call the function with **study.best.params")
+        running.to_stderr()
+        final.run(self._asked)
+        return final.read(self._summary(), self.directory)
+
     def __repr__(self) -> str:
         found = self._summary()
         best = "" if found.best is None else f", best {found.best.value:.6g}"
         return f"Study({self.name!r}: {found.metric}, {found.tally or 'no trial'}{best})"
 
     def _is_of_function(self) -> bool:
-        """Return whether only keywords of the objective itself are searched."""
-        rows = self._record.attrs.get("space", ())
-        return all(str(row.get("key")).startswith("objective.") for row in rows)
+        """Return whether ``tuner.search`` has created the study."""
+        return FUNCTION in self._record.attrs.get("command", ())
 
     def _summary(self) -> Summary:
         return self._record.patience(lambda: status.look(self._record))

@@ -195,6 +195,17 @@ def accepts(cfg: DictConfig, key: str) -> bool:
         return False
 
 
+def offered(cfg: DictConfig, above: str) -> list[str]:
+    """Return the keywords of the callable that a section names, but those passed at run time."""
+    node = at(cfg, above) if above else None
+    if not (isinstance(node, DictConfig) and isinstance(node.get("_target_"), str)):
+        return []
+    try:
+        return [name for name in signature(node._target_)[0] if name not in INJECTED.get(above, ())]
+    except ConfigError:  # told by ``check``
+        return []
+
+
 def takes_seed(node: DictConfig) -> bool:
     """Whether an objective is to be handed its seed: it names ``seed``, a whole number, and its
     configuration gives none.

@@ -10,7 +10,7 @@ from tuner.config import composition, lookup, signatures
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.suggestions import nearest_key
-from tuner.config.types import bare, conforms, mistake, nearest
+from tuner.config.types import bare, closest, conforms, mistake, nearest
 from tuner.errors import ConfigError, Mistake, section
 from tuner.space import corner_checks, mandatory
 from tuner.space.distributions import Categorical
@@ -144,8 +144,19 @@ def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]
     if pinned and owners and not p.condition:
         hint = f"{p.key} belongs to {owners}, not to {pinned[0]}"
     else:
-        hint = nearest_key(lookup.keys(cfg), p.key)
+        hint = _meant(cfg, p.key)
     return Mistake(f"space.{p.key}", "unknown key", hint, tuple(map("=".join, p.condition)))
+
+
+def _meant(cfg: DictConfig, key: str) -> str:
+    """Return a hint for an unknown key: what is near it, or what a function has there."""
+    above, _, name = key.rpartition(".")
+    known, offered = lookup.keys(cfg), signatures.offered(cfg, above)
+    if any(k.startswith(f"{above}.") and not k.endswith("_target_") for k in known) or not offered:
+        return nearest_key(known, key)
+    meant = closest(name, offered)
+    listed = ", ".join(f"{above}.{each}" for each in offered[:12])
+    return f"did you mean {f'{above}.{meant}'!r}?" if meant else f"known are {listed}"
 
 
 def _unfit(p: Parameter, annotation: Any) -> list[Mistake]:

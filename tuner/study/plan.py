@@ -104,7 +104,9 @@ def load(
     space, unreadable = read.space(source) if search else (Space(), [])
     mistakes.extend(mandatory.unspecified(source, read.stand_ins, space))
     whole = mandatory.filled(cfg, space.parameters(), with_targets=judge)
-    mistakes.extend(signatures.check(whole, roots=signatures.ROOTS if judge else ()))
+    found = signatures.check(whole, roots=signatures.ROOTS if judge else ())
+    unread = {mistake.key.removeprefix("space.") for mistake in unreadable}
+    mistakes.extend(m for m in found if not (m.problem == "missing" and m.key in unread))
     mistakes.extend(_news(value_checks.mistakes(whole), mistakes))
     facts: Mapping[str, object] = {}
     if judge:

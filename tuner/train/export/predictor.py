@@ -41,7 +41,17 @@ class Prediction:
 
 
 class Predictor:
-    """Classifies images of any size and mode; created by ``load``."""
+    """Classifies images of any size and mode; created by ``load``.
+
+    Args:
+        module: The network, and how its images are prepared.
+        card: The contents of ``model.json``.
+
+    Example::
+
+        model = tuner.load("runs/digits/export")
+        [found.label for found in model.predict(["cat.png", "dog.png"])]
+    """
 
     def __init__(self, module: Deployed, card: Mapping[str, Any]) -> None:
         self.module = module.eval()

@@ -1,0 +1,101 @@
+"""Train the winner of a study and export it, as ``tuner final`` does."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tuner
+from tuner.api.running import Asked
+from tuner.errors import TunerError
+from tuner.report.final_record import final_of
+from tuner.report.summary import Summary
+
+
+@dataclass(frozen=True)
+class Final:
+    """The winner of a study, trained anew on several seeds and scored once on the test split.
+
+    Args:
+        value: Mean of the metric over the seeds.
+        sd: Its standard deviation, with n - 1 degrees of freedom; None for one seed.
+        values: The metric by seed.
+        number: The number of the winner in the study.
+        model: The directory of the exported model.
+
+    Example:
+        >>> Final(0.99, 0.01, [0.98, 1.0], 7, Path("runs/digits/export")).value
+        0.99
+    """
+
+    value: float
+    sd: float | None
+    values: Sequence[float]
+    number: int | None
+    model: Path
+
+    def load(self, *, device: str = "cpu", trust: bool = False) -> "tuner.Predictor":
+        """Return the trained model of the first seed; see ``tuner.load``.
+
+        Args:
+            device: Where it computes, such as ``cuda``.
+            trust: Import the network's class even if it is not tuner's: this runs its code.
+
+        Raises:
+            TunerError: There is no model, because another objective than the built-in trainer was
+                searched; or its network needs ``trust``.
+        """
+        if not (self.model / "model.json").is_file():
+            told = f"there is no exported model in {self.model}"
+            raise TunerError(told, hint="the objective keeps what it has trained in its run_dir")
+        return tuner.load(self.model, device=device, trust=trust)
+
+
+def run(asked: Asked) -> None:
+    """Run ``tuner final`` in a process of its own, which leaves torch's settings here alone.
+
+    Raises:
+        TunerError: It failed.
+        KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
+    """
+    words = ["final", *asked.source.argv(), *asked.overrides]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches this process alone
+    )
+    assert process.stderr is not None
+    said: list[str] = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if not any(text.startswith("error: ") for text in said):  # which is raised
+                print(line, end="", file=sys.stderr)
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        raise
+    if code:
+        told = "".join(said).rpartition("error: ")[2].strip()
+        raise TunerError(told or f"tuner final ended with exit code {code}")
+
+
+def read(summary: Summary, directory: Path) -> Final:
+    """Return what ``tuner final`` has written.
+
+    Args:
+        directory: The study's directory.
+
+    Raises:
+        TunerError: It has written nothing for this study.
+    """
+    found = final_of(summary, directory)
+    if not found:
+        raise TunerError(f"{directory / 'final'} has no result of this study", hint="call final()")
+    return Final(
+        found["mean"], found["sd"], tuple(found["values"]), found["number"], directory / "export"
+    )
