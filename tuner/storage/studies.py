@@ -116,7 +116,10 @@ def uid(connection: Connection, study_id: int) -> str | None:
 
 def stopped(connection: Connection, study_id: int) -> list[str]:
     """Return the ids of the workers that were asked to leave."""
-    query = f"SELECT value_json FROM {USER} WHERE study_id = {int(study_id)} AND key = 'stopped'"
+    query = (  # without the alias MySQL takes `key` for a reserved word
+        f"SELECT a.value_json FROM {USER} a "
+        f"WHERE a.study_id = {int(study_id)} AND a.key = 'stopped'"
+    )
     found = [decoded(text) for (text,) in fetch(connection, query)]
     return [id for ids in found if attributes.STUDY["stopped"](ids) for id in ids]
 
