@@ -27,12 +27,18 @@ def test_a_users_own_function_is_tuned_from_end_to_end(project: Project):
     args = ["study.n_trials=6", "launch.workers=1"]
     out = project.call("tune", *args)
     assert "accuracy" in out
-    (best_line,) = lines(out, "best:")
+    assert lines(out, "best:") == ["best:      tuner train $(tuner best toy --overrides)"]
     best = json.loads(project.call("best", "--json", *args))
     assert best["overrides"][-1].startswith("seed=")
     assert set(best["params"]) == {"objective.x", "objective.kind"}
     repeated = subprocess.run(  # a real start, forked from nothing
-        [sys.executable, "-m", *shlex.split(best_line.removeprefix("best:"))],
+        [
+            sys.executable,
+            "-m",
+            "tuner",
+            "train",
+            *project.ask("best", "toy", "--overrides").split(),
+        ],
         cwd=project.directory,
         capture_output=True,
         text=True,

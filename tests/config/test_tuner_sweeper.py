@@ -170,15 +170,16 @@ def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
     (there / "conf/main.yaml").write_text(THEIRS.replace("sweeper: optuna", "sweeper: tuner"))
     done = ran(there, "app.py", "--multirun")
     printed = next(line for line in done.stdout.splitlines() if line.startswith("best:"))
-    assert shlex.split(printed)[1:4] == ["tuner", "train", "--app=app.py:both"]
+    assert printed == "best:      tuner train $(tuner best both --overrides)"
     trials = searched(there, "both").optuna.get_trials()
     assert len(trials) == 4
     for t in trials:
         said = dict(text.split("=") for text in t.user_attrs["overrides"])
         assert len(said["x"]) == 3, said
         assert t.values == [float(said["x"]) ** 2 + float(said["y"]) ** 2, float(said["x"])]
-    words = shlex.split(printed.removeprefix("best:"))[1:]
-    again = json.loads(ran(there, "-m", "tuner", *words).stdout)
+    words = ran(there, "-m", "tuner", "best", "both", "--overrides").stdout.split()
+    assert words[0] == "--app=app.py:both"
+    again = json.loads(ran(there, "-m", "tuner", "train", *words).stdout)
     assert [again["value_0"], again["value_1"]] in [t.values for t in trials]
     final = next(line for line in done.stdout.splitlines() if line.startswith("final:"))
     words = shlex.split(final.removeprefix("final:"))[1:]

@@ -1,11 +1,14 @@
 """Load what commands need: the configuration, the plan, the study, its best trial."""
 
 import argparse
+import os
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from tuner import log
 from tuner.api import preflight, search_checks
+from tuner.cli import parser
 from tuner.cli.command_lines import flags
 from tuner.cli.view import View
 from tuner.config import composition, lookup, search_path
@@ -18,7 +21,7 @@ from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
 from tuner.storage import urls
-from tuner.study import create, location, plan
+from tuner.study import create, location, plan, recorded
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 
@@ -57,13 +60,31 @@ def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
 
 
 def readable(args: argparse.Namespace) -> Plan:
-    """Return the plan of a command that only reads; the objective need not be importable here."""
+    """Return the plan of a command that only reads; the objective need not be importable here.
+
+    Where the command has the name of a study, it is that of the search on this machine.
+    """
     log.to_stderr()
-    named = [] if args.study is None else [f"study.name={text_of(args.study)}"]
-    asked = plan.load(source(args), [*args.overrides, *named], judge=False)
+    args = args if args.study is None else _as_searched(args)
+    asked = plan.load(source(args), args.overrides, judge=False)
     url = lookup.text_at(asked.cfg, "storage.url")
     makes = {} if url is None else {"storage": lambda: urls.judge(url)}
     return asked.require(search_checks.refusals(makes))
+
+
+def _as_searched(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the command line with the options and overrides that the study was searched with."""
+    given, _ = location.places(args.overrides)
+    known = recorded.words(location.named(args.study, given).directory) or []
+    found = parser.parse(["train", *known])
+    own = args.config_dir or args.config_name or args.app
+    name = f"study.name={text_of(args.study)}"
+    return argparse.Namespace(
+        config_dir=args.config_dir if own else found.config_dir,
+        config_name=args.config_name if own else found.config_name,
+        app=args.app if own else found.app,
+        overrides=[*found.overrides, *args.overrides, name],
+    )
 
 
 def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
@@ -118,4 +139,8 @@ class Planned(View):
         return self.train_line(row) if self.repeats.known(row) is not None else ""
 
     def _options(self) -> list[str]:
-        return flags(self.args)
+        """Return the options that find the configuration: as given, or as in the search."""
+        if self.args.study is None:
+            return flags(self.args)
+        here = f"--config-dir={Path.cwd()}{os.sep}"  # a shell splits a path that has spaces
+        return [text.replace(here, "--config-dir=", 1) for text in self.plan.source.argv()]

@@ -13,9 +13,8 @@ from tuner.log import log
 from tuner.space import tree
 from tuner.storage import database, urls
 from tuner.storage.trial_storage import Trials
-from tuner.study import fingerprint, limits, warm_start
+from tuner.study import fingerprint, limits, recorded, warm_start
 from tuner.study.budget import Budget
-from tuner.study.location import SECRET
 from tuner.study.plan import Plan
 from tuner.study.queue import Item
 from tuner.study.stored_config import changed
@@ -148,18 +147,12 @@ def _description(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "config": plan.base_text,
         "overrides": list(plan.pins),
-        "command": _command(plan),
+        "command": recorded.words_of(plan),
         "study_dir": plan.study.dir,
         "search": _search_text(plan),
         **fingerprint.here(str(plan.cfg.objective._target_)),
         "space": plan.space.rows(),
     }
-
-
-def _command(plan: Plan) -> list[str]:
-    """Return the arguments of `tuner tune` without databases, whose URLs may hold passwords."""
-    given = [text for text in plan.overrides if not text.lstrip("+~").startswith(SECRET)]
-    return [*plan.source.argv(), *given]
 
 
 def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:

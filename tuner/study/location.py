@@ -3,7 +3,8 @@
 A study that exists is found by its name alone, without the configuration of its search.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,23 @@ SECRET = ("storage", "study.prior_url")
 
 KEYS = ("storage.url", "storage.artifacts", "study.dir")
 """What may differ from the built-in configuration where a study is given by its name."""
+
+PLAIN = re.compile(r"([\w.]+)=([./]*[A-Za-z][\w./:+@-]*)", re.ASCII)
+"""An override whose value Hydra reads as this very text, but for ``WORDS``."""
+WORDS = {"null", "true", "false", "inf", "nan"}
+
+
+def places(overrides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the values of ``KEYS`` that overrides give as plain text, and the other overrides."""
+    given: dict[str, str] = {}
+    others = []
+    for text in overrides:
+        plain = PLAIN.fullmatch(text)
+        if plain and plain[1] in KEYS and plain[2].lower() not in WORDS:
+            given[plain[1]] = plain[2]
+        else:
+            others.append(text)
+    return given, others
 
 
 @dataclass(frozen=True)

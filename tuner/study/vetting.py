@@ -88,8 +88,7 @@ def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
     return Mistake(
         "",
         f"{said}, unlike the space of this command",
-        "the options and overrides that the search was started with, as the lines have them that "
-        "tuner tune ends with",
+        "the options and overrides of the search, which command.json in its study.dir has",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.api import preflight, supervision
-from tuner.cli import context
+from tuner.cli import context, short_form
 from tuner.cli.command_lines import same
 from tuner.config import directories, exported_json
 from tuner.errors import TunerError
@@ -84,7 +84,7 @@ def _tell(
     output, shown = directory / "report.html", status.look(study)
     written = write_page(study.optuna, output, summary=shown, commands=Repeats(asked))
     say(f"report:    {written}")
-    say(f"dashboard: {same(args, 'dashboard')}")
+    say(f"dashboard: {short_form.line(args, asked, 'dashboard')}")
     _take_home(args, asked, found, best, Repeats(asked).overrides(best))
     return 0
 
@@ -102,7 +102,7 @@ def _take_home(
     if network is None:
         return
     trust = [] if network in exported_json.OWN else ["--trust"]
-    again = " ".join([same(args, "export"), *trust])
+    again = " ".join([short_form.line(args, asked, "export"), *trust])
     try:
         export.take_home(asked.source, found, row, words, final_dir, out_dir)
     except Exception as error:

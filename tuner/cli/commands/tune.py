@@ -4,17 +4,18 @@ import argparse
 from pathlib import Path
 
 from tuner.api import supervision
-from tuner.cli import context
+from tuner.cli import context, short_form
 from tuner.cli.command_lines import same
 from tuner.errors import TunerError
 from tuner.log import log, say
 from tuner.report.analysis import no_result, pruning_errors
+from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats
 from tuner.report.summary import Summary
 from tuner.report.terminal import status, view
 from tuner.report.terminal.screen import console
 from tuner.report.write import write_page
-from tuner.study import create, limits, prior_offer
+from tuner.study import create, limits, prior_offer, recorded
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Create or resume the study, supervise its workers, and end with table and report."""
     plan, launcher, described = context.launched(args)
     study = create.open_study(plan)
+    recorded.keep(plan)
     budget = limits.budget(plan)
     if reason := study.ended(budget):
         log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     job = supervision.start(plan, study, launcher, described)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
-        say(f"status:    {same(args, 'status')}")
+        say(f"status:    {short_form.line(args, plan, 'status')}")
         say(f"watch:     {same(args, 'tune')} launch.detach=false")
         return 0
     stop = supervision.follow(plan, study, job)
@@ -72,8 +74,17 @@ def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
     say(f"tried:     {len(found.rows)}: {found.tally}")
     if told := pruning_errors.line(found):
         say(f"pruning:   {told}")
-    say(f"best:      {context.view_of(args, plan).train_line(found.best)}")
+    say(f"best:      {_best_line(args, plan, found.best)}")
     say(f"report:    {written}")
-    say(f"final:     {same(args, 'final')}")
-    say(f"dashboard: {same(args, 'dashboard')}")
+    say(f"final:     {short_form.line(args, plan, 'final')}")
+    say(f"dashboard: {short_form.line(args, plan, 'dashboard')}")
     return found
+
+
+def _best_line(args: argparse.Namespace, plan: Plan, best: Row) -> str:
+    """Return the command that trains the best trial again, whole if a shell would split it."""
+    view = context.view_of(args, plan)
+    words = view.shell_words(best) if view.repeats.known(best) is not None else [""]
+    if any(len(word.split()) != 1 for word in words):
+        return view.train_line(best)
+    return f"tuner train $({short_form.line(args, plan, 'best')} --overrides)"

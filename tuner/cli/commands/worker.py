@@ -15,7 +15,7 @@ from tuner.report.analysis import no_result
 from tuner.report.terminal import status
 from tuner.storage import outages
 from tuner.storage.retry import Patience
-from tuner.study import create
+from tuner.study import create, recorded
 from tuner.study.plan import Plan
 from tuner.study.study import Study
 from tuner.worker.loop import CRASHED, work
@@ -42,7 +42,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _entered(plan: Plan, uid: str | None) -> Study:
-    return create.join_study(plan, uid) if uid else create.open_study(plan)
+    if uid:
+        return create.join_study(plan, uid)
+    study = create.open_study(plan)
+    recorded.keep(plan)
+    return study
 
 
 def _search(plan: Plan, study: Study, args: argparse.Namespace) -> int:

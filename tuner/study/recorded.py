@@ -1,0 +1,55 @@
+"""The command line of a search, kept in the study's directory on each machine that searched.
+
+A command that is given only the name of a study, and has to train or to name what was searched,
+composes the configuration from this file. The command that is stored in the database is never used
+for that: whoever can write to the database could have it run anything.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tuner.errors import ConfigError
+from tuner.files import replace
+from tuner.study.location import SECRET
+from tuner.study.plan import Plan
+
+FILE = "command.json"
+
+
+def keep(plan: Plan) -> None:
+    """Write the command line of a plan to the study's directory, if another one is there."""
+    path = Path(plan.study.dir) / FILE
+    text = json.dumps(words_of(plan), indent=1, ensure_ascii=False) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, text)
+
+
+def words_of(plan: Plan) -> list[str]:
+    """Return the options and overrides of a plan, without those that locate databases."""
+    given = [text for text in plan.overrides if not text.lstrip("+~").startswith(SECRET)]
+    return [*plan.source.argv(), *given]
+
+
+def words(directory: Path) -> Sequence[str] | None:
+    """Return the options and overrides that a study was last searched with on this machine.
+
+    The result is None if it was not searched here.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    path = directory / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        found, reason = None, str(error)
+    else:
+        reason = "expected a list of options and overrides"
+    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
+        told = f"{path} cannot be read: {reason}"
+        raise ConfigError(told, hint="remove it, and give the options and overrides of the search")
+    return found
