@@ -69,7 +69,11 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     assert re.search(r"budget +study.n_trials: 24$", run, re.MULTILINE)
     assert not re.search(r"[\[\]{}']|None", run), "words, not Python's"
     assert "first judged" not in run, "Optuna's pruners do not tell"
+    assert "_target_" not in out
+    config = yaml.safe_load(project.call("check", "--config"))
+    assert config["objective"]["_target_"] == "toy.train"
     data = json.loads(project.call("check", "--json"))
+    assert yaml.safe_load(data["config"]) == config
     assert data["run"]["configurations"] == 24
     assert data["mistakes"] == []
     assert not (project.directory / "journal.txt").exists()

@@ -120,10 +120,14 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     options = {name: commands.choices[name] for name in COMMANDS}
     for name in ("best", "status"):
         options[name].add_argument("--json", action="store_true", help="for programs")
-    options["check"].add_argument(
+    form = options["check"].add_mutually_exclusive_group()
+    form.add_argument(
         "--json",
         action="store_true",
         help="for programs: what would run, and the mistakes (key, problem, hint, when)",
+    )
+    form.add_argument(
+        "--config", action="store_true", help="print the configuration of the objective as YAML"
     )
     options["status"].add_argument("--all", action="store_true", help="every study there is")
     options["status"].add_argument("--watch", action="store_true", help="until the study has ended")

@@ -88,7 +88,8 @@ def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
     return Mistake(
         "",
         f"{said}, unlike the space of this command",
-        "the options and overrides of the search, which command.json in its study.dir has",
+        "the options and overrides that the search was started with, as command.json in its "
+        "study.dir has them",
     )
 
 

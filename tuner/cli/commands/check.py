@@ -3,9 +3,7 @@
 import argparse
 
 from tuner.cli import context
-from tuner.errors import (
-    TunerError,
-)
+from tuner.errors import TunerError
 from tuner.log import say
 from tuner.report.terminal import check as checking
 
@@ -19,5 +17,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         say(checking.refused(error.mistakes))
         return error.exit_code
-    say((checking.as_json if args.json else checking.as_text)(plan, launch))
+    if args.config:
+        say(plan.base_text.rstrip("\n"))
+    else:
+        say((checking.as_json if args.json else checking.as_text)(plan, launch))
     return 0

@@ -1,4 +1,4 @@
-"""The output of ``tuner check``: configuration, search space, and what would run."""
+"""The output of ``tuner check``: search space, what would run, and the configuration."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -64,12 +64,10 @@ def refused(mistakes: Sequence[Mistake]) -> str:
 
 
 def as_text(plan: Plan, launch: str) -> str:
-    """Return configuration, space and facts as three sections of plain text."""
+    """Return space and facts as two sections of plain text."""
     shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
     run = "\n".join(line.rstrip() for line in shown)
-    return (
-        f"{plan.base_text}\n{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nno mistakes found"
-    )
+    return f"{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nno mistakes found"
 
 
 def _words(value: object) -> str:
