@@ -178,6 +178,20 @@ def test_clean_shows_and_removes_what_nothing_needs(searched: Project):
     assert "has no study 'tyo'" in searched.stderr
 
 
+def test_of_several_objectives_the_pareto_front_keeps_its_checkpoints(project: Project):
+    several = [
+        "study.objectives={loss: minimize}",
+        "study.n_trials=3",
+        "study.keep_checkpoints=null",
+    ]
+    project.call("worker", *several)
+    front = json.loads(project.call("best", "--pareto", "--json", *several))
+    assert len(front) < 3
+    project.ask("clean", "toy", "--yes")
+    left = {int(p.parent.name[:5]) for p in project.directory.glob("runs/**/checkpoint.json")}
+    assert left == {row["number"] for row in front}
+
+
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, ["toy"]), ("y", 0, [])])
 def test_on_a_terminal_the_question_is_asked(
     searched: Project, answer: str, code: int, left: list[str]

@@ -1,5 +1,7 @@
 """Rows that others have written to the database: shown, left out or refused, and never obeyed."""
 
+import functools
+import io
 import itertools
 import json
 import pickle
@@ -15,18 +17,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import IntDistribution, distribution_to_json
 from optuna.trial import TrialState, create_trial
+from rich.console import RenderableType
 
+from tests.databases import sqlite
 from tests.fuzz import canary
 from tests.fuzz.harness import JSON, examples, harmless, outcome
 from tests.storage.test_attributes import PLANTED
 from tests.study.test_vetting import PLANTED as WORDS
 from tuner.config.composition import Source
-from tuner.report import summary
+from tuner.report import summary, trial_table
+from tuner.report.analysis import two_studies
 from tuner.report.reproduce import Repeats
-from tuner.report.terminal import status
+from tuner.report.terminal import screen, status, trials
+from tuner.report.terminal.comparison import side_by_side
 from tuner.report.write import write_page
 from tuner.storage import attributes
-from tuner.study import create, limits, plan, study, vetting
+from tuner.storage import database as storages
+from tuner.study import administration, create, disk, limits, plan, study, vetting
 from tuner.worker.proposal import Proposer
 
 ASKED = ["study.name=x", "space=none", "model.width=int(interval(8,64))", "trainer.epochs=1"]
@@ -156,9 +163,40 @@ def shown(asked: plan.Plan, output: Path) -> str:
         best = summary.summarise(found.optuna)
         told += [str(summary.as_data(row, repeats.known)) for row in best.ranking]
         write_page(found.optuna, output.with_suffix(".md"), None, "md", look, repeats)
+        told += [str(disk.held(found, output.parent)), str(two_studies.differences(look, look))]
+        records = [trial_table.record(look, row, output.parent, repeats.known) for row in look.rows]
+        told += [trial_table.as_csv(records), drawn(trials.table(look, look.rows))]
+        told += [drawn(trials.details(look, row, output.parent, "")) for row in look.rows]
+        told += [drawn(side_by_side(look, look)), str(two_studies.progress(look))]
         return "\n".join([*told, output.with_suffix(".md").read_text()])
     finally:
         found.storage.close()
+
+
+def drawn(shown: RenderableType) -> str:
+    """What a terminal gets."""
+    terminal = screen.console()
+    terminal.file = io.StringIO()
+    terminal.print(shown)
+    said = str(terminal.file.getvalue())
+    assert all(c.isprintable() or c == "\n" for c in said)
+    return said
+
+
+def administered(path: Path) -> None:
+    """Copy a study, and rename and delete it; what cannot be copied leaves nothing."""
+    source = storages.connect(f"sqlite:///{path}")
+    target = sqlite(path.with_suffix(".copy"))
+    try:
+        for name in study.names(source):
+            _, refused = outcome(functools.partial(administration.copy, source, name, target))
+            assert (name in study.names(target)) is not bool(refused)
+            outcome(functools.partial(administration.rename, source, name, "new", grace=60))
+        for name in study.names(source):
+            outcome(functools.partial(administration.delete, source, name, grace=60))
+    finally:
+        source.close()
+        target.close()
 
 
 def searched(asked: plan.Plan) -> None:
@@ -201,5 +239,19 @@ def test_rows_of_anybody_are_shown_left_out_or_refused(
         told, _ = outcome(lambda: shown(asked, path))
         outcome(lambda: searched(asked))
         assert canary.SECRET not in str(told)
+    for left in database.parent.glob(f"{path.stem}.*"):
+        left.unlink()
+
+
+@examples(8)
+@given(st.lists(CELLS, min_size=1, max_size=4))
+def test_studies_of_anybody_are_copied_renamed_and_deleted_or_refused(
+    database: Path, cells: list[Any]
+) -> None:
+    path = database.with_name(f"{next(NUMBER)}.db")
+    shutil.copy(database, path)
+    written(path, cells)
+    with harmless(cells):
+        outcome(lambda: administered(path))
     for left in database.parent.glob(f"{path.stem}.*"):
         left.unlink()

@@ -45,9 +45,11 @@ def spent(found: disk.Held) -> list[int]:
     return sorted(int(path.parent.name.split("-")[0]) for path in found.spent)
 
 
-@pytest.mark.parametrize(("keep", "expected"), [(0, [0, 1, 2, 3]), (1, [0, 2, 3]), (2, [2, 3])])
+@pytest.mark.parametrize(
+    ("keep", "expected"), [((), [0, 1, 2, 3]), ((1,), [0, 2, 3]), ((0, 1, 5, 7), [2, 3])]
+)
 def test_ended_trials_but_the_best_have_spent_their_checkpoints(
-    study: Study, tmp_path: Path, keep: int, expected: list[int]
+    study: Study, tmp_path: Path, keep: tuple[int, ...], expected: list[int]
 ):
     fates = [(C, 0.5), (C, 0.9), (P, 1.0), (F, None), (R, None), (W, None)]
     made(tmp_path, *(add(study, state, value) for state, value in fates))
@@ -61,17 +63,7 @@ def test_a_trial_that_is_tried_again_keeps_its_checkpoint(study: Study, tmp_path
     name = add(study, F, system_attrs={REQUEUE: {"reason": "lost"}})
     made(tmp_path, name)
     add(study, W, system_attrs={FIRST: 0}, user_attrs={"run_dir": name})
-    assert spent(disk.held(study, tmp_path, 0)) == []
-
-
-def test_of_several_objectives_the_pareto_front_keeps_its_checkpoints(tmp_path: Path):
-    rdb = sqlite(tmp_path / "study.db")
-    rdb.create_new_study([StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE], "mine")
-    several = Study(rdb, "mine", grace=60, patience=1)
-    for values in ([0.9, 2.0], [0.8, 1.0], [0.7, 3.0]):
-        made(tmp_path, add(several, C, values=values))
-    assert spent(disk.held(several, tmp_path, 1)) == [2]
-    assert spent(disk.held(several, tmp_path, 0)) == [0, 1, 2]
+    assert spent(disk.held(study, tmp_path)) == []
 
 
 @pytest.mark.parametrize("stored", ["../..", "/", "", "mine", "00000-01234567/..", None, 7])
@@ -79,7 +71,7 @@ def test_rows_name_no_other_directory(study: Study, tmp_path: Path, stored: obje
     made(tmp_path / "runs", "mine")
     made(tmp_path, "00000-01234567")
     add(study, P, user_attrs={"run_dir": stored})
-    found = disk.held(study, tmp_path / "runs", 0)
+    found = disk.held(study, tmp_path / "runs")
     assert (found.spent, found.checkpoints) == ([], 0)
     assert disk.files(study, tmp_path / "runs", tmp_path) == []
 
@@ -90,7 +82,7 @@ def test_a_link_in_the_place_of_a_run_directory_is_not_followed(study: Study, tm
     name = add(study, P)
     target = tmp_path / "another" / "trials" / name
     (tmp_path / "runs" / "trials" / name).symlink_to(target)
-    assert disk.held(study, tmp_path / "runs", 0).spent == []
+    assert disk.held(study, tmp_path / "runs").spent == []
     assert disk.files(study, tmp_path / "runs", tmp_path) == []
     (tmp_path / "checkpoint.pt").symlink_to(target / "checkpoint.pt")
     run_files.remove([tmp_path / "checkpoint.pt"])

@@ -5,12 +5,11 @@ says which of the run directories in there are whose; see ``tuner.config.directo
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuner.config import directories
 from tuner.study import attempts, run_files
@@ -31,18 +30,17 @@ class Held:
     spent_trials: int
 
 
-def held(study: Study, directory: Path, keep: int = 1) -> Held:
+def held(study: Study, directory: Path, keep: Collection[int] = ()) -> Held:
     """Look at the files of a study.
 
     Args:
         directory: The study's directory.
-        keep: Number of best trials whose checkpoints are not spent; with several objectives, any
-            number but 0 keeps those of the Pareto-optimal trials.
+        keep: Numbers of configurations whose checkpoints are not spent.
     """
     last = attempts.last(study.optuna.get_trials(deepcopy=False))
-    kept = {*_best(study, last, keep), *(t.number for t in last if not t.state.is_finished())}
+    kept = [t for t in last if attempts.first_number(t) in keep or not t.state.is_finished()]
     mine = _run_dirs(directory, last)
-    safe = _run_dirs(directory, (trial for trial in last if trial.number in kept))
+    safe = _run_dirs(directory, kept)
     checkpoints = {run_dir: list(run_dir.glob(run_files.CHECKPOINTS)) for run_dir in mine}
     spent = {d: found for d, found in checkpoints.items() if found and d not in safe}
     return Held(
@@ -67,19 +65,6 @@ def _artifacts(trial: FrozenTrial) -> list[str]:
     found = [v for k, v in trial.system_attrs.items() if k.startswith("artifacts:")]
     metas = [json.loads(text) for text in found if text is not None]
     return [meta["artifact_id"] for meta in metas if meta is not None]
-
-
-def _best(study: Study, trials: Iterable[FrozenTrial], keep: int) -> list[int]:
-    """Return the numbers of the best complete trials; of equal ones the older is better."""
-    if keep == 0:
-        return []
-    ways = study.optuna.directions
-    if len(ways) > 1:
-        return [trial.number for trial in study.optuna.best_trials]
-    sign = -1 if ways[0] == StudyDirection.MAXIMIZE else 1
-    done = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
-    ranked = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
-    return [trial.number for trial in ranked[:keep]]
 
 
 def _run_dirs(directory: Path, trials: Iterable[FrozenTrial]) -> list[Path]:

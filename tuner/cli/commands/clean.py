@@ -8,13 +8,16 @@ from tuner.cli.look import look
 from tuner.config import directories
 from tuner.errors import StudyError
 from tuner.log import log, say
+from tuner.report.analysis import pareto
 from tuner.report.terminal import screen
+from tuner.report.terminal import status as state
 from tuner.report.terminal.trials import as_size
 from tuner.report.terminal.view import columns
 from tuner.storage import database
 from tuner.study import disk, run_files
 from tuner.study import study as studies
 from tuner.study.disk import Held
+from tuner.study.location import Location
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,13 +46,21 @@ def _held(args: argparse.Namespace) -> Iterator[tuple[str, Held]]:
     """Yield what the studies hold; those that are damaged, or name no directory, hold nothing."""
     first = look(argparse.Namespace(**{**vars(args), "study": args.study or "_"}))
     if args.study is not None:
-        yield args.study, disk.held(first.load(), first.location.directory, args.keep)
+        yield args.study, _of(first.location, args.keep)
         return
     for name in studies.names(database.connect(first.location.url, write=False)):
         if directories.misnamed("", name):
             continue
         place = look(argparse.Namespace(**{**vars(args), "study": name})).location
         try:
-            yield name, disk.held(place.load(), place.directory, args.keep)
+            yield name, _of(place, args.keep)
         except StudyError as error:  # the others are shown
             log.warning("%s", error)
+
+
+def _of(place: Location, keep: int) -> Held:
+    """Return what a study holds; the best ``keep``, or the Pareto front, need their checkpoints."""
+    study = place.load()
+    summary = state.look(study)
+    best = pareto.front(summary) if keep and len(summary.objectives) > 1 else summary.ranking[:keep]
+    return disk.held(study, place.directory, {row.number for row in best})

@@ -57,8 +57,7 @@ def table(summary: Summary, rows: Sequence[Row]) -> RenderableType:
 def _values(row: Row, count: int) -> list[float | None]:
     """Return a value for each objective; the last reported one of a trial that has none yet."""
     first = row.latest if row.value is None else row.value
-    rest: list[float | None] = [*row.values[1:]]
-    return [first, *rest, *[None] * (count - 1 - len(rest))]
+    return [first, *row.values[1:count], *[None] * (count - max(1, len(row.values)))]
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:
