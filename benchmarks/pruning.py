@@ -214,6 +214,8 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first batch")
     parser.add_argument("--only", nargs="*", default=list(PRUNERS))
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--size", type=int, default=SIZE, help="configurations in a batch")
+    parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--images", type=int, help="size of the simulated validation set")
     parser.add_argument("--untold", action="store_true", help="do not tell the pruner the size")
     args = parser.parse_args()
@@ -225,10 +227,9 @@ def main() -> None:
         build = configured(*PRUNERS.get(name, name.split()))
         for curves, pools in sets.items():
             seeds = range(args.first, args.first + args.batches)
+            asked = {key: getattr(args, key) for key in ("images", "size", "workers")}
             found = [
-                replay(pools[s % len(pools)], build(), s, images=args.images, told=not args.untold)[
-                    0
-                ]
+                replay(pools[s % len(pools)], build(), s, told=not args.untold, **asked)[0]
                 for s in seeds
             ]
             print(f"| {name} | {curves} | {_told(found)} |", flush=True)
