@@ -20,7 +20,7 @@ _STYLE = """<style>
     .grid { stroke: #30363d; } .line { stroke: #58a6ff; } .dot { fill: #58a6ff; }
     .cell { fill: #58a6ff; } .over { fill: #0d1117; } .dashed { stroke: #d4a72c; }
   }
-  text { font: 12px system-ui, sans-serif; } .title { font-weight: 600; font-size: 14px; }
+  text { font: 14px system-ui, sans-serif; } .title { font-weight: 600; font-size: 16px; }
 </style>"""
 
 _NUMBERED_CLASSES = 24  # above this a count no longer fits into its cell

@@ -61,6 +61,9 @@ def test_without_noise_nothing_is_claimed(tmp_path: Path) -> None:
     (near, _) = comparison.rivals(summary, None)
     assert (near.verdict, near.range, near.by) == ("not known", "not known", "+0.1")
     assert "is not known" in comparison.sentences(summary, None, {})[0]
+    titles, rows = comparison.table(summary, None)
+    assert titles[:2] == ["against", "the winner is ahead by"]
+    assert not any("not known" in cell for row in rows for cell in row), "one sentence says it"
 
 
 def test_the_noise_is_the_given_else_the_repeated_else_the_final(tmp_path: Path) -> None:

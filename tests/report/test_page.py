@@ -16,7 +16,9 @@ import optuna
 import pytest
 from optuna import Study
 
+from tests import browser
 from tests.samples import HOSTILE, C, F, Known, P, R, add, final_record, full_study, new_study
+from tuner.report.html import plots
 from tuner.report.html.page import page
 from tuner.report.html.sections import _grid
 from tuner.report.markdown import markdown
@@ -94,7 +96,7 @@ def test_the_policy_allows_exactly_our_scripts(full: Reader) -> None:
         for script in full.scripts[1:]
     }
     assert run == allowed
-    assert len(run) == 2
+    assert len(run) == 3
     assert "unsafe-eval" not in str(policy)
 
 
@@ -157,7 +159,7 @@ def test_odd_studies_have_a_page(tmp_path: Path, make: Any) -> None:
     page = read(study, tmp_path)
     assert ("Importances need" in page.text) == (make not in (empty, all_failed))
     assert ("Is it really better" in page.text) == (make not in (empty, all_failed))
-    assert bool(page.figures) == bool(len(page.scripts) > 1)  # plotly.js only where it draws
+    assert bool(page.figures) == bool(len(page.scripts) > 2)  # plotly.js only where it draws
 
 
 def test_a_study_not_made_by_tuner_has_a_page(tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def hostile_study(directory: Path) -> Study:
 
 def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     page = read(hostile_study(tmp_path), tmp_path)
-    assert [tag for tag, _ in page.tags if tag == "script"] == ["script"] * 3
+    assert [tag for tag, _ in page.tags if tag == "script"] == ["script"] * 4
     assert not [tag for tag, attrs in page.tags if tag == "img" or "onerror" in attrs]
     assert page.text.count(HOSTILE) >= 8
     assert HOSTILE not in json.dumps(page.figures, ensure_ascii=False)
@@ -231,6 +233,47 @@ def test_a_long_reason_is_whole_among_the_failures_alone(tmp_path: Path) -> None
     assert re.search(r"a long story[^<]{0,46}…", page)
 
 
+def test_settings_of_all_configurations_are_said_once(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for k in range(3):
+        add(study, C, [0.9], params={"model.width": 18 + k, "model.layers": 3})
+    text = read(study, tmp_path).text
+    assert "In all of them: model.layers=3" in text
+    listing = text[text.index("In all of them") :]
+    assert listing.count("model.layers=3") == 1
+    assert [f"model.width={18 + k}" in listing for k in range(3)] == [True] * 3
+
+
+def test_an_axis_that_is_cut_says_so() -> None:
+    near = [0.9 + k / 100 for k in range(8)]
+    assert plots.cut([near]) == ""
+    assert plots.cut([[*near, -50.0]]).startswith("The axis is cut: 1 value outside.")
+    assert plots.cut([near, [*near, -50.0, 70.0]]).startswith("Axes are cut: up to 2 values each")
+
+
+@browser.needed
+@pytest.mark.slow
+def test_a_table_is_sorted_by_its_titles_and_a_command_is_copied(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for k, value in enumerate((0.5, 0.9, 0.7)):
+        params = {"model.width": 18 + k}
+        add(study, C, [value], params=params, overrides=["model.width=18"])
+    path = write_page(study, tmp_path / "report.html", commands=Known())
+    numbers = "return [...document.querySelector('.sortable').rows].map(r => r.cells[0].innerText)"
+    with browser.browser(tmp_path / "profile") as driver:
+        driver.get(path.as_uri())
+        assert driver.execute_script(numbers)[1:] == ["1", "2", "0"], "the best first"
+        metric = driver.find_elements("css selector", ".sortable th button")[2]
+        metric.click()
+        assert driver.execute_script(numbers)[1:] == ["0", "2", "1"]
+        metric.click()
+        assert driver.execute_script(numbers)[1:] == ["1", "2", "0"]
+        copy = driver.find_element("css selector", "button.copy")
+        copy.click()
+        assert copy.text == "Copied"
+        assert "tuner train" in driver.execute_script("return getSelection().toString()")
+
+
 @pytest.mark.slow
 def test_a_page_of_ten_thousand_can_be_sent(tmp_path: Path) -> None:
     study = full_study(tmp_path)
@@ -238,7 +281,8 @@ def test_a_page_of_ten_thousand_can_be_sent(tmp_path: Path) -> None:
     rows = [dataclasses.replace(few.rows[k % 20], number=k) for k in range(10_000)]
     many = dataclasses.replace(few, rows=rows)
     small, large = (len(page(study, found, {})) for found in (few, many))
-    assert large - small < 3_000_000  # of 5 MB, most of it plotly.js
+    assert small < 2_000_000  # most of it plotly.js
+    assert large - small < 3_000_000
     drawn = Reader(page(study, many, {}))
     assert "of 10000 curves are drawn" in drawn.text
     assert "9800 more" in drawn.text

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from tests.samples import START, add, full_study, new_study
 from tuner.report.summary import Summary, summarise
+from tuner.report.terminal.log_lines import best_line
 from tuner.report.terminal.view import picture, sparkline
 
 C, R = TrialState.COMPLETE, TrialState.RUNNING
@@ -74,7 +75,7 @@ def curve(study_dir: Path, values: list[float]) -> str:
     study = new_study(study_dir, f"s{len(values)}{sum(map(str.isdigit, str(values)))}")
     add(study, R, values)
     (row,) = summarise(study, now=NOW).rows
-    return sparkline(row, (0.0, 1.0), 10, 20)
+    return sparkline(row, 10, 20)
 
 
 def test_a_curve_fills_its_place_as_its_trial_goes_on(tmp_path: Path) -> None:
@@ -84,6 +85,20 @@ def test_a_curve_fills_its_place_as_its_trial_goes_on(tmp_path: Path) -> None:
     assert len(whole) == 10
     assert list(whole) == sorted(whole)
     assert (whole[0], whole[-1]) == ("▁", "█")
+
+
+def test_a_curve_is_drawn_over_its_own_range(tmp_path: Path) -> None:
+    assert curve(tmp_path, [0.75, 0.75, 0.8125, 0.8125, 0.875, 0.875]) == "▁▅█"
+    assert len(set(curve(tmp_path, [0.5] * 7))) == 1
+
+
+def test_the_best_line_begins_with_the_learning_rate_and_what_varies(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for k in range(2):
+        params = {"model.layers": 3, "model.width": 18 + k, "optimizer.lr@sgd": 0.1 + k / 10}
+        add(study, C, [0.9], params=params)
+    line = best_line(summarise(study, now=NOW))
+    assert line == "best 0.9 (#0) lr=0.1 width=18 layers=3"
 
 
 def test_a_curve_may_leave_the_scale_or_be_no_number(tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ class Row:
         return {name.partition("@")[0]: value for name, value in self.params.items()}
 
 
+def alike(rows: Sequence[Row]) -> set[str]:
+    """Return the parameters that have the same value in all rows, if there are several rows."""
+    if len(rows) < 2:
+        return set()
+    first = rows[0].settings
+    missing = object()
+    return {key for key in first if all(r.settings.get(key, missing) == first[key] for r in rows)}
+
+
 def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: Ends) -> Row:
     """Merge the attempts at a configuration, oldest first; see ``spans`` for the arguments."""
     last = attempts[-1]

@@ -119,11 +119,17 @@ def _rival(name: str, row: Row, best: Row, summary: Summary, known: Noise | None
 
 def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[str]]]:
     """Return the titles and one row per rival, as plain text."""
+    found, own = rivals(summary, known), f"its {summary.metric}"
+    named = [f"{r.name} (#{r.row.number})" for r in found]
+    values = [metric(r.row.value) for r in found]
+    if known is None:  # the sentences say that the noise is not known
+        rows = [[name, r.by, value] for name, r, value in zip(named, found, values, strict=True)]
+        return ["against", "the winner is ahead by", own], rows
     rows = [
-        [f"{r.name} (#{r.row.number})", r.verdict, r.by, r.range, metric(r.row.value)]
-        for r in rivals(summary, known)
+        [name, r.verdict, r.by, r.range, value]
+        for name, r, value in zip(named, found, values, strict=True)
     ]
-    return ["against", "the winner is", "by", "95 % interval", f"its {summary.metric}"], rows
+    return ["against", "the winner is", "by", "95 % interval", own], rows
 
 
 def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -> list[str]:

@@ -14,13 +14,16 @@ from typing import Any
 from tuner.report.formatting import as_json, without_urls
 from tuner.report.html.plots import Figure
 
+PLOTLY = "plotly-basic.min.js"
+"""plotly.js's bundle of scatter plots and bars, a quarter of the whole (plotly.js-basic-dist-min).
+"""
+
 
 def document(title: str, body: Sequence[str], figures: Mapping[str, Figure]) -> str:
     """Return the page with a title, HTML sections, and figures by the ids of their elements."""
-    from plotly.offline import get_plotlyjs  # heavy, needed only here
-
-    scripts = [get_plotlyjs(), _resource("page.js")] if figures else []
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
+    scripts = [_resource(PLOTLY), _resource("plots.js")] if figures else []
+    scripts.append(_resource("page.js"))
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
     )
@@ -53,11 +56,14 @@ def plot(figures: dict[str, Figure], name: str, shape: Figure | str, *, width: i
     """Return an element for ``shape`` and add it to ``figures``; a note becomes a paragraph."""
     if isinstance(shape, str):
         return f'<p class="faint">{escaped(shape)}</p>'
+    shape, note = {**shape}, shape.get("note", "")
+    shape.pop("note", None)
     figures[f"plot-{name}"] = shape
     height = shape["layout"]["height"]
     about = f'role="img" aria-label="{escaped(_about(name, shape))}"'
     style = f"height:{height}px;min-width:{width}px"
-    return f'<div class="plot" id="plot-{name}" {about} style="{style}"></div>'
+    drawn = f'<div class="plot" id="plot-{name}" {about} style="{style}"></div>'
+    return drawn + (f'<p class="faint">{escaped(note)}</p>' if note else "")
 
 
 def _about(name: str, shape: Figure) -> str:
@@ -70,8 +76,18 @@ def _about(name: str, shape: Figure) -> str:
     return f"Plot of {name.partition('-')[0]}{axes}"
 
 
-def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False) -> str:
-    """Return a table of HTML cells whose last column wraps; empty without rows."""
+def grid(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    wrap: bool = False,
+    sortable: bool = False,
+) -> str:
+    """Return a table of HTML cells whose last column wraps; empty without rows.
+
+    A click on a title sorts a ``sortable`` table, by the ``data-value`` of an element in the cell
+    or else by its text.
+    """
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
@@ -86,7 +102,8 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = F
         for row in rows
     )
     top = f"<tr>{head}</tr>" if titles else ""
-    kind = ' class="stacked"' if wrap else ""
+    names = ["stacked"] * wrap + ["sortable"] * sortable
+    kind = f' class="{" ".join(names)}"' if names else ""
     return f'<div class="wide" tabindex="0"><table{kind}>{top}{body}</table></div>'
 
 

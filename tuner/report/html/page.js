@@ -1,33 +1,45 @@
 "use strict";
-// Draws every figure of the page, and again when the system turns light or dark.
-const figures = JSON.parse(document.getElementById("figures").textContent);
-const dark = matchMedia("(prefers-color-scheme: dark)");
-
-function template() {
-  const style = getComputedStyle(document.documentElement);
-  const narrow = innerWidth < 600;
-  const axis = { gridcolor: style.getPropertyValue("--edge"), zeroline: false,
-    tickfont: { size: narrow ? 10 : 12 } };
-  return {
-    layout: {
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: style.getPropertyValue("--ink"), family: "system-ui, sans-serif", size: 12 },
-      hoverlabel: { align: "left" },
-      annotationdefaults: { bgcolor: style.getPropertyValue("--paper"), borderpad: 1 },
-      xaxis: axis,
-      yaxis: axis,
-    },
-  };
+// Sorts tables by a click on a title, and copies commands.
+function value(row, column) {
+  const cell = row.cells[column];
+  return cell.querySelector("[data-value]")?.dataset.value ?? cell.textContent.trim();
 }
 
-function draw() {
-  for (const [id, figure] of Object.entries(figures)) {
-    const layout = { ...structuredClone(figure.layout), template: template() };
-    Plotly.react(id, figure.data, layout, { responsive: true, displaylogo: false,
-      displayModeBar: false });
-  }
+function compare(one, other) {
+  const [a, b] = [Number(one), Number(other)];
+  if (one !== "" && other !== "" && !isNaN(a) && !isNaN(b)) return a - b;
+  return one.localeCompare(other, undefined, { numeric: true });
 }
 
-dark.addEventListener("change", draw);
-draw();
+function sort(table, column, head) {
+  const down = head.getAttribute("aria-sort") === "ascending";
+  const [first, ...rows] = table.rows;
+  const empty = (row) => value(row, column) === "";
+  rows.sort((one, other) => empty(one) - empty(other) ||
+    compare(value(one, column), value(other, column)) * (down ? -1 : 1));
+  for (const each of first.cells) each.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  first.parentNode.append(...rows);
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  [...table.rows[0].cells].slice(0, -1).forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(table, column, head));
+    head.append(button);
+  });
+}
+
+for (const command of document.querySelectorAll("pre.command")) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "copy", textContent: "Copy" });
+  command.after(button);
+  button.addEventListener("click", () => {
+    // Pages that were opened as files have no clipboard API in some browsers.
+    getSelection().selectAllChildren(command);
+    button.textContent = document.execCommand("copy") ? "Copied" : "Press Ctrl-C";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}

@@ -27,7 +27,7 @@ def page(
     *,
     still: bool = False,
 ) -> str:
-    """Return the page as text; it includes plotly.js and therefore has about 5 MB.
+    """Return the page as text; it includes plotly.js and therefore has more than 1 MB.
 
     Args:
         pictures: Images of the winner, see ``tuner.report.html.gallery``.
@@ -149,4 +149,6 @@ def _slices(
     drawn = f'<div class="slices">{"".join(plotted)}</div>'
     few = f" {parameters.MARKS} of {summary.over} are drawn." * (summary.over > parameters.MARKS)
     told = f"Filled: complete. Hollow: pruned, with the {escaped(summary.metric)} of that moment."
-    return f'{drawn}<p class="faint">{told * bool(summary.pruned)}{few}</p>'
+    values = [[y for trace in s["data"] for y in trace["y"]] for s in shapes.values()]
+    cut = plots.cut(values)
+    return f'{drawn}<p class="faint">{told * bool(summary.pruned)}{few} {cut}</p>'

@@ -143,7 +143,7 @@ def _labels(x: int, axis: Axis) -> list[dict[str, Any]]:
     # A key may be long: its last part distinguishes the axes, the group is shown above it.
     group, _, leaf = axis.title.rpartition(".")
     title = f"<b>{text(leaf)}</b>" + (f"<br>{text(group)}" if group else "")
-    common = {"x": x, "showarrow": False, "font": {"size": 11}}
+    common = {"x": x, "showarrow": False, "font": {"size": 13}}
     ticks = [
         {**common, "y": at, "text": text(shorten(tick, 14)), "xanchor": "right", "xshift": -4}
         for at, tick in axis.ticks.items()

@@ -54,6 +54,7 @@ def history(summary: Summary) -> Figure | str:
     traces.append(_best_so_far(summary))
     values = [row.value for row in shown if row.value is not None]
     shape = figure(traces, x="configuration", y=summary.metric, y_range=robust_range(values))
+    shape["note"] = cut([values])
     return _whole(shape, [row.number for row in shown])
 
 
@@ -89,6 +90,7 @@ def curves(summary: Summary) -> Figure | str:
     traces = [*chain.from_iterable(_curves(fate, members) for fate, members in fates.items())]
     values = [y for row in rows for y in row.curve.values() if finite(y)]
     shape = figure(traces, x="epoch", y=summary.metric, y_range=robust_range(values))
+    shape["note"] = cut([values])
     return _whole(shape, [epoch for row in rows for epoch in row.curve])
 
 
@@ -212,6 +214,19 @@ def robust_range(values: Iterable[float]) -> tuple[float, float] | None:
     inside = [value for value in known if low - reach <= value <= high + reach]
     margin = 0.05 * (inside[-1] - inside[0])
     return None if margin == 0 else (inside[0] - margin, inside[-1] + margin)
+
+
+def cut(axes: Sequence[Sequence[float]]) -> str:
+    """Say how many of the values are outside ``robust_range``, for the values of each axis."""
+    most = 0
+    for values in axes:
+        low, high = robust_range(values) or (-math.inf, math.inf)
+        most = max(most, sum(math.isfinite(v) and not low <= v <= high for v in values))
+    if not most:
+        return ""
+    which = "The axis is" if len(axes) == 1 else "Axes are"
+    count = f"{most} value{'s' * (most > 1)}" if len(axes) == 1 else f"up to {most} values each"
+    return f"{which} cut: {count} outside. A double click on the plot shows everything."
 
 
 def label(row: Row) -> str:

@@ -3,7 +3,7 @@
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from tuner.report.analysis import comparison
 from tuner.report.analysis.pruning_errors import ENOUGH_AUDITED, UNKNOWN_SAVING
 from tuner.report.analysis.pruning_errors import pruning as measured
 from tuner.report.commands import Commands, shared
-from tuner.report.configurations import Row
+from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, legend, metric, percent, rate, word
 from tuner.report.html.document import escaped, grid, section
 from tuner.report.html.plots import COLOURS
@@ -74,7 +74,8 @@ def _traded(summary: Summary) -> str:
 def _command(title: str, line: str) -> str:
     if not line:
         return ""
-    return f'<p class="faint">{title}</p><pre class="command">{escaped(line)}</pre>'
+    command = f'<pre class="command">{escaped(line)}</pre>'
+    return f'<p class="faint">{title}</p><div class="copied">{command}</div>'
 
 
 def compared(summary: Summary, final: Mapping[str, Any]) -> str:
@@ -171,6 +172,8 @@ def configurations(summary: Summary, listed: int = LISTED) -> str:
     """Return the table of configurations, best first, unfinished and failed ones last."""
     order = {row.number: place for place, row in enumerate(summary.ranking)}
     rows = sorted(summary.rows, key=lambda row: (order.get(row.number, math.inf), row.number))
+    known = [row for row in rows if row.settings]
+    same = alike(known)
     titles = ["#", "state", escaped(summary.metric), "epochs", "time", "settings"]
     cells = [
         [
@@ -178,14 +181,20 @@ def configurations(summary: Summary, listed: int = LISTED) -> str:
             _state(row),
             metric(row.latest if row.value is None else row.value),
             str(row.epoch or ""),
-            duration(row.seconds),
-            _settings(row),
+            f'<span data-value="{row.seconds:.3f}">{duration(row.seconds)}</span>',
+            _settings(row, without=same),
         ]
         for row in rows[:listed]
     ]
+    common = (
+        ""
+        if not same
+        else f'<p class="common faint">In all of them: {_settings(known[0], only=same)}</p>'
+    )
     left = len(rows) - listed
     note = f'<p class="faint">… and {left} more, in the database.</p>' * (left > 0)
-    return (grid(titles, cells, wrap=True) or "<p>None yet.</p>") + note
+    listing = grid(titles, cells, wrap=True, sortable=True) or "<p>None yet.</p>"
+    return common + listing + note
 
 
 def _state(row: Row) -> str:
@@ -218,6 +227,9 @@ def _pinned(summary: Summary) -> str:
     return f"<p>Pinned: {escaped(pins)}</p>" if pins else ""
 
 
-def _settings(row: Row) -> str:
-    items = row.settings.items()
-    return "".join(f"<span>{escaped(key)}={escaped(word(value))}</span> " for key, value in items)
+def _settings(row: Row, without: Collection[str] = (), only: Collection[str] | None = None) -> str:
+    return "".join(
+        f"<span>{escaped(key)}={escaped(word(value))}</span> "
+        for key, value in row.settings.items()
+        if key not in without and (only is None or key in only)
+    )

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
 
 from rich.console import Console
 from rich.text import Text
 
 from tuner.log import brief
-from tuner.report.configurations import Row
+from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, metric, plain, word
 from tuner.report.summary import Summary
 
@@ -56,11 +58,19 @@ class Lines:
 
 
 def best_line(summary: Summary) -> str:
-    """Return the best configuration so far as one line."""
+    """Return the best configuration so far as one line, which may be cut: what varies is first."""
     row = summary.best
     if row is None:
         return "best: none yet"
-    return f"best {metric(row.value)} (#{row.number}) {settings(row)}".rstrip()
+    same = alike(summary.rows)
+    shown = replace(row, params=dict(sorted(row.params.items(), key=partial(_rank, same))))
+    return f"best {metric(row.value)} (#{row.number}) {settings(shown)}".rstrip()
+
+
+def _rank(same: Collection[str], item: tuple[str, object]) -> int:
+    """Return a key that sorts the learning rate first and what does not vary last."""
+    key = item[0].partition("@")[0]
+    return 2 if key in same else 1 - (key.rpartition(".")[2] == "lr")
 
 
 def settings(row: Row, without: Collection[str] = ()) -> str:

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.log import brief
-from tuner.report.configurations import Row
+from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, finite, metric, plain, word
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import settings
-from tuner.report.terminal.view import COLOURS, alike, sparkline
+from tuner.report.terminal.view import COLOURS, sparkline
 from tuner.report.trial_table import files, place
 from tuner.study import run_files
 from tuner.worker import metrics_log
@@ -136,7 +136,7 @@ def _curves(summary: Summary, row: Row, directory: Path) -> Table | None:
         known = [y for y in points.values() if finite(y)]
         if not known:
             continue
-        line = sparkline(replace(row, curve=points), (min(known), max(known)), CURVE, row.length)
+        line = sparkline(replace(row, curve=points), CURVE, row.length)
         first, last = points[min(points)], points[max(points)]
         told = f"{metric(first)} to {metric(last)}" if len(points) > 1 else metric(last)
         grid.add_row(Text(plain(name)), Text(line, "cyan"), Text(told))

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from statistics import quantiles
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tuner.report.analysis import pareto
-from tuner.report.configurations import Row
+from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, finite, metric, plain
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import best_line, settings
@@ -125,7 +124,6 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
     if places:
         grid.add_column("where", no_wrap=True, overflow="ellipsis")
     bar, curve = min(24, max(8, width // 6)), min(24, width // 6)
-    scale = _scale(summary)
     for k, row in enumerate(rows):
         epoch = Text(f"{row.epoch}")
         if epochs:
@@ -133,7 +131,7 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
             epoch = _bar(row.epoch / epochs, bar).append(f" {count}")
         cells = [Text(f"{row.number}"), epoch, Text(metric(row.latest)), _time(row)]
         if width >= WIDE:
-            cells.append(Text(sparkline(row, scale, curve, epochs), "cyan"))
+            cells.append(Text(sparkline(row, curve, epochs), "cyan"))
         if places:
             cells.append(_line(places[k]))
         grid.add_row(*cells)
@@ -155,23 +153,14 @@ def _time(row: Row) -> Text:
     return Text(duration(row.seconds if row.seconds < 60 else int(row.seconds)))
 
 
-def _scale(summary: Summary) -> tuple[float, float]:
-    """Return the range of all curves without their worst tenth, common to all lines of a view."""
-    values = [y for row in summary.rows for y in row.curve.values() if finite(y)]
-    if len(values) < 2:
-        return (values[0], values[0]) if values else (0.0, 0.0)
-    tenths = quantiles(values, n=10)
-    low, high = min(values), max(values)
-    return (tenths[0], high) if summary.maximize else (low, tenths[-1])
-
-
-def sparkline(row: Row, scale: tuple[float, float], width: int, epochs: int | None) -> str:
-    """Draw the curve so far, scaled so that a whole trial fills ``width`` characters."""
+def sparkline(row: Row, width: int, epochs: int | None) -> str:
+    """Draw the curve so far over its own range; a whole trial fills ``width`` characters."""
     curve = [row.curve[step] for step in sorted(row.curve)]
     length = max(epochs or len(curve), len(curve), 1)
     cells = min(width, length)
     taken = math.ceil(len(curve) * cells / length)
-    low, high = scale
+    known = [value for value in curve if finite(value)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
     marks = []
     for k in range(taken):
         value = curve[min(len(curve) - 1, k * length // cells)]
@@ -214,15 +203,6 @@ def _ranking(summary: Summary, top: int, last: Callable[[Row], Text]) -> Table:
         cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
         grid.add_row(f"{row.number}", *map(Text, cells), last(row))
     return grid
-
-
-def alike(rows: Sequence[Row]) -> set[str]:
-    """Return the parameters that have the same value in all rows, if there are several rows."""
-    if len(rows) < 2:
-        return set()
-    first = rows[0].settings
-    missing = object()
-    return {key for key in first if all(r.settings.get(key, missing) == first[key] for r in rows)}
 
 
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
