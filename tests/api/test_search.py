@@ -149,6 +149,26 @@ def test_an_interrupt_queues_the_trial_again(times):
     assert calls[2] == calls[1], "resumed with the same values"
 
 
+def test_a_function_that_was_edited_is_told(caplog):
+    def same_name(factor):
+        if factor == 1:
+
+            def train(x, *, report):
+                return x
+        else:
+
+            def train(x, *, report):
+                return 2 * x
+
+        return train
+
+    space = {"x": "interval(0, 1)"}
+    for factor, n_trials in ((1, 1), (1, 2), (2, 3)):
+        assert "has changed" not in caplog.text
+        tuner.search(same_name(factor), space, n_trials=n_trials, overrides=QUICK)
+    assert "the objective's file has changed" in caplog.text
+
+
 def test_a_search_without_a_value_says_why():
     def train(x, *, report):
         raise tuner.Infeasible("never works")

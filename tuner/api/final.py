@@ -61,24 +61,23 @@ def run(asked: Asked) -> None:
         KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
     """
     words = ["final", *asked.source.argv(), *asked.overrides]
-    process = subprocess.Popen(
+    said: list[str] = []
+    with subprocess.Popen(
         [sys.executable, "-m", "tuner", *words],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C reaches this process alone
-    )
-    assert process.stderr is not None
-    said: list[str] = []
-    try:
-        for line in process.stderr:
-            said.append(line)
-            if not any(text.startswith("error: ") for text in said):  # which is raised
-                print(line, end="", file=sys.stderr)
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-        raise
+    ) as process:
+        try:
+            for line in process.stderr or ():
+                said.append(line)
+                if not any(text.startswith("error: ") for text in said):  # which is raised
+                    print(line, end="", file=sys.stderr)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+            raise
+    code = process.returncode
     if code:
         told = "".join(said).rpartition("error: ")[2].strip()
         raise TunerError(told or f"tuner final ended with exit code {code}")

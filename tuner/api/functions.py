@@ -43,4 +43,4 @@ def name(function: Objective) -> str:
 def kept(function: Objective) -> str:
     """Keep a function of this process, and return the target by which it is found."""
     setattr(here, name(function), function)
-    return f"{here.__name__}.{name(function)}"
+    return f"{targets.HERE}.{name(function)}"

@@ -9,6 +9,9 @@ from tuner.config import extras
 from tuner.config.types import nearest
 from tuner.errors import ConfigError
 
+HERE = "tuner.api.here"
+"""The module of functions that only this process has; see ``tuner.search``."""
+
 
 def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
     """Maps parameters to (annotation, whether required); and whether ``**kwargs`` is accepted."""

@@ -9,12 +9,16 @@ difference.
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tuner.config import targets
 
 PACKAGES = ("tuner", "torch", "torchvision", "optuna", "hydra-core", "sqlalchemy")
 CODE = ("*.py", "*.yaml", "*.yml")
@@ -84,6 +88,9 @@ def _git(*args: str) -> str | None:
 
 def _source(target: str) -> str | None:
     """Return a digest of the file of a ``_target_``, without importing its module."""
+    module, _, name = target.rpartition(".")
+    if module == targets.HERE:
+        return _source_here(getattr(sys.modules.get(module), name, None))
     for cut in range(target.count("."), 0, -1):
         try:
             spec = importlib.util.find_spec(".".join(target.split(".")[:cut]))
@@ -93,6 +100,14 @@ def _source(target: str) -> str | None:
             path = Path(spec.origin or "")
             return _digest(path.read_bytes()) if path.suffix == ".py" else None
     return None
+
+
+def _source_here(function: Any) -> str | None:
+    """Return a digest of the text of a function of this process; None if it is not known."""
+    try:
+        return _digest(inspect.getsource(function).encode())
+    except (OSError, TypeError):  # typed at a prompt, or no function
+        return None
 
 
 def _digest(content: bytes) -> str:
