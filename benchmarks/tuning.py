@@ -82,7 +82,7 @@ def train(*, marks: str, report: Callable[..., None], **parts: Any) -> float:
 
 def run(task: Run, params: Mapping[str, Any], number: int, report: Callable[..., None]) -> float:
     """Train one configuration without a study of tuner; a diverging one has accuracy 0."""
-    from tuner.config import composition
+    from tuner.config import composition, instantiation
     from tuner.errors import Diverged, Infeasible
 
     drawn = [f"{name}={value}" for name, value in params.items()]
@@ -91,7 +91,7 @@ def run(task: Run, params: Mapping[str, Any], number: int, report: Callable[...,
     run_dir = task.directory / "trials" / str(number)
     run_dir.mkdir(parents=True)
     try:
-        return float(composition.instantiate(cfg.objective, report=report, run_dir=run_dir))
+        return float(instantiation.instantiate(cfg.objective, report=report, run_dir=run_dir))
     except (Diverged, Infeasible):
         return 0.0
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.conftest import Project
-from tuner.config import composition
+from tuner.config import override_parser
 from tuner.study import location
 
 
@@ -96,7 +96,7 @@ def test_a_name_is_given_once(project: Project, words: list[str], told: str) -> 
 )
 def test_a_value_that_is_read_without_hydra_is_what_hydra_reads(value: str) -> None:
     assert location.places([f"storage.url={value}"]) == ({"storage.url": value}, [])
-    assert composition.parse(f"storage.url={value}").value() == value
+    assert override_parser.parse(f"storage.url={value}").value() == value
 
 
 @pytest.mark.parametrize(

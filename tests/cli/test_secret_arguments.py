@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tuner.cli import secret_arguments
-from tuner.config.composition import parse
+from tuner.config.override_parser import parse
 from tuner.errors import ConfigError
 
 URL = "postgresql://me:it's a@b@h/db"

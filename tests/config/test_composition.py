@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from tuner.config import composition, signatures
+from tuner.config import composition, override_parser, signatures
 from tuner.config.composition import Source
 from tuner.errors import ConfigError
 
@@ -32,7 +32,7 @@ def test_values_are_set_as_hydra_sets_them(source: Source, overrides: list[str])
         except ConfigError as error:
             return str(error)
         except (HydraException, ValueError) as error:
-            return str(composition.explained(error))
+            return str(override_parser.explained(error))
 
     by_hydra = told(lambda: pickle.loads(composition._composed(source, tuple(overrides), None)[0]))
     assert told(lambda: source.compose(overrides)) == by_hydra

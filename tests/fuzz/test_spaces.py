@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import canary
 from tests.fuzz.harness import JSON, examples, harmless, outcome
-from tuner.config import composition
+from tuner.config import override_parser
 from tuner.config.composition import Source
 from tuner.space import grammar
 from tuner.study import plan
@@ -65,9 +65,9 @@ TYPED = st.lists(st.builds("{}={}".format, PATHS, SWEEPS) | st.text(max_size=20)
 
 def used(written: Mapping[Any, Any], words: Sequence[str]) -> None:
     """Everything that a search does with a space."""
-    parsed = [outcome(functools.partial(composition.parse, word))[0] for word in words]
+    parsed = [outcome(functools.partial(override_parser.parse, word))[0] for word in words]
     overrides = [override for override in parsed if override is not None]
-    space, mistakes = grammar.build(written, overrides, composition.parse, Source().options)
+    space, mistakes = grammar.build(written, overrides, override_parser.parse, Source().options)
     assert all(map(str, mistakes))
     assert canary.SECRET not in str(mistakes)
     space.rows()
@@ -75,11 +75,11 @@ def used(written: Mapping[Any, Any], words: Sequence[str]) -> None:
         return
     list(space.contexts())
     for edge in itertools.islice(space.edges({}, every=True), 20):
-        assert not any(composition.parse(text).is_sweep_override() for text in edge)
+        assert not any(override_parser.parse(text).is_sweep_override() for text in edge)
     trial = Drawn()
     drawn = space.suggest(trial)
     assert space.overrides(trial.params) == drawn
-    assert not any(composition.parse(text).is_sweep_override() for text in drawn)
+    assert not any(override_parser.parse(text).is_sweep_override() for text in drawn)
 
 
 class Drawn:

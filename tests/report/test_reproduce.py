@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuner.config import composition
+from tuner.config import override_parser
 from tuner.config.composition import Source
 from tuner.report.commands import UNKNOWN, shared
 from tuner.report.reproduce import Repeats
@@ -83,4 +83,4 @@ def test_where_things_lie_is_not_shared() -> None:
     ],
 )
 def test_a_shell_splits_no_more_than_it_must(override: str, printed: str) -> None:
-    assert composition.spaceless(override) == printed
+    assert override_parser.spaceless(override) == printed

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tuner.config import composition
+from tuner.config import override_parser
 from tuner.config.override_text import quote, text_of
 from tuner.space import grammar
 from tuner.space.distributions import Categorical, Float, Int
@@ -23,7 +23,7 @@ OPTIMIZER = {
 
 def read(written, *overrides) -> Space:
     space, mistakes = grammar.build(
-        written, [composition.parse(o) for o in overrides], composition.parse
+        written, [override_parser.parse(o) for o in overrides], override_parser.parse
     )
     assert mistakes == []
     return space
@@ -31,7 +31,7 @@ def read(written, *overrides) -> Space:
 
 def refused(written, *overrides) -> str:
     _, mistakes = grammar.build(
-        written, [composition.parse(o) for o in overrides], composition.parse
+        written, [override_parser.parse(o) for o in overrides], override_parser.parse
     )
     return "\n".join(map(str, mistakes))
 
@@ -237,20 +237,20 @@ def test_an_option_of_a_mapping_means_what_yaml_says(options):
     written = OmegaConf.create({"a": {option_name(value): {} for value in options}})
     written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(written)))
     assume(len(written["a"]) == len(options))  # 0 and false are one key of a Python mapping
-    space, mistakes = grammar.build(written, [], composition.parse)
+    space, mistakes = grammar.build(written, [], override_parser.parse)
     if mistakes:
         assert "twice" in mistakes[0].problem, "1 and 1.0 and true are equal"
         return
     (parameter,) = space.parameters()
-    received = [composition.parse(f"a={text}").value() for text in parameter.distribution.texts]
+    received = [override_parser.parse(f"a={text}").value() for text in parameter.distribution.texts]
     assert list(map(repr, received)) == list(map(repr, options))
-    assert [composition.parse(f"a={text}").value() for text in parameter.branches] == received
+    assert [override_parser.parse(f"a={text}").value() for text in parameter.branches] == received
 
 
 @given(st.recursive(scalars, lambda inner: st.dictionaries(keys, inner, max_size=3)))
 @settings(max_examples=150, deadline=None)
 def test_a_value_survives_the_text_of_an_override(value):
-    read_back = composition.parse(f"a={text_of(value)}").value()
+    read_back = override_parser.parse(f"a={text_of(value)}").value()
     assert (read_back, repr(read_back)) == (value, repr(value))
 
 
@@ -286,7 +286,7 @@ def test_params_to_overrides_to_values_is_the_identity(data, choices):
             }
         },
         [],
-        composition.parse,
+        override_parser.parse,
     )
     if mistakes:  # 1 and 1.0 and true are equal; Hydra's grammar has no empty key
         assert re.search("twice|parsed", mistakes[0].problem)
@@ -294,7 +294,7 @@ def test_params_to_overrides_to_values_is_the_identity(data, choices):
     trial = Drawn(data)
     overrides = swept.suggest(trial)
     assert swept.overrides(trial.params) == overrides
-    received = {(o := composition.parse(text)).key_or_group: o.value() for text in overrides}
+    received = {(o := override_parser.parse(text)).key_or_group: o.value() for text in overrides}
     chosen = trial.params["branch"]
     if isinstance(received["branch"], list):
         assert received["branch"] in choices  # a list is stored as its text

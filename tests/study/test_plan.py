@@ -13,7 +13,7 @@ from tuner.algorithms.pruners.factory import build_pruner
 from tuner.algorithms.samplers.factory import build_sampler
 from tuner.algorithms.samplers.grid import Grid
 from tuner.api import search_checks
-from tuner.config import composition, signatures
+from tuner.config import instantiation, override_parser, signatures
 from tuner.config.composition import CONF, Source
 from tuner.errors import ConfigError, Mistake
 from tuner.space.grid import grid
@@ -186,7 +186,7 @@ def test_a_keyword_with_a_default_need_not_be_repeated(mine):
     assert found.queue == (), "its default is known to Python alone"
     overrides = [*found.pins, *found.space.overrides({"objective.y": 0.25})]
     cfg = plan.load(mine, overrides, search=False).require().cfg
-    assert composition.instantiate(cfg.objective, report=None) == 1.25
+    assert instantiation.instantiate(cfg.objective, report=None) == 1.25
     for wrong in ("objective.y=choice(0,a)", "objective.y=a"):
         (told,) = [m for m in mistakes(mine, *asked, wrong) if m.key == "objective.y"]
         assert told.problem == "expected float, got 'a' (str)"
@@ -324,7 +324,7 @@ def test_params_to_overrides_to_composed_values_is_the_identity(source, data):
             continue
         received = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value.startswith("["):
-            value = composition.parse(f"x={value}").value()
+            value = override_parser.parse(f"x={value}").value()
         assert received == value
         assert not isinstance(value, bool | int | float | str) or type(received) is type(value)
 

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.exceptions import ExperimentalWarning
 
-from tuner.config import composition
+from tuner.config import instantiation
 
 _filters = threading.Lock()
 
@@ -29,4 +29,4 @@ def allowed() -> Iterator[None]:
 def instantiate(node: DictConfig, **given: object) -> Any:
     """Instantiate without Optuna's warnings about experimental parts, which the YAML requests."""
     with allowed():
-        return composition.instantiate(node, **given)
+        return instantiation.instantiate(node, **given)

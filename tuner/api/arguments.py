@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.api import secret_overrides
-from tuner.config import composition, targets
+from tuner.config import override_parser, targets
 from tuner.config.override_text import text_of
 from tuner.errors import ConfigError, Mistake, TunerError
 
@@ -140,7 +140,7 @@ class _Reader:
 def _reads_back(option: Scalars) -> bool:
     """Return whether Hydra reads the key of a mapping as what was written."""
     try:
-        read = composition.parse(f"x={text_of({option: 0})}").value()
+        read = override_parser.parse(f"x={text_of({option: 0})}").value()
     except ConfigError:
         return False
     return isinstance(read, dict) and [*map(repr, read)] == [repr(option)]

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tuner.api import search_checks
-from tuner.config import composition, directories, lookup, targets
+from tuner.config import directories, instantiation, lookup, targets
 from tuner.config.lookup import text_at
 from tuner.errors import ConfigError, Mistake
 from tuner.launch import gpus
@@ -27,7 +27,7 @@ def planned(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
         ConfigError: It has errors, all of which are reported.
     """
     makes = {
-        "launch": lambda: composition.instantiate(asked.cfg.launch),
+        "launch": lambda: instantiation.instantiate(asked.cfg.launch),
         "storage": lambda: urls.judge(asked.storage.url),
         "device": lambda: _judge_device(asked),
     }
@@ -46,7 +46,7 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
     found: list[tuple[Launcher, str]] = []
 
     def launch() -> None:
-        launcher: Launcher = composition.instantiate(asked.cfg.launch)
+        launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
         found.append((launcher, ""))
         found.append((launcher, launcher.describe()))
 
@@ -69,7 +69,7 @@ def launcher_of(asked: Plan) -> tuple[Launcher, str]:
     Raises:
         ConfigError: The engine would reject the workers, or they could not reach the database.
     """
-    launcher: Launcher = composition.instantiate(asked.cfg.launch)
+    launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
     asked.require(_out_of_reach(asked, launcher))
     return launcher, launcher.describe()
 

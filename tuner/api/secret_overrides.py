@@ -11,7 +11,7 @@ import re
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuner.config import composition
+from tuner.config import override_parser
 from tuner.config.override_text import text_of
 from tuner.errors import ConfigError
 from tuner.masking import has_secret
@@ -32,7 +32,7 @@ def moved(text: str, prefix: str = "TUNER_GIVEN_") -> str:
     if not has_secret(text):
         return text
     try:
-        override = composition.parse(text)
+        override = override_parser.parse(text)
     except ConfigError:
         return text
     key, head = str(override.key_or_group), text.partition("=")[0]

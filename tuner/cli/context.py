@@ -11,7 +11,7 @@ from tuner.api import preflight, search_checks
 from tuner.cli import parser
 from tuner.cli.command_lines import flags
 from tuner.cli.view import View
-from tuner.config import composition, lookup, search_path
+from tuner.config import lookup, override_parser, search_path
 from tuner.config.application import ApplicationSource
 from tuner.config.composition import Source
 from tuner.config.override_text import text_of
@@ -37,7 +37,7 @@ def take_searchpath(args: argparse.Namespace) -> None:
     """Convert ``hydra.searchpath=[…]`` to options ``--config-dir`` of the same effect."""
     for text in [text for text in args.overrides if text.startswith(f"{search_path.KEY}=")]:
         args.overrides.remove(text)
-        entries = composition.parse(text).value()
+        entries = override_parser.parse(text).value()
         args.config_dir += search_path.directories(entries if isinstance(entries, list) else [])
 
 
@@ -125,7 +125,7 @@ class Planned(View):
             return None
 
     def shell_words(self, row: Row) -> list[str]:
-        own = map(composition.spaceless, self.repeats.overrides(row))
+        own = map(override_parser.spaceless, self.repeats.overrides(row))
         return [*self._options(), *own]
 
     def train_line(self, row: Row) -> str:

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
-from tuner.config import composition, search_path
+from tuner.config import composition, override_parser, search_path
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.override_text import quote
@@ -198,7 +198,7 @@ class ApplicationSource(Source):
             with _hydra(main, self.config_dirs) as running:
                 cfg = _compose(running, main, self.config_name, overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            told = composition.explained(error)
+            told = override_parser.explained(error)
             if "/sweeper/optuna'" in told.problem:
                 told = replace(told, hint="hydra/sweeper: tuner, in its place")
             raise ConfigError([told]) from error

@@ -1,44 +1,35 @@
-"""The interface to Hydra: compose a configuration, and instantiate what it names."""
+"""Compose a configuration with Hydra, and find the mistakes in its overrides."""
 
 import functools
-import itertools
 import os
 import pickle
-import re
 import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override as Override
-from hydra.core.override_parser.types import OverrideType, Sweep
-from hydra.errors import HydraException, InstantiationException
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tuner.config import override_functions, packaged_files, resolvers, search_path
+from tuner.config import override_parser, packaged_files, resolvers, search_path
 from tuner.config.lookup import has_key, keys
 from tuner.config.override_text import quote, text_of
 from tuner.config.signatures import accepts
-from tuner.config.suggestions import nearest_key, unparsable
-from tuner.config.targets import signature
+from tuner.config.suggestions import nearest_key
 from tuner.config.types import nearest
-from tuner.errors import ConfigError, Infeasible, Mistake, TunerError, section
-from tuner.log import printable
+from tuner.errors import ConfigError, Mistake, section
 
 HYDRA = threading.RLock()
 """Lock: Hydra has one configuration loader per process, and trials may run in threads."""
-
-FUNCTIONS = override_functions.functions()
 
 resolvers.register()
 
@@ -75,7 +66,7 @@ class Source:
     ) -> tuple[DictConfig, Mapping[str, str | None]]:
         """Compose the configuration; return it and the chosen option of each group."""
         try:
-            parsed = [parse(text) for text in overrides]
+            parsed = [override_parser.parse(text) for text in overrides]
             search_path.refuse_marks(
                 self._roots()[:-1], {o.key_or_group: o.value() for o in parsed}
             )
@@ -87,7 +78,7 @@ class Source:
                 ConfigLoaderImpl._apply_overrides_to_config([_known(value, cfg)], cfg)
         # The last two are Hydra's of a group that is given no name: optimizer=1, space=[1].
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-            raise ConfigError([explained(error)]) from error
+            raise ConfigError([override_parser.explained(error)]) from error
         if isinstance(cfg.get("study"), DictConfig) and _is_unnamed(cfg.study):
             OmegaConf.set_struct(cfg, False)
             cfg.study.name = _study_name(choices)
@@ -142,7 +133,7 @@ class Source:
 
     def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
         """Compose each override alone with the groups, because Hydra stops at its first error."""
-        parsed = {text: parse(text) for text in overrides}
+        parsed = {text: override_parser.parse(text) for text in overrides}
         selects = {
             text: o
             for text, o in parsed.items()
@@ -290,88 +281,6 @@ def _known(override: Override, cfg: DictConfig) -> Override:
     return override
 
 
-@functools.lru_cache(maxsize=4096)
-def parse(text: str) -> Override:
-    """Parse one override with Hydra's own parser.
-
-    The result is cached: the parser takes 2 ms, and the values of a space are parsed again for each
-    context.
-
-    Raises:
-        ConfigError: The override is malformed.
-    """
-    if not _is_unicode(text):
-        raise ConfigError(f"{text} is not UTF-8, and cannot be stored", hint="a UTF-8 locale")
-    try:
-        parsed = OverridesParser(FUNCTIONS).parse_override(text)
-    except HydraException as error:
-        raise ConfigError([unparsable(text, explained(error).problem)]) from error
-    shown = printable(text, kept="")
-    if not parsed.key_or_group:
-        raise ConfigError(f"{shown} cannot be parsed: no key before the =", hint="key=value")
-    if _has_sweep(parsed._value) and not parsed.is_sweep_override():
-        raise ConfigError(
-            f"{shown} cannot be parsed: a sweep stands within a value",
-            key=parsed.key_or_group,
-            hint="search whole values, as in choice([1,2],[3,4]), or the keys "
-            "below, as in a.b='interval(0,1)'",
-        )
-    return parsed
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether no byte of the command line, or escape of a YAML file, stands for no character."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _has_sweep(value: object) -> bool:
-    if isinstance(value, list | dict):
-        return any(map(_has_sweep, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, Sweep)
-
-
-def spaceless(text: str) -> str:
-    """Return the override without the spaces that Hydra does not need, for a shell's ``$(…)``."""
-    if len(text.split()) == 1:
-        return text
-    value = parse(text).value()
-    shorter = f"{text.partition('=')[0]}={text_of(value)}"
-    return shorter if parse(shorter).value() == value else text
-
-
-def instantiate(node: DictConfig, **injected: object) -> Any:
-    """Build what ``node`` describes and call it with those of ``injected`` that it accepts."""
-    parameters, open_ended = signature(str(node._target_))
-    accepted = {k: v for k, v in injected.items() if open_ended or k in parameters}
-    try:
-        built = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, TunerError | Infeasible):
-            raise error.__cause__ from None  # its own words are clearer than Hydra's around them
-        raise
-    return built(**accepted)
-
-
-def rehearse(cfg: DictConfig) -> tuple[list[Mistake], dict[str, object]]:
-    """What the objective's parts refuse as they are built, or its ``check`` of them; and its facts.
-
-    A callable may have a ``check`` that takes the same keywords: it says what would run, as a
-    mapping from names, or raises ``ConfigError``.  Nothing is run.
-    """
-    try:
-        built = hydra.utils.instantiate(cfg.objective, _partial_=True, _convert_="all")
-        check = getattr(built.func, "check", None)
-        return [], dict(check(**built.keywords) or {}) if check else {}
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-    except (TunerError, OmegaConfBaseException) as error:
-        cause = error
-    if isinstance(cause, TunerError):
-        return cause.mistakes, {}
-    said = next(iter(str(cause).splitlines()), "")
-    return [Mistake("objective", f"{type(cause).__name__}: {said}")], {}
-
-
 def _is_unnamed(study: DictConfig) -> bool:
     return OmegaConf.is_missing(study, "name") or study._get_node("name") in (None, "")
 
@@ -383,21 +292,3 @@ def _study_name(choices: Mapping[str, str | None]) -> str:
     objective = choices.get("objective")
     name = choices.get("data") if objective == "cnn" else objective
     return str(name or "study").replace("/", "-")
-
-
-def explained(error: Exception) -> Mistake:
-    """Hydra's message without its stack of configuration internals, and the cure if it is known."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
-    hint = ""
-    if found := re.search(r"Could not find '([^']+)'$", next(iter(kept), "")):
-        there = search_path.holding(f"{found[1]}.yaml")
-        options = list(itertools.takewhile(lambda line: "search path" not in line, kept[2:]))
-        known = f"known are {', '.join(options)}" if options else "is it in a --config-dir?"
-        kept, hint = kept[:1], f"--config-dir={there} has it" if there else known
-    cause = error.__cause__
-    why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""
-    told = (" ".join(kept[:3]) or type(error).__name__) + why
-    if "Incompatible key type 'NoneType'" in told:  # OmegaConf names neither key nor file
-        hint = 'in a YAML file, the key null is written "null", in quotes'
-    return Mistake("", told, hint)

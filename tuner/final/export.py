@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 import tuner
 from tuner.config import directories, exported_json, extras, lookup
-from tuner.config.composition import Source, parse
+from tuner.config.composition import Source
 from tuner.config.exported_json import OWN
+from tuner.config.override_parser import parse
 from tuner.errors import Mistake, TunerError
 from tuner.files import replace
 from tuner.final.model_card import model_card

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner.config import composition, lookup, signatures
+from tuner.config import lookup, override_parser, signatures
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.suggestions import nearest_key
@@ -170,7 +170,7 @@ def _values(p: Parameter) -> list[Any]:
     """Return boundary values as the objective would receive them."""
     values = []
     for stored in p.distribution.samples():
-        value = composition.parse(f"x={p.distribution.text(stored)}").value()
+        value = override_parser.parse(f"x={p.distribution.text(stored)}").value()
         values.append(value)
     return values
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuner.config import composition, lookup, signatures
+from tuner.config import instantiation, lookup, override_parser, signatures
 from tuner.errors import Mistake
 from tuner.space.distributions import Float
 from tuner.space.tree import Space
@@ -27,7 +27,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
     mistake: the search learns to avoid it.
     """
     chosen = dict(text.lstrip("+").split("=", 1) for text in groups)
-    parse = functools.cache(composition.parse)
+    parse = functools.cache(override_parser.parse)
     read = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in BESIDE])
     found: list[Mistake] = []
     for overrides in space.edges(chosen, every=every):
@@ -35,7 +35,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
         for override in map(parse, overrides):
             if override.key_or_group not in chosen:
                 lookup.put(edge, override.key_or_group, override.value())
-        found.extend(composition.rehearse(edge)[0])
+        found.extend(instantiation.rehearse(edge)[0])
     return list(dict.fromkeys(found))
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tuner.config import composition, lookup
+from tuner.config import lookup, override_parser
 from tuner.config.composition import Source
 from tuner.config.signatures import LACKING, accepts
 from tuner.errors import ConfigError, Mistake
@@ -60,7 +60,8 @@ def filled(
         return cfg
     whole = cfg.copy()
     for p in lacking:
-        value = composition.parse(f"x={p.distribution.text(p.distribution.samples()[0])}").value()
+        text = p.distribution.text(p.distribution.samples()[0])
+        value = override_parser.parse(f"x={text}").value()
         with suppress(OmegaConfBaseException):  # reported with the ends of its range
             lookup.put(whole, p.key, value)
     return whole

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuner.config import composition, lookup
+from tuner.config import lookup, override_parser
 from tuner.config.composition import Source
 from tuner.config.override_text import text_of
 from tuner.config.suggestions import nearest_key
@@ -139,7 +139,7 @@ class _Reader:
         given: dict[str, object] = {}
         for text in texts:
             try:
-                override = composition.parse(text)
+                override = override_parser.parse(text)
             except ConfigError as error:
                 self.mistakes.extend(m.at(where) for m in error.mistakes)
                 continue

@@ -7,9 +7,16 @@ from functools import cached_property
 
 from omegaconf import DictConfig
 
-from tuner.config import composition, lookup, signatures, value_checks
-from tuner.config.composition import Override, Source
+from tuner.config import (
+    instantiation,
+    lookup,
+    override_parser,
+    signatures,
+    value_checks,
+)
+from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
+from tuner.config.override_parser import Override
 from tuner.config.types import (
     BudgetSettings,
     FinalSettings,
@@ -158,7 +165,7 @@ class _Read:
         if not isinstance(written, Mapping):
             told = "model.width: int(interval(8, 64)), a line for each key"
             return Space(), [Mistake("space", f"expected keys, got {written!r}", told)]
-        return grammar.build(written, known, composition.parse, source.options)
+        return grammar.build(written, known, override_parser.parse, source.options)
 
 
 def _read(source: Source, overrides: Sequence[str]) -> _Read:
@@ -167,7 +174,7 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     parsed: dict[str, Override] = {}
     for text in overrides:
         try:
-            parsed[text] = composition.parse(text)
+            parsed[text] = override_parser.parse(text)
         except ConfigError as error:
             mistakes.extend(error.mistakes)
     unparsed = bool(mistakes)
@@ -208,7 +215,7 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str,
     """
     bad = (_sections(read.mistakes) | read.lost) - OPERATIONAL
     if not bad:
-        refused, facts = composition.rehearse(read.cfg)
+        refused, facts = instantiation.rehearse(read.cfg)
         return _news(refused, read.mistakes), facts
     right = [text for text in read.plain if section(text) not in bad]
     if "objective" in bad or bad >= ALONE:
@@ -220,7 +227,7 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str,
     if _sections(signatures.check(cfg)) - OPERATIONAL:  # in a file, that is
         return [], {}
     sure = ALONE - bad | (set() if "data" in bad else {"study"})
-    refused = _news(composition.rehearse(cfg)[0], read.mistakes)
+    refused = _news(instantiation.rehearse(cfg)[0], read.mistakes)
     return [mistake for mistake in refused if mistake.section in sure], {}
 
 

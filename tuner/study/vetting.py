@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 
-from tuner.config import composition
+from tuner.config import override_parser
 from tuner.errors import ConfigError, Mistake, RowRefused
 from tuner.log import printable
 from tuner.space.tree import Parameter, Space
@@ -151,7 +151,7 @@ def _key(word: str) -> str:
 def _value(word: str) -> object:
     """The value of an override, or its text if that cannot be parsed."""
     try:
-        return composition.parse(word).value()
+        return override_parser.parse(word).value()
     except ConfigError:
         return word
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from tuner import objective
 from tuner.algorithms.seeds import seed_of
-from tuner.config import composition, resolvers, signatures
+from tuner.config import instantiation, resolvers, signatures
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log, told
 from tuner.storage import outages
@@ -60,7 +60,7 @@ def run(
         objective.running(report, run_dir),
         random_state.seeded(cfg.seed) if seeded else nullcontext(),
     ):
-        value = composition.instantiate(cfg.objective, **given)
+        value = instantiation.instantiate(cfg.objective, **given)
     try:
         if isinstance(value, tuple | list) and value:
             return tuple(map(float, value))
