@@ -540,3 +540,19 @@ def run_on_gpu(directory: Path, trials: list[dict], curves: list[Curve], given: 
         thread.join(200)
     assert not errors
     assert not any(thread.is_alive() for thread in threads), "a deadlock"
+
+
+@pytest.mark.parametrize("method", ["__call__", "note"])
+def test_others_run_while_a_report_or_a_note_is_stored(method):
+    free = []
+
+    class Report:
+        def __call__(self, **told: object) -> None:
+            free.append(rendezvous.monitor.acquire(blocking=False))
+            rendezvous.monitor.release()
+
+        note = __call__
+
+    with rendezvous.monitor:
+        getattr(rendezvous._aside(Report()), method)(validation_examples=360)
+    assert free == [True]

@@ -122,16 +122,22 @@ def _leaving() -> Iterator[None]:
 
 
 def _aside(report: Callable[..., None]) -> Callable[..., None]:
-    def reported(*args: Any, **metrics: float) -> None:
+    """Return a report that lets the other threads run while it, or a note, is stored."""
+    reported = _released(report)
+    if hasattr(report, "note"):
+        reported.note = _released(report.note)  # type: ignore[attr-defined]
+    return reported
+
+
+def _released(call: Callable[..., None]) -> Callable[..., None]:
+    def released(*args: Any, **named: Any) -> None:
         monitor.release()
         try:
-            report(*args, **metrics)
+            call(*args, **named)
         finally:
             monitor.acquire()
 
-    if hasattr(report, "note"):  # does not wait
-        reported.note = report.note  # type: ignore[attr-defined]
-    return reported
+    return released
 
 
 def _own(error: BaseException) -> BaseException:
