@@ -91,6 +91,8 @@ def test_it_answers_at_once():
 def test_commands_and_options():
     assert set(ask("tuner ").split()) == set(COMMANDS)
     assert ask("tuner best --js").split() == ["--json"]
+    assert ask("tuner study re").split() == ["rename"]
+    assert ask("tuner trials digits --state co").split() == ["complete"]
 
 
 def test_bash():

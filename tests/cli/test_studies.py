@@ -216,6 +216,7 @@ def test_on_a_terminal_the_question_is_asked(
         (["study"], "expected list, rename, delete, copy; hint: tuner study list"),
         (["study", "remove"], "got 'remove'"),
         (["study", "rename", "a"], "expected OLD NEW, got a; hint: tuner study rename OLD NEW"),
+        (["study", "rename", "a", "b", "--files"], "--files belongs to tuner study delete"),
         (["study", "list", "a"], "expected no name, got a"),
         (["study", "copy", "a"], "expected NAME URL, got a"),
         (["trials", "a", "b"], "expected one study, got a and b"),

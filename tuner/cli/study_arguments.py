@@ -40,6 +40,8 @@ def take(args: argparse.Namespace, parser: Parser) -> None:
     args.study, args.words = None, names
     if args.command == "study" and args.action is None:
         parser.error(f"expected {', '.join(ACTIONS)}", "tuner study list")
+    if args.command == "study":
+        _refuse_others(args, parser)
     if args.command in ("study", "compare"):
         _require(args, parser, ("A", "B") if args.command == "compare" else ACTIONS[args.action])
         return
@@ -51,6 +53,13 @@ def take(args: argparse.Namespace, parser: Parser) -> None:
 def _is_override(word: str) -> bool:
     """Return whether a word sets or deletes a key; a URL may have options, which set none."""
     return word.startswith("~") or "=" in word.partition("://")[0]
+
+
+def _refuse_others(args: argparse.Namespace, parser: Parser) -> None:
+    """Refuse an option of another action, which would do nothing."""
+    for option, action in {"json": "list", "files": "delete", "yes": "delete"}.items():
+        if getattr(args, option) and args.action != action:
+            parser.error(f"--{option} belongs to tuner study {action}", "leave it out")
 
 
 def _require(args: argparse.Namespace, parser: Parser, wanted: Sequence[str]) -> None:
@@ -119,9 +128,9 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"tuner study {{{ways}}} [options] [override ...]"
     parser.add_argument("action", nargs="?", choices=ACTIONS, help="what to do")
     parser.add_argument("words", nargs="*", metavar="name", help="the study, and what it needs")
-    parser.add_argument("--json", action="store_true", help="list: for programs")
+    parser.add_argument("--json", action="store_true", help="of list: for programs")
     parser.add_argument(
-        "--files", action="store_true", help="delete: the files of its trials as well"
+        "--files", action="store_true", help="of delete: the files of its trials as well"
     )
     _yes(parser)
 

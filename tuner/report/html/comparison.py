@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from tuner.report.analysis import two_studies
-from tuner.report.analysis.two_studies import Cells, Step
-from tuner.report.html.document import document, escaped, grid, plot, section
+from tuner.report.analysis.two_studies import Step
+from tuner.report.html.document import document, escaped, plain_grid, plot, section
 from tuner.report.html.plots import Figure, figure, robust_range, text
 from tuner.report.summary import Summary
 
@@ -17,20 +17,16 @@ UNITS = ((1.0, "device hours"), (60.0, "device minutes"), (3600.0, "device secon
 def page(one: Summary, other: Summary) -> str:
     """Return the page as text; it includes plotly.js and therefore has about 5 MB."""
     figures: dict[str, Figure] = {}
-    titles = list(map(escaped, two_studies.titles(one, other)))
+    titles = two_studies.titles(one, other)
     apart = two_studies.differences(one, other)
-    tables = "".join(f"<h3>{topic}</h3>{_grid(titles, rows)}" for topic, rows in apart.items())
+    tables = "".join(f"<h3>{topic}</h3>{plain_grid(titles, rows)}" for topic, rows in apart.items())
     body = [
         f"<h1>{escaped(one.name)} and {escaped(other.name)}</h1>",
-        section("What they reached", _grid(titles, two_studies.overview(one, other))),
+        section("What they reached", plain_grid(titles, two_studies.overview(one, other))),
         *_progress(figures, one, other),
         section("What differs", tables or "<p>Nothing: they were asked for the same.</p>"),
     ]
     return document(f"{one.name} and {other.name}", body, figures)
-
-
-def _grid(titles: Sequence[str], rows: Sequence[Cells]) -> str:
-    return grid(titles, [[escaped(cell) for cell in cells] for cells in rows])
 
 
 def _progress(figures: dict[str, Figure], one: Summary, other: Summary) -> list[str]:

@@ -6,6 +6,7 @@ script element, scripts run only by their hash, and the page may not access the 
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -105,6 +106,15 @@ def grid(
     names = ["stacked"] * wrap + ["sortable"] * sortable
     kind = f' class="{" ".join(names)}"' if names else ""
     return f'<div class="wide" tabindex="0"><table{kind}>{top}{body}</table></div>'
+
+
+def plain_grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of plain text in which long names may wrap after their parts."""
+
+    def cell(text: str) -> str:
+        return re.sub(r"([.@=_])(?=[^\W\d])", r"\1<wbr>", escaped(text))
+
+    return grid(list(map(escaped, titles)), [list(map(cell, row)) for row in rows])
 
 
 def _cell(html: str, *, wrap: bool, title: str) -> str:

@@ -15,7 +15,7 @@ from tuner.report.analysis.pruning_errors import pruning as measured
 from tuner.report.commands import Commands, shared
 from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, legend, metric, percent, rate, word
-from tuner.report.html.document import escaped, grid, section
+from tuner.report.html.document import escaped, grid, plain_grid, section
 from tuner.report.html.plots import COLOURS
 from tuner.report.summary import Summary
 
@@ -82,7 +82,7 @@ def compared(summary: Summary, final: Mapping[str, Any]) -> str:
     known = comparison.noise(summary, final)
     titles, rows = comparison.table(summary, known)
     said = comparison.sentences(summary, known, final)
-    return _grid(titles, rows) + "".join(map(_sentence, said))
+    return plain_grid(titles, rows) + "".join(map(_sentence, said))
 
 
 def _sentence(line: str) -> str:
@@ -104,16 +104,7 @@ def front(summary: Summary, rows: Sequence[Row]) -> str:
 
 
 def space(summary: Summary) -> str:
-    return _grid(*summary.searched) or "<p>Not recorded.</p>"
-
-
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of plain text in which long names may wrap after their parts."""
-
-    def cell(text: str) -> str:
-        return re.sub(r"([.@=_])(?=[^\W\d])", r"\1<wbr>", escaped(text))
-
-    return grid(list(map(escaped, titles)), [list(map(cell, row)) for row in rows])
+    return plain_grid(*summary.searched) or "<p>Not recorded.</p>"
 
 
 def pruning(summary: Summary) -> str:
