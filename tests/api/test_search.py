@@ -121,6 +121,10 @@ def test_a_space_of_another_form_is_refused(space, told):
 def test_what_workers_could_not_import_is_refused():
     with pytest.raises(tuner.ConfigError, match="workers: objective is of no module"):
         tuner.search(lambda lr, *, report: lr, {"lr": "choice(1, 2)"}, workers=2)
+    with pytest.raises(tuner.ConfigError, match="overrides: expected a list"):
+        tuner.search(lambda lr, *, report: lr, {"lr": "choice(1, 2)"}, overrides="seed=1")
+    with pytest.raises(tuner.ConfigError, match="function: objective takes no 'report'"):
+        tuner.search(lambda lr: lr, {"lr": "choice(1, 2)"})
     with pytest.raises(tuner.ConfigError, match="function: expected a function, got 3"):
         tuner.search(3, {"lr": "choice(1, 2)"})  # type: ignore[arg-type]
 

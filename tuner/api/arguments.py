@@ -52,6 +52,9 @@ def overrides(
     """
     reader = _Reader(target)
     reader.read(space)
+    if isinstance(more, str):
+        told = f"expected a list of overrides, got {more!r}"
+        reader.mistakes.append(Mistake("overrides", told, f"[{more!r}]"))
     if reader.mistakes:
         raise ConfigError([*mistakes, *reader.mistakes])
     tree = [f"+space={text_of(reader.tree)}"] if reader.tree else []
@@ -146,7 +149,14 @@ def _reads_back(option: Scalars) -> bool:
     return isinstance(read, dict) and [*map(repr, read)] == [repr(option)]
 
 
-KEYS = {key: argument for argument, key in ARGUMENTS.items() if key != argument}
+KEYS = {key: argument for argument, key in ARGUMENTS.items() if key != argument} | {
+    "objective._target_": "function"
+}
+HINTS = {
+    "tuner train with its overrides shows the whole traceback": "tuner.open(NAME).trials have the"
+    " whole tracebacks"
+}
+"""Hint of the command line → hint in Python."""
 
 
 @contextmanager
@@ -171,6 +181,7 @@ def _reworded(mistake: Mistake) -> Mistake:
 
 
 def _words(text: str) -> str:
+    text = HINTS.get(text, text).replace(f"{targets.HERE}.", "")
     for key, argument in KEYS.items():
         text = re.sub(rf"(?<![\w.]){re.escape(key)}\b", argument, text)
     return re.sub(r"(?<![\w.])\+?(space\.)?\+?objective\.(?=[a-zA-Z])", "", text)
