@@ -329,3 +329,22 @@ def test_long_studies_are_copied_in_pieces(tmp_path: Path, monkeypatch):
     target = connected(f"sqlite:///{tmp_path}/second.db")
     administration.copy(made.storage, "digits", target)
     assert content(target, "digits") == content(made.storage, "digits")
+
+
+def test_the_trainings_of_a_final_go_with_their_study(tmp_path: Path):
+    made = filled(f"sqlite:///{tmp_path}/study.db")
+    final = filled(f"sqlite:///{tmp_path}/study.db", "digits/final")
+    target = connected(f"sqlite:///{tmp_path}/copy.db")
+    administration.copy(made.storage, "digits", target)
+    assert content(target, "digits/final") == content(final.storage, "digits/final")
+    final.join("w0", "cpu")
+    with pytest.raises(StudyError, match="'digits/final' has live workers"):
+        administration.delete(made.storage, "digits", grace=60)
+    with pytest.raises(StudyError, match="'digits/final' has live workers"):
+        administration.rename(made.storage, "digits", "letters", grace=60)
+    assert study.names(made.storage) == ["digits", "digits/final"]
+    final.leases.leave("w0")
+    administration.rename(made.storage, "digits", "letters", grace=60)
+    assert study.names(made.storage) == ["letters", "letters/final"]
+    administration.delete(made.storage, "letters", grace=60)
+    assert study.names(made.storage) == []

@@ -24,7 +24,7 @@ from tuner.study.study import Study
 from tuner.worker import loop
 
 NAME = "final"
-"""Last part of the study's name and directory; a study of a user's has no slash in its name."""
+"""Name of its directory, and of the attribute that marks its study."""
 SEARCHING: Mapping[str, Any] = {
     "n_trials": None, "enqueue": [], "enqueue_defaults": False, "prior": None, "prior_url": None,
     "constraints": None, "keep_checkpoints": None,
@@ -87,7 +87,7 @@ def plan_of(plan: Plan) -> Plan:
     """Return the plan of the final of a search: its trials are trainings, and nothing is pruned."""
     cfg = copy.deepcopy(plan.cfg)
     with open_dict(cfg):
-        cfg.study.update({**SEARCHING, "name": f"{plan.study.name}/{NAME}"})
+        cfg.study.update({**SEARCHING, "name": studies.name_of_final(plan.study.name)})
         cfg.study.dir = str(Path(plan.study.dir) / NAME)
         cfg.budget = asdict(BudgetSettings(None, None, None, "never", None, plan.budget.repeats))
         cfg.pruner = {"_target_": "optuna.pruners.NopPruner"}

@@ -19,7 +19,7 @@ from tuner.storage.shapes import decoded
 from tuner.storage.trial_storage import Trials
 from tuner.storage.writes import study_attributes, trials, user_attributes
 from tuner.study.leases import Leases, Worker
-from tuner.study.study import clear_tables, create_tables, listed, names
+from tuner.study.study import clear_tables, create_tables, listed, name_of_final, names
 
 SHOWN = 5
 """Maximum number of live workers that an error names."""
@@ -39,7 +39,7 @@ class Copied:
 def rename(
     storage: Trials, name: str, new: str, *, grace: float, move: tuple[Path, Path] | None = None
 ) -> bool:
-    """Give a study another name, and its directory too if that is named after it.
+    """Give a study and its final other names, and its directory too if that is named after it.
 
     Run directories in the rows that lie in the old directory are changed with it, all in one
     transaction. Without the old directory on this machine neither is changed.
@@ -61,12 +61,15 @@ def rename(
     if new_dir is not None and (new_dir.exists() or new_dir.is_symlink()):
         hint = "move it away, or choose another name"
         raise StudyError(f"{new_dir} exists, and would be the study's directory", hint=hint)
-    moved = False
+    moved, final = False, _id_of_final(storage, name, grace)
     try:
         with idle(storage, name, grace) as (connection, study_id):
-            study_rows.rename(connection, study_id, new)
+            renamed = {study_id: new} | ({} if final is None else {final: name_of_final(new)})
+            for each, called in renamed.items():
+                study_rows.rename(connection, each, called)
             if old_dir is not None and new_dir is not None:
-                _change_paths(connection, study_id, old_dir, new_dir)
+                for each in renamed:
+                    _change_paths(connection, each, old_dir, new_dir)
                 old_dir.rename(new_dir)
                 moved = True
     except BaseException as error:
@@ -79,11 +82,15 @@ def rename(
 
 
 def delete(storage: Trials, name: str, *, grace: float) -> None:
-    """Delete a study from the database; its files stay.
+    """Delete a study from the database, with that of its final; their files stay.
 
     Raises:
         StudyError: There is no such study, or it has live workers.
     """
+    with idle(storage, name, grace):
+        pass  # or nothing is deleted
+    if (final := name_of_final(name)) in names(storage):
+        delete(storage, final, grace=grace)
     with idle(storage, name, grace) as (connection, study_id):
         study_rows.delete(connection, study_id)
         clear_tables(connection, study_id)
@@ -92,7 +99,7 @@ def delete(storage: Trials, name: str, *, grace: float) -> None:
 
 
 def copy(source: Trials, name: str, target: Trials) -> Copied:
-    """Copy a study to another database, under its name and with its identity.
+    """Copy a study and its final to another database, under their names and identities.
 
     Everything that Optuna's tables hold is copied; the work times come with the attribute in which
     ``tuner.study.work_time`` stores them. Leases are not: no worker runs the copy.
@@ -107,11 +114,21 @@ def copy(source: Trials, name: str, target: Trials) -> Copied:
         with study_rows.snapshot(source) as old, target.engine.begin() as new:
             new_id = study_rows.copy(old, study_id, new, name)
             clear_tables(new, new_id)
+            if (final := name_of_final(name)) in names(source):
+                clear_tables(new, study_rows.copy(old, id_of(source, final), new, final))
             states = new.scalars(sa.select(trials.c.state).filter_by(study_id=new_id)).all()
     except IntegrityError:
         _refuse_existing(target, name)
         raise
     return Copied(len(states), states.count(TrialState.RUNNING))
+
+
+def _id_of_final(storage: Trials, name: str, grace: float) -> int | None:
+    """Return the id of the study of a study's final, which must have no live workers, if any."""
+    if (final := name_of_final(name)) not in names(storage):
+        return None
+    with idle(storage, final, grace) as (_, study_id):
+        return study_id
 
 
 def live(connection: Connection, leases: Leases) -> list[str]:

@@ -202,6 +202,14 @@ def names(rdb: Trials) -> list[str]:
     return [s.study_name for s in rdb.get_all_studies()]
 
 
+def name_of_final(name: str) -> str:
+    """Return the name of the study that holds the trainings of ``tuner final`` for a study.
+
+    A name that a user gives has no slash.
+    """
+    return f"{name}/final"
+
+
 def listed(name: str, known: Sequence[str]) -> str:
     """Return the studies of a database for a hint, those with similar names first."""
     likely = closest_first(name, known)
