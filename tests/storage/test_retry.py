@@ -1,6 +1,7 @@
 """Workers wait during a database outage and log it once."""
 
 import logging
+import random
 import time
 
 import psycopg
@@ -37,6 +38,19 @@ def failing(*errors: Exception):
 
 def test_it_waits_for_a_database_that_comes_back(told):
     assert Patience(5)(failing(GONE, GONE)) == "back"
+
+
+def test_workers_that_lost_a_database_at_once_do_not_return_at_once(monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    seeded = random.getstate()
+    for _ in range(2):
+        Patience(60)(failing(*[GONE] * 7))
+    for k, pause in enumerate(pauses):
+        longest = min(0.2 * 2 ** (k % 7), 10.0)
+        assert longest / 2 <= pause <= longest
+    assert pauses[:7] != pauses[7:]
+    assert random.getstate() == seeded, "it is the objective's"
 
 
 def test_it_waits_no_longer_than_it_was_told(told):

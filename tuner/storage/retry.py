@@ -1,5 +1,6 @@
 """Waits for a database during an outage, and logs the outage once."""
 
+import random
 import re
 import threading
 import time
@@ -12,9 +13,14 @@ from tuner.storage import outages
 
 Result = TypeVar("Result")
 
+JITTER = random.SystemRandom()
+"""Spreads the workers that lose a server at once; the global generator has the trial's seed."""
+
 
 class Patience:
-    """Retries a call during an outage of the database, with growing pauses, up to ``seconds``.
+    """Retries a call during an outage of the database, up to ``seconds``.
+
+    Pauses double from 0.2 to 10 s, and up to half of each is left out at random.
 
     After that, or at once if waiting would not help, it raises ``StorageLost``: the objective is
     not at fault, and a person must act.  All threads share one instance, so that each reason of an
@@ -45,7 +51,7 @@ class Patience:
                 else:
                     self.answered(who)
                     return result
-                time.sleep(pause)
+                time.sleep(JITTER.uniform(pause / 2, pause))
                 pause = min(pause * 2, 10.0)
         finally:
             self.gone(who)
