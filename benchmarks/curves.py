@@ -50,6 +50,13 @@ class Task:
     """Returns the seconds from the start to the end of each epoch of ``curve``."""
     full: float = math.nan
     """Mean seconds of a full training of a random configuration that does not diverge."""
+    timed: bool = False
+    """Whether a search has a budget of seconds instead of epochs."""
+
+    @property
+    def unit(self) -> float:
+        """A full training, in what the budget is in."""
+        return self.full if self.timed else self.epochs
 
     def epochs_of(self, params: Params) -> int:
         return self.length(params) if self.length else self.epochs
@@ -122,24 +129,20 @@ class LCBench:
     def _normalisation(self, name: str, code: int) -> tuple[float, float, float]:
         path = self.cache / f"lcbench-{name}.json"
         if not path.exists():
-            path.write_text(json.dumps([*self._explore(code), self._seconds(code)]))
+            path.write_text(json.dumps(self._explore(code)))
         best, scale, full = json.loads(path.read_text())
         return best, scale, full
 
-    def _seconds(self, code: int) -> float:
-        """Return the mean seconds of 3,000 random full trainings."""
-        points = np.random.default_rng(0).random((3000, len(LCBENCH_SPACE)))
-        _, seconds = self.measured(code, [decode(u, LCBENCH_SPACE) for u in points])
-        return float(seconds[:, -1].mean())
+    def _explore(self, code: int) -> tuple[float, float, float]:
+        """Return the best value, the scale, and the mean seconds of a full training.
 
-    def _explore(self, code: int) -> tuple[float, float]:
-        """Return the best of 3,000 random configurations and 40 rounds of 100 variations.
-
-        Each round varies the best 20 configurations so far.
+        The best is that of 3,000 random configurations and of 40 rounds of 100 variations, each of
+        the best 20 configurations so far. The mean is that of the 3,000.
         """
         rng = np.random.default_rng(0)
         points = rng.random((3000, len(LCBENCH_SPACE)))
-        values = self.curves(code, [decode(u, LCBENCH_SPACE) for u in points]).max(1)
+        curves, seconds = self.measured(code, [decode(u, LCBENCH_SPACE) for u in points])
+        values = curves.max(1)
         tens = rng.choice(values, (4000, 10)).max(1).mean()
         for round_ in range(40):
             top = np.argsort(-values)[:20]
@@ -150,7 +153,7 @@ class LCBench:
             found = self.curves(code, [decode(u, LCBENCH_SPACE) for u in moved]).max(1)
             points, values = np.vstack([points, moved]), np.append(values, found)
         best = float(values.max())
-        return best, float(best - tens)
+        return best, float(best - tens), float(seconds[:, -1].mean())
 
 
 def encode(params: Params, space: Mapping[str, BaseDistribution]) -> Curve:
@@ -168,12 +171,15 @@ def _position(value: Any, d: BaseDistribution) -> float:
 
 def decode(point: Curve, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """Return a point of the unit cube as a configuration, uniform in each distribution."""
-    params: dict[str, Any] = {}
-    for u, (name, d) in zip(point, space.items(), strict=True):
-        assert isinstance(d, FloatDistribution | IntDistribution)
-        half = 0.5 if isinstance(d, IntDistribution) else 0.0
-        low, high = d.low - half, d.high + half
-        value = low * math.exp(u * math.log(high / low)) if d.log else low + u * (high - low)
-        is_int = isinstance(d, IntDistribution)
-        params[name] = min(max(round(value), d.low), d.high) if is_int else float(value)
-    return params
+    return {name: _value(u, d) for u, (name, d) in zip(point, space.items(), strict=True)}
+
+
+def _value(u: float, d: BaseDistribution) -> Any:
+    if isinstance(d, CategoricalDistribution):
+        return d.choices[int(u * len(d.choices))]
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    half = 0.5 if isinstance(d, IntDistribution) else 0.0
+    low, high = d.low - half, d.high + half
+    value = low * math.exp(u * math.log(high / low)) if d.log else low + u * (high - low)
+    is_int = isinstance(d, IntDistribution)
+    return min(max(round(value), d.low), d.high) if is_int else float(value)

@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,20 +69,17 @@ def run(cell: Cell, curves: Path, cache: Path) -> None:
     path = cell.path(cache)
     if path.exists():
         return
-    task = load(cell.task, curves, cache)
+    task = replace(load(cell.task, curves, cache), timed=cell.timed)
     peer = PEERS.get(cell.contender)
     make = peer.make if peer else strategies.CONTENDERS[cell.contender]
     strategy = make(task, cell.seed)
-    unit = task.full if cell.timed else task.epochs
     most = peer.full_trainings if peer else BUDGETS[-1]
     began = time.process_time()
-    trace = simulate(
-        task, strategy, epochs=most * unit, workers=WORKERS, seed=cell.seed, timed=cell.timed
-    )
+    trace = simulate(task, strategy, budget=most * task.unit, workers=WORKERS, seed=cell.seed)
 
     def regret(full_trainings: float) -> float:
         known = full_trainings <= most
-        return task.regret(trace.best_after(full_trainings * unit)) if known else math.nan
+        return task.regret(trace.best_after(full_trainings * task.unit)) if known else math.nan
 
     kept = {
         "contender": cell.contender,

@@ -5,14 +5,16 @@ recorded seconds, with a variation of a tenth between configurations, so that re
 one in varying order.
 """
 
+import copy
 import heapq
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.curves import Curve, Params, Task
+from benchmarks.curves import Curve, Params, Task, decode
 from tuner.storage.reason_kind import Kind
 from tuner.study.fidelity import LENGTH
 
@@ -64,10 +66,8 @@ class Trace:
         return float(self.best[k]) if k >= 0 else -math.inf
 
 
-def simulate(
-    task: Task, strategy: Strategy, *, epochs: float, workers: int, seed: int, timed: bool = False
-) -> Trace:
-    """Run ``strategy`` on ``task`` until ``epochs`` epochs are spent, or seconds if ``timed``."""
+def simulate(task: Task, strategy: Strategy, *, budget: float, workers: int, seed: int) -> Trace:
+    """Run ``strategy`` on ``task`` until a budget is spent: of epochs, or of seconds if timed."""
     pace = np.random.default_rng(seed)
     rows: list[tuple[float, float, float]] = []
     seen = done = -math.inf
@@ -81,13 +81,13 @@ def simulate(
         numbers.add(job.number)
         unit = float(pace.uniform(0.9, 1.1))
         curve = task.curve(job.params)
-        costs = _costs(task, job.params, len(curve), timed)
+        costs = _costs(task, job.params, len(curve))
         end = now + unit * costs[job.epoch]
         heapq.heappush(events, (end, worker, job, curve, costs, unit))
 
     for worker in range(workers):
         start(0.0, worker)
-    while spent < epochs:
+    while spent < budget:
         now, worker, job, curve, costs, unit = heapq.heappop(events)
         value = float(curve[job.epoch])
         spent += float(costs[job.epoch])
@@ -110,18 +110,24 @@ def simulate(
     return Trace(best, final, when, len(numbers), completed)
 
 
-def _costs(task: Task, params: Params, epochs: int, timed: bool) -> Curve:
+def _costs(task: Task, params: Params, epochs: int) -> Curve:
     """Return the cost of each epoch: 1, or its seconds."""
-    if not timed:
+    if not task.timed:
         return np.ones(epochs)
     assert task.seconds is not None
     return np.diff(task.seconds(params), prepend=0.0)
 
 
 class OptunaStrategy:
-    """Any Optuna sampler and pruner, as ``study.optimize`` would use them."""
+    """Any Optuna sampler and pruner, as ``study.optimize`` would use them.
 
-    def __init__(self, task: Task, sampler: Any, pruner: Any, *, seed: int = 0) -> None:
+    The ``first`` configurations are random, and the same for all samplers with a seed, which makes
+    the differences between them less noisy.
+    """
+
+    def __init__(
+        self, task: Task, sampler: Any, pruner: Any, *, seed: int = 0, first: int = 0
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -131,6 +137,8 @@ class OptunaStrategy:
             sampler=sampler,
             pruner=pruner,
         )
+        for point in np.random.default_rng(seed).random((first, len(task.space))):
+            self.study.enqueue_trial(decode(point, task.space))
         self.task = task
         self.trials: dict[int, Any] = {}
         self.optuna = optuna
@@ -154,10 +162,19 @@ class OptunaStrategy:
         if diverged:
             trial.set_user_attr("reason_kind", Kind.DIVERGED)
         if diverged or (job.epoch < self.task.epochs_of(job.params) and trial.should_prune()):
-            self.study.tell(trial, state=self.optuna.trial.TrialState.PRUNED)
-            del self.trials[job.number]
+            self._tell(job, state=self.optuna.trial.TrialState.PRUNED)
             return True
         return False
 
     def finish(self, job: Job, value: float) -> None:
-        self.study.tell(self.trials.pop(job.number), value)
+        self._tell(job, values=value)
+
+    def _tell(self, job: Job, **outcome: Any) -> None:
+        """End a trial, which has taken the recorded seconds, if there are any."""
+        trial = self.trials.pop(job.number)
+        self.study.tell(trial, **outcome)
+        if self.task.seconds is not None:
+            ended = copy.copy(self.study._storage.get_trial(trial._trial_id))
+            seconds = float(self.task.seconds(job.params)[job.epoch - 1])
+            ended.datetime_complete = ended.datetime_start + timedelta(seconds=seconds)
+            self.study._storage._set_trial(trial._trial_id, ended)

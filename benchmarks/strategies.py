@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from benchmarks.curves import Task
 from benchmarks.simulator import OptunaStrategy, Strategy
 from tuner.algorithms.pruners.rungs import Rungs
+from tuner.algorithms.samplers.forest import Forest
 from tuner.algorithms.samplers.tpe import Tpe
 
 ROOT = Path(__file__).parent.parent
@@ -48,28 +49,34 @@ class FirstEpochs(BasePruner):
         return mine < self.best[0]
 
 
+FIRST = 8
+"""Number of random configurations that all start with: one for each worker."""
+
+
+def _nop(task: Task) -> BasePruner:
+    return NopPruner()
+
+
 def stock(
-    sampler: Callable[[int], BaseSampler], pruner: Callable[[Task], BasePruner] | None = None
+    sampler: Callable[[Task, int], BaseSampler], pruner: Callable[[Task], BasePruner] = _nop
 ) -> Make:
-    """Return a strategy with a sampler and a pruner of Optuna's."""
+    """Return a strategy with a sampler and a pruner."""
 
     def make(task: Task, seed: int) -> Strategy:
-        return OptunaStrategy(
-            task, sampler(seed), pruner(task) if pruner else NopPruner(), seed=seed
-        )
+        return OptunaStrategy(task, sampler(task, seed), pruner(task), seed=seed, first=FIRST)
 
     return make
 
 
-def _tpe(seed: int) -> BaseSampler:
+def _tpe(task: Task, seed: int) -> BaseSampler:
     return TPESampler(seed=seed)
 
 
-def _random(seed: int) -> BaseSampler:
+def _random(task: Task, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def _cmaes(seed: int) -> BaseSampler:
+def _cmaes(task: Task, seed: int) -> BaseSampler:
     return CmaEsSampler(seed=seed)
 
 
@@ -98,11 +105,21 @@ STOCK: dict[str, Make] = {
 }
 
 
-def _ours(task: Task, seed: int) -> BaseSampler:
-    return Tpe(task.space, seed, **settings("sampler/tpe"))
+def _tuner(task: Task, seed: int) -> BaseSampler:
+    cost = "seconds" if task.timed else "epochs"
+    return Tpe(task.space, seed, **settings("sampler/tpe") | {"cost": cost})
 
 
-def _rungs() -> BasePruner:
+def _costless(task: Task, seed: int) -> BaseSampler:
+    return Tpe(task.space, seed, **settings("sampler/tpe") | {"cost": "none"})
+
+
+def _forest(task: Task, seed: int) -> BaseSampler:
+    cost = "seconds" if task.timed else "epochs"
+    return Forest(task.space, seed, **settings("sampler/forest") | {"cost": cost})
+
+
+def _rungs(task: Task) -> BasePruner:
     return Rungs(**settings("pruner/rungs"))
 
 
@@ -113,16 +130,16 @@ def settings(name: str) -> dict[str, Any]:
 
 
 OURS: dict[str, Make] = {
-    "tuner": lambda task, seed: OptunaStrategy(task, _ours(task, seed), _rungs(), seed=seed),
-    "tuner's sampler + SHA(3, 3)": lambda task, seed: OptunaStrategy(
-        task, _ours(task, seed), SuccessiveHalvingPruner(3, 3), seed=seed
-    ),
+    "tuner": stock(_tuner, _rungs),
+    "tuner, sampler.cost=none": stock(_costless, _rungs),
+    "tuner, sampler=forest": stock(_forest, _rungs),
+    "tuner's sampler + SHA(3, 3)": stock(_tuner, PRUNERS["SHA(3, 3)"]),
 }
-"""tuner's sampler with the settings of ``conf/``, with tuner's pruner and with another one."""
+"""tuner's samplers with the settings of ``conf/``; budgets are in epochs or seconds."""
 
 PRUNED: dict[str, Make] = {
-    "Optuna TPE + tuner's pruner": stock(_tpe, lambda task: _rungs()),
-    "random + tuner's pruner": stock(_random, lambda task: _rungs()),
+    "Optuna TPE + tuner's pruner": stock(_tpe, _rungs),
+    "random + tuner's pruner": stock(_random, _rungs),
 }
 """Other samplers with tuner's pruner."""
 
@@ -132,7 +149,11 @@ PRUNER_SOURCES = (
     *("conf/pruner/rungs.yaml", "tuner/study/fidelity.py"),
     *("tuner/algorithms/pruners/rungs.py", "tuner/algorithms/pruners/rung_standings.py"),
 )
-SAMPLER_SOURCES = ("conf/sampler/tpe.yaml", "tuner/algorithms/rung_scores.py")
+SAMPLER_SOURCES = (
+    "conf/sampler/forest.yaml",
+    "conf/sampler/tpe.yaml",
+    "tuner/algorithms/rung_scores.py",
+)
 
 
 def digest(contender: str) -> str:

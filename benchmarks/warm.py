@@ -44,7 +44,7 @@ def search(
     for params in first:
         strategy.study.enqueue_trial(params)
     epochs = BUDGETS[-1] * task.epochs
-    trace = simulate(task, strategy, epochs=epochs, workers=WORKERS, seed=seed)
+    trace = simulate(task, strategy, budget=epochs, workers=WORKERS, seed=seed)
     done = strategy.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     ranked = sorted(done, key=lambda trial: -trial.values[0])
     found = [Item(trial.params, task.name) for trial in ranked]

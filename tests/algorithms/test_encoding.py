@@ -132,3 +132,12 @@ def test_a_finite_space_is_listed_once_each_and_others_are_not():
     )
     assert of_distributions({f"x{k}": IntDistribution(0, 9) for k in range(9)}).grid() is None
     assert of_distributions({"x": IntDistribution(1, 10**9)}).grid() is None
+
+
+def test_features_have_a_column_for_each_option_and_no_nan():
+    encoding = of_space(TREE)
+    rows = encoding.snap(encoding.uniform(np.random.default_rng(0), 50))
+    features = encoding.features(rows)
+    assert features.shape == (50, len(encoding.columns) + 2)  # opt has three options
+    assert np.isfinite(features).all()
+    assert len(np.unique(features, axis=0)) == len(np.unique(np.nan_to_num(rows, nan=-1), axis=0))

@@ -1,4 +1,5 @@
 import copy
+from datetime import datetime, timedelta
 
 import numpy as np
 import optuna
@@ -8,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from tuner.algorithms.rung_scores import Scoreboard, is_bad
 from tuner.algorithms.samplers.encoding import of_distributions
+from tuner.study import fidelity
 from tuner.study.attempts import HISTORY
 from tuner.study.fidelity import LENGTH
 
@@ -205,3 +207,60 @@ def test_trials_that_are_no_more_are_forgotten(study):
     other._trial_id, other.params = 99, {"x": 0.9}
     study.get_trials = lambda **_: [trials[0], other, trials[2]]
     assert board.look(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.9, 0.3])
+
+
+def test_the_place_of_a_trial_is_the_share_of_all_that_it_beats(study):
+    """Of eight: three end at a third of their epochs, four go on, and one diverges."""
+    for value in (1, 2, 2):
+        add(study, 0.1, [value] * 3, TrialState.PRUNED, length=9, user={"reason_kind": "pruned"})
+    for value in (3, 4):
+        add(study, 0.1, [value] * 9, length=9)
+    for value in (9, 5):
+        add(study, 0.1, [value] * 4, TrialState.RUNNING, length=9)
+    add(study, 0.1, [50], TrialState.PRUNED, length=9, user={"reason_kind": "diverged"})
+    add(study, 0.1, [], TrialState.RUNNING, length=9)
+    places = Scoreboard().look(study, ENCODE).places()
+    # At the third, 1 beats the diverged one and is tied with itself; the two that ended are
+    # compared at the end only, where nothing else has been.
+    assert places[:8] * 8 == pytest.approx([1.5, 3, 3, 6.5, 7.5, 7.5, 6.5, 0])
+    assert np.isnan(places[8])
+
+
+def test_what_is_derived_is_kept_until_another_study_is_read(study):
+    scoreboard, made = Scoreboard(), []
+
+    def derived(key, name="model"):
+        return scoreboard.derived(name, key, lambda: made.append(key) or len(made))
+
+    add(study, 0.1, [1.0])
+    scoreboard.look(study, ENCODE)
+    assert [derived("a"), derived("a"), derived("b"), derived("a")] == [1, 1, 2, 3]
+    assert [derived("a", "other"), derived("a"), derived("a", "other")] == [4, 3, 4]
+    scoreboard.look(optuna.create_study(), ENCODE)
+    assert derived("a") == 5
+
+
+def test_the_cost_of_a_schedule_is_known_when_a_trial_has_ended(study):
+    start = datetime(2026, 1, 1)
+
+    def cost(curve, seconds, length=None, **user):
+        ended = start + timedelta(seconds=seconds) if seconds is not None else None
+        trial = create_trial(
+            state=TrialState.PRUNED,
+            intermediate_values=dict(enumerate(curve, 1)),
+            user_attrs=user,
+            system_attrs={LENGTH: length} if length else {},
+        )
+        trial.datetime_start, trial.datetime_complete = start, ended
+        return fidelity.costs(trial)
+
+    assert cost([1, 2], 10, length=9) == (9, 45)
+    assert cost([1, 2, 3], 10, length=9, epochs=1) == (9, 90)  # two are of an earlier attempt
+    for unknown in (
+        cost([1], None, 9),
+        cost([], 10, 9),
+        cost([1], -5, 9),
+        cost([1], 5, 9, epochs="x"),
+    ):
+        assert unknown == (9, pytest.approx(NAN, nan_ok=True))
+    assert cost([1, 2], 10) == (pytest.approx(NAN, nan_ok=True), 5)

@@ -29,7 +29,7 @@ def test_a_peer_searches_stops_early_and_resumes(name):
         warnings.simplefilter("ignore")  # theirs, of parts that they share with others
         if why := PEERS[name].missing():
             pytest.skip(why)
-        trace = simulate(TASK, PEERS[name].make(TASK, 0), epochs=300, workers=4, seed=0)
+        trace = simulate(TASK, PEERS[name].make(TASK, 0), budget=300, workers=4, seed=0)
     assert trace.jobs > 300 / 27
     assert trace.completed
     assert trace.best[-1] > 80
@@ -103,7 +103,7 @@ class Uniform:
 
 def test_the_controller_pauses_goes_on_and_stops_as_ray_does():
     search, scheduler = Uniform(), Halving()
-    trace = simulate(TASK, Controller(search, scheduler), epochs=120, workers=2, seed=0)
+    trace = simulate(TASK, Controller(search, scheduler), budget=120, workers=2, seed=0)
     assert trace.completed >= 2
     assert len(set(search.completed)) == len(search.completed)  # each ends once
     assert {int(key) for key in search.completed} == set(scheduler.ended)

@@ -41,7 +41,7 @@ class Halves:
 
 def test_a_paused_configuration_goes_on_where_it_stood():
     strategy = Halves()
-    trace = simulate(TASK, strategy, epochs=12, workers=1, seed=0)
+    trace = simulate(TASK, strategy, budget=12, workers=1, seed=0)
     mine = [(epoch, value) for number, epoch, value in strategy.reports if number == 0]
     assert mine == [(epoch, pytest.approx(0.1 * epoch)) for epoch in (1, 2, 3, 4)]
     assert strategy.finished[0] == (0, pytest.approx(0.4))
@@ -51,7 +51,7 @@ def test_a_paused_configuration_goes_on_where_it_stood():
 
 def test_the_trace_counts_every_epoch_of_all_workers():
     strategy = Halves()
-    trace = simulate(TASK, strategy, epochs=30, workers=3, seed=0)
+    trace = simulate(TASK, strategy, budget=30, workers=3, seed=0)
     assert len(strategy.reports) == len(trace.best) == 30
     values = [value for _, _, value in strategy.reports]
     assert trace.best.tolist() == np.maximum.accumulate(values).tolist()
@@ -62,7 +62,7 @@ def test_the_trace_counts_every_epoch_of_all_workers():
 def test_workers_report_in_turn_and_repeatably():
     def orders(seed):
         strategy = Halves()
-        simulate(TASK, strategy, epochs=30, workers=3, seed=seed)
+        simulate(TASK, strategy, budget=30, workers=3, seed=seed)
         return [number for number, _, _ in strategy.reports]
 
     assert set(orders(0)[:3]) == {0, 1, 2}
@@ -72,7 +72,7 @@ def test_workers_report_in_turn_and_repeatably():
 
 def test_optunas_parts_are_asked_as_optimize_would():
     strategy = OptunaStrategy(TASK, RandomSampler(seed=0), ThresholdPruner(lower=0.5))
-    simulate(TASK, strategy, epochs=40, workers=2, seed=0)
+    simulate(TASK, strategy, budget=40, workers=2, seed=0)
     trials = strategy.study.get_trials()
     pruned = [t for t in trials if t.state == TrialState.PRUNED]
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
@@ -90,6 +90,6 @@ def test_nothing_is_pruned_at_the_last_epoch():
             return trial.last_step == 4
 
     strategy = OptunaStrategy(TASK, RandomSampler(seed=0), Always())
-    assert simulate(TASK, strategy, epochs=20, workers=2, seed=0).completed >= 4
+    assert simulate(TASK, strategy, budget=20, workers=2, seed=0).completed >= 4
     strategy = OptunaStrategy(TASK, RandomSampler(seed=0), NopPruner())
-    assert simulate(TASK, strategy, epochs=20, workers=2, seed=0).completed >= 4
+    assert simulate(TASK, strategy, budget=20, workers=2, seed=0).completed >= 4

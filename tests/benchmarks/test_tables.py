@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -93,7 +95,7 @@ def encoded(lr):
 
 def test_trials_are_the_records_and_what_diverged_is_pruned_as_such(small):
     strategy = OptunaStrategy(small, RandomSampler(seed=0), NopPruner())
-    trace = simulate(small, strategy, epochs=18, workers=1, seed=0)
+    trace = simulate(small, strategy, budget=18, workers=1, seed=0)
     trials = strategy.study.get_trials()[:7]
     assert sorted(t.params["lr"] for t in trials) == [*(0.01 * k for k in range(1, 6)), 30.0, 40.0]
     pruned = [t for t in trials if t.state == TrialState.PRUNED]
@@ -107,8 +109,10 @@ def test_trials_are_the_records_and_what_diverged_is_pruned_as_such(small):
 
 def test_time_is_spent_instead_of_epochs(small):
     strategy = OptunaStrategy(small, RandomSampler(seed=0), NopPruner())
-    trace = simulate(small, strategy, epochs=60.0, workers=2, seed=0, timed=True)
+    trace = simulate(replace(small, timed=True), strategy, budget=60.0, workers=2, seed=0)
     assert trace.spent.tolist() == [10.0 * k for k in range(1, 7)]
+    ended = [t.duration for t in strategy.study.get_trials(states=[TrialState.COMPLETE])]
+    assert ended == [timedelta(seconds=30)] * trace.completed
     assert trace.best_after(9.0) == -np.inf
     assert trace.best_after(60.0) == trace.best[-1]
 

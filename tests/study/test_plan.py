@@ -51,7 +51,22 @@ def test_every_sampler_builds_and_refuses_a_typo(source, name):
     assert mistakes(source, f"sampler={name}", *space, "+sampler.sed=1")
 
 
-@pytest.mark.parametrize("name", ["random", "optuna_tpe", "tpe", "gp", "nsga2", "cmaes"])
+@pytest.mark.parametrize(
+    ("budget", "cost"),
+    [
+        ("study.n_trials=9", "none"),
+        ("budget.epochs=90", "epochs"),
+        ("budget.hours=9", "seconds"),
+        ("budget.device_hours=9", "seconds"),
+    ],
+)
+def test_gains_are_divided_by_what_the_budget_is_in(source, budget, cost):
+    for asked, expected in ([budget], cost), ([budget, "sampler.cost=none"], "none"):
+        found = plan.load(source, asked).require()
+        assert build_sampler(found.cfg, found.space, seed=1).costs.cost == expected
+
+
+@pytest.mark.parametrize("name", ["random", "optuna_tpe", "tpe", "forest", "gp", "nsga2", "cmaes"])
 def test_a_seed_of_the_samplers_own_still_draws_each_trial_anew(source, name):
     """A sampler is made for each trial: one seed for all would propose the same to all."""
     asked = [f"sampler={name}", "sampler.seed=5", "space=none", "model.dropout=interval(0,0.9)"]

@@ -5,10 +5,11 @@ A rung is a fraction of a trial's own schedule, so that trials of different leng
 so that a retried trial, which inherits its curve, is unchanged.
 """
 
+import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ Bools = npt.NDArray[np.bool_]
 
 Encode = Callable[[Sequence[FrozenTrial]], Floats]
 """Encodes trials' parameters as rows of numbers of equal length."""
+
+T = TypeVar("T")
 
 FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 """The rungs; the last is the end, which only a completed trial has reached."""
@@ -44,10 +47,38 @@ class Table:
     """Which trials failed, diverged or violated a constraint, whatever their scores before."""
     live: Bools
     """Which trials count: they have parameters, and no retry replaces them."""
+    costs: Floats
+    """Epochs of the trials' whole schedules and the seconds that they take, shape (trials, 2); NaN
+    if unknown.
+    """
 
     def reached(self, rung: int) -> Bools:
         """Return which trials count and have reached the rung, including running ones."""
         return self.live & ~self.bad & ~np.isnan(self.scores[:, rung])
+
+    def first(self, count: int) -> "Table":
+        """Return the first ``count`` trials."""
+        fields = dataclasses.fields(self)
+        return Table(**{field.name: getattr(self, field.name)[:count] for field in fields})
+
+    def places(self) -> Floats:
+        """Return the share of all trials that each one beats; NaN if nothing is known of it.
+
+        At the highest rung that it has reached, a trial is compared with all that have reached it;
+        those that ended below are beaten. Equal ones beat half of each other. Bad trials, and those
+        that ended without a score, beat none.
+        """
+        scored = self.live & ~self.bad & ~np.isnan(self.scores).all(1)
+        known = scored | (self.live & (self.bad | self.over))
+        found = np.where(known, 0.0, np.nan)
+        for rung in range(self.scores.shape[1]):
+            there = np.flatnonzero(self.reached(rung))
+            scores = self.scores[there, rung]
+            ascending = np.sort(scores)
+            sides = [np.searchsorted(ascending, scores, side) for side in ("left", "right")]
+            ahead = len(there) - (sides[0] + sides[1]) / 2
+            found[there] = 1 - ahead / np.count_nonzero(known)
+        return found
 
     def highest(self, least: int) -> int | None:
         """Return the highest rung that at least ``least`` trials have reached."""
@@ -85,6 +116,7 @@ class Scoreboard:
         self.fractions = tuple(fractions)
         self._lock = threading.Lock()
         self._read_of = LastRead()
+        self._derived: dict[str, tuple[Hashable, Any]] = {}
         self._start(lambda trials: np.empty((len(trials), 0)))
 
     def __reduce__(self) -> tuple[type["Scoreboard"], tuple[tuple[float, ...]]]:
@@ -105,8 +137,20 @@ class Scoreboard:
                 self._read(trials, sign)
             return Table(*(column[: self._count].copy() for column in self._columns))
 
+    def derived(self, name: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns, kept as ``name`` until it is asked for with another key.
+
+        It is forgotten when another study, or other parameters, are read; thread-safe.
+        """
+        with self._lock:
+            if name not in self._derived or self._derived[name][0] != key:
+                self._derived[name] = key, make()
+            found: T = self._derived[name][1]
+            return found
+
     def _start(self, encode: Encode, longest: int = 0) -> None:
         self._encode = encode
+        self._derived.clear()
         self._count = 0
         self._open: list[int] = []
         self._longest = longest
@@ -123,12 +167,13 @@ class Scoreboard:
         fresh = [trials[i] for i in todo]
         encoded = self._encode(fresh)
         self._grow(encoded.shape[1])
-        points, scores, over, bad, live = self._columns
+        points, scores, over, bad, live, costs = self._columns
         points[todo] = encoded
         scores[todo] = sign * self._scores(fresh)
         over[todo] = [trial.state.is_finished() for trial in fresh]
         bad[todo] = [is_bad(trial) for trial in fresh]
         live[todo] = [bool(trial.params) for trial in fresh]
+        costs[todo] = np.reshape([fidelity.costs(trial) for trial in fresh], (-1, 2))
         before = [n for trial in fresh for n in trial.system_attrs.get(HISTORY, [])]
         live[[n for n in before if n < self._count]] = False
 
@@ -141,6 +186,7 @@ class Scoreboard:
             np.full((size, width), np.nan),
             np.full((size, len(self.fractions)), np.nan),
             *(np.zeros(size, bool) for _ in range(3)),
+            np.full((size, 2), np.nan),
         )
         for fresh, old in zip(new, self._columns, strict=False):
             fresh[: len(old)] = old

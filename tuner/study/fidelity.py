@@ -47,3 +47,20 @@ def values_at(trial: FrozenTrial, steps: Sequence[int]) -> list[float | None]:
             at -= 1
         found.append(curve[reported[at]] if at < len(reported) else None)
     return found
+
+
+def costs(trial: FrozenTrial) -> tuple[float, float]:
+    """Return the epochs of a trial's whole schedule and the seconds that they take, NaN if unknown.
+
+    The seconds of an epoch are known once the trial has ended: they are the mean over those that it
+    has reported, without those of the attempts before it. Without a known length, they stand for
+    the schedule.
+    """
+    epochs = float(length(trial) or math.nan)
+    began, ended = trial.datetime_start, trial.datetime_complete
+    reported = trial.user_attrs.get("epochs", len(trial.intermediate_values))
+    if began is None or ended is None or not isinstance(reported, int) or reported < 1:
+        return epochs, math.nan
+    seconds = (ended - began).total_seconds() / reported
+    whole = seconds if math.isnan(epochs) else seconds * epochs
+    return epochs, whole if whole > 0 else math.nan

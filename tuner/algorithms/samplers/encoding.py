@@ -21,6 +21,8 @@ from tuner.space.tree import Parameter, Space
 
 LARGEST_GRID = 10_000
 """Maximum number of configurations that are listed to find the unused ones of a space."""
+INACTIVE = -0.5
+"""Feature of an inactive range, whose values are in [0, 1]."""
 SAME = 1e-9
 """Largest difference at which two encoded values are equal, as a fraction of the range."""
 
@@ -112,6 +114,19 @@ class Encoding:
         """Draw ``count`` rows from the prior, with every column filled, not snapped."""
         u = rng.random((count, len(self.columns)))
         return np.where(self.choices > 0, np.floor(u * self.choices), u)
+
+    def features(self, rows: Floats) -> Floats:
+        """Return rows without NaN for a regression, shape (rows, features).
+
+        A choice of more than two options is one column for each; inactive ranges are below 0.
+        """
+        columns: list[Floats] = []
+        for k, n in enumerate(self.choices):
+            if n > 2:
+                columns.extend((rows[:, k] == option).astype(float) for option in range(n))
+            else:
+                columns.append(np.where(np.isnan(rows[:, k]), INACTIVE, rows[:, k]))
+        return np.array(columns).reshape(len(columns), len(rows)).T
 
     def grid(self) -> Floats | None:
         """Return all configurations, snapped, or None if there are too many to list."""

@@ -38,6 +38,8 @@ def build_sampler(
     parameters = signature(str(node._target_))[0]
     if "scoreboard" in parameters:
         given |= {"space": space, "scoreboard": scoreboard}
+    if node.get("cost") == "auto":
+        given["cost"] = cost_of(cfg)
     if "search_space" in parameters:
         given["search_space"] = grid(space)
     if "independent_sampler" in parameters:
@@ -53,6 +55,14 @@ def build_sampler(
             hint="sampler=cmaes does not",
         )
     return built
+
+
+def cost_of(cfg: DictConfig) -> str:
+    """Return what the budget of a search is spent in, if not in trials."""
+    budget = cfg.budget
+    if budget.hours is not None or budget.device_hours is not None:
+        return "seconds"
+    return "none" if budget.epochs is None else "epochs"
 
 
 def _is_common(target: str) -> bool:

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from tuner.algorithms import experimental_warnings
 from tuner.algorithms.rung_scores import Floats, Scoreboard, Table
 from tuner.algorithms.samplers import encoding
+from tuner.algorithms.samplers.costs import Cost, Costs
 from tuner.algorithms.samplers.parzen import Parzen
 from tuner.config.bounds import Count, Factor, Positive, Whole
 from tuner.space.tree import Space
@@ -53,6 +54,7 @@ class Tpe(BaseSampler):
         least: Count,
         good: Factor,
         width: Positive,
+        cost: Cost = "none",
     ) -> None:
         self.encoding = (
             encoding.of_space(space)
@@ -66,6 +68,7 @@ class Tpe(BaseSampler):
         self.least = least
         self.good = good
         self.width = width
+        self.costs = Costs(self.encoding, self.scoreboard, cost)
 
     @functools.cached_property
     def several(self) -> TPESampler:
@@ -131,13 +134,23 @@ class Tpe(BaseSampler):
         split = self.split(table)
         if split is not None:
             good, bad = self._densities(*split)
-            drawn = snapped(good.draw(rng, self.n_candidates))
-            gain = good.log_density(drawn) - bad.log_density(drawn)
+            drawn = snapped(self._candidates(rng, good))
+            gain = self._gain(drawn, table, good, bad, rng) - self.costs.log(drawn, table)
             yield drawn[np.argsort(-gain, kind="stable")]
         yield snapped(self.encoding.uniform(rng, RETRIES))
         every = self.encoding.grid()
         if every is not None:
             yield rng.permutation(every[(np.isnan(given) | (every == given)).all(axis=1)])
+
+    def _candidates(self, rng: np.random.Generator, good: Parzen) -> Floats:
+        """Return rows to choose from, with every column filled, not snapped."""
+        return good.draw(rng, self.n_candidates)
+
+    def _gain(
+        self, rows: Floats, table: Table, good: Parzen, bad: Parzen, rng: np.random.Generator
+    ) -> Floats:
+        """Return the logarithm of what is expected of the candidates ``rows``, by their rank."""
+        return good.log_density(rows) - bad.log_density(rows)
 
     def _densities(self, good: Floats, bad: Floats) -> tuple[Parzen, Parzen]:
         """Return the densities of the good and of the bad trials.
