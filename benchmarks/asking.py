@@ -1,8 +1,8 @@
-"""Measure one proposal in a study of 100, 1,000 and 10,000 trials: tuner and Optuna's TPE.
+"""Measure one proposal in a study of 100, 1,000 and 10,000 trials: tuner's samplers and Optuna's.
 
 OMP_NUM_THREADS=1 python -m benchmarks.asking # about a minute; CPU time, in memory
 
-The space has ten ranges and five choices; each trial has ten reports, and eight more trials run.
+The space has ten ranges and five choices; each trial has ten reports, and 256 more trials run.
 """
 
 import statistics
@@ -16,13 +16,15 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import create_trial
 
 from benchmarks.strategies import settings
+from tuner.algorithms.samplers.forest import Forest
 from tuner.algorithms.samplers.tpe import Tpe
 
 SPACE: dict[str, BaseDistribution] = {
     **{f"x{k}": FloatDistribution(0, 1) for k in range(10)},
     **{f"c{k}": CategoricalDistribution(["a", "b", "c"]) for k in range(5)},
 }
-ASKS = 7
+ASKS = 25
+RUNNING = 256
 
 
 def study_of(count: int, sampler: BaseSampler) -> optuna.Study:
@@ -49,7 +51,7 @@ def study_of(count: int, sampler: BaseSampler) -> optuna.Study:
 def milliseconds(count: int, sampler: BaseSampler) -> float:
     """Return the median CPU time of an ask with all of its parameters, after a first one."""
     study = study_of(count, sampler)
-    running = [study.ask(SPACE) for _ in range(8)]
+    running = [study.ask(SPACE) for _ in range(RUNNING)]
     times = []
     for k in range(ASKS):
         study.tell(running[k], float(k))
@@ -62,10 +64,12 @@ def milliseconds(count: int, sampler: BaseSampler) -> float:
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
-    print("| trials | ours, ms | Optuna 5's TPE, ms |\n|---|---|---|")
+    print("| trials | tpe, ms | forest, ms | Optuna 5's TPE, ms |\n|---|---|---|---|")
     for count in (100, 1_000, 10_000):
-        ours = milliseconds(count, Tpe(SPACE, 0, **settings("sampler/tpe")))
-        print(f"| {count:,} | {ours:.1f} | {milliseconds(count, TPESampler(seed=0)):.0f} |")
+        tpe = milliseconds(count, Tpe(SPACE, 0, **settings("sampler/tpe")))
+        forest = milliseconds(count, Forest(SPACE, 0, **settings("sampler/forest")))
+        theirs = milliseconds(count, TPESampler(seed=0))
+        print(f"| {count:,} | {tpe:.1f} | {forest:.1f} | {theirs:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

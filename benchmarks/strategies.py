@@ -106,7 +106,7 @@ STOCK: dict[str, Make] = {
 
 
 def _tuner(task: Task, seed: int) -> BaseSampler:
-    cost = "seconds" if task.timed else "epochs"
+    cost = "seconds" if task.timed else "none"  # as sampler.cost=auto
     return Tpe(task.space, seed, **settings("sampler/tpe") | {"cost": cost})
 
 
@@ -132,10 +132,10 @@ def settings(name: str) -> dict[str, Any]:
 OURS: dict[str, Make] = {
     "tuner": stock(_tuner, _rungs),
     "tuner, sampler.cost=none": stock(_costless, _rungs),
-    "tuner, sampler=forest": stock(_forest, _rungs),
+    "tuner, sampler=forest sampler.cost=epochs": stock(_forest, _rungs),
     "tuner's sampler + SHA(3, 3)": stock(_tuner, PRUNERS["SHA(3, 3)"]),
 }
-"""tuner's samplers with the settings of ``conf/``; budgets are in epochs or seconds."""
+"""tuner's samplers with the settings of ``conf/``, unless others are named."""
 
 PRUNED: dict[str, Make] = {
     "Optuna TPE + tuner's pruner": stock(_tpe, _rungs),

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tuner.algorithms.samplers.trees import Trees
 
 Cost = Literal["auto", "seconds", "epochs", "none"]
-"""What expected gains are divided by; ``auto`` is what the budget is in, which ``factory`` knows,
-and ``none`` for a sampler that is built otherwise.
+"""What expected gains are divided by; ``auto`` is for ``factory``, which knows the budget, and is
+``none`` for a sampler that is built otherwise.
 """
 
 LEAST_KNOWN = 4

@@ -58,11 +58,9 @@ def build_sampler(
 
 
 def cost_of(cfg: DictConfig) -> str:
-    """Return what the budget of a search is spent in, if not in trials."""
-    budget = cfg.budget
-    if budget.hours is not None or budget.device_hours is not None:
-        return "seconds"
-    return "none" if budget.epochs is None else "epochs"
+    """Return what expected gains are divided by: seconds, if the budget is in time."""
+    timed = cfg.budget.hours is not None or cfg.budget.device_hours is not None
+    return "seconds" if timed else "none"
 
 
 def _is_common(target: str) -> bool:
