@@ -86,8 +86,9 @@ def test_a_study_is_renamed_with_its_directory_and_goes_on(searched: Project):
     searched.ask("study", "rename", "toy", "first")
     assert names(searched) == ["first"]
     assert not (searched.directory / "runs" / "toy").exists()
-    best = json.loads(searched.call("best", "--json", "study.name=first"))
+    best = json.loads(searched.ask("best", "first", "--json"))
     assert best["run_dir"].startswith("runs/first/trials/")
+    assert best["overrides"][0] == "objective=toy", "its command has moved with it"
     stored = studies.load(url(searched), "first", grace=60, patience=0).optuna.get_trials()
     assert all(t.user_attrs["run_dir"].startswith("runs/first/trials/") for t in stored)
     searched.call("worker", "study.n_trials=4", "study.name=first")
@@ -117,9 +118,8 @@ def test_the_files_of_a_deleted_study_go_with_it_and_no_others(searched: Project
     artifacts = searched.directory / "runs" / "artifacts"
     before = len([*artifacts.iterdir()])
     searched.ask("study", "delete", "toy", "--files", "--yes")
-    assert [path.name for path in (searched.directory / "runs" / "toy").iterdir()] == [
-        "report.html"
-    ]
+    left = sorted(path.name for path in (searched.directory / "runs" / "toy").iterdir())
+    assert left == ["command.json", "report.html"]
     assert sorted((searched.directory / "runs" / "other").rglob("*")) == other
     assert len([*artifacts.iterdir()]) == before // 4
 

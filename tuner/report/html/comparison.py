@@ -15,7 +15,7 @@ UNITS = ((1.0, "device hours"), (60.0, "device minutes"), (3600.0, "device secon
 
 
 def page(one: Summary, other: Summary) -> str:
-    """Return the page as text; it includes plotly.js and therefore has about 5 MB."""
+    """Return the page as text; it includes a bundle of plotly.js of 1 MB."""
     figures: dict[str, Figure] = {}
     titles = two_studies.titles(one, other)
     apart = two_studies.differences(one, other)
