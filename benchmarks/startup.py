@@ -22,9 +22,9 @@ SHORT = ("study.n_trials=12", "trainer.epochs=1", "launch.workers=1", "pruner=no
 COMMANDS: Mapping[str, Sequence[str]] = {
     "import optuna": ("-c", "import optuna"),
     "tuner --help": (*TUNER, "--help"),
-    "tuner status": (*TUNER, "status", *SHORT),
-    "tuner best": (*TUNER, "best", *SHORT),
-    "tuner report": (*TUNER, "report", *SHORT),
+    "tuner status": (*TUNER, "status", "digits"),
+    "tuner best": (*TUNER, "best", "digits"),
+    "tuner report": (*TUNER, "report", "digits"),
     "tuner check": (*TUNER, "check", *SHORT),
 }
 

@@ -1,20 +1,54 @@
-"""What a command that only looks at a study imports: it answers before anybody waits."""
+"""What commands import, and say before they import much: they answer before anybody waits."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import optuna
+import pytest
+
+from tuner import cli
+
 LOOK = """
 import sys
 from tuner import cli
-cli.main(["status"])
-print([name for name in ("torch", "scipy", "sklearn", "plotly", "ray") if name in sys.modules])
+cli.main(sys.argv[1:])
+print([name for name in {names} if name in sys.modules])
 """
+TRAINER = ("torch", "scipy", "sklearn", "plotly", "ray")
+CONFIGURATION = ("hydra", "omegaconf", "alembic", "sqlalchemy.dialects.postgresql")
+
+
+def look(there: Path, *words: str, names: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own; its last line names which libraries it imported."""
+    line = [sys.executable, "-c", LOOK.format(names=names), *words]
+    return subprocess.run(line, cwd=there, capture_output=True, text=True, check=True)
 
 
 def test_status_imports_neither_the_trainer_nor_the_statistics(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOOK], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = look(tmp_path, "status", names=TRAINER)
     assert "there is no database" in done.stderr  # the configuration has been read by then
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["status", "best"])
+def test_a_study_that_is_named_is_looked_at_without_its_configuration(
+    tmp_path: Path, command: str
+) -> None:
+    study = optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path}/studies.db")
+    study.add_trial(optuna.create_trial(value=0.5))
+    place = "storage.url=sqlite:///studies.db"
+    done = look(tmp_path, command, "mine", place, names=(*TRAINER, *CONFIGURATION))
+    assert "0.5" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_slow_command_says_at_once_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_module: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["check"]) == 130
+    assert capsys.readouterr().err == "checking the configuration …\ninterrupted\n"

@@ -19,6 +19,17 @@ from tuner.errors import Infeasible, TunerError
 from tuner.log import printable
 from tuner.masking import has_secret, masked
 
+BEGINS = {
+    "tune": "checking the configuration",
+    "check": "checking the configuration",
+    "train": "checking the configuration",
+    "final": "reading the study",
+    "export": "reading the study",
+    "report": "reading the study, and drawing its figures",
+    "dashboard": "starting the dashboard",
+}
+"""Command that imports libraries for seconds → what it says before."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
@@ -27,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
     try:
         args = parse(argv)
+        if args.command in BEGINS:
+            _tell(f"{BEGINS[args.command]} …")
         if any(text.startswith("hydra.searchpath=") for text in args.overrides):
             importlib.import_module("tuner.cli.context").take_searchpath(args)
         if any(map(has_secret, args.overrides)):
