@@ -7,6 +7,7 @@ every part, as the machine may be taken away at any time.
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -142,12 +143,21 @@ def _environment() -> dict[str, str]:
 
 
 def _ask_where(process: subprocess.Popen[bytes], mark: str) -> None:
-    """Send SIGABRT, at which Python's fault handler writes the stack of every thread."""
-    for pid in members(MARK, mark):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGABRT)
+    """Send SIGABRT, at which Python's fault handler writes the stack of every thread.
+
+    One process after the other, because all write to the same log.
+    """
+    deadline = time.monotonic() + LAST_WORDS
+    for pid in sorted(members(MARK, mark), key=lambda pid: pid != process.pid):
+        with suppress(OSError):  # it has ended
+            ended = os.pidfd_open(pid)
+            try:
+                os.kill(pid, signal.SIGABRT)
+                select.select([ended], [], [], max(0.0, deadline - time.monotonic()))
+            finally:
+                os.close(ended)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(LAST_WORDS)
+        process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:

@@ -99,7 +99,7 @@ def test_a_command_refuses_before_any_work(project: Project, key: str) -> None:
     if "tracking" in key:
         pytest.importorskip("tensorboard")
     project.call(*WRONG[key], code=2)
-    said = project.stderr
+    said = project.stderr.removeprefix("checking the configuration …\n")
     assert said.startswith(f"error: {key.strip()}: {project.directory}/toy.py is a file, where")
     assert said.count("\n") == 1
     assert project.journal() == []

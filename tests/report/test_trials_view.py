@@ -54,7 +54,7 @@ def test_one_trial_has_its_settings_curves_outcome_files_and_log(tmp_path: Path)
     add(study, C, [0.5, 0.75, 0.875], params={"model.width": 32}, run_dir=str(run_dir), worker="w0",
         host="here", facts={"parameters": 1234})  # fmt: skip
     found = summarise(study, now=NOW)
-    said = drawn(trials.details(found, found.rows[0], tmp_path, "tuner train model.width=32"), 120)
+    said = drawn(trials.details(found, found.rows[0], tmp_path, "tuner train model.width=32"), 250)
     for text in (
         "digits #0  complete  val_accuracy 0.875  the best so far", "model.width  32",
         "val_accuracy  ▁▆█  0.5 to 0.875", "loss          █▃▁  1 to 0.33333", "epochs      3",
