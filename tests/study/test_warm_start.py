@@ -164,7 +164,7 @@ def test_a_command_refuses_a_prior_before_it_makes_a_study(project: Project, com
     project.call("worker", "study.n_trials=1", "study.name=old")
     project.call(command, "study.prior=odl", "study.name=new", code=2)
     said = project.stderr
-    assert said.startswith("error: study.prior: ")
+    assert "\nerror: study.prior: " in said
     assert "has no study 'odl'; hint: it has old" in said
     with closing(database.connect(f"sqlite:///{project.directory}/runs/tuner.db")) as rdb:
         assert study.names(rdb) == ["old"]
