@@ -60,7 +60,7 @@ CASES = {
     ],
     "lion": [
         "optimizer=lion", "trainer.precision=bf16", "model.activation=silu", "model.depth=3",
-        "model.growth=1.5", "model.dropout=0.5",
+        "model.growth=1.5", "model.dropout=0.5", "trainer.patience=3",
     ],
     "half": [  # bf16, where the device computes in it
         "trainer.precision=auto", "model.activation=sigmoid",
@@ -86,9 +86,12 @@ ELSEWHERE = {"trainer.deterministic", "trainer.protocol", "trainer.fused", "trai
 """Keys that other tests of this file set."""
 HOSTS = {
     "trainer.threads", "trainer.checkpoint_every.epochs", "trainer.checkpoint_every.seconds",
-    "trainer.checkpoint_every.share", "trainer.fused_wait", "trainer.devices",
+    "trainer.checkpoint_every.share", "trainer.fused_wait", "trainer.devices", "trainer.initial",
 }  # fmt: skip
-"""Keys that change nothing on the device, or are about several."""
+"""Keys that change nothing on the device, or are about several.
+
+Initial weights are read before the network is moved to its device.
+"""
 
 
 def test_every_option_is_in_a_case(source):
