@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import warm
 from tests.conftest import Project
 from tests.inside import connections_closed
 from tuner import cli
@@ -26,6 +28,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(directory)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TUNER_STORAGE_URL", raising=False)
+        patch.setattr(subprocess, "Popen", warm.TrainerPopen)  # for the workers of the final
         with connections_closed(patch):
             assert cli.main(["worker", *SMALL]) == 0
             assert cli.main([*FINAL]) == 0
@@ -46,6 +49,7 @@ def here(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(searched)
     monkeypatch.setenv("TUNER_STORAGE_URL", "as it was, after the test")
     monkeypatch.delenv("TUNER_STORAGE_URL")
+    monkeypatch.setattr(subprocess, "Popen", warm.TrainerPopen)
     return searched
 
 

@@ -86,7 +86,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@examples(120)
+@examples(60)
 @given(LINES)
 def test_a_command_line_ends_as_documented(directory: Path, words: list[str]) -> None:
     with harmless(words):

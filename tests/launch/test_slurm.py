@@ -136,7 +136,7 @@ def test_what_slurm_would_refuse_is_told_before_anything_is_made(run: Run, args,
     _, err = tune.communicate(timeout=60)
     assert tune.returncode == 2
     assert said in err
-    assert "hint: " in err or "at least" in err
+    assert "hint: " in err or "expected" in err
     assert "Traceback" not in err
     assert not (run.project.directory / "runs").exists()
     with pytest.raises(Exception, match="has no study"):

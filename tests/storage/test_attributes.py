@@ -192,6 +192,17 @@ def test_a_parameter_without_a_distribution_is_left_out(
     assert "trial 0: its attribute model.width is malformed" in caplog.text
 
 
+@pytest.mark.parametrize("name", [None, b"blob"])
+def test_a_name_that_is_no_text_is_left_out(opened: Study, name: bytes | None) -> None:
+    trial_id = add(opened, W)
+    run(opened, "UPDATE trial_params SET param_name = :name", name=name)
+    run(opened, "UPDATE trial_user_attributes SET key = :name", name=name)
+    trial = opened.storage.get_trial(trial_id)
+    assert trial.params == {}
+    assert trial.user_attrs == {}
+    assert set(trial.system_attrs[MALFORMED]) == {str(name)}
+
+
 def test_a_command_that_looks_shows_the_rest(
     opened: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -215,13 +215,16 @@ def _sound(
     wrong = [
         key
         for key, item in found.items()
-        if item is UNREADABLE or ((shape := shape_of(key)) is not None and not shape(item))
+        if not isinstance(key, str)  # NULL, or a blob in SQLite
+        or item is UNREADABLE
+        or ((shape := shape_of(key)) is not None and not shape(item))
     ]
     if not wrong:
         return found, wrong
     for key in wrong:
-        warn(who, key, found[key])
-    return {key: item for key, item in found.items() if key not in wrong}, wrong
+        warn(who, str(key), found[key])
+    sound = {key: item for key, item in found.items() if key not in wrong}
+    return sound, [str(key) for key in wrong]
 
 
 _told: set[tuple[str, str]] = set()

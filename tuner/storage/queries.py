@@ -127,7 +127,7 @@ def trial(head: Head, known: Facts) -> FrozenTrial:
     """Return the trial as Optuna's own storage would, without malformed attributes."""
     params, distributions = parameters(head.number, known)
     user, system = attributes.of_trial(head.number, known.user, known.system)
-    if lost := [name for _, name, _, _ in known.params if name not in params]:
+    if lost := [str(name) for _, name, _, _ in known.params if name not in params]:
         system = {**system, MALFORMED: [*system.get(MALFORMED, ()), *lost]}
     return FrozenTrial(
         number=head.number,
@@ -154,9 +154,11 @@ def parameters(number: int, known: Facts) -> tuple[dict[str, Any], dict[str, Bas
             found = _distribution(text)
             if value < 0 and isinstance(found, CategoricalDistribution):
                 raise IndexError(value)
+            if not isinstance(name, str):  # NULL, or a blob in SQLite
+                raise TypeError(name)
             params[name] = found.to_external_repr(value)
         except (ValueError, TypeError, IndexError, OverflowError):
-            attributes.warn(f"trial {number}", name, f"{value} of {text}")
+            attributes.warn(f"trial {number}", str(name), f"{value} of {text}")
             continue
         distributions[name] = found
     return params, distributions
