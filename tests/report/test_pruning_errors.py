@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -159,3 +159,10 @@ def test_what_is_saved_counts_on_each_ones_own_schedule(tmp_path: Path) -> None:
             )
         )
     assert summarise(study, now=NOW).epochs_saved == 4 + 29
+
+
+def test_an_interval_that_says_nothing_is_not_shown():
+    found = pruning_errors.Pruning(1, 0, 0, 4, 0.08, (0.0, 1.0))
+    told = "false-pruning rate: unknown, 1 pruned and 4 completed configurations are too few"
+    assert str(found) == told
+    assert "95 % interval 0% to 80%" in str(replace(found, interval=(0.0, 0.8)))

@@ -43,7 +43,8 @@ def _show(args: argparse.Namespace, view: View) -> int:
         say(f"#{row.number}: {found.metric} {formatting.metric(row.value)}")
         if view.plan is None:
             for key, value in row.settings.items():
-                say(f"  {key}={value}")
+                shown = formatting.word(value) if isinstance(value, bool | None) else value
+                say(f"  {key}={shown}")
         say(view.train_line(row))
     return 0
 

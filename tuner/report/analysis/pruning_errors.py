@@ -26,6 +26,8 @@ ENOUGH_AUDITED = 50
 """Number of audited trials from which on the audit alone counts: with none wrong, 0 to 7 %."""
 LEAST_COMPLETED = 3
 """Number of completed trials from which on ranks at the end can be compared with earlier ones."""
+WIDEST = 0.9
+"""Width of an interval that says nothing, so that the rate is shown as unknown."""
 STEP = 1.25
 """Ratio of the successive fractions of a schedule at which trials are compared."""
 
@@ -50,6 +52,11 @@ class Pruning:
             return (
                 f"false-pruning rate: unknown before {LEAST_COMPLETED} configurations with curves "
                 f"are completed, {self.completed} so far"
+            )
+        if self.interval[1] - self.interval[0] > WIDEST:
+            return (
+                f"false-pruning rate: unknown, {self.condemned} pruned and {self.completed} "
+                "completed configurations are too few"
             )
         low, high = map(percent, self.interval)
         basis = f"{self.wrong} of {self.audited} audited"
