@@ -18,7 +18,6 @@ from tests import servers, standby
 from tests.chaos import backends
 from tests.conftest import Project, wait_for
 from tests.launched import WAITS, new_database, read_until
-from tuner.errors import StorageAway
 from tuner.storage import database
 from tuner.study import study
 from tuner.study.attempts import HISTORY
@@ -171,17 +170,3 @@ def test_a_url_of_mariadb_is_served_as_one_of_mysql(mariadb):
     study.tell(trial, 0.5)
     assert study.best_trial.user_attrs == {"worker": "here"}
     rdb.close()
-
-
-def test_a_lock_of_mysql_that_another_holds_is_not_taken_for_ours(mariadb, monkeypatch):
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.2)
-    engine = sa.create_engine(mariadb)
-    with database.lock(engine, "a study"):
-        refused = pytest.raises(StorageAway, match=r"'a study' is held by another .*; hint: ")
-        with refused, database.lock(engine, "a study"):
-            pass
-        with database.lock(engine, "another"):
-            pass
-    with database.lock(engine, "a study"):
-        pass
-    engine.dispose()

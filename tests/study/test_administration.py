@@ -313,16 +313,6 @@ def test_times_are_copied_as_they_are_stored(tmp_path: Path, monkeypatch):
         time.tzset()
 
 
-def test_a_snapshot_sees_one_moment(url: str):
-    made = filled(url)
-    query = sa.text("SELECT count(*) FROM trials")
-    with study_rows.snapshot(made.storage) as connection:
-        before = connection.scalar(query)
-        made.storage.create_new_trial(made.id)
-        assert connection.scalar(query) == before
-    administration.delete(made.storage, "digits", grace=60)
-
-
 def test_long_studies_are_copied_in_pieces(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(study_rows, "BATCH", 2)
     made = filled(f"sqlite:///{tmp_path}/first.db")

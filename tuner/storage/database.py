@@ -1,9 +1,6 @@
-"""Open a SQL URL as a storage that many workers can share, and lock it among them."""
+"""Open a SQL URL as a storage that many workers can share."""
 
-import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy
@@ -14,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tuner.config import directories
 from tuner.errors import StorageAway, StorageError, StorageMissing
 from tuner.files import locked
-from tuner.storage import outages, read_only_sqlite, schema, sqlite, urls
+from tuner.storage import dialects, outages, read_only_sqlite, schema, sqlite, urls
 from tuner.storage.trial_storage import Trials
 
 TABLES = "tables"
@@ -29,9 +26,6 @@ Under the study's lock a thread needs two; others write, by one for all, or send
 SERVER = {"pool_pre_ping": True, "pool_size": KEPT, "max_overflow": MORE}
 """Options of an engine on a server."""
 
-LOCK_TIMEOUT = 120.0
-"""Seconds to wait for MySQL's lock."""
-
 
 def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     """Open the database, creating what is missing; ``StorageError`` says what is wrong.
@@ -40,17 +34,14 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
     be written to can be looked at.
     """
     parsed = urls.parse(url)
-    if (
-        parsed.get_backend_name() == "mariadb"
-    ):  # Optuna and our statements know its dialect as mysql
+    if parsed.get_backend_name() == "mariadb":  # Optuna knows its dialect as mysql
         url = "mysql" + url.removeprefix("mariadb")
     try:
-        if parsed.get_backend_name() == "sqlite":
+        if dialects.is_file(parsed):
             return _sqlite(parsed, create=create and write, write=write)
         engine = _server(url)
         outages.watch(engine)
-        single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        return Trials(engine, single, SERVER, _reopen)
+        return Trials(engine, SERVER, _reopen)
     except (ImportError, TypeError) as error:
         if isinstance(error, TypeError) and "keyword" not in str(error):  # no option of a driver
             raise
@@ -86,7 +77,7 @@ def probe(url: str) -> None:
     """Raise ``StorageError`` if ``connect`` would fail; a SQLite file is not created."""
     parsed = urls.parse(url)
     path = Path(str(parsed.database)).absolute()
-    if parsed.get_backend_name() != "sqlite" or _is_there(path):
+    if not dialects.is_file(parsed) or _is_there(path):
         connect(url).close()
         return
     _judge_place(path)
@@ -106,7 +97,7 @@ def _server(url: str) -> sqlalchemy.Engine:
     engine = sqlalchemy.create_engine(url, **SERVER)
     found = schema.version(engine)
     if found is None:
-        with lock(engine, TABLES):
+        with dialects.of(engine).lock(engine, TABLES):
             schema.require(url, SERVER, create=schema.version(engine) is None)
     elif found != schema.newest():
         schema.require(url, SERVER, create=False)
@@ -130,44 +121,10 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
         if write:
             raise StorageError([refusal])
         engine, options = read_only_sqlite.opened(url)
-        return Trials(engine, engine, options, _reopen, writable=False)
+        return Trials(engine, options, _reopen, writable=False)
     _judge_place(path)
     sqlite.judge_file(path, create=create)
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(f"{path}.lock"):  # two workers creating the tables at once would collide
         engine, options = sqlite.opened(url)
-    single = engine.execution_options(**{sqlite.ONE_STATEMENT: True})
-    return Trials(engine, single, options, _reopen)
-
-
-@contextmanager
-def lock(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
-    """Exclude all processes that create tables or studies; the lock ends with its holder.
-
-    Raises:
-        StorageAway: Another process holds it for ``LOCK_TIMEOUT`` (MySQL; elsewhere this waits).
-    """
-    backend = engine.dialect.name
-    if backend == "sqlite":
-        with locked(f"{engine.url.database}.lock"):
-            yield
-        return
-    key = hashlib.sha256(f"tuner:{name}".encode()).digest()
-    with engine.connect() as connection:
-        if backend == "postgresql":
-            number = int.from_bytes(key[:8], "big", signed=True)
-            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))
-            yield
-            return
-        label = f"tuner:{key.hex()[:48]}"
-        taken = sqlalchemy.select(sqlalchemy.func.get_lock(label, LOCK_TIMEOUT))
-        if connection.scalar(taken) != 1:  # 0: held by another; NULL: killed, or out of memory
-            raise StorageAway(
-                f"the lock of {name!r} is held by another connection for over {LOCK_TIMEOUT:g} s",
-                hint="SHOW PROCESSLIST names who waits and who sleeps",
-            )
-        try:
-            yield
-        finally:
-            with suppress(SQLAlchemyError):  # it went with its connection
-                connection.execute(sqlalchemy.select(sqlalchemy.func.release_lock(label)))
+    return Trials(engine, options, _reopen)

@@ -18,8 +18,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from tuner.storage import attributes
+from tuner.storage import attributes, dialects
 from tuner.storage.attributes import MALFORMED
+from tuner.storage.dialects import Dialect
 from tuner.storage.outages import typed_rows
 from tuner.storage.shapes import decoded
 
@@ -99,7 +100,8 @@ def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
     A trial without any facts is missing. The result may also contain facts of other trials whose
     ids lie between the requested ones.
     """
-    text = "CHAR" if connection.dialect.name == "mysql" else "VARCHAR"
+    dialect = dialects.of(connection)
+    text = dialect.text
     step = f"{CURVE}, step, '', intermediate_value, CAST(intermediate_value_type AS {text})"
     param = f"{PARAM}, param_id, param_name, param_value, distribution_json"
     value = f"{VALUE}, objective, '', value, CAST(value_type AS {text})"
@@ -116,7 +118,7 @@ def facts(connection: Connection, question: Question) -> Mapping[int, Facts]:
         if ids
     ]
     if question.news:
-        parts.append(f"SELECT t.trial_id, {step} FROM {_later(connection, question.news)}")
+        parts.append(f"SELECT t.trial_id, {step} FROM {_later(dialect, question.news)}")
     found: dict[int, Facts] = defaultdict(Facts)
     if parts:
         _sort(fetch(connection, " UNION ALL ".join(parts)), found)
@@ -208,20 +210,12 @@ def _distribution(text: str) -> BaseDistribution:
     return attributes.distribution(text)
 
 
-def _later(connection: Connection, news: Mapping[int, int]) -> str:
-    """Return the rows of curves after the given steps as a table ``t``, each found by the index.
-
-    Unless forced, PostgreSQL reads the whole table: three times slower for 256 of 3,000 trials.
-    """
-    dialect = connection.dialect
-    row = "ROW" if dialect.name == "mysql" and not getattr(dialect, "is_mariadb", False) else ""
-    pairs = ",".join(f"{row}({i},{last})" for i, last in news.items())
+def _later(dialect: Dialect, news: Mapping[int, int]) -> str:
+    """Return the rows of curves after the given steps as a table ``t``, each found by the index."""
+    pairs = ",".join(f"{dialect.row}({i},{last})" for i, last in news.items())
     seen = f"(WITH seen(trial_id, last) AS (VALUES {pairs}) SELECT * FROM seen) seen"
     later = "t.trial_id = seen.trial_id AND t.step > seen.last"
-    if dialect.name == "postgresql":
-        each = f"SELECT * FROM trial_intermediate_values t WHERE {later} OFFSET 0"
-        return f"{seen} CROSS JOIN LATERAL ({each}) t"
-    return f"{seen} JOIN trial_intermediate_values t ON {later}"
+    return f"{seen} {dialect.join('trial_intermediate_values', later)}"
 
 
 def fetch(connection: Connection, statement: str) -> list[Any]:

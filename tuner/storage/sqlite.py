@@ -17,12 +17,10 @@ from sqlalchemy.engine import URL, Connection, Engine
 
 from tuner.errors import StorageError, StorageLost, StorageMissing
 from tuner.storage import outages, schema
+from tuner.storage.dialects import ONE_STATEMENT
 
 TIMEOUT = 60.0
 """Seconds to wait for SQLite's write lock; with 5, 32 workers lost 19 of 128 trials."""
-
-ONE_STATEMENT = "tuner_single"
-"""Execution option of an engine in which each statement is its own transaction."""
 
 
 class File:

@@ -5,8 +5,7 @@ through the local zone, which has no name for an hour of autumn, malformed rows 
 interrupted copy stays half made. Here the rows themselves are copied, with new ids.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +13,6 @@ from optuna.storages._rdb import models
 from sqlalchemy import Connection, Table
 
 from tuner.storage.outages import typed_rows
-from tuner.storage.trial_storage import Trials
 from tuner.storage.writes import (
     curves,
     params,
@@ -38,21 +36,6 @@ BATCH = 500
 """Number of trials whose rows are held in memory at once."""
 
 Row = dict[str, Any]
-
-
-@contextmanager
-def snapshot(storage: Trials) -> Iterator[Connection]:
-    """Yield a connection whose statements all see the database as it was at one moment."""
-    if storage.engine.dialect.name != "sqlite":
-        with storage.engine.connect() as connection:
-            yield connection.execution_options(isolation_level="REPEATABLE READ")
-        return
-    with storage.single.connect() as connection:
-        connection.exec_driver_sql("BEGIN")  # deferred: writers are not kept waiting
-        try:
-            yield connection
-        finally:
-            connection.exec_driver_sql("ROLLBACK")
 
 
 def copy(source: Connection, study_id: int, target: Connection, name: str) -> int:

@@ -20,7 +20,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
-from tuner.storage import attributes, queries, schema, studies, writes
+from tuner.storage import attributes, dialects, queries, schema, studies, writes
 from tuner.storage.cached_reader import Reader
 from tuner.storage.distributions import Distributions
 from tuner.storage.group_commit import Commits
@@ -39,26 +39,23 @@ class Trials(BaseStorage):
     def __init__(
         self,
         engine: Engine,
-        single: Engine,
         options: schema.Options,
         reopen: Callable[[str], "Trials"],
         *,
         writable: bool = True,
     ) -> None:
         self.engine = engine
-        self.single = single
+        self.dialect = dialects.of(engine)
+        self.single = self.dialect.autocommit(engine)
         """The engine in autocommit mode, for single statements."""
         self.options = options
         self.writable = writable
         self.reopen = reopen
-        self.distributions = Distributions(single)
-        self.reader = Reader(single, self.distributions.forget)
-        self.commits = Commits(self.engine, single)
+        self.distributions = Distributions(self.single)
+        self.reader = Reader(self.single, self.distributions.forget)
+        self.commits = Commits(engine, self.single)
         self.turn = threading.Lock()
-        # Under the lock, reads must see everything that was committed before, on MySQL too.
-        mysql = self.engine.dialect.name == "mysql"
-        committed = {"isolation_level": "READ COMMITTED"} if mysql else {}
-        self.exclusive = self.engine.execution_options(**committed)
+        self.exclusive = engine.execution_options(**self.dialect.exclusive)
         self.local = threading.local()
 
     def __reduce__(self) -> tuple[Callable[[str], "Trials"], tuple[str]]:

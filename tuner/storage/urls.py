@@ -8,13 +8,7 @@ from tuner.config import extras
 from tuner.config.types import nearest
 from tuner.environment import STORAGE_URL
 from tuner.errors import Mistake, StorageError
-
-DRIVERS = {
-    "postgresql": ("postgresql+psycopg", "psycopg"),
-    "mysql": ("mysql+pymysql", "pymysql"),
-    "mariadb": ("mariadb+pymysql", "pymysql"),
-}
-"""Database → the beginning of its URL with the driver that an extra installs, and that driver."""
+from tuner.storage.dialects import DRIVERS, is_file
 
 REST = "user:password@host/database"
 """What follows ``://``."""
@@ -93,7 +87,7 @@ def _complete(url: URL) -> None:
         raise StorageError(
             "more than one @", key="storage.url", hint="in a user or password write %40 for it"
         )
-    if url.get_backend_name() != "sqlite":
+    if not is_file(url):
         if not (url.host or url.query) and url.database is None:
             begin = f"{url.drivername}://"
             raise StorageError(
@@ -140,6 +134,6 @@ def cure(url: URL, reason: str) -> tuple[bool, str]:
     for said, hint in CURES:
         if any(text in reason for text in said):
             return True, hint
-    if url.get_backend_name() == "sqlite":
+    if is_file(url):
         return False, "may you write in its directory, and is it a database of tuner's or Optuna's?"
     return False, "is the server up, and are host and port right?"

@@ -7,7 +7,6 @@ that no other worker can take the trial away between the check and the write.
 
 import copy
 import functools
-import importlib
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -20,7 +19,9 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
+from tuner.storage import dialects
 from tuner.storage.attributes import MALFORMED
+from tuner.storage.dialects import Dialect
 from tuner.storage.queries import to_utc
 
 trials: sa.Table = models.TrialModel.__table__
@@ -104,15 +105,14 @@ def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = Tr
     Returns:
         False if such a trial was found; the caller must then roll back.
     """
-    dialect = connection.dialect.name
+    dialect = dialects.of(connection)
     by_table: dict[sa.Table, list[dict[str, Any]]] = {}
     for write in writes:
         row = {f"new_{name}": item for name, item in write.row.items()}
         by_table.setdefault(write.table, []).append(row)
     for table, rows in by_table.items():
         statement = upsert(dialect, table, guarded=guarded)
-        # MySQL counts a changed row twice, so only the counts of single rows are reliable.
-        batches = [[row] for row in rows] if dialect == "mysql" else [rows]
+        batches = [rows] if dialect.counts_rows else [[row] for row in rows]
         for batch in batches:
             done = connection.execute(statement, batch if len(batch) > 1 else batch[0])
             if guarded and done.rowcount < len(batch):
@@ -121,38 +121,27 @@ def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = Tr
 
 
 @functools.cache
-def upsert(dialect: str, table: sa.Table, *, guarded: bool) -> sa.Insert:
+def upsert(dialect: Dialect, table: sa.Table, *, guarded: bool) -> sa.Insert:
     """Return the statement that inserts a row of ``new_<column>`` values or replaces it.
 
-    If ``guarded``, it stores nothing unless the trial is unfinished. On PostgreSQL it then also
-    locks the trial's row until the commit, as the other databases do implicitly, so that a
-    concurrent change of the state waits.
+    If ``guarded``, it stores nothing unless the trial is unfinished. A concurrent change of the
+    state then waits for the commit.
     """
     columns = [c for c in table.columns if not c.primary_key]
     new = {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in columns}
-    # The other dialects are not imported, which would take as long as to read a study.
-    insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
     # Without this option SQLAlchemy discards the row count of an INSERT.
-    statement: Any = insert(table).execution_options(preserve_rowcount=True)
+    statement: Any = dialect.insert(table).execution_options(preserve_rowcount=True)
     if guarded:
         unfinished: list[Any] = [sa.literal_column(f"'{state.name}'") for state in UNFINISHED]
-        postgres = dialect == "postgresql"  # it needs the types of a SELECT's parameters
-        items = [sa.cast(new[c.name], c.type) if postgres else new[c.name] for c in columns]
+        items = [dialect.selected(new[c.name], c.type) for c in columns]
         source = sa.select(*items).where(
             trials.c.trial_id == new["trial_id"], trials.c.state.in_(unfinished)
         )
-        if postgres:
-            source = source.with_for_update(read=True, of=trials)
-        statement = statement.from_select(list(new), source)
+        statement = statement.from_select(list(new), dialect.guard(source, trials))
     else:
         statement = statement.values(new).inline()
-    name = ("trial_id", KEYS[table])
-    rest = [column for column in new if column not in name]
-    if dialect == "mysql":
-        changes = {column: statement.inserted[column] for column in rest}
-        return statement.on_duplicate_key_update(changes)  # type: ignore[no-any-return]
-    changes = {column: statement.excluded[column] for column in rest}
-    return statement.on_conflict_do_update(index_elements=name, set_=changes)  # type: ignore[no-any-return]
+    key = ("trial_id", KEYS[table])
+    return dialect.replace(statement, key, [column for column in new if column not in key])
 
 
 def refuse(connection: Connection, trial_ids: Collection[int]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tuner.config.directories import misnamed
 from tuner.errors import StudyError, StudyMissing
-from tuner.storage import database, study_rows, urls
+from tuner.storage import study_rows, urls
 from tuner.storage.shapes import decoded
 from tuner.storage.trial_storage import Trials
 from tuner.storage.writes import study_attributes, trials, user_attributes
@@ -111,7 +111,7 @@ def copy(source: Trials, name: str, target: Trials) -> Copied:
     _refuse_existing(target, name)
     create_tables(target)
     try:
-        with study_rows.snapshot(source) as old, target.engine.begin() as new:
+        with source.dialect.snapshot(source.engine) as old, target.engine.begin() as new:
             new_id = study_rows.copy(old, study_id, new, name)
             clear_tables(new, new_id)
             if (final := name_of_final(name)) in names(source):
@@ -159,8 +159,8 @@ def idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection,
     """
     study_id = id_of(storage, name)
     create_tables(storage)
-    leases = Leases(storage.engine, storage.single, study_id, grace)
-    with database.lock(storage.engine, name), storage.locked(study_id) as connection:
+    leases = Leases(storage, study_id, grace)
+    with storage.dialect.lock(storage.engine, name), storage.locked(study_id) as connection:
         if working := live(connection, leases):
             more = f" and {len(working) - SHOWN} more" if len(working) > SHOWN else ""
             raise StudyError(

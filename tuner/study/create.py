@@ -32,7 +32,7 @@ def open_study(plan: Plan) -> Study:
     name = plan.study.name
     described = _description(plan)
     create_tables(rdb)
-    with database.lock(rdb.engine, name):
+    with rdb.dialect.lock(rdb.engine, name):
         _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
         _match(study, plan, described)

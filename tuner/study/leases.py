@@ -16,6 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Double, Integer, MetaData, String, Table
 
+from tuner.storage.trial_storage import Trials
+
 workers = Table(
     "tuner_workers",
     MetaData(),
@@ -29,12 +31,6 @@ workers = Table(
     Column("trial_id", Integer),
     Column("trial_number", Integer),
 )
-
-NOW = {
-    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
-    "postgresql": "extract(epoch from clock_timestamp())",
-    "mysql": "unix_timestamp(now(6))",
-}
 
 
 @dataclass(frozen=True)
@@ -66,15 +62,13 @@ class Worker:
 class Leases:
     """The workers and leases of one study."""
 
-    def __init__(self, engine: sa.Engine, single: sa.Engine, study_id: int, grace: float) -> None:
-        self.engine = engine
-        self.single = single
-        """The engine in autocommit mode."""
+    def __init__(self, storage: Trials, study_id: int, grace: float) -> None:
+        self.engine, self.single = storage.engine, storage.single
         self.study_id = study_id
         self.grace = grace
         self.heard = self.since = 0.0
         """By our own clock: when the database last answered, and since when without a long gap."""
-        self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
+        self.now = storage.dialect.now
 
     def join(self, worker: str, host: str, pid: int, device: str) -> None:
         """Register a worker, also again after it was considered lost."""

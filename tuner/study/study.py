@@ -49,8 +49,8 @@ class Study:
             )
         self.uid = self._uid()
         """Identifies the study regardless of its name; None if tuner did not create it."""
-        self.leases = Leases(storage.engine, storage.single, self.id, grace)
-        self.clock = Clock(storage.engine, self.id)
+        self.leases = Leases(storage, self.id, grace)
+        self.clock = Clock(storage, self.id)
         self.claims = Claims(storage, self.id, self.leases, self.clock)
         self.patience = Patience(patience)
         self.differs: list[str] = []
@@ -111,7 +111,7 @@ class Study:
 
     def lock(self) -> AbstractContextManager[None]:
         """Exclude others that create the study, or sample from a space that can be exhausted."""
-        return database.lock(self.storage.engine, self.name)
+        return self.storage.dialect.lock(self.storage.engine, self.name)
 
     def join(self, worker: str, device: str) -> None:
         """Register this process as a worker."""
@@ -241,7 +241,7 @@ def create_tables(rdb: Trials) -> None:
     """
     if not rdb.writable:
         return read_only_sqlite.lend(rdb.engine, (workers, clocks))
-    with database.lock(rdb.engine, database.TABLES):
+    with rdb.dialect.lock(rdb.engine, database.TABLES):
         for table in (workers, clocks):
             table.create(rdb.engine, checkfirst=True)
 

@@ -17,9 +17,9 @@ from sqlalchemy import Column, Double, Integer, MetaData, String, Table
 from sqlalchemy.exc import IntegrityError
 
 from tuner.storage.shapes import decoded
+from tuner.storage.trial_storage import Trials
 from tuner.storage.writes import study_attributes as attributes
 from tuner.study.budget import Times
-from tuner.study.leases import NOW
 
 clocks = Table(
     "tuner_clocks",
@@ -39,10 +39,10 @@ NOTED = "clock"
 class Clock:
     """The work times of one study."""
 
-    def __init__(self, engine: sa.Engine, study_id: int) -> None:
-        self.engine = engine
+    def __init__(self, storage: Trials, study_id: int) -> None:
+        self.engine = storage.engine
         self.study_id = study_id
-        self.now: sa.ColumnElement[float] = sa.literal_column(NOW[engine.dialect.name])
+        self.now = storage.dialect.now
 
     def read(self, connection: sa.Connection) -> Times:
         """Return the booked sums; for a copied study, those stored with it."""
