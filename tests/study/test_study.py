@@ -19,7 +19,7 @@ from tuner.api import search_checks
 from tuner.config.composition import Source
 from tuner.errors import StorageError, StudyError
 from tuner.report.terminal import status
-from tuner.storage import database, writes
+from tuner.storage import database, tables, writes
 from tuner.study import create as provenance
 from tuner.study import limits, plan, study
 from tuner.study.attempts import CRASHES, FIRST, FIXED, HISTORY, ORDINAL
@@ -130,7 +130,7 @@ def test_a_trial_takes_no_time_while_its_worker_is_dead(planned):
     trial_id = claim(opened, "w")
     ago = opened.storage.get_trial(trial_id).datetime_start - timedelta(seconds=300)
     with opened.storage.engine.begin() as connection:
-        began = sa.update(writes.trials).where(writes.trials.c.trial_id == trial_id)
+        began = sa.update(tables.trials).where(tables.trials.c.trial_id == trial_id)
         connection.execute(began.values(datetime_start=writes.to_utc(ago)))
         heard = sa.update(workers).where(workers.c.study_id == opened.id)
         connection.execute(heard.values(beat=workers.c.beat - 100))

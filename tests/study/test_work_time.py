@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.study.test_next_trial import Bench
-from tuner.storage.writes import study_attributes
+from tuner.storage.tables import study_attributes
 from tuner.study.budget import Budget
 from tuner.study.work_time import NOTED
 

@@ -7,7 +7,7 @@ import pytest
 from tests.storage.test_outages import postgresql
 from tests.study.test_next_trial import Bench
 from tuner.errors import StorageLost
-from tuner.storage.writes import study_attributes
+from tuner.storage.tables import study_attributes
 from tuner.study.budget import Budget
 from tuner.worker.heartbeat import Heart
 from tuner.worker.signals import Signals

@@ -6,18 +6,18 @@ that 256 running trials do not cost 256 curves at each report.
 
 import bisect
 import copy
-import gc
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Container, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Container
+from contextlib import nullcontext
 from functools import partial
 from operator import attrgetter
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
+from tuner.config.uncollected import uncollected
 from tuner.storage import attributes, queries
 from tuner.storage.queries import Facts, Head, Question
 from tuner.storage.writes import UNFINISHED
@@ -82,7 +82,7 @@ class Known:
             if self.latest is None or head.id >= self.latest.id:
                 self.latest = head
         due = sorted(i for i in self.stale if self.open[i].state in states)
-        with _uncollected() if len(due) > MANY else nullcontext():
+        with uncollected() if len(due) > MANY else nullcontext():
             for start in range(0, len(due), AT_ONCE):
                 self._load(connection, due[start : start + AT_ONCE])
         if TrialState.RUNNING in states:
@@ -218,18 +218,6 @@ def _put(ordered: list[FrozenTrial], trial: FrozenTrial) -> None:
         ordered.append(trial)
     else:
         bisect.insort(ordered, trial, key=attrgetter("_number"))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause garbage collection while creating many objects that all stay alive."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def read(connection: Connection, ids: Collection[int]) -> list[FrozenTrial]:

@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from sqlalchemy import Engine
 
 from tuner.storage import attributes, writes
-from tuner.storage.writes import params, trials
+from tuner.storage.tables import params, trials
 
 
 class Distributions:

@@ -23,9 +23,8 @@ from tuner.storage.attributes import MALFORMED
 from tuner.storage.dialects import Dialect
 from tuner.storage.outages import typed_rows
 from tuner.storage.shapes import decoded
+from tuner.storage.tables import from_stored
 
-UNBOUNDED = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
-"""Numbers that Optuna stores as words, because not every database supports them."""
 MANY = 100
 """Number of ids from which on a range is requested instead, if it contains few others."""
 
@@ -237,10 +236,10 @@ def _sort(rows: list[Any], found: dict[int, Facts]) -> None:
         if kind == PARAM:
             known.params.append((position, name, number, text))
         elif kind == CURVE:
-            known.curve[int(position)] = float(number) if text == "FINITE" else UNBOUNDED[text]
+            known.curve[int(position)] = from_stored(number, text)
         elif kind == USER:
             known.user[name] = decoded(text)
         elif kind == SYSTEM:
             known.system[name] = decoded(text)
         else:
-            known.values[int(position)] = float(number) if text == "FINITE" else UNBOUNDED[text]
+            known.values[int(position)] = from_stored(number, text)

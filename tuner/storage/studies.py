@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from tuner.storage import attributes
 from tuner.storage.queries import fetch
 from tuner.storage.shapes import decoded
+from tuner.storage.tables import studies
 
-studies = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
 USER, SYSTEM = "study_user_attributes", "study_system_attributes"
 
 

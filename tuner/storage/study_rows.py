@@ -9,24 +9,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from sqlalchemy import Connection, Table
 
 from tuner.storage.outages import typed_rows
-from tuner.storage.writes import (
+from tuner.storage.tables import (
     curves,
+    directions,
+    heartbeats,
     params,
+    studies,
     study_attributes,
+    study_system_attributes,
     system_attributes,
     trials,
     user_attributes,
     values,
 )
-
-studies: Table = models.StudyModel.__table__
-directions: Table = models.StudyDirectionModel.__table__
-study_system_attributes: Table = models.StudySystemAttributeModel.__table__
-heartbeats: Table = models.TrialHeartbeatModel.__table__
 
 OF_STUDY = (directions, study_attributes, study_system_attributes)
 OF_TRIAL = (params, values, curves, user_attributes, system_attributes)

@@ -20,7 +20,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine
 
-from tuner.storage import attributes, dialects, queries, schema, studies, writes
+from tuner.storage import attributes, dialects, queries, schema, studies, tables, writes
 from tuner.storage.cached_reader import Reader
 from tuner.storage.distributions import Distributions
 from tuner.storage.group_commit import Commits
@@ -29,8 +29,6 @@ from tuner.storage.writes import Write
 
 Repeat = Callable[[Callable[[], None]], None]
 """Calls a function, and retries it as needed."""
-
-locks = sa.table("studies", sa.column("study_id"))
 
 
 class Trials(BaseStorage):
@@ -103,7 +101,7 @@ class Trials(BaseStorage):
         Raises:
             KeyError: There is no such study.
         """
-        row = sa.select(locks.c.study_id).where(locks.c.study_id == study_id)
+        row = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_id == study_id)
         with self.turn, self.exclusive.begin() as connection:
             # With KEY SHARE (PostgreSQL), other transactions may still refer to the study.
             if connection.execute(row.with_for_update(key_share=True)).first() is None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
@@ -23,14 +22,16 @@ from tuner.storage import dialects
 from tuner.storage.attributes import MALFORMED
 from tuner.storage.dialects import Dialect
 from tuner.storage.queries import to_utc
-
-trials: sa.Table = models.TrialModel.__table__
-params: sa.Table = models.TrialParamModel.__table__
-values: sa.Table = models.TrialValueModel.__table__
-curves: sa.Table = models.TrialIntermediateValueModel.__table__
-user_attributes: sa.Table = models.TrialUserAttributeModel.__table__
-system_attributes: sa.Table = models.TrialSystemAttributeModel.__table__
-study_attributes: sa.Table = models.StudyUserAttributeModel.__table__
+from tuner.storage.tables import (
+    curves,
+    from_stored,
+    params,
+    system_attributes,
+    to_stored,
+    trials,
+    user_attributes,
+    values,
+)
 
 KEYS = {
     params: "param_name",
@@ -64,7 +65,7 @@ def param(trial_id: int, name: str, internal: float, distribution: BaseDistribut
 
 
 def value(trial_id: int, objective: int, number: float) -> Write:
-    stored, kind = models.TrialValueModel.value_to_stored_repr(float(number))
+    stored, kind = to_stored(float(number))
     return Write(
         values,
         {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind},
@@ -72,8 +73,7 @@ def value(trial_id: int, objective: int, number: float) -> Write:
 
 
 def report(trial_id: int, step: int, number: float) -> Write:
-    model = models.TrialIntermediateValueModel
-    stored, kind = model.intermediate_value_to_stored_repr(float(number))
+    stored, kind = to_stored(float(number))
     return Write(
         curves,
         {
@@ -222,8 +222,7 @@ def onto(trial: FrozenTrial, held: Sequence[Write]) -> FrozenTrial:
             new.distributions[row["param_name"]] = found
             new.params[row["param_name"]] = found.to_external_repr(row["param_value"])
         elif table is curves:
-            model = models.TrialIntermediateValueModel
-            new.intermediate_values[row["step"]] = model.stored_repr_to_intermediate_value(
+            new.intermediate_values[row["step"]] = from_stored(
                 row["intermediate_value"], row["intermediate_value_type"]
             )
     return new

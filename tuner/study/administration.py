@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -16,15 +15,13 @@ from tuner.config.directories import misnamed
 from tuner.errors import StudyError, StudyMissing
 from tuner.storage import study_rows, urls
 from tuner.storage.shapes import decoded
+from tuner.storage.tables import heartbeats, study_attributes, trials, user_attributes
 from tuner.storage.trial_storage import Trials
-from tuner.storage.writes import study_attributes, trials, user_attributes
 from tuner.study.leases import Leases, Worker
 from tuner.study.study import clear_tables, create_tables, listed, name_of_final, names
 
 SHOWN = 5
 """Maximum number of live workers that an error names."""
-
-heartbeats: sa.Table = TrialHeartbeatModel.__table__
 
 
 @dataclass(frozen=True)

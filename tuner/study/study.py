@@ -20,8 +20,8 @@ from tuner.errors import StorageLost, StudyError, StudyMissing
 from tuner.storage import database, read_only_sqlite, studies, urls
 from tuner.storage.reason_kind import Kind
 from tuner.storage.retry import Patience
+from tuner.storage.tables import system_attributes, trials
 from tuner.storage.trial_storage import Trials
-from tuner.storage.writes import system_attributes, trials
 from tuner.study import next_trial
 from tuner.study.attempts import FIRST, Reason
 from tuner.study.budget import Budget, Spent, Times

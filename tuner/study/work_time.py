@@ -17,8 +17,8 @@ from sqlalchemy import Column, Double, Integer, MetaData, String, Table
 from sqlalchemy.exc import IntegrityError
 
 from tuner.storage.shapes import decoded
+from tuner.storage.tables import study_attributes as attributes
 from tuner.storage.trial_storage import Trials
-from tuner.storage.writes import study_attributes as attributes
 from tuner.study.budget import Times
 
 clocks = Table(

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config import directories
 from tuner.log import log
-from tuner.storage.writes import trials, values
+from tuner.storage.tables import trials, values
 from tuner.study import run_files
 from tuner.study.plan import Plan
 from tuner.study.study import Study
