@@ -1,4 +1,4 @@
-"""What commands import, and say before they import much: they answer before anybody waits."""
+"""What commands import, and what they say before they import much: they answer at once."""
 
 import subprocess
 import sys
@@ -52,3 +52,22 @@ def test_a_slow_command_says_at_once_what_it_does(
     monkeypatch.setattr(cli.importlib, "import_module", interrupted)
     assert cli.main(["check"]) == 130
     assert capsys.readouterr().err == "checking the configuration …\ninterrupted\n"
+
+
+def test_a_process_searches_for_garbage_neither_while_it_imports_nor_at_its_exit(
+    tmp_path: Path,
+) -> None:
+    code = """
+import atexit, gc, importlib
+from tuner import cli
+load = importlib.import_module
+def loaded(name):
+    print(gc.isenabled())
+    return load(name)
+importlib.import_module = loaded
+atexit.register(lambda: print(gc.isenabled(), gc.get_count()[2], gc.get_freeze_count() > 1000))
+cli.run()
+"""
+    line = [sys.executable, "-c", code, "study", "list", "--json"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "0", "True"], done.stdout + done.stderr

@@ -7,6 +7,7 @@ from typing import Any
 
 from tuner.config import extras
 from tuner.config.types import nearest
+from tuner.config.uncollected import uncollected
 from tuner.errors import ConfigError
 
 HERE = "tuner.api.here"
@@ -37,7 +38,8 @@ def locate(target: str) -> typing.Callable[..., Any]:
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
         try:
-            found: Any = importlib.import_module(module_name)
+            with uncollected():
+                found: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name and not f"{module_name}.".startswith(f"{error.name}."):
                 raise ConfigError(
