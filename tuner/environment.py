@@ -21,6 +21,15 @@ SHARED = "TUNER_SHARED"
 MEMORY_FRACTION = "TUNER_MEMORY_FRACTION"
 """Fraction of a device's memory that a worker's process may take; the trainer applies it."""
 
+QUEUE = "TUNER_QUEUE"
+"""Shell command that prints a line for each job that waits for the slot of this worker, as its
+launcher knows; see ``worker.turn``.
+"""
+GAVE_WAY = 79
+"""Exit code of a worker that has requeued its trial because its turn is over: its launcher hands
+the slot back and asks for another.
+"""
+
 
 def device_lock(device: str) -> str:
     """Return the value of ``TUNER_SHARED`` for this user's processes on a device of this machine.

@@ -52,8 +52,8 @@ def run(project: Project, slurm: SlurmCluster, postgresql: str) -> Iterator[Run]
 
 
 def near_the_limit(slurm: SlurmCluster, run: Run) -> None:
-    """What ``--signal=B:USR1@…`` does when the time comes."""
-    slurm("scancel", "--batch", "--signal=USR1", f"{slurm.job()}_0")
+    """What ``--signal=B:USR1@…`` does when the time comes, to the task with the array's own id."""
+    slurm("scancel", "--batch", "--signal=USR1", f"{slurm.job()}_1")
 
 
 def preempted_with_grace(slurm: SlurmCluster, run: Run) -> None:
@@ -80,6 +80,22 @@ def test_a_worker_that_must_leave_comes_back(run: Run, slurm: SlurmCluster, lose
     _, err = tune.communicate(timeout=60)
     assert tune.returncode == 0, err
     run.assert_whole(retried=1)
+
+
+@pytest.mark.slow
+def test_a_worker_gives_way_to_a_job_that_waits_and_comes_back(run: Run, slurm: SlurmCluster):
+    tune = run.tune("worker.turn=0.1", "launch.cpus_per_worker=4")
+    run.wait_until_at_work()
+    before = run.at_work()
+    other = slurm("sbatch", "--parsable", "--cpus-per-task=4", "--output=/dev/null", "--wrap=true")
+    wait_for(lambda: other not in slurm("squeue", "--noheader", "--format=%i").split(), 60)
+    wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before, 60)
+    run.go()
+    _, err = tune.communicate(timeout=60)
+    assert tune.returncode == 0, err
+    said = [run.log(k) for k in (0, 1) if "its turn of 0.1 min is over" in run.log(k)]
+    assert f"1 waiting, the first: {other} " in said[0]
+    run.assert_whole(retried=len(said))
 
 
 @pytest.mark.slow

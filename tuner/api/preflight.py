@@ -58,6 +58,7 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
     more = mistakes(asked, makes)
     if found:
         more += _out_of_reach(asked, found[0][0])
+        more += turns_refused(asked, spread=found[0][0].spread)
     if not (asked.mistakes or more):
         more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
     return required(asked, more), *found[-1]
@@ -70,7 +71,8 @@ def launcher_of(asked: Plan) -> tuple[Launcher, str]:
         ConfigError: The engine would reject the workers, or they could not reach the database.
     """
     launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
-    asked.require(_out_of_reach(asked, launcher))
+    refused = turns_refused(asked, spread=launcher.spread)
+    asked.require([*_out_of_reach(asked, launcher), *refused])
     return launcher, launcher.describe()
 
 
@@ -80,6 +82,14 @@ def _out_of_reach(asked: Plan, launcher: Launcher) -> list[Mistake]:
         return []
     told = "SQLite serves one machine, but this launcher's workers may run on several"
     return [Mistake("storage.url", told, "storage=postgresql, or launch=local")]
+
+
+def turns_refused(asked: Plan, *, spread: bool) -> list[Mistake]:
+    """Return an error if workers are to give way where no engine could hand on their slots."""
+    if spread or lookup.at(asked.cfg, "worker.turn") is None:
+        return []
+    told = "workers of this machine have no queue from which another job would get the slot"
+    return [Mistake("worker.turn", told, "null, or launch=slurm or ray")]
 
 
 def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:

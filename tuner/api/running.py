@@ -68,7 +68,8 @@ def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
     to_stderr()
     planned = asked.plan()
     if asked.inside or mistakes:
-        study = _inside(preflight.planned(planned, mistakes))
+        refused = preflight.turns_refused(planned, spread=False)
+        study = _inside(preflight.planned(planned, [*mistakes, *refused]))
     else:
         study = _by_workers(planned)
     _require_value(study)

@@ -86,6 +86,8 @@ class WorkerSettings:
     """Fraction of finished configurations that may FAIL before the worker stops."""
     min_failures: int
     """Number of failures below which the fraction is not applied."""
+    turn: float | None
+    """Minutes after which a worker gives way if others wait for its slot; None: never."""
     concurrency: int
     """Number of concurrent trials in one process, each in a thread."""
     device: str | None

@@ -24,6 +24,7 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
     ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
     ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
+    ("worker.turn", lambda v: v >= 0.1, "at least 0.1 minutes, ten starts of a worker"),
     ("worker.concurrency", lambda v: v >= 1, "at least 1"),
     ("worker.max_retries", lambda v: v >= 0, "0 or more"),
     ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tuner.config.bounds import Count, Whole
 from tuner.config.types import judged
+from tuner.environment import GAVE_WAY
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch.base import Order, last_line, worker_environment
 from tuner.launch.restarts import RestartPolicy
@@ -139,6 +140,7 @@ class Slurm:
             "PYTHON": shlex.quote(python[0]),
             "PAUSE": f"{RestartPolicy().longest:g}",
             "MAX_RESTARTS": str(self.max_restarts),
+            "GAVE_WAY": str(GAVE_WAY),
         }
         text = files("tuner.launch").joinpath("slurm.sh").read_text()
         return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], text)

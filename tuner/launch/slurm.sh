@@ -2,6 +2,7 @@
 # One task of the array: a worker, started again where it died; the task is requeued where it was
 # told to leave while the job is to go on.
 place="slurm-$SLURM_ARRAY_JOB_ID-$SLURM_ARRAY_TASK_ID"
+task="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" # SLURM_JOB_ID of the last task is the whole array
 leaving=
 child=
 
@@ -16,8 +17,8 @@ trap 'leaving=1' TERM INT
 leave() { # exit 143 stands only where Slurm may not requeue
     # RUNNING: the limit is near, or a preemption gives time. A task that was cancelled or preempted
     # at once, or whose time is over, is COMPLETING by now, and Slurm has decided what becomes of it.
-    if [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
-        scontrol requeue "$SLURM_JOB_ID"
+    if [ "$(squeue --noheader --jobs="$task" --format=%T)" = RUNNING ]; then
+        scontrol requeue "$task"
     fi
     exit 143
 }
@@ -26,6 +27,9 @@ leave() { # exit 143 stands only where Slurm may not requeue
 
 export @ENVIRONMENT@
 export TUNER_REPLACES="$place" # whatever ran in this place before is gone
+# Jobs of others that wait for what this task holds, or for a job of more weight that does so.
+waiting="squeue --noheader --states=PENDING --partition=$SLURM_JOB_PARTITION --format='%F %u %r'"
+export TUNER_QUEUE="$waiting | grep -E ' (Resources|Priority)$' | grep -v '^$SLURM_ARRAY_JOB_ID '"
 longest=@PAUSE@
 for ((n = 0; ; n++)); do
     [ -z "$leaving" ] || leave
@@ -41,7 +45,7 @@ for ((n = 0; ; n++)); do
         scancel --quiet --state=PENDING "$SLURM_ARRAY_JOB_ID"
         exit 0
         ;;
-    130 | 143) leave ;;
+    @GAVE_WAY@ | 130 | 143) leave ;;
     esac
     ((n < @MAX_RESTARTS@)) || exit $code
     lived=$((SECONDS - started))

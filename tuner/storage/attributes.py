@@ -7,6 +7,7 @@ not listed here are not checked.
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -133,6 +134,7 @@ STUDY: Mapping[str, Shape] = {
     "n_trials": optional(count),
     "budget": BUDGET,
     "clock": mapping(number),
+    "start_seconds": lambda found: number(found) and 0 <= found < math.inf,
     "prior": record({"of": each(text), "items": each(ITEM)}),
     "final": record({"of": text, "since": count, "entrants": each(ENTRANT)}),
 }

@@ -13,7 +13,7 @@ from tuner.log import log
 from tuner.space import tree
 from tuner.storage import database, urls
 from tuner.storage.trial_storage import Trials
-from tuner.study import fingerprint, limits, recorded, warm_start
+from tuner.study import fingerprint, limits, recorded, start_cost, warm_start
 from tuner.study.budget import Budget
 from tuner.study.plan import Plan
 from tuner.study.queue import Item
@@ -36,6 +36,7 @@ def open_study(plan: Plan) -> Study:
         _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
         _match(study, plan, described)
+        start_cost.judge(study, plan.worker.turn)
         _keep_budget(study, limits.budget(plan))
     if plan.study.prior is not None:
         _keep_prior(study, plan)

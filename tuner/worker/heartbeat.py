@@ -69,7 +69,7 @@ class Heart(threading.Thread):
             try:
                 self.study.verify()
                 if self.study.is_stopped(self.worker):
-                    self.signals.asked = "the study was stopped"
+                    self.signals.ask("the study was stopped")
                 if not self.study.leases.beat(self.worker) and lease == self.leases:
                     self.lost = True
             except outages.FAILURES as error:

@@ -32,6 +32,7 @@ from tuner.worker.proposal import Proposer
 from tuner.worker.reporter import Context
 from tuner.worker.signals import Signals, captured, exit_now
 from tuner.worker.trial import execute
+from tuner.worker.turn import StartCost, limited
 
 RESTART_ME = 75
 """Exit code (EX_TEMPFAIL) of a worker whose device broke: a new process can continue."""
@@ -78,7 +79,7 @@ def work(
         study.expire(place)  # its trial is requeued at once
     count = plan.worker.concurrency
     jobs = Jobs(queue, breadth, Proposer(plan, study))
-    with captured(leave) as signals:
+    with captured(leave) as signals, limited(plan.worker.turn, signals):
         if count == 1:
             return _serve(plan, study, jobs, base, signals)
         if "seed" not in signature(str(plan.cfg.objective._target_))[0]:
@@ -118,6 +119,7 @@ def _serve(plan: Plan, study: Study, jobs: Jobs, worker: str, signals: Signals) 
         budget=budget,
         preempted=lambda: signals.reason() or _time_over(budget, shift),
         lost=heart.is_lost,
+        reported=StartCost(study, plan.worker.turn).reported,
     )
     try:
         code = _loop(context, jobs, heart, signals)
@@ -188,7 +190,7 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
             _judge_failures(plan, study)
     if signals.received is None:
         log.info("leaving: %s", signals.reason())
-        return 0
+        return signals.code
     return 128 + signals.received
 
 

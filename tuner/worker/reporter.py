@@ -1,6 +1,7 @@
 """The ``report`` that is passed to an objective and stores the trial's curve and facts."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Context:
     """Whether the worker's lease has expired."""
     named: str = "auto"
     """The name of the device, which distinguishes it from the machine's others."""
+    reported: Callable[[float], None] = lambda _begun: None
+    """Called after each new report with when the attempt began, by the monotonic clock."""
 
 
 class Report:
@@ -63,6 +66,7 @@ class Report:
 
     def __init__(self, context: Context, trial: Trial) -> None:
         self.context = context
+        self.begun = time.monotonic()
         self.trial = trial
         self.aims = context.plan.aims
         self.metric = self.aims.metric
@@ -194,6 +198,7 @@ class Report:
         self._write(lambda: self._keep(step, value))
         self.values[step] = value
         self.epochs += 1
+        self.context.reported(self.begun)
         self._judge(step)
         if step == self.length:
             return

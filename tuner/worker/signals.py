@@ -68,6 +68,8 @@ class Signals:
         self.received: int | None = None
         self.asked: str | None = None
         """Why this process is to leave without a signal."""
+        self.code = 0
+        """Exit code of this process if it leaves without a signal."""
         self.leave = leave
         self.heard: Heard = SimpleQueue()
 
@@ -85,6 +87,10 @@ class Signals:
                 "signal leaves at once, and it goes on from its last checkpoint",
                 signal.Signals(number).name,
             )
+
+    def ask(self, reason: str, code: int = 0) -> None:
+        """Ask this process to leave without a signal; the last one to ask counts."""
+        self.asked, self.code = reason, code
 
     def reason(self) -> str | None:
         """Return why this process is to leave, None if it is not."""
