@@ -1,5 +1,6 @@
 """``launch=ray`` on a real cluster: attaching and refusals."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database, read_until
 from tuner.errors import ConfigError
 from tuner.launch.ray import Ray
+from tuner.launch.ray_queue import others
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -92,6 +94,48 @@ def test_actors_without_a_place_are_dropped_when_nobody_needs_them(run: Run):
     _, err = tune.communicate(timeout=60)
     assert tune.returncode == 0, err
     run.assert_whole(retried=0)
+
+
+@pytest.mark.parametrize(
+    ("requests", "names", "said"),
+    [
+        ([({"CPU": 1.0}, 2)], ["s-0"], ["2 of CPU 1"]),
+        ([({"CPU": 1.0}, 2)], ["s-0", "s-1", ""], []),
+        ([({"CPU": 1.0}, 1), ({"GPU": 1.0}, 1)], [], ["1 of CPU 1"]),
+        ([({"CPU": 4.0}, 3)], [], []),
+        ([], ["s-0"], []),
+    ],
+    ids=["another's", "the study's own", "no GPU here", "more than a node has", "nobody"],
+)
+def test_requests_of_others_that_some_node_can_serve_are_waiting(requests, names, said):
+    assert others(requests, [{"CPU": 2.0}], names, "s") == said
+
+
+@pytest.mark.slow
+def test_a_second_study_gets_its_share_within_two_turns(run: Run, tmp_path: Path, postgresql: str):
+    """All four CPUs are taken; one turn later the other study is at work, and both end."""
+    run.args += ["worker.turn=0.1"]
+    more = ["launch.workers=4", "study.n_trials=8"]
+    first = run.tune(*more)
+    run.wait_until(lambda: sum(epoch == 2 for _, epoch, _ in run.project.journal()) == 4, first)
+    directory = tmp_path / "another project"
+    shutil.copytree(
+        run.project.directory, directory, ignore=shutil.ignore_patterns("runs", "journal.txt")
+    )
+    theirs = Project(directory, run.project.processes)
+    other = Run(theirs, new_database(postgresql), run.args, run.env)
+    second = other.tune(*more)
+    other.wait_until(lambda: theirs.journal() and len(other.at_work()) >= 1, first, second)
+    for each in (run, other):
+        each.go()
+    for process in (first, second):
+        _, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+    assert "its turn of 0.1 min is over" in "".join(map(run.log, range(4)))
+    for each in (run, other):
+        journal = [(name, epoch) for name, epoch, _ in each.project.journal()]
+        assert len(set(journal)) == len(journal) == 32, "nothing lost, nothing twice"
+        assert each.study.workers() == []
 
 
 @pytest.mark.slow

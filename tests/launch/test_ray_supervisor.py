@@ -47,6 +47,10 @@ def test_a_worker_that_gives_up_or_keeps_dying_is_not_started_again(tmp_path):
     assert keep(tmp_path, "echo dead; exit 9", max_restarts=0).wait() == (9, "dead")
 
 
+def test_a_worker_that_gave_way_is_left_to_the_engine(tmp_path):
+    assert keep(tmp_path, "echo its turn is over; exit 79").wait() == (79, "its turn is over")
+
+
 def test_a_directory_that_a_node_lacks_is_named(tmp_path):
     code, said = keep(tmp_path / "absent", "true").wait()
     assert code == 2

@@ -35,7 +35,8 @@ def start(plan: Plan, study: Study, launcher: Launcher, described: str) -> Job:
     _tell_of_others(study, described)
     name = f"{study.name}-{str(study.uid)[:8]}"
     logs = Path(plan.study.dir) / "logs"
-    job = launcher.start(Order(command, logs, partial(_expire, study), name))
+    turns = plan.worker.turn is not None
+    job = launcher.start(Order(command, logs, partial(_expire, study), name, turns))
     log.info("study %r: %s", study.name, job.where)
     return job
 

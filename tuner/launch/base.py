@@ -23,6 +23,8 @@ class Order:
     """
     name: str
     """A unique name of the study, by which an engine finds the workers of an earlier command."""
+    turns: bool = False
+    """Whether workers end with ``environment.GAVE_WAY`` at times, and are to be queued again."""
 
 
 class Job(Protocol):

@@ -94,7 +94,8 @@ class Ray:
             num_cpus=self.cpus,
             num_gpus=self._need(ray)["GPU"],
             resources=self.resources,
-            max_restarts=self.max_restarts,
+            # Ray counts turns as well; crashes of the worker are limited by its actor.
+            max_restarts=-1 if order.turns else self.max_restarts,
             max_task_retries=-1,  # a pending wait() continues with the restarted actor
             max_concurrency=8,  # a pending wait() must not block stop()
             scheduling_strategy="SPREAD",  # a lost node costs as few workers as possible

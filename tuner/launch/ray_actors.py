@@ -3,10 +3,13 @@
 ray is imported late: it is an optional dependency, and its import takes a second.
 """
 
+import shlex
 import signal
+import sys
 import time
 from typing import Any
 
+from tuner.environment import GAVE_WAY, QUEUE
 from tuner.launch.base import Order
 from tuner.launch.ray_supervisor import Keeper
 from tuner.log import log
@@ -14,16 +17,31 @@ from tuner.log import log
 LINGER = 30.0
 """Seconds that an actor whose worker has ended keeps the result available."""
 
+HAND_OVER = 2.0
+"""The same if the worker gave way: without a command that watches, the slot is idle for so long."""
+
 
 class Actor(Keeper):
-    """A ``Keeper`` that ends its own actor if the result of its worker is not collected in time."""
+    """A ``Keeper`` that ends its own actor if the result of its worker is not collected in time.
+
+    After a worker that gave way, Ray is to make the actor again once its resources are free.
+    """
 
     def _keep(self) -> None:
         super()._keep()
-        time.sleep(LINGER)
+        gave_way = self.result is not None and self.result[0] == GAVE_WAY
+        time.sleep(HAND_OVER if gave_way else LINGER)
         import ray
 
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=not gave_way)
+
+    def _own(self) -> dict[str, str]:
+        import ray
+
+        context = ray.get_runtime_context()
+        study = context.get_actor_name().rpartition("-")[0]
+        asks = [sys.executable, "-m", "tuner.launch.ray_queue", context.gcs_address, study]
+        return {**super()._own(), QUEUE: shlex.join(asks)}
 
 
 class Actors:
@@ -34,8 +52,10 @@ class Actors:
         self.order = order
         self.where = f"Ray actors {order.name}-*, logs in {order.log_dir} on their nodes"
         self.failure: str | None = None
-        self.starts = {actor.where.remote(): k for k, actor in actors.items()}
-        self.ends = {actor.wait.remote(): k for k, actor in actors.items()}
+        self.starts: dict[Any, int] = {}
+        self.ends: dict[Any, int] = {}
+        for k in actors:
+            self._ask(k)
         self.signal: int | None = None
         self.stopping = self.killing = False
 
@@ -64,6 +84,11 @@ class Actors:
         """Let the next poll kill the actors; a worker without one ends at its next heartbeat."""
         self.stopping = self.killing = True
 
+    def _ask(self, k: int) -> None:
+        """Ask an actor, which may wait for its place, where it is and how its worker ends."""
+        self.starts[self.actors[k].where.remote()] = k
+        self.ends[self.actors[k].wait.remote()] = k
+
     def _tell(self, signal_number: int) -> None:
         self._drop_unplaced()
         for actor in self.actors.values():
@@ -72,6 +97,13 @@ class Actors:
     def _drop_unplaced(self) -> None:
         for k in list(self.starts.values()):
             self._drop(k)
+
+    def _queue_again(self, k: int) -> None:
+        """Let Ray give the actor's resources to whoever waits, and make it again after that."""
+        import ray
+
+        ray.kill(self.actors[k], no_restart=False)
+        self._ask(k)
 
     def _drop(self, k: int) -> None:
         """Kill an actor and requeue the trial that its worker still holds."""
@@ -85,6 +117,9 @@ class Actors:
 
     def _ended(self, k: int, said: object) -> None:
         code, line = said if isinstance(said, tuple) else (None, f"its actor died: {said}")
+        if code == GAVE_WAY and not self.stopping:
+            self._queue_again(k)
+            return
         self._drop(k)
         if code == 0:
             self._drop_unplaced()  # the study is finished, no more workers are needed

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tuner.environment import (
     DEVICE,
+    GAVE_WAY,
     MEMORY_FRACTION,
     REPLACES,
     SHARED,
@@ -87,7 +88,7 @@ class Keeper:
             started = time.monotonic()
             code = self._run()
             pause = policy.pause(code, time.monotonic() - started)
-            over = code == 0 or pause is None or self.restarts_left == 0
+            over = code in (0, GAVE_WAY) or pause is None or self.restarts_left == 0
             with self.changed:
                 if over or self.changed.wait_for(lambda: self.told is not None, pause):
                     return code
