@@ -166,7 +166,7 @@ def test_what_is_not_run_is_told():
 def test_every_block_says_what_it_is_and_can_be_read(page):
     assert page.read_text().count("\n```") == 2 * len(blocks(page))
     for block in blocks(page):
-        assert block.kind in ("bash", "python", "yaml", "text", "diff"), block
+        assert block.kind in ("bash", "python", "yaml", "sql", "text", "diff"), block
         assert block.kind != "bash" or block.rest in ("", "again", *NEEDS, *EXTRAS), block
         if block.kind == "python":
             ast.parse(block.text)

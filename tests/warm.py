@@ -93,7 +93,9 @@ def server(more: Sequence[str]) -> Server:
     if more not in _servers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "tests.warm", str(theirs.fileno()), *more]
-        process = START(command, pass_fds=[theirs.fileno()], cwd=ROOT)
+        # OpenBLAS waits for its threads at exit, and a clone has none of those of its parent.
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = START(command, pass_fds=[theirs.fileno()], cwd=ROOT, env=env)
         theirs.close()
         _servers[more] = Server(process.pid, ours)
         atexit.register(process.wait)

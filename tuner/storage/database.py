@@ -7,6 +7,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from tuner.config import directories
 from tuner.errors import StorageAway, StorageError, StorageMissing
@@ -25,6 +26,9 @@ Under the study's lock a thread needs two; others write, by one for all, or send
 
 SERVER = {"pool_pre_ping": True, "pool_size": KEPT, "max_overflow": MORE}
 """Options of an engine on a server."""
+
+ONCE = {"poolclass": NullPool}
+"""Options of an engine that creates or checks tables, and leaves no connection if it fails."""
 
 
 def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
@@ -95,12 +99,16 @@ def _is_there(path: Path) -> bool:
 def _server(url: str) -> sqlalchemy.Engine:
     """Connect to a server; missing tables are created by one process, as two would collide."""
     engine = sqlalchemy.create_engine(url, **SERVER)
-    found = schema.version(engine)
-    if found is None:
-        with dialects.of(engine).lock(engine, TABLES):
-            schema.require(url, SERVER, create=schema.version(engine) is None)
-    elif found != schema.newest():
-        schema.require(url, SERVER, create=False)
+    try:
+        found = schema.version(engine)
+        if found is None:
+            with dialects.of(engine).lock(engine, TABLES):
+                schema.require(url, ONCE, create=schema.version(engine) is None)
+        elif found != schema.newest():
+            schema.require(url, ONCE, create=False)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 

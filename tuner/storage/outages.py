@@ -21,15 +21,17 @@ SQLSTATE_CLASSES = {"08", "40", "53", "55", "57", "58", "XX"}
 """PostgreSQL: connection, rollback by the server, resources, locks, operator, system, internal."""
 
 READ_ONLY = "25006"
+DENIED = "42501"
 SQLSTATES = {
     READ_ONLY,  # a standby, or a provider's quota
+    DENIED,  # a privilege that was revoked
     "25P03",  # idle in a transaction for too long
     "25P04",  # a transaction that took too long
-    "42501",  # a privilege that was revoked
 }
 
 MYSQL_READ_ONLY = {1290, 1792, 1836}  # an option such as --read-only; a transaction; the server
-MYSQL = MYSQL_READ_ONLY | {
+MYSQL_DENIED = {1044, 1142, 1143, 1227, 1370}  # a privilege that was revoked
+MYSQL = MYSQL_READ_ONLY | MYSQL_DENIED | {
     0,  # PyMySQL: the connection is closed already
     1021, 1026, 1030, 1114,  # disk full, write failed, storage engine failed, table full
     1037, 1038, 1041, 1135,  # no memory, no thread
@@ -37,7 +39,7 @@ MYSQL = MYSQL_READ_ONLY | {
     1042, 1043, 1152, 1158, 1159, 1160, 1161, 1184, 1927,  # the connection broke
     1047, 1180, 3100, 3101,  # a cluster's node is not ready, or did not commit
     1053, 1077, 1078, 1079, 3032,  # shutdown, offline
-    1044, 1045, 1142, 1143, 1227, 1370,  # a privilege that was revoked, or another password
+    1045,  # another password
     1205, 1213, 1317, 3024, 3058,  # a lock, a deadlock, interrupted, out of time
     3168, 3169, 4031,  # the session was ended
 }  # fmt: skip
@@ -149,6 +151,12 @@ def lost(error: BaseException, path: Path | None = None) -> StorageLost:
             f"the file is damaged{f': {path}' if path else ''} ({said})",
             key="storage.url",
             hint=MEND,
+        )
+    cause = told_by_driver(error)
+    if cause is not None and _code(cause.orig) in {DENIED, *MYSQL_DENIED}:
+        return StorageLost(
+            f"the database refuses: {said}",
+            hint="grant the role the privileges that docs/security.md lists",
         )
     if is_outage(error):
         return StorageLost(

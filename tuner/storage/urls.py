@@ -20,6 +20,10 @@ CURES = (
     (("authentication failed", "Access denied", "no password"), "are user and password right?"),
     (("resolve", "translate host name"), "is the host's name right?"),
     (("does not exist", "Unknown database"), "create it on the server first, or name another"),
+    (
+        ("permission denied for", "command denied"),
+        "grant the role the privileges that docs/security.md lists",
+    ),
     (("unable to open database file",), "may you write in its directory?"),
     (("malformed", "not a database", "can't decode"), f"the file is damaged: {MEND}"),
     (("connection option",), "leave the option out of the URL"),

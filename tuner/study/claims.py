@@ -98,10 +98,12 @@ class Claims:
     def ended(self, budget: Budget, queue: Queue) -> str | None:
         """Return why nothing runs and nothing may be started; None while there is work."""
         with self.storage.locked(self.study_id) as connection:
-            if queries.heads(connection, f"study_id = {self.study_id} AND state = 'RUNNING'"):
-                return None
-            chosen = next_trial.next_trial(self._books(connection), budget, queue)
-        return chosen if isinstance(chosen, str) else None
+            return self._ended(connection, budget, queue)
+
+    def seems_ended(self, budget: Budget) -> str | None:
+        """Return what ``ended`` does, without the lock, which needs the privilege to write."""
+        with self.storage.turn, self.storage.single.connect() as connection:
+            return self._ended(connection, budget, next_trial.EMPTY)
 
     def may_go_on(self, budget: Budget) -> bool:
         """Return whether a running trial of unknown length may begin another epoch.
@@ -114,6 +116,12 @@ class Claims:
     def attempts(self) -> list[FrozenTrial]:
         """Return the last attempt of each configuration."""
         return attempts.last(self.storage.get_all_trials(self.study_id, deepcopy=False))
+
+    def _ended(self, connection: Connection, budget: Budget, queue: Queue) -> str | None:
+        if queries.heads(connection, f"study_id = {self.study_id} AND state = 'RUNNING'"):
+            return None
+        chosen = next_trial.next_trial(self._books(connection), budget, queue)
+        return chosen if isinstance(chosen, str) else None
 
     def _books(self, connection: Connection) -> Books:
         self.tally.refresh(connection)

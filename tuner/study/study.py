@@ -178,6 +178,11 @@ class Study:
         with self._there():
             return self.claims.ended(budget, queue)
 
+    def seems_ended(self, budget: Budget) -> str | None:
+        """Return what ``ended`` does, for a view: without a lock, and with the right to read."""
+        with self._there():
+            return self.claims.seems_ended(budget)
+
     def may_go_on(self, budget: Budget) -> bool:
         """Return whether a running trial of unknown length may begin another epoch."""
         with self._there():

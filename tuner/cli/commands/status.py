@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     repeat = view.repeats.known
     budget = state.budget_of(study)
     if not args.watch:
-        ended = study.ended(budget)
+        ended = study.seems_ended(budget)
         seen = state.look(study)
         if args.json:
             say(state.as_json(seen, budget, ended, repeat))
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         return _watch_as_json(study, budget, repeat)
     live.follow(
         lambda: state.look(study),
-        lambda: study.ended(budget) is None,
+        lambda: study.seems_ended(budget) is None,
         console=console(),
         n_trials=budget.n_trials,
         epochs=budget.length,
@@ -78,7 +78,7 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
     """Print a line whenever something has changed, until the study is finished."""
     before, ended = "", None
     while ended is None:
-        ended = study.ended(budget)
+        ended = study.seems_ended(budget)
         line = state.as_json(state.look(study), budget, ended, repeat)
         if line != before:
             say(line)
@@ -101,7 +101,7 @@ def _overview(args: argparse.Namespace) -> int:
         if args.json:
             budget = state.budget_of(study)
             repeat = view.repeats.known
-            say(state.as_json(summary_, budget, study.ended(budget), repeat))
+            say(state.as_json(summary_, budget, study.seems_ended(budget), repeat))
         found.append(summary_)
     if not args.json:
         console().print(state.overview(found) if found else "no study yet")
