@@ -8,10 +8,11 @@ import plotly.graph_objects as go
 import pytest
 
 from tests.samples import HOSTILE, C, P, add, full_study, new_study
+from tuner.report.analysis.importance import importances
 from tuner.report.analysis.pareto import front
 from tuner.report.html.page import page
 from tuner.report.html.parallel_coordinates import parallel
-from tuner.report.html.parameters import bars, importances, log_ticks, slices
+from tuner.report.html.parameters import bars, log_ticks, slices
 from tuner.report.html.plots import MAX_CURVES, curves, curves_shown, history, pareto, robust_range
 from tuner.report.markdown import markdown
 from tuner.report.summary import Summary, summarise

@@ -7,12 +7,11 @@ from typing import Any
 from optuna import Study
 
 from tuner.errors import hinted
-from tuner.report.analysis import comparison, pareto
+from tuner.report.analysis import comparison, importance, pareto
 from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, pruning
 from tuner.report.commands import UNKNOWN, Commands
 from tuner.report.configurations import Row
 from tuner.report.formatting import duration, legend, metric, percent, plain
-from tuner.report.html import parameters
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import settings
 
@@ -79,7 +78,7 @@ def _front(summary: Summary) -> list[str]:
 
 
 def _importances(study: Study, summary: Summary) -> str:
-    found = parameters.importances(study, summary)
+    found = importance.importances(study, summary)
     if isinstance(found, str):
         return f"{_text(found)}\n"
     rows = ((row.name, f"{row.share:.0%}", row.range) for row in found)

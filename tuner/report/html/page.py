@@ -5,12 +5,12 @@ from typing import Any
 
 from optuna import Study
 
-from tuner.report.analysis import pareto
+from tuner.report.analysis import importance, pareto
+from tuner.report.analysis.importance import Importance
 from tuner.report.commands import UNKNOWN, Commands
 from tuner.report.html import parameters, plots, sections
 from tuner.report.html.document import document, escaped, grid, plot, section
 from tuner.report.html.parallel_coordinates import parallel
-from tuner.report.html.parameters import Importance
 from tuner.report.html.plots import Figure
 from tuner.report.summary import Summary
 
@@ -59,7 +59,7 @@ def _found(
     still: bool,
 ) -> list[str]:
     """Return the sections with the results of a study and their cost."""
-    important = parameters.importances(study, summary)
+    important = importance.importances(study, summary)
     slices = _slices(figures, summary, important)
     return [
         section("Is it really better?", sections.compared(summary, final)),
@@ -127,7 +127,7 @@ def _importances(figures: dict[str, Figure], found: Sequence[Importance] | str) 
     shown, rest = found[: parameters.SHOWN], found[parameters.SHOWN :]
     note = (
         '<p class="faint">Shares in reaching the best tenth (PED-ANOVA). The whiskers hold the'
-        f" middle 80 % of {parameters.RESAMPLED} resamples of the configurations: a long one says"
+        f" middle 80 % of {importance.RESAMPLED} resamples of the configurations: a long one says"
         " that the share depends on which happened to be tried.</p>"
     )
     rows = [[escaped(row.name), f"{row.share:.1%}", row.range] for row in rest]
