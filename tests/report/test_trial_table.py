@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.samples import NOW, C, add, full_study, new_study
-from tuner.cli import study_arguments
+from tuner.cli import options
 from tuner.errors import ConfigError
 from tuner.report import formatting, trial_table
 from tuner.report.configurations import STATES
@@ -94,7 +94,7 @@ def test_files_are_named_only_where_they_are_and_below_the_studys_directory(tmp_
 
 
 def test_the_command_line_knows_all_states():
-    assert study_arguments.STATES == STATES
+    assert options.STATES == STATES
 
 
 def test_a_study_without_trials_has_an_empty_table(tmp_path: Path):

@@ -6,12 +6,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tuner
 from tuner.api.running import Asked
 from tuner.errors import TunerError
 from tuner.report.final_record import final_of
 from tuner.report.summary import Summary
+
+if TYPE_CHECKING:
+    from tuner.train.export.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Final:
     number: int | None
     model: Path
 
-    def load(self, *, device: str = "cpu", trust: bool = False) -> "tuner.Predictor":
+    def load(self, *, device: str = "cpu", trust: bool = False) -> "Predictor":
         """Return the trained model of the first seed; see ``tuner.load``.
 
         Args:
@@ -50,7 +53,9 @@ class Final:
         if not (self.model / "model.json").is_file():
             told = f"there is no exported model in {self.model}"
             raise TunerError(told, hint="the objective keeps what it has trained in its run_dir")
-        return tuner.load(self.model, device=device, trust=trust)
+        from tuner.train.export.predictor import load  # imports torch, which takes seconds
+
+        return load(self.model, device=device, trust=trust)
 
 
 def run(asked: Asked) -> None:

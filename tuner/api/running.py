@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner import log
 from tuner.api import functions, in_process, preflight, supervision
 from tuner.api.functions import Objective
 from tuner.config.composition import Source
 from tuner.errors import ConfigError, Mistake, TunerError
-from tuner.log import log as logger
+from tuner.log import log, to_stderr
 from tuner.report.analysis import no_result
 from tuner.report.configurations import Row
 from tuner.report.terminal import screen, status
@@ -65,7 +64,7 @@ def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
             failed, or gave no value.
         KeyboardInterrupt: The search was interrupted; its trials are queued again.
     """
-    to_stderr()
+    show_log()
     planned = asked.plan()
     if asked.inside or mistakes:
         refused = preflight.turns_refused(planned, spread=False)
@@ -76,13 +75,13 @@ def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
     return study, Path(planned.study.dir)
 
 
-def to_stderr() -> None:
+def show_log() -> None:
     """Show the log, unless the program has set up logging of its own.
 
     A notebook has the picture of the study, and gets warnings only.
     """
-    if not logger.hasHandlers():
-        log.to_stderr(logging.WARNING if screen.console().is_jupyter else logging.INFO)
+    if not log.hasHandlers():
+        to_stderr(logging.WARNING if screen.console().is_jupyter else logging.INFO)
 
 
 def _inside(asked: Plan) -> Study:
@@ -113,7 +112,7 @@ def _is_open(asked: Plan, study: Study) -> bool:
     """Return whether there is work, and say it if not."""
     reason = study.ended(limits.budget(asked))
     if reason:
-        logger.info("study %r is finished (%s)", study.name, reason)
+        log.info("study %r is finished (%s)", study.name, reason)
     return reason is None
 
 

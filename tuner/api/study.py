@@ -221,7 +221,7 @@ class Study:
         if self._is_of_function():
             told = f"study {self.name!r} searches a function, and final() trains the built-in one"
             raise TunerError(told, hint="call the function with **study.best.params")
-        running.to_stderr()
+        running.show_log()
         final.run(self._asked)
         return final.read(self._summary(), self.directory)
 

@@ -3,36 +3,22 @@
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from tuner.cli.argument_errors import Parser, whole
+from tuner.cli.argument_errors import Parser
+from tuner.cli.options import ACTIONS, OF_A_STUDY
 
-OF_A_STUDY = {"status", "best", "trials", "report", "final", "export", "dashboard"}
-"""Commands on a study that exists; they take its name as an argument."""
-ACTIONS: dict[str, tuple[str, ...]] = {
-    "list": (),
-    "rename": ("OLD", "NEW"),
-    "delete": ("NAME",),
-    "copy": ("NAME", "URL"),
-}
-"""Actions of ``tuner study`` and their arguments."""
-STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
-"""States of trials, as ``tuner.report.configurations`` has them."""
+COMMANDS = OF_A_STUDY | {"trial", "compare", "study", "clean"}
+"""Commands on studies that exist."""
 
 
-def add(name: str, parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of a command that are no overrides."""
-    if name in OF_A_STUDY:
-        parser.add_argument("study", nargs="?", help="its name; default: that of the configuration")
-    if options := OPTIONS.get(name):
-        options(parser)
-
-
-def take(args: argparse.Namespace, parser: Parser) -> None:
+def take_names(args: argparse.Namespace, parser: Parser) -> None:
     """Move the words that are no overrides to ``args.study``, ``args.number`` and ``args.words``.
 
-    ``args.study`` is None without a name.
+    ``args.study`` is None without a name, and for commands that are not on studies.
     """
+    if args.command not in COMMANDS:
+        args.study = None
+        return
     first = [*filter(None, [getattr(args, "study", None)]), *getattr(args, "words", ())]
     words = [*first, *args.overrides]
     names = [word for word in words if not _is_override(word)]
@@ -92,69 +78,3 @@ def _take_name(args: argparse.Namespace, parser: Parser) -> None:
     if names and (twice or getattr(args, "all", False)):
         other = "study.name" if twice else "--all"
         parser.error(f"both {other} and the study {names[0]!r}", "leave out one of them")
-
-
-def _trials(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sort",
-        metavar="KEY",
-        default="number",
-        help="number, state, value (best first), epochs, seconds, finished, or the name of an"
-        " objective, a metric or a setting (default: %(default)s)",
-    )
-    parser.add_argument("--reverse", action="store_true", help="the other way round")
-    parser.add_argument(
-        "--state", action="append", choices=STATES, help="only these; may be repeated"
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="a table for other programs")
-    form.add_argument("--json", action="store_true", help="for programs")
-
-
-def _trial(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "tuner trial [options] N [study] [override ...]"
-    parser.add_argument("words", nargs="*", metavar="N [study]", help="the trial's number")
-    parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def _compare(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "tuner compare [options] A B [override ...]"
-    parser.add_argument("words", nargs="*", metavar="A B", help="the names of two studies")
-    parser.add_argument("--output", type=Path, help="default: compare-B.html in A's directory")
-
-
-def _study(parser: argparse.ArgumentParser) -> None:
-    ways = " | ".join(" ".join([action, *names]) for action, names in ACTIONS.items())
-    parser.usage = f"tuner study {{{ways}}} [options] [override ...]"
-    parser.add_argument("action", nargs="?", choices=ACTIONS, help="what to do")
-    parser.add_argument("words", nargs="*", metavar="name", help="the study, and what it needs")
-    parser.add_argument("--json", action="store_true", help="of list: for programs")
-    parser.add_argument(
-        "--files", action="store_true", help="of delete: the files of its trials as well"
-    )
-    _yes(parser)
-
-
-def _clean(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", nargs="?", help="its name; default: every study there is")
-    parser.add_argument("--dry-run", action="store_true", help="show what is there, and no more")
-    parser.add_argument(
-        "--keep",
-        type=whole(0),
-        default=1,
-        help="number of best trials of each study that keep their checkpoints (default:"
-        " %(default)s)",
-    )
-    _yes(parser)
-
-
-def _yes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-
-
-OPTIONS = {
-    "trials": _trials, "trial": _trial, "compare": _compare, "study": _study, "clean": _clean,
-}  # fmt: skip
-"""Commands with options or arguments of their own."""
-COMMANDS = OF_A_STUDY | OPTIONS.keys()
-"""All commands on studies that exist."""

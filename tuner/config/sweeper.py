@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from tuner import masking
 from tuner.config import packaged_files
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.override_text import text_of
@@ -20,6 +19,7 @@ from tuner.config.targets import signature
 from tuner.config.types import nearest
 from tuner.errors import ConfigError, Mistake
 from tuner.log import log
+from tuner.masking import remember
 
 RENAMED = {
     "n_trials": "study.n_trials",
@@ -157,7 +157,7 @@ class _Reader:
 
     def _say(self, where: str, key: str, value: Any, *, prefix: str = "") -> None:
         text = f"{prefix}{key}={text_of(value)}"
-        masking.remember(text)
+        remember(text)
         if self.found.setdefault(key, text) != text:
             self._mistaken(where, f"{key} is said twice, as {self.found[key]} too")
 

@@ -3,11 +3,11 @@
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from tuner import masking
 from tuner.config import extras
 from tuner.config.types import nearest
 from tuner.environment import STORAGE_URL
 from tuner.errors import Mistake, StorageError
+from tuner.masking import hidden, remember
 from tuner.storage.dialects import DRIVERS, is_file
 
 REST = "user:password@host/database"
@@ -33,7 +33,7 @@ CURES = (
 
 def masked(url: str) -> str:
     """Return the URL with its secrets masked; also record them, so that logs mask them."""
-    shown = masking.hidden(url)
+    shown = hidden(url)
     try:
         make_url(url)
     except (ArgumentError, ValueError):
@@ -56,7 +56,7 @@ def parse(url: str) -> URL:
     Raises:
         StorageError: It is not a URL, or is incomplete.
     """
-    masking.remember(url)
+    remember(url)
     if not url.strip():
         raise StorageError(
             "empty",

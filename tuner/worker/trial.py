@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial
 
-from tuner import objective
 from tuner.algorithms.seeds import seed_of
 from tuner.config import instantiation, resolvers, signatures
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log, told
+from tuner.objective import running
 from tuner.storage import outages
 from tuner.storage.reason_kind import Kind
 from tuner.study import fidelity, vetting
@@ -57,7 +57,7 @@ def run(
     if signatures.takes_seed(cfg.objective):
         given["seed"] = cfg.seed
     with (
-        objective.running(report, run_dir),
+        running(report, run_dir),
         random_state.seeded(cfg.seed) if seeded else nullcontext(),
     ):
         value = instantiation.instantiate(cfg.objective, **given)

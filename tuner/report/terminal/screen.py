@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from tuner import log
+from tuner.log import printable
 
 
 class Screen(Console):
@@ -15,7 +15,7 @@ class Screen(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else log.printable(text), style, control)
+            yield Segment(text if control else printable(text), style, control)
 
 
 def console(*, stderr: bool = False) -> Console:
