@@ -77,7 +77,7 @@ def test_a_worker_that_must_leave_comes_back(run: Run, slurm: SlurmCluster, lose
     lose(slurm, run)
     wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
     run.go()
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=300)
     assert tune.returncode == 0, err
     run.assert_whole(retried=1)
 
@@ -91,7 +91,7 @@ def test_a_worker_gives_way_to_a_job_that_waits_and_comes_back(run: Run, slurm: 
     wait_for(lambda: other not in slurm("squeue", "--noheader", "--format=%i").split(), 60)
     wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before, 60)
     run.go()
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=300)
     assert tune.returncode == 0, err
     said = [run.log(k) for k in (0, 1) if "its turn of 0.1 min is over" in run.log(k)]
     assert f"1 waiting, the first: {other} " in said[0]
@@ -100,7 +100,7 @@ def test_a_worker_gives_way_to_a_job_that_waits_and_comes_back(run: Run, slurm: 
 
 @pytest.mark.slow
 def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slurm: SlurmCluster):
-    out, err = run.tune("launch.detach=true").communicate(timeout=60)
+    out, err = run.tune("launch.detach=true").communicate(timeout=300)
     job = slurm.job()
     assert f"Slurm job {job}" in err
     assert "launch.detach=false" in out
@@ -111,7 +111,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slur
     assert "workers at this study already: 2 on" in said
     assert slurm.job() == job, "no second array"
     run.go()
-    _, err = watching.communicate(timeout=60)
+    _, err = watching.communicate(timeout=300)
     assert watching.returncode == 0, err
     run.assert_whole(retried=0)
 
@@ -120,7 +120,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slur
 def test_a_task_that_still_waits_is_struck_out_when_nobody_needs_it(run: Run, slurm: SlurmCluster):
     run.go()
     tune = run.tune("launch.workers=3", "launch.cpus_per_worker=4")
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=300)
     assert tune.returncode == 0, err
     assert "1 cancelled, 2 completed" in err
     run.assert_whole(retried=0)
@@ -129,7 +129,7 @@ def test_a_task_that_still_waits_is_struck_out_when_nobody_needs_it(run: Run, sl
 @pytest.mark.slow
 def test_a_line_of_the_setup_that_fails_is_told(run: Run):
     tune = run.tune("launch.setup=['module load cuda']")
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=300)
     assert tune.returncode == 1
     assert "launch.setup failed: module load cuda" in err
 
@@ -149,7 +149,7 @@ def test_a_line_of_the_setup_that_fails_is_told(run: Run):
 )
 def test_what_slurm_would_refuse_is_told_before_anything_is_made(run: Run, args, said):
     tune = run.tune(*args)
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=300)
     assert tune.returncode == 2
     assert said in err
     assert "hint: " in err or "expected" in err
@@ -210,18 +210,21 @@ def test_the_command_survives_the_script():
 class Node:
     """The script of a task on a node whose Slurm commands note how they are called."""
 
-    def __init__(self, directory: Path, monkeypatch, worker: str) -> None:
+    def __init__(self, directory: Path, monkeypatch, worker: str, **keys: str) -> None:
         monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
         self.calls = directory / "calls"
         for name, said in {"squeue": "RUNNING", "scontrol": "", "scancel": ""}.items():
             command(directory, name, f'echo {name} "$1" >> {self.calls}\necho {said}')
-        (directory / "task.sh").write_text(Slurm(**KEYS).script([sys.executable, "-c", worker]))
+        script = Slurm(**(KEYS | keys)).script([sys.executable, "-c", worker])
+        (directory / "task.sh").write_text(script)
         self.shell = subprocess.Popen(
             ["bash", directory / "task.sh"], stderr=subprocess.PIPE, text=True, cwd=directory
         )
+        (directory / "pid.new").write_text(str(self.shell.pid))
+        (directory / "pid.new").rename(directory / "pid")
 
     def end(self) -> tuple[int, str]:
-        _, err = self.shell.communicate(timeout=60)
+        _, err = self.shell.communicate(timeout=300)
         return self.shell.returncode, err
 
 
@@ -239,4 +242,13 @@ def test_the_time_limit_ends_the_pause_before_a_restart(tmp_path, monkeypatch):
     assert "new one in" in node.shell.stderr.readline()
     node.shell.send_signal(signal.SIGUSR1)
     assert node.end()[0] == 143
+    assert node.calls.read_text().endswith("scontrol requeue\n")
+
+
+def test_a_time_limit_that_comes_before_the_pause_ends_it(tmp_path, monkeypatch):
+    told = "until [ -f pid ]; do sleep 0.1; done; kill -USR1 $(cat pid)"
+    restarts_alone = f'[ "$2" = tuner.launch.restarts ] || exit 9\n{told}; echo 3600.0 0'
+    command(tmp_path, "python", restarts_alone)
+    node = Node(tmp_path, monkeypatch, "", python=str(tmp_path / "python"))
+    assert node.end() == (143, "the worker died (exit 9); new one in 3600.0 s\n")
     assert node.calls.read_text().endswith("scontrol requeue\n")

@@ -35,6 +35,7 @@ for ((n = 0; ; n++)); do
     [ -z "$leaving" ] || leave
     TUNER_WORKER_ID="$place.${SLURM_RESTART_COUNT:-0}.$n" @COMMAND@ &
     child=$!
+    [ -z "$leaving" ] || kill -TERM "$child" # the signal came before there was a child to tell
     started=$SECONDS
     while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait early
     wait "$child"
@@ -55,6 +56,7 @@ for ((n = 0; ; n++)); do
     fi
     echo "the worker died (exit $code); new one in $pause s" >&2
     sleep "$pause" &
-    child=$! # a signal ends the pause too
+    child=$! # a signal ends the pause too, also one that came before it began
+    [ -z "$leaving" ] || kill -TERM "$child"
     wait "$child"
 done

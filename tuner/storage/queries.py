@@ -167,7 +167,7 @@ def parameters(number: int, known: Facts) -> tuple[dict[str, Any], dict[str, Bas
 
 def listed(ids: Collection[int]) -> str:
     """Return ids as an SQL list; without ids the list is 0, which no row has."""
-    return ",".join(map(str, ids)) or "0"
+    return ",".join(str(int(number)) for number in ids) or "0"
 
 
 def _among(ids: Collection[int]) -> str:
