@@ -43,7 +43,7 @@ def test_a_worker_explains_its_own_exit_codes(capsys):
     with pytest.raises(SystemExit):
         cli.main(["worker", "--help"])
     told = " ".join(capsys.readouterr().out.split())
-    assert f"{CRASHED} the worker itself failed, {RESTART_ME} its device broke" in told
+    assert f"{CRASHED}, an error outside of the objective; {RESTART_ME}, a broken device" in told
 
 
 def test_options_may_stand_before_the_command():

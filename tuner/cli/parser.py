@@ -18,24 +18,24 @@ from tuner.errors import Mistake
 from tuner.masking import remember
 
 COMMANDS = {
-    "init": "write a small project of your own to a new directory",
-    "completion": "print the shell code for tab completion of commands, keys and options",
-    "tune": "create or resume the study, start the workers, show progress, end with the report",
-    "worker": "one worker on this machine, joining the study",
-    "train": "train one configuration, without a study",
-    "final": "retrain the best over several seeds, score once on test, export the model",
-    "status": "workers, counts, pace and the best so far, of one study or of all",
-    "best": "the best trial: its value and overrides",
-    "trials": "all trials of a study, sorted and filtered: a table, CSV or JSON",
-    "trial": "one trial: settings, curves, outcome, log and files",
-    "compare": "two studies: what they reached and what differs, as a table and one HTML page",
-    "report": "write the study as one HTML page, Markdown or a picture",
-    "export": "write the best configuration and its trained model to a directory",
+    "init": "create a small example project in a new directory",
+    "completion": "print shell code that enables tab completion of commands, options and keys",
+    "tune": "create or resume a study, start its workers, show progress and write the report",
+    "worker": "start one worker on this machine and join a study",
+    "train": "train a single configuration without a study",
+    "final": "retrain the best configurations with new seeds, test and export the winner",
+    "status": "show workers, trial counts, throughput and the best value of one study or all",
+    "best": "show the best trial and the command that repeats it",
+    "trials": "list the trials of a study, sorted and filtered, as a table, CSV or JSON",
+    "trial": "show one trial: settings, curves, outcome, log and files",
+    "compare": "compare two studies: results and differences, as a table and one HTML page",
+    "report": "write the report of a study as one HTML page, Markdown or an image",
+    "export": "export the model of tuner final with its configuration and a model card",
     "predict": "classify images with an exported model",
-    "dashboard": "optuna-dashboard on this study's database",
+    "dashboard": "serve optuna-dashboard for all studies of the database",
     "study": "list, rename, delete or copy studies",
-    "clean": "what studies hold on disk; removes checkpoints of ended trials",
-    "check": "validate configuration, space, storage and devices without running",
+    "clean": "show the disk space of studies and remove checkpoints of finished trials",
+    "check": "validate configuration, search space, storage and devices without running anything",
 }
 """Command → its summary; the module of its name in ``tuner.cli.commands`` runs it."""
 
@@ -94,12 +94,14 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     """Return the parser of the whole command line with all commands."""
     parser = Parser(
         prog="tuner",
-        description="Hyperparameter optimisation for PyTorch CNNs and any callable of yours.",
+        description="Hyperparameter optimisation for PyTorch CNNs and any Python callable.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        add_options(name, commands.add_parser(name, help=summary, description=summary))
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps lines of the epilog
+        add_options(name, command)
     return parser, commands.choices
