@@ -21,7 +21,8 @@ def test_it_says_what_was_found(tmp_path: Path) -> None:
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
         "Winner", "Is it really better?", "The best 10", "Importance of the parameters",
-        "What pruning saved", "What was searched", "Failures", "How to repeat it",
+        "Where the time went", "What pruning saved", "What was searched", "Failures",
+        "How to repeat it",
     ]  # fmt: skip
     assert "tuner tune experiment=digits study.n_trials=24" in text
     assert "| `optimizer.lr@sgd` |" in text

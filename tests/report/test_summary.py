@@ -1,6 +1,7 @@
 """Rows, counts and fractions refer to configurations, not attempts."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -9,6 +10,7 @@ import pytest
 from tests.samples import NOW, C, F, P, R, W, add, full_study, new_study
 from tuner.report.summary import as_data, summarise, unknown
 from tuner.report.terminal.view import table
+from tuner.study.budget import Times
 
 
 def test_an_empty_study(tmp_path: Path) -> None:
@@ -91,6 +93,26 @@ def test_what_pruning_saved(tmp_path: Path) -> None:
     summary = summarise(study, now=NOW)
     assert (summary.full_length, summary.epochs, summary.epochs_saved) == (10, 39, 14)
     assert summary.share_saved == pytest.approx(14 / 53)
+
+
+def test_where_the_time_went(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    assert summarise(study).time_spent[1] == []
+    add(study, C, [0.5] * 4, seconds=40)
+    add(study, P, [0.1] * 2, seconds=20)
+    add(study, P, [0.1] * 3, seconds=30)
+    add(study, F, [], seconds=10)
+    summary = summarise(study)
+    assert summary.time_spent == (
+        ["state", "configurations", "epochs", "device time", "share"],
+        [
+            ["pruned", "2", "5", "50 s", "50%"],
+            ["complete", "1", "4", "40 s", "40%"],
+            ["failed", "1", "0", "10 s", "10%"],
+        ],
+    )
+    two_at_a_time = replace(summary, times=Times(hours=50 / 3600, device_hours=50 / 3600))
+    assert two_at_a_time.time_spent[1][0][3:] == ["25 s", "50%"]
 
 
 def test_an_objective_that_reports_nothing_saves_nothing(tmp_path: Path) -> None:

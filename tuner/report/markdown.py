@@ -44,6 +44,7 @@ def _found(study: Study, summary: Summary, final: Mapping[str, Any]) -> list[str
         _section(f"The best {TOP}", _best(summary)),
         *_front(summary),
         _section("Importance of the parameters", _importances(study, summary)),
+        _section("Where the time went", _table(*summary.time_spent) or "Not recorded.\n"),
         _section("What pruning saved", _pruning(summary)),
     ]
 

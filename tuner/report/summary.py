@@ -145,6 +145,28 @@ class Summary:
         return self.times.device_hours or sum(row.seconds for row in self.rows) / 3600
 
     @property
+    def time_spent(self) -> tuple[list[str], list[list[str]]]:
+        """Return titles and rows of a table of the device time by state, the most first.
+
+        Configurations that share a device take turns, so each counts with its share of the device
+        time. The table has no rows if no time is known.
+        """
+        worked = sum(row.seconds for row in self.rows)
+        spent = []
+        for state in STATES:
+            rows = [row for row in self.rows if row.state == state]
+            share = sum(row.seconds for row in rows) / worked if worked else 0.0
+            if share:
+                epochs = sum(len(row.curve) for row in rows)
+                spent.append((share, [state, str(len(rows)), str(epochs)]))
+        titles = ["state", "configurations", "epochs", "device time", "share"]
+        seconds = 3600 * self.device_hours
+        return titles, [
+            [*cells, formatting.duration(seconds * share), formatting.percent(share)]
+            for share, cells in sorted(spent, reverse=True)
+        ]
+
+    @property
     def device_hours_saved(self) -> float | None:
         """Device hours that pruned configurations would still have taken, each at its own pace."""
         full = self.full_length

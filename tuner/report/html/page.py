@@ -70,6 +70,7 @@ def _found(
         section("Value against each parameter", slices),
         section("Parallel coordinates", _parallel(figures, summary, important, still)),
         section("What was searched", sections.space(summary)),
+        section("Where the time went", sections.time_spent(summary)),
         section("What pruning saved", sections.pruning(summary)),
         section("Failures", sections.failures(summary)),
     ]
@@ -81,6 +82,7 @@ def _so_far(figures: dict[str, Figure], summary: Summary) -> list[str]:
     return [
         section("Failures", sections.failures(summary)) if summary.failures else "",
         section("Learning curves", _curves(figures, summary)) if curves else "",
+        section("Where the time went", sections.time_spent(summary)),
         section("What was searched", sections.space(summary)),
     ]
 

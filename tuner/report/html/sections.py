@@ -107,6 +107,10 @@ def space(summary: Summary) -> str:
     return plain_grid(*summary.searched) or "<p>Not recorded.</p>"
 
 
+def time_spent(summary: Summary) -> str:
+    return plain_grid(*summary.time_spent) or "<p>Not recorded.</p>"
+
+
 def pruning(summary: Summary) -> str:
     saved = summary.epochs_saved
     if not summary.pruned:
