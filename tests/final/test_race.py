@@ -117,23 +117,27 @@ def test_one_that_diverges_is_out_and_if_all_do_nobody_wins():
     assert bench.standing().said[0] == "#10 leaves the race without a value"
 
 
-def test_a_round_is_trained_in_parallel_and_the_second_begins_before_the_first_has_ended():
+def test_a_finalist_may_start_the_next_round_before_the_others_have_ended_this_one():
     bench = Bench([0.9, 0.91, 0.9], [0.5, 0.512, 0.5], [0.9, 0.905, 0.92])
     assert bench.standing().needed == [(10, 0), (11, 0), (12, 0)]
     bench.train((11, 0))
-    assert bench.standing().needed == [(10, 0), (12, 0)], "the others may diverge: it would win"
-    bench.train((12, 0))
-    assert bench.standing().needed == [(10, 0), (11, 1), (12, 1)]
-    bench.train((11, 1), (12, 1), (10, 0))
-    assert bench.standing().needed == [(10, 1)]
-    bench.train((10, 1))
+    assert bench.standing().needed == [(10, 0), (12, 0), (11, 1)]
+    bench.train((12, 0), (11, 1))
+    assert bench.standing().needed == [(10, 0), (12, 1)], "no more than one round ahead"
+    bench.train((12, 1), (10, 0))
+    assert bench.standing().needed == [(10, 1), (11, 2), (12, 2)]
+    bench.train((11, 2), (10, 1))
     assert bench.standing().needed == [(10, 2), (12, 2)], "the loser leaves after two rounds"
+    bench.train((10, 2), (12, 2))
+    race = bench.standing().race
+    assert race is not None
+    assert came(race) == [3, 2, 3], "a round that a finalist does not come to is not counted"
 
 
 def test_no_finalist_that_diverged_is_trained_again():
     bench = Bench([math.nan, 0.9], [0.5, 0.6], [0.4, 0.5])
     bench.train((10, 0), (11, 0))
-    assert bench.standing().needed == [(12, 0)]
+    assert bench.standing().needed == [(12, 0), (11, 1)]
     bench.train((12, 0))
     assert bench.standing().needed == [(11, 1), (12, 1)]
 

@@ -80,7 +80,8 @@ class Agenda:
         known = Known(self, trials)
         standing = self.standing(trials)
         if standing.needed:
-            return [known.item("race", *training) for training in standing.needed]
+            first = sorted(standing.needed, key=known.urgency)
+            return [known.item("race", *training) for training in first]
         if standing.race is None:
             return []
         winner, seeds = standing.race.winner, range(self.settings.seeds)
@@ -123,6 +124,16 @@ class Known:
     def trial(self, protocol: Protocol, number: int, seed: int) -> FrozenTrial | None:
         """Return the trial of a training, None if it was not started."""
         return self.trials.get(self.item(protocol, number, seed).key)
+
+    def urgency(self, training: race.Training) -> tuple[int, float]:
+        """Sort key of a training: earlier rounds first, then finalists that train for longer.
+
+        A long training that starts last would keep the other workers of a round waiting.
+        """
+        number, seed = training
+        before = self.trial("race", number, FIRST_OF_RACE)
+        duration = before.duration if before is not None else None
+        return seed, -duration.total_seconds() if duration else -math.inf
 
     def item(self, protocol: Protocol, number: int, seed: int) -> Item:
         """Return the training as the queue has it, after earlier ones that are repeated."""

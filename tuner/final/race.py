@@ -17,7 +17,7 @@ can be estimated, and the sign test, ``2 ** -n``, is used.
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
@@ -35,7 +35,8 @@ class Standing:
     """The standing of a race: what must be trained next, or the result."""
 
     needed: Sequence[Training]
-    """The trainings whose values are missing and certain to be needed, in the order to start them.
+    """The trainings to start next: those of this round that have no value yet, then those of the
+    next round, for workers that would be idle. The latter are in vain if their finalist is dropped.
     """
     race: Race | None
     """The result; None while trainings are needed, and if no finalist has a value."""
@@ -54,9 +55,9 @@ def standing(
     """Return where a race stands, given the values known so far.
 
     It goes round by round, one seed each, until one finalist is left or all seeds are used. It is
-    a function of the values alone, so that trainings may run in parallel and end in any order. No
-    finalist is tested after the first round; therefore the second round of a finalist may start as
-    soon as its own first value and another finalist's are known to be finite.
+    a function of the values alone, so that trainings may run in parallel and end in any order. A
+    finalist that has its value of a round may start the next one before the others have theirs;
+    values of a round that it does not come to are ignored.
 
     A finalist with a non-finite value is dropped. Of equal finalists the first in the list wins.
     """
@@ -69,8 +70,8 @@ def standing(
         known = {number: score for number, score in found.items() if score is not None}
         if len(known) < len(left):
             needed = [(number, seed) for number in found if number not in known]
-            if place == 1 and len(seeds) > 1:
-                needed += _early(known, seeds[1], value)
+            finite = [number for number, score in known.items() if math.isfinite(score)]
+            needed += [(n, s) for s in seeds[place:][:1] for n in finite if value(n, s) is None]
             return Standing(needed, None, said)
         for finalist in left:
             finalist.values.append(known[finalist.number])
@@ -87,14 +88,6 @@ def standing(
             break  # one is left, or seeds have no effect
     winner = max(left, key=lambda f: sign * f.mean)
     return Standing([], Race(finalists, winner.number, _lead(winner, finalists, sign)), said)
-
-
-def _early(known: Mapping[int, float], second: int, value: Value) -> list[Training]:
-    """Return the trainings of the second round that are certain before the first has ended."""
-    finite = [number for number, score in known.items() if math.isfinite(score)]
-    if len(finite) == 1:
-        return []  # the race ends here if all others diverge
-    return [(number, second) for number in finite if value(number, second) is None]
 
 
 def _whole(finalist: Finalist) -> bool:

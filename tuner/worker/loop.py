@@ -40,6 +40,9 @@ RESTART_ME = 75
 CRASHED = 70
 """Exit code (EX_SOFTWARE) of a worker that failed outside of any objective."""
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+"""Bounds in seconds of the pause between two requests of an idle worker for a trial."""
+
 REASON = 200
 """Maximum number of characters of the last failure's reason when a worker stops."""
 
@@ -165,6 +168,7 @@ def _time_over(budget: Budget, shift: Shift) -> str | None:
 
 def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
     study, plan, budget, queue = context.study, context.plan, context.budget, jobs.queue
+    idle_since: float | None = None
     while signals.reason() is None:
         heart.check()
         trial_id = study.claim(
@@ -177,8 +181,11 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
                 return 0
             if _may_leave(study, context.worker, jobs.breadth):
                 return 0
-            signals.wait(min(1.0, plan.worker.heartbeat))
+            now = time.monotonic()
+            idle_since = now if idle_since is None else idle_since
+            signals.wait(min(_pause(now - idle_since), plan.worker.heartbeat))
             continue
+        idle_since = None
         fate = execute(context, trial_id)
         if fate is Fate.BROKEN_DEVICE:
             return RESTART_ME
@@ -192,6 +199,14 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
         log.info("leaving: %s", signals.reason())
         return signals.code
     return 128 + signals.received
+
+
+def _pause(idle: float) -> float:
+    """Return for how long to wait before asking for a trial again, after so many idle seconds.
+
+    Short trials elsewhere are not followed by long waits, nor is a long one asked for often.
+    """
+    return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, idle / 10))
 
 
 def _may_leave(study: Study, worker: str, breadth: int) -> bool:
