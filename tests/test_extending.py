@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from jinja2 import ChoiceLoader, DictLoader
 
 from tests.pages import DOCS, ROOT, blocks, name
+from tuner.report.html.document import ENVIRONMENT
 
 PAGES = sorted((DOCS / "extending").glob("*.md"))
 
@@ -44,7 +46,7 @@ def overlay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Path], N
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if shown(page)], ids=name)
-def test_a_shown_change_applies_and_its_tests_pass(page, tmp_path, overlay, request):
+def test_a_shown_change_applies_and_its_tests_pass(page, tmp_path, overlay, monkeypatch, request):
     paths = re.findall(r"^\+\+\+ b/(.*)$", shown(page), re.MULTILINE)
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,11 @@ def test_a_shown_change_applies_and_its_tests_pass(page, tmp_path, overlay, requ
     subprocess.run(["git", "apply", "-"], input=shown(page), text=True, cwd=tmp_path, check=True)
     (test_path,) = [path for path in paths if path.startswith("tests/")]
     for path in paths:
-        if path != test_path:
+        if path.endswith(".j2"):
+            changed = DictLoader({Path(path).name: (tmp_path / path).read_text()})
+            loaders = ChoiceLoader([changed, ENVIRONMENT.loader])
+            monkeypatch.setattr(ENVIRONMENT, "loader", loaders)
+        elif path != test_path:
             overlay(path.removesuffix(".py").replace("/", "."), tmp_path / path)
     tests: dict[str, object] = {"__name__": "shown"}
     exec(compile((tmp_path / test_path).read_text(), test_path, "exec"), tests)

@@ -39,8 +39,8 @@ def test_those_that_lie_there_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_files_are_not_here_or_not_known_has_none(tmp_path: Path) -> None:
-    assert pictures(winner(tmp_path, run_dir=f"runs/x/trials/{RUN}"), tmp_path) == ""
-    assert pictures(None, tmp_path) == ""
+    assert pictures(winner(tmp_path, run_dir=f"runs/x/trials/{RUN}"), tmp_path) == []
+    assert pictures(None, tmp_path) == []
 
 
 @pytest.mark.parametrize("run_dir", ["{away}", "{away}/../away", "..", "", "x\0y", "link"])
@@ -55,4 +55,4 @@ def test_no_picture_is_taken_from_outside_of_the_studys_directory(
     (here / "trials" / RUN).mkdir(parents=True)
     (here / "trials" / RUN / "artifacts").symlink_to(away / "artifacts")
     named = RUN if run_dir == "link" else run_dir.format(away=away)
-    assert pictures(winner(tmp_path, run_dir=named), here) == ""
+    assert pictures(winner(tmp_path, run_dir=named), here) == []

@@ -15,10 +15,10 @@ from rich.console import Console
 from tests.samples import START, add, new_study
 from tuner.algorithms.pruners import audit
 from tuner.algorithms.pruners.audit import AUDIT
-from tuner.report import markdown
 from tuner.report.analysis import pruning_errors
 from tuner.report.formatting import percent
-from tuner.report.html import sections
+from tuner.report.html.page import page
+from tuner.report.markdown import markdown
 from tuner.report.summary import Summary, summarise
 from tuner.report.terminal import status
 from tuner.study.budget import Budget
@@ -92,9 +92,11 @@ def test_everybody_is_told(audited: Summary) -> None:
     console = Console(file=io.StringIO(), width=160)
     console.print(status.as_picture(audited, Budget(n_trials=40), None, width=160))
     assert f"pruning: {text}" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert "A random sample" in sections.pruning(audited)
-    assert f"<b>{percent(found.rate)}</b>" in sections.pruning(audited)
-    assert f"False-pruning rate: {percent(found.rate)}" in markdown._pruning(audited)
+    study = optuna.create_study()  # which is asked for importances alone, of more trials than these
+    html = page(study, audited, {})
+    assert "A random sample" in html
+    assert f"<b>{percent(found.rate)}</b>" in html
+    assert f"False-pruning rate: {percent(found.rate)}" in markdown(study, audited, {})
     line = pruning_errors.line(audited) or ""
     assert line == f"6 pruned, 27% of epochs saved; {text}"
 
@@ -110,7 +112,7 @@ def test_what_the_rate_needs_is_told(tmp_path: Path) -> None:
     assert (found.rate, found.interval) == (None, (0.0, 1.0))
     needs = "unknown before 3 configurations with curves are completed, 1 so far"
     assert str(found) == f"false-pruning rate: {needs}"
-    assert f"<p>False-pruning rate: {needs}.</p>" in sections.pruning(summarise(study, now=NOW))
+    assert f"<p>False-pruning rate: {needs}.</p>" in page(study, summarise(study, now=NOW), {})
 
 
 def test_a_large_audit_needs_no_model(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from tuner.report.analysis import two_studies
 from tuner.report.analysis.two_studies import Step
-from tuner.report.html.document import document, escaped, plain_grid, plot, section
+from tuner.report.html.document import render
 from tuner.report.html.plots import Figure, figure, robust_range, text
 from tuner.report.summary import Summary
 
@@ -16,34 +16,23 @@ UNITS = ((1.0, "device hours"), (60.0, "device minutes"), (3600.0, "device secon
 
 def page(one: Summary, other: Summary) -> str:
     """Return the page as text; it includes a bundle of plotly.js of 1 MB."""
-    figures: dict[str, Figure] = {}
-    titles = two_studies.titles(one, other)
-    apart = two_studies.differences(one, other)
-    tables = "".join(f"<h3>{topic}</h3>{plain_grid(titles, rows)}" for topic, rows in apart.items())
-    body = [
-        f"<h1>{escaped(one.name)} and {escaped(other.name)}</h1>",
-        section("What they reached", plain_grid(titles, two_studies.overview(one, other))),
-        *_progress(figures, one, other),
-        section("What differs", tables or "<p>Nothing: they were asked for the same.</p>"),
-    ]
-    return document(f"{one.name} and {other.name}", body, figures)
-
-
-def _progress(figures: dict[str, Figure], one: Summary, other: Summary) -> list[str]:
-    if not two_studies.comparable(one, other):
-        told = "They searched for different things, so their values cannot be compared."
-        return [section("The best so far", f"<p>{told}</p>")]
+    costs: dict[str, tuple[str, Callable[[Step], float]]] = {}
     pair = [(each.name, two_studies.progress(each)) for each in (one, other)]
-    longest = max((step.hours for _, steps in pair for step in steps), default=0.0)
-    factor, unit = next((u for u in UNITS if longest * u[0] >= 2), UNITS[-1])
-    costs: dict[str, tuple[str, Callable[[Step], float]]] = {
-        "epochs": ("epochs", lambda step: step.epochs),
-        "time": (unit, lambda step: factor * step.hours),
-    }
-    return [
-        section(f"The best so far, by {x}", plot(figures, name, _drawn(pair, x, cost, one.metric)))
-        for name, (x, cost) in costs.items()
-    ]
+    if two_studies.comparable(one, other):
+        longest = max((step.hours for _, steps in pair for step in steps), default=0.0)
+        factor, unit = next((u for u in UNITS if longest * u[0] >= 2), UNITS[-1])
+        costs["epochs"] = "epochs", lambda step: step.epochs
+        costs["time"] = unit, lambda step: factor * step.hours
+    return render(
+        "comparison.html.j2",
+        {name: _drawn(pair, x, cost, one.metric) for name, (x, cost) in costs.items()},
+        one=one,
+        other=other,
+        titles=two_studies.titles(one, other),
+        overview=two_studies.overview(one, other),
+        costs={name: x for name, (x, _) in costs.items()},
+        differences=two_studies.differences(one, other),
+    )
 
 
 def _drawn(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tuner.config import directories
 from tuner.report.configurations import Row
-from tuner.report.html.document import escaped
 
 PICTURES = {
     "learning_curves.svg": "all its metrics, epoch by epoch",
@@ -17,18 +16,18 @@ LARGEST = 400_000
 """Maximum size of an image in bytes, so that the report can still be sent."""
 
 
-def pictures(row: Row | None, directory: Path) -> str:
-    """Return the images in PICTURES of a run inside the study's ``directory`` on this machine.
+def pictures(row: Row | None, directory: Path) -> list[tuple[str, str]]:
+    """Return the PICTURES of a run inside the study's ``directory`` here, as URLs with captions.
 
     As images, they cannot execute anything, and links of these names to other files are not
     followed.
     """
     run_dir = directories.of_run(directory, row.run_dir) if row is not None else None
     if run_dir is None:
-        return ""
+        return []
     folder = run_dir / "artifacts"
-    shown = [_figure(folder / n, caption) for n, caption in PICTURES.items() if _fits(folder / n)]
-    return f'<div class="gallery">{"".join(shown)}</div>' if shown else ""
+    paths = {folder / name: caption for name, caption in PICTURES.items()}
+    return [(_embedded(path), caption) for path, caption in paths.items() if _fits(path)]
 
 
 def _fits(path: Path) -> bool:
@@ -36,8 +35,6 @@ def _fits(path: Path) -> bool:
     return lies_there and path.is_file() and path.stat().st_size <= LARGEST
 
 
-def _figure(path: Path, caption: str) -> str:
+def _embedded(path: Path) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
-    source = f"data:{KINDS[path.suffix]};base64,{content}"
-    text = escaped(caption)
-    return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    return f"data:{KINDS[path.suffix]};base64,{content}"

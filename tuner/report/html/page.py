@@ -1,21 +1,42 @@
-"""Assemble the report: the sections of one self-contained HTML page."""
+"""Assemble the report as one self-contained HTML page."""
 
+import math
+import shlex
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna import Study
 
-from tuner.report.analysis import importance, pareto
-from tuner.report.analysis.importance import Importance
-from tuner.report.commands import UNKNOWN, Commands
-from tuner.report.html import parameters, plots, sections
-from tuner.report.html.document import document, escaped, grid, plot, section
+from tuner.report.analysis.importance import RESAMPLED
+from tuner.report.analysis.pruning_errors import ENOUGH_AUDITED
+from tuner.report.commands import UNKNOWN, Commands, shared
+from tuner.report.configurations import Row, alike
+from tuner.report.contents import contents
+from tuner.report.html import parameters, plots
+from tuner.report.html.document import render
 from tuner.report.html.parallel_coordinates import parallel
 from tuner.report.html.plots import Figure
 from tuner.report.summary import Summary
 
+LISTED = 200
+"""Maximum number of configurations in the table."""
 DRAWN, AXES = 20, 10
 """Configurations in the table of a picture, which nobody scrolls, and parameters side by side."""
+SHORT = 60
+"""Maximum number of characters of a reason in that table; the failures have the whole text."""
+CONSTANTS = {
+    "AXES": AXES,
+    "BARS": parameters.SHOWN,
+    "COLOURS": plots.COLOURS,
+    "ENOUGH_AUDITED": ENOUGH_AUDITED,
+    "LISTED": LISTED,
+    "MARKS": parameters.MARKS,
+    "MAX_MARKS": plots.MAX_MARKS,
+    "RESAMPLED": RESAMPLED,
+    "SHORT": SHORT,
+}
+"""Numbers and colours that the template uses."""
 
 
 def page(
@@ -23,7 +44,7 @@ def page(
     summary: Summary,
     final: Mapping[str, Any],
     commands: Commands = UNKNOWN,
-    pictures: str = "",
+    pictures: Sequence[tuple[str, str]] = (),
     *,
     still: bool = False,
 ) -> str:
@@ -33,124 +54,89 @@ def page(
         pictures: Images of the winner, see ``tuner.report.html.gallery``.
         still: The page is to become an image, and has only what is visible without scrolling.
     """
-    figures: dict[str, Figure] = {}
-    winner = sections.winner(summary, commands, pictures)
-    if summary.ranking:
-        found = [winner, *_found(figures, study, summary, final, still)]
-    else:
-        found = [winner, *_so_far(figures, summary)]
-    body = [
-        sections.head(summary),
-        *found,
-        section(
-            "Configurations",
-            sections.configurations(summary, DRAWN if still else sections.LISTED),
-        ),
-        section("How to repeat it", sections.provenance(summary, commands)),
-    ]
-    return document(summary.name, body, figures)
-
-
-def _found(
-    figures: dict[str, Figure],
-    study: Study,
-    summary: Summary,
-    final: Mapping[str, Any],
-    still: bool,
-) -> list[str]:
-    """Return the sections with the results of a study and their cost."""
-    important = importance.importances(study, summary)
-    slices = _slices(figures, summary, important)
-    return [
-        section("Is it really better?", sections.compared(summary, final)),
-        section("Learning curves", _curves(figures, summary)),
-        section("Optimisation history", _history(figures, summary)),
-        _pareto(figures, summary),
-        section("Importance of the parameters", _importances(figures, important)),
-        section("Value against each parameter", slices),
-        section("Parallel coordinates", _parallel(figures, summary, important, still)),
-        section("What was searched", sections.space(summary)),
-        section("Where the time went", sections.time_spent(summary)),
-        section("What pruning saved", sections.pruning(summary)),
-        section("Failures", sections.failures(summary)),
-    ]
-
-
-def _so_far(figures: dict[str, Figure], summary: Summary) -> list[str]:
-    """Return the sections for a study without a complete trial, failures first."""
-    curves = any(row.curve for row in summary.rows)
-    return [
-        section("Failures", sections.failures(summary)) if summary.failures else "",
-        section("Learning curves", _curves(figures, summary)) if curves else "",
-        section("Where the time went", sections.time_spent(summary)),
-        section("What was searched", sections.space(summary)),
-    ]
-
-
-def _history(figures: dict[str, Figure], summary: Summary) -> str:
-    left = summary.over - plots.MAX_MARKS
-    note = f'<p class="faint">The best and every so-many-th are drawn: {plots.MAX_MARKS}.</p>'
-    return plot(figures, "history", plots.history(summary)) + note * (left > 0)
-
-
-def _curves(figures: dict[str, Figure], summary: Summary) -> str:
-    drawn = len(plots.curves_shown(summary))
-    every = sum(bool(row.curve) for row in summary.rows)
-    left = f'<p class="faint">{drawn} of {every} curves are drawn.</p>' if drawn < every else ""
-    return plot(figures, "curves", plots.curves(summary)) + left
-
-
-def _parallel(
-    figures: dict[str, Figure],
-    summary: Summary,
-    important: Sequence[Importance] | str,
-    still: bool,
-) -> str:
-    first = [] if isinstance(important, str) else [row.name for row in important]
-    shape = parallel(summary, first, AXES if still else None)
-    width = 0 if isinstance(shape, str) else 105 * len(shape["layout"]["shapes"])
-    drawn = f'<div class="wide" tabindex="0">{plot(figures, "parallel", shape, width=width)}</div>'
-    cut = still and not isinstance(shape, str) and len(shape["layout"]["shapes"]) > AXES
-    return drawn + f'<p class="faint">No more than {AXES} parameters are drawn.</p>' * cut
-
-
-def _pareto(figures: dict[str, Figure], summary: Summary) -> str:
-    """Return the Pareto front; empty for a single objective, whose front is the winner."""
-    if len(summary.objectives) < 2:
-        return ""
-    front = pareto.front(summary)
-    drawn = plot(figures, "pareto", plots.pareto(summary, front))
-    return section("Pareto front", drawn + sections.front(summary, front))
-
-
-def _importances(figures: dict[str, Figure], found: Sequence[Importance] | str) -> str:
-    if isinstance(found, str):
-        return plot(figures, "importances", found)
-    shown, rest = found[: parameters.SHOWN], found[parameters.SHOWN :]
-    note = (
-        '<p class="faint">Shares in reaching the best tenth (PED-ANOVA). The whiskers hold the'
-        f" middle 80 % of {importance.RESAMPLED} resamples of the configurations: a long one says"
-        " that the share depends on which happened to be tried.</p>"
+    told = contents(study, summary, final, commands)
+    rows = _listed(summary)
+    figures = _figures(summary, told["important"], told["front"], AXES if still else None)
+    slices = [name for name in figures if name.startswith("slice-")]
+    return render(
+        "page.html.j2",
+        figures,
+        **told,
+        **CONSTANTS,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        scores=_scores(summary),
+        pictures=pictures,
+        still=still,
+        drawn_curves=len(plots.curves_shown(summary)),
+        all_curves=sum(bool(row.curve) for row in summary.rows),
+        front_titles=_front_titles(summary),
+        slices=slices,
+        cut=plots.cut([_heights(figures[name]) for name in slices]),
+        rows=rows,
+        listed=DRAWN if still else LISTED,
+        common=_common(rows),
+        provenance=_provenance(summary.attrs),
+        pinned=shlex.join(shared(summary.attrs.get("overrides") or [])),
     )
-    rows = [[escaped(row.name), f"{row.share:.1%}", row.range] for row in rest]
-    more = grid(["parameter", "share", "middle 80 %"], rows)
-    more = f"<details><summary>and {len(rest)} more</summary>{more}</details>" if rest else ""
-    return plot(figures, "importances", parameters.bars(shown)) + more + note
 
 
-def _slices(
-    figures: dict[str, Figure], summary: Summary, important: Sequence[Importance] | str
-) -> str:
-    first = [] if isinstance(important, str) else [row.name for row in important]
-    shapes = parameters.slices(summary, first)
-    if not shapes:
-        return "<p>No parameter took more than one value.</p>"
-    plotted = (
-        plot(figures, f"slice-{k}", shape, width=1) for k, shape in enumerate(shapes.values())
-    )
-    drawn = f'<div class="slices">{"".join(plotted)}</div>'
-    few = f" {parameters.MARKS} of {summary.over} are drawn." * (summary.over > parameters.MARKS)
-    told = f"Filled: complete. Hollow: pruned, with the {escaped(summary.metric)} of that moment."
-    values = [[y for trace in s["data"] for y in trace["y"]] for s in shapes.values()]
-    cut = plots.cut(values)
-    return f'{drawn}<p class="faint">{told * bool(summary.pruned)}{few} {cut}</p>'
+def _figures(
+    summary: Summary, important: Any, front: Sequence[Row], axes: int | None
+) -> dict[str, Figure | str]:
+    """Return the figures by name; before a configuration is complete, only the curves."""
+    curves = plots.curves(summary)
+    if not summary.ranking:
+        return {} if isinstance(curves, str) else {"curves": curves}
+    names = [] if isinstance(important, str) else [row.name for row in important]
+    slices = parameters.slices(summary, names)
+    figures: dict[str, Figure | str] = {
+        **{f"slice-{k}": shape for k, shape in enumerate(slices.values())},
+        "curves": curves,
+        "history": plots.history(summary),
+    }
+    if len(summary.objectives) > 1:
+        figures["pareto"] = plots.pareto(summary, front)
+    figures["importances"] = important if isinstance(important, str) else parameters.bars(important)
+    figures["parallel"] = parallel(summary, names, axes)
+    return figures
+
+
+def _heights(shape: Any) -> list[float]:
+    return [y for trace in shape["data"] for y in trace["y"]]
+
+
+def _scores(summary: Summary) -> dict[str, float]:
+    """Return what is known of the winner beside the first objective."""
+    best = summary.best
+    if best is None:
+        return {}
+    known = {**dict(zip(summary.objectives, best.values, strict=False)), **best.metrics}
+    return {name: value for name, value in known.items() if name != summary.metric}
+
+
+def _front_titles(summary: Summary) -> list[str]:
+    ways = {True: "highest", False: "lowest"}
+    return ["#", *(f"{name} ({ways[up]})" for name, up in summary.objectives.items()), "settings"]
+
+
+def _listed(summary: Summary) -> list[Row]:
+    """Return the configurations, best first, unfinished and failed ones last."""
+    order = {row.number: place for place, row in enumerate(summary.ranking)}
+    return sorted(summary.rows, key=lambda row: (order.get(row.number, math.inf), row.number))
+
+
+def _common(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the settings that all configurations share."""
+    known = [row for row in rows if row.settings]
+    same = alike(known)
+    return {key: value for key, value in known[0].settings.items() if key in same} if same else {}
+
+
+def _provenance(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    commit = str(attrs.get("git_commit") or "")
+    known = {
+        "seed": attrs.get("seed"),
+        "git commit": commit + ", with uncommitted changes" * bool(attrs.get("git_changes")),
+        "versions": ", ".join(f"{k} {v}" for k, v in (attrs.get("versions") or {}).items()),
+    }
+    return [(key, str(value)) for key, value in known.items() if value not in (None, "")]

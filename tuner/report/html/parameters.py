@@ -19,8 +19,8 @@ MOST_NAMES, LETTERS = 12, 14  # of a categorical axis; overlapping names are rot
 
 
 def bars(found: Sequence[Importance]) -> Figure:
-    """Draw horizontal bars, the largest on top, with whiskers over the resamples."""
-    rows = list(found)[::-1]
+    """Draw horizontal bars, the largest SHOWN, with whiskers over the resamples."""
+    rows = list(found[:SHOWN])[::-1]
     drawn = {
         "type": "bar",
         "orientation": "h",
