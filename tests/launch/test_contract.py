@@ -15,6 +15,7 @@ import pytest
 
 from tests import clusters
 from tests.conftest import Project, wait_for
+from tests.launch import kubernetes_server
 from tests.launched import Run, new_database
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,7 @@ class Engine:
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     is_empty: Callable[[], bool] = lambda: True
+    prepare: Callable[[Run], None] = lambda run: None
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +56,29 @@ def ray() -> Iterator[Engine]:
         yield Engine(lambda _: cluster.machine_dies(), args)
 
 
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    config = tmp_path_factory.mktemp("kubernetes") / "config"
+    cluster = kubernetes_server.Kubernetes(config.parent, runs=True)
+
+    def prepare(run: Run) -> None:
+        """What would be in the image and in the Secret."""
+        cluster.directory, cluster.secrets["TUNER_STORAGE_URL"] = run.project.directory, run.url
+
+    with kubernetes_server.serving(cluster, config):
+        yield Engine(
+            lambda _: cluster.evict(cluster.running()[0]),
+            ["launch=kubernetes", "launch.image=tuner"],
+            {"KUBECONFIG": str(config)},
+            lambda: not cluster.running(),
+            prepare,
+        )
+
+
 @pytest.fixture(
     params=[
         pytest.param(name, marks=pytest.mark.xdist_group(name))
-        for name in ("local", "slurm", "ray")
+        for name in ("local", "slurm", "ray", "kubernetes")
     ]
 )
 def engine(request: pytest.FixtureRequest) -> Engine:
@@ -67,7 +88,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def run(project: Project, engine: Engine, postgresql: str) -> Run:
-    return Run(project, new_database(postgresql), engine.args, engine.env)
+    run = Run(project, new_database(postgresql), engine.args, engine.env)
+    engine.prepare(run)
+    return run
 
 
 def test_workers_start_and_a_cancelled_study_leaves_none(run: Run, engine: Engine):

@@ -58,7 +58,7 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
     more = mistakes(asked, makes)
     if found:
         more += _out_of_reach(asked, found[0][0])
-        more += turns_refused(asked, spread=found[0][0].spread)
+        more += turns_refused(asked, found[0][0])
     if not (asked.mistakes or more):
         more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
     return required(asked, more), *found[-1]
@@ -71,8 +71,7 @@ def launcher_of(asked: Plan) -> tuple[Launcher, str]:
         ConfigError: The engine would reject the workers, or they could not reach the database.
     """
     launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
-    refused = turns_refused(asked, spread=launcher.spread)
-    asked.require([*_out_of_reach(asked, launcher), *refused])
+    asked.require([*_out_of_reach(asked, launcher), *turns_refused(asked, launcher)])
     return launcher, launcher.describe()
 
 
@@ -84,11 +83,17 @@ def _out_of_reach(asked: Plan, launcher: Launcher) -> list[Mistake]:
     return [Mistake("storage.url", told, "storage=postgresql, or launch=local")]
 
 
-def turns_refused(asked: Plan, *, spread: bool) -> list[Mistake]:
-    """Return an error if workers are to give way where no engine could hand on their slots."""
-    if spread or lookup.at(asked.cfg, "worker.turn") is None:
-        return []
+def turns_refused(asked: Plan, launcher: Launcher | None = None) -> list[Mistake]:
+    """Return an error if workers are to give way where no engine would hand on their slots.
+
+    Args:
+        launcher: What starts the workers, None if trials run in this process.
+    """
     told = "workers of this machine have no queue from which another job would get the slot"
+    if launcher is not None and launcher.spread:
+        told = getattr(launcher, "no_turns", "")
+    if not told or lookup.at(asked.cfg, "worker.turn") is None:
+        return []
     return [Mistake("worker.turn", told, "null, or launch=slurm or ray")]
 
 

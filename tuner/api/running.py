@@ -67,7 +67,7 @@ def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
     show_log()
     planned = asked.plan()
     if asked.inside or mistakes:
-        refused = preflight.turns_refused(planned, spread=False)
+        refused = preflight.turns_refused(planned)
         study = _inside(preflight.planned(planned, [*mistakes, *refused]))
     else:
         study = _by_workers(planned)

@@ -1,1 +1,1 @@
-"""Start workers on an engine: local processes, Slurm or Ray."""
+"""Start workers on an engine: local processes, Slurm, Kubernetes or Ray."""

@@ -1,0 +1,154 @@
+"""Run workers as the pods of one indexed Job on a Kubernetes cluster, by its official client."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from tuner.errors import ConfigError, LaunchError, Mistake
+from tuner.launch import kubernetes_objects
+from tuner.launch.base import Order
+from tuner.launch.kubernetes_api import Cluster, Refusal
+from tuner.launch.kubernetes_job import PodsOfJob, ended
+from tuner.launch.kubernetes_objects import Object, Pods
+from tuner.log import log
+
+KUEUE = "kueue.x-k8s.io"
+GIVEN = "oc.env:TUNER_GIVEN_"
+"""Part of an option whose password was moved to an environment variable of this process."""
+NOWHERE = "tuner-check"
+"""Name of no object, for requests that only show whether this user may send them."""
+
+Call = Callable[..., Any]
+
+
+class Kubernetes(Pods):
+    """The launcher ``launch=kubernetes``: the pods of a Job on a cluster."""
+
+    spread = True
+    no_turns = (
+        "Kubernetes would replace each pod that gives way only after a pause, which doubles from "
+        "10 s to 10 min; share a cluster by launch.priority or launch.queue"
+    )
+
+    def describe(self) -> str:
+        """Describe the pods, such as ``4 pods of a Kubernetes Job in namespace team at …``.
+
+        Raises:
+            ConfigError: There is no usable kubeconfig, or the cluster would refuse the workers.
+            LaunchError: The cluster does not answer.
+        """
+        hint = "docker/Dockerfile builds one; push it to a registry that the nodes can read"
+        image = Mistake("launch.image", "expected a container image, got null", hint)
+        found = [] if self.image else [image]
+        try:
+            with closing(Cluster(self.namespace)) as cluster:
+                found += self._mistakes(cluster)
+        except ConfigError as error:
+            raise ConfigError([*found, *error.mistakes]) from error
+        if found:
+            raise ConfigError(found)
+        pods = f"{self.workers} pod{'s' * (self.workers > 1)} of a Kubernetes Job"
+        queue = f" in Kueue's queue {self.queue}" if self.queue else ""
+        return f"{pods} in namespace {cluster.namespace} at {cluster.host}{queue}"
+
+    def start(self, order: Order) -> PodsOfJob:
+        """Submit the Job, or attach to that of an earlier command which has not ended."""
+        if hidden := [word.partition("=")[0] for word in order.command if GIVEN in word]:
+            told = "has a password, which everybody who may read Jobs would see"
+            hint = "put it into a Secret of launch.secrets; the URL as TUNER_STORAGE_URL"
+            raise ConfigError([Mistake(key, told, hint) for key in hidden])
+        asked = kubernetes_objects.job(self, order.name, order.command)
+        cluster = Cluster(self.namespace)
+        try:
+            made, attached = _submitted(cluster, asked)
+        except BaseException:
+            cluster.close()
+            raise
+        return PodsOfJob(cluster, made, order, attached=attached)
+
+    def _mistakes(self, cluster: Cluster) -> list[Mistake]:
+        """Return everything that the cluster would refuse or lacks, in its own words."""
+        core, batch = cluster.core, cluster.batch
+        where: Object = {"namespace": cluster.namespace}
+        job = kubernetes_objects.job(replace(self, image=self.image or "image"), NOWHERE, [])
+        trials: list[tuple[Call, Object]] = [
+            (batch.create_namespaced_job, {"body": job, "dry_run": "All"}),
+            (batch.list_namespaced_job, {"limit": 1}),
+            (batch.delete_namespaced_job, {"name": NOWHERE, "dry_run": "All"}),
+            (core.list_namespaced_pod, {"limit": 1}),
+            (core.read_namespaced_pod_log, {"name": NOWHERE}),
+        ]
+        refusals = [_refusal(cluster, call, **where, **more) for call, more in trials]
+        if refusals[0] and refusals[0].code in (401, 404):
+            return refusals[0].mistakes  # of all else for the same reason
+        found = [m for r in refusals if r and r.code not in (404, 409) for m in r.mistakes]
+        found += self._missing(cluster)
+        if not found:  # the cluster judges pods only as they are created, which users need not
+            meta = {"name": NOWHERE}
+            pod = {"apiVersion": "v1", "kind": "Pod", **job["spec"]["template"], "metadata": meta}
+            more = {"body": pod, "dry_run": "All"}
+            refusal = _refusal(cluster, core.create_namespaced_pod, **where, **more)
+            if refusal and "cannot create resource" not in str(refusal):
+                found = refusal.mistakes
+        return found
+
+    def _missing(self, cluster: Cluster) -> Iterator[Mistake]:
+        """Yield what the Job names and the cluster lacks, as far as this user may read it."""
+        for key, call, *args in self._named(cluster):
+            refusal = _refusal(cluster, call, *args)
+            if refusal and refusal.code == 404:
+                yield replace(refusal.mistakes[0], key=key, hint=f"create it, or change {key}")
+
+    def _named(self, cluster: Cluster) -> Iterator[tuple[str, Call, *tuple[str, ...]]]:
+        """Yield key, method and arguments for each object that the Job names."""
+        core, here, client = cluster.core, cluster.namespace, cluster.client
+        for name in self.secrets:
+            yield "launch.secrets", core.read_namespaced_secret, name, here
+        for source in (self.volumes or {}).values():
+            if isinstance(source, str):
+                call: Call = core.read_namespaced_persistent_volume_claim
+                yield "launch.volumes", call, source, here
+        if self.service_account:
+            call = core.read_namespaced_service_account
+            yield "launch.service_account", call, self.service_account, here
+        if self.priority:
+            call = client.SchedulingV1Api(cluster.api).read_priority_class
+            yield "launch.priority", call, self.priority
+        if self.queue:
+            groups = cluster.ask(client.ApisApi(cluster.api).get_api_versions)["groups"]
+            versions = {g["name"]: g["preferredVersion"]["version"] for g in groups}
+            call = client.CustomObjectsApi(cluster.api).get_namespaced_custom_object
+            version = versions.get(KUEUE, "v1beta1")
+            yield "launch.queue", call, KUEUE, version, here, "localqueues", self.queue
+
+
+def _submitted(cluster: Cluster, asked: Object) -> tuple[Object, bool]:
+    """Create the Job, or find the one of an earlier command; return it and whether it was found."""
+    name, here = asked["metadata"]["name"], cluster.namespace
+    for _ in range(2):
+        try:
+            return cluster.ask(cluster.batch.create_namespaced_job, here, asked), False
+        except Refusal as error:
+            if error.code != 409:
+                raise
+        found = cluster.ask(cluster.batch.read_namespaced_job, name, here)
+        if "deletionTimestamp" in found["metadata"]:
+            break
+        if ended(found) is None:
+            log.info("Kubernetes Job %s is at work on this study: nothing new is submitted", name)
+            return found, True
+        delete = cluster.batch.delete_namespaced_job
+        cluster.ask(delete, name, here, propagation_policy="Background")
+    raise LaunchError(
+        f"launch=kubernetes: Job {name} is being deleted; its workers save their trials",
+        hint="the same command again in a minute",
+    )
+
+
+def _refusal(cluster: Cluster, call: Call, *args: object, **more: object) -> Refusal | None:
+    try:
+        cluster.ask(call, *args, **more)
+    except Refusal as error:
+        return error
+    return None

@@ -1,0 +1,100 @@
+"""Follow lists and logs of a Kubernetes cluster in threads, however often connections drop."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+from tuner.errors import LaunchError, TunerError
+from tuner.launch.kubernetes_api import Cluster, Refusal
+from tuner.launch.kubernetes_objects import CONTAINER, Object
+from tuner.log import log
+
+WATCH = 240
+"""Seconds after which the server is asked to end a watch."""
+PAUSE = 1.0
+"""Seconds before a stream that has ended is opened again."""
+
+
+class Watched(threading.Thread):
+    """The objects of a list by name, kept up to date by a watch; None until the first answer.
+
+    Args:
+        cluster: Where they are.
+        call: The method of the client that lists them.
+        where: Its selectors.
+    """
+
+    def __init__(self, cluster: Cluster, call: Callable[..., Any], **where: str) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.call, self.where = cluster, call, where
+        self.items: dict[str, Object] | None = None  # it is replaced, never changed
+
+    def run(self) -> None:
+        failures = 0
+        while not self.cluster.closed:
+            try:
+                self._follow()
+                failures = 0
+            except TunerError as error:
+                failures += 1
+                if failures == 2 and not self.cluster.closed:  # one may be a dropped connection
+                    log.warning("%s", error)
+            time.sleep(PAUSE)
+
+    def _follow(self) -> None:
+        """List the objects, and read a watch to its end or until it is too far behind."""
+        asked: Object = {"namespace": self.cluster.namespace, **self.where}
+        found = self.cluster.ask(self.call, **asked)
+        self.items = {item["metadata"]["name"]: item for item in found["items"]}
+        since = found["metadata"]["resourceVersion"]
+        asked |= {"watch": True, "resource_version": since, "timeout_seconds": WATCH}
+        for line in self.cluster.lines(self.call, **asked):
+            event = json.loads(line)
+            if event["type"] == "ERROR":  # 410 Gone
+                return
+            name = event["object"]["metadata"]["name"]
+            self.items = {**self.items, name: event["object"]}
+            if event["type"] == "DELETED":
+                self.items = {key: item for key, item in self.items.items() if key != name}
+
+
+class PodLog(threading.Thread):
+    """Copies the log of a pod to a file, after that of the worker's previous pod.
+
+    ``over`` is set when the pod has ended: the rest is read, and the thread ends.
+    """
+
+    def __init__(
+        self, cluster: Cluster, pod: str, file: IO[bytes], before: "PodLog | None"
+    ) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.pod, self.file, self.before = cluster, pod, file, before
+        self.over = threading.Event()
+        self.last = b""  # time stamp of the last line in the file; all are of one length
+
+    def run(self) -> None:
+        if self.before is not None:
+            self.before.join()
+        whole = False
+        while not (whole or self.cluster.closed):
+            whole = self.over.is_set()
+            try:
+                self._copy(self.last)
+            except Refusal:  # the pod has been deleted
+                pass
+            except LaunchError:
+                whole = False
+            if not whole:
+                time.sleep(PAUSE)
+
+    def _copy(self, after: bytes) -> None:
+        call, where = self.cluster.core.read_namespaced_pod_log, self.cluster.namespace
+        more: Object = {"container": CONTAINER, "follow": True, "timestamps": True}
+        for line in self.cluster.lines(call, self.pod, where, **more):
+            stamp, _, text = line.partition(b" ")
+            if stamp > after:
+                self.last = stamp
+                self.file.write(text + b"\n")
+                self.file.flush()
