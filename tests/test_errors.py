@@ -44,7 +44,7 @@ def test_the_section_of_a_key_or_an_override(key, first):
 def test_an_error_counts_its_mistakes():
     one, other = Mistake("a", "missing"), Mistake("b", "missing", "b=1")
     assert str(ConfigError([one])) == "a: missing"
-    assert str(ConfigError([one, other])) == "2 mistakes:\na: missing\nb: missing; hint: b=1"
+    assert str(ConfigError([one, other])) == "2 errors:\na: missing\nb: missing; hint: b=1"
     assert ConfigError([one, other]).mistakes == [one, other]
     assert TunerError("missing", key="b", hint="b=1").mistakes == [other]
 
@@ -52,7 +52,7 @@ def test_an_error_counts_its_mistakes():
 def test_errors_reach_other_processes_whole():
     error = pickle.loads(pickle.dumps(ConfigError([Mistake("a", "x"), Mistake("b", "y", "z")])))
     assert error.mistakes == [Mistake("a", "x"), Mistake("b", "y", "z")]
-    assert str(error).startswith("2 mistakes:\n")
+    assert str(error).startswith("2 errors:\n")
     refused = pickle.loads(pickle.dumps(Infeasible("too deep", hint="depth=2")))
     assert (refused.reason, refused.hint) == ("too deep", "depth=2")
     assert str(refused) == "too deep; hint: depth=2"

@@ -94,7 +94,7 @@ class TunerError(Exception):
     def __init__(self, problem: str | Sequence[Mistake], *, key: str = "", hint: str = "") -> None:
         self.mistakes = [Mistake(key, problem, hint)] if isinstance(problem, str) else list(problem)
         count = len(self.mistakes)
-        head = "" if count == 1 else f"{count} mistakes:\n"
+        head = "" if count == 1 else f"{count} errors:\n"
         super().__init__(head + "\n".join(map(str, self.mistakes)))
 
 

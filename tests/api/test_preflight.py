@@ -24,7 +24,7 @@ WRONG = {
 def test_mistakes_of_all_stages_are_told_at_once(project: Project, command):
     project.call(command, *WRONG, code=2, CUDA_VISIBLE_DEVICES="")
     assert [what for what in WRONG.values() if what not in project.stderr] == []
-    assert f"error: {len(WRONG)} mistakes:" in project.stderr
+    assert f"error: {len(WRONG)} errors:" in project.stderr
     assert not (project.directory / "runs").exists()
 
 
@@ -52,7 +52,7 @@ def test_the_device_is_judged_where_it_will_be_used(project: Project, command):
 
 def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(project: Project):
     project.call("status", "budget.hours=abc", "storage.url=mysq://h/db", code=2)
-    assert "2 mistakes" in project.stderr
+    assert "2 errors" in project.stderr
     assert "did you mean 'mysql'?" in project.stderr
 
 

@@ -132,7 +132,7 @@ def test_an_enqueued_trial_is_run_next(searched, tmp_path, monkeypatch):
         ({"lrr": 0.1}, "lrr: is not searched; hint: did you mean 'lr'?"),
         ({"kind": "adam"}, "kind: 'adam' is not searched; hint: kind: one of sgd, adamw"),
         ({"kind": "adamw", "momentum": 0.9}, "momentum: has no effect"),
-        ({"lr": "a", "kernel": 4}, "2 mistakes:"),
+        ({"lr": "a", "kernel": 4}, "2 errors:"),
     ],
     ids=str,
 )

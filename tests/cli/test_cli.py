@@ -63,7 +63,7 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     out = project.call("check")
     assert "objective.x" in out
     assert "float 0 to 1" in out
-    assert "no mistakes found" in out
+    assert "the configuration is valid" in out
     run = out.partition("would run:")[2]
     assert re.search(r"pinned +objective=toy$", run, re.MULTILINE)
     assert re.search(r"budget +study.n_trials: 24$", run, re.MULTILINE)

@@ -170,7 +170,7 @@ def in_python() -> Iterator[None]:
 
 def _reworded(mistake: Mistake) -> Mistake:
     lacking = mistake.problem == "missing" and mistake.key.startswith("objective.")
-    cure = "give it in the space, or in the function a default"
+    cure = "add it to the space, or give the parameter a default"
     return replace(
         mistake,
         key=_words(mistake.key),

@@ -67,7 +67,7 @@ def as_text(plan: Plan, launch: str) -> str:
     """Return space and facts as two sections of plain text."""
     shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
     run = "\n".join(line.rstrip() for line in shown)
-    return f"{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nno mistakes found"
+    return f"{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nthe configuration is valid"
 
 
 def _words(value: object) -> str:
