@@ -48,7 +48,6 @@ PRELOADED = (
 """No torch: that an objective without it stays without it is a promise …"""
 TRAINER = (
     "sklearn.datasets",
-    "torch._dynamo",
     "torchvision",
     "tuner.train.data.augment",
     "tuner.train.engine",
@@ -56,7 +55,7 @@ TRAINER = (
     "tuner.train.model.cnn",
     "tuner.train.optim.parameter_groups",
 )
-"""… and what the built-in trainer imports beside that, in four more seconds."""
+"""… and what the built-in trainer imports beside that, in three more seconds."""
 DICE = {
     "dice.py": "def throw(sides, *, report):\n    report(1, accuracy=sides)\n    return sides\n",
     "objective/dice.yaml": "_target_: dice.throw\nsides: 6\n",

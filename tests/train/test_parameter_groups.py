@@ -115,15 +115,35 @@ def test_factors_multiply_the_first_learning_rate_also_after_a_restore():
     assert second.param_groups[0]["lr"] == 0.1
 
 
+class Halved(torch.optim.SGD):
+    """An optimiser of a user's own, which halves the gradients first."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for weight in self.param_groups[0]["params"]:
+            weight.grad /= 2
+        super().step(closure)
+
+
 def test_an_optimiser_does_not_load_the_compiler():
     code = (
         "import sys, torch; from tuner.train.optim import parameter_groups;"
         "parameter_groups.spare_compiler(); w = torch.ones(2, requires_grad=True);"
         "o = torch.optim.AdamW([w], lr=0.1); o.zero_grad(); o.state_dict();"
-        "print('torch._dynamo' in sys.modules)"
+        "w.sum().backward(); parameter_groups.stepper(o)();"
+        "print('torch._dynamo' in sys.modules, w.tolist() == [1.0, 1.0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "False False"
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, Halved])
+def test_a_step_is_that_of_the_optimiser(kind: type[torch.optim.Optimizer]) -> None:
+    stepped, expected = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    for weight in (stepped, expected):
+        weight.grad = torch.tensor([0.5, -2.0])
+    parameter_groups.stepper(kind([stepped], lr=0.1))()  # type: ignore[call-arg]
+    kind([expected], lr=0.1).step()  # type: ignore[call-arg]
+    assert stepped.tolist() == expected.tolist() != [1.0, 1.0]
 
 
 def test_whole_numbers_serve_as_betas():

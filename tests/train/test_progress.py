@@ -224,9 +224,6 @@ def marked(alive: list, **_):
 @pytest.mark.parametrize("leaving", [torch.OutOfMemoryError, Pruned, ValueError, None])
 def test_a_trial_that_ends_leaves_nothing_in_memory(tmp_path, leaving):
     alive: list = []
-    # A process's first step imports torch._dynamo, and that keeps the frames around it until the
-    # next collection: once a process, and after a lack of memory `free_memory` collects.
-    train(tmp_path / "warm", Curve())
     gc.collect()
     gc.disable()  # what only the collector frees holds a GPU's memory for seconds
     try:

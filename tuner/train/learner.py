@@ -44,6 +44,7 @@ class Learner:
         self.device = data.mean.device
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = parameter_groups.make(optimizer, self.network)
+        self.update = parameter_groups.stepper(self.optimizer)
         self.schedule = schedule
         self.loss = loss.to(self.device)
         self.data = data
@@ -165,7 +166,7 @@ class Learner:
         self.loss.penalise(self.weights)
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
-        self.optimizer.step()
+        self.update()
 
     def _losses(self, images: Tensor, labels: Tensor, *mix: Tensor) -> Iterator[Tensor]:
         """Yield the loss of the batch, or with ``accumulate`` of its parts, which sum to it.

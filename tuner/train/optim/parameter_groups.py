@@ -5,6 +5,8 @@ the learning rate of a step is the optimiser's own times the schedule's value. A
 therefore needs no schedule state, and every trial of a search runs the whole schedule.
 """
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -49,6 +51,17 @@ def spare_compiler() -> None:
         wrapped = getattr(method, "__wrapped__", None)
         if wrapped is not None:
             wrapped.__dict__.setdefault("__dynamo_disable", wrapped)
+
+
+def stepper(optimizer: Optimizer) -> Callable[[], object]:
+    """Return the ``step`` of an optimiser; those of torch do not load ``torch._dynamo`` for it.
+
+    torch wraps the steps of its own optimisers in a function that loads it, for 1.2 s in every
+    process, to interrupt a compilation of the step; no step of the trainer is compiled.
+    """
+    if not type(optimizer).__module__.startswith("torch.optim."):
+        return optimizer.step
+    return torch.no_grad()(functools.partial(inspect.unwrap(type(optimizer).step), optimizer))
 
 
 def make(optimizer: Callable[..., Optimizer], network: nn.Module) -> Optimizer:
