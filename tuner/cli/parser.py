@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from tuner import __version__
 from tuner.cli.argument_errors import Parser
-from tuner.cli.options import EPILOG, add_options
+from tuner.cli.options import BARE, add_options
 from tuner.cli.study_arguments import take_names
 from tuner.config.types import closest, nearest
 from tuner.errors import Mistake
@@ -38,6 +38,18 @@ COMMANDS = {
     "check": "validate configuration, search space, storage and devices without running anything",
 }
 """Command → its summary; the module of its name in ``tuner.cli.commands`` runs it."""
+
+
+EPILOG = """\
+Overrides have Hydra's syntax, group=option or key=value.  In tune and worker,
+a plain override pins a key, and a sweep override searches it:
+model.width='int(interval(16, 64))', optimizer='choice(sgd,adamw)'.
+"""
+WORKER_CODES = """\
+Additional exit codes: 70, an error outside of the objective; 75, a broken
+device.  The trial is requeued for another worker, which tuner tune starts
+by itself.
+"""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -103,5 +115,7 @@ def _parser() -> tuple[Parser, Mapping[str, Parser]]:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         command.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps lines of the epilog
+        if name not in BARE:
+            command.epilog = f"{EPILOG}\n{WORKER_CODES}" if name == "worker" else EPILOG
         add_options(name, command)
     return parser, commands.choices

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 
 from tuner.cli.argument_errors import Parser
-from tuner.cli.options import ACTIONS, OF_A_STUDY
+from tuner.cli.options import ACTIONS, OPTIONS, STUDY
 
-COMMANDS = OF_A_STUDY | {"trial", "compare", "study", "clean"}
+COMMANDS = {"trial", "compare", "study", "clean", *(c for c, o in OPTIONS.items() if STUDY in o)}
 """Commands on studies that exist."""
 
 
