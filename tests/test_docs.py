@@ -2,8 +2,9 @@
 
 Each line of a fenced ``bash`` block is run, all lines of a page in one directory. ``python FILE``
 and ``yaml FILE`` are written there first; ``python`` alone is run after the commands. A word after
-``bash`` names a requirement: ``postgresql``, ``s3``, ``slurm``, ``ray``, ``download``; ``again``
-marks commands that other pages run. Only ``NOT_RUN`` is not run, for the reasons in docs/README.md.
+``bash`` names a requirement: ``postgresql``, ``s3``, ``slurm``, ``ray``, ``kubernetes``,
+``download``; ``again`` marks commands that other pages run. Only ``NOT_RUN`` is not run, for the
+reasons in docs/README.md.
 """
 
 import ast
@@ -25,12 +26,13 @@ import yaml
 from PIL import Image
 
 from tests import clusters, pages, servers
+from tests.launch import kubernetes_server
 from tests.launched import new_database
 from tests.pages import DOCS, EXAMPLES, PAGES, blocks, commands, name
 from tests.train.test_torchvision_files import idx
 from tests.typist import NOT_RUN, follow
 
-NEEDS = ("postgresql", "s3", "slurm", "ray", "download")
+NEEDS = ("postgresql", "s3", "slurm", "ray", "kubernetes", "download")
 EXTRAS = ("lightning", "transformers")
 """What a block of an example's page needs."""
 EVERY = [*PAGES, *sorted(EXAMPLES.rglob("*.md"))]
@@ -133,6 +135,18 @@ def test_what_needs_ray_runs(session, request, monkeypatch, capsys, postgresql):
         page = request.node.callspec.params["session"]
         lines = [c.replace("ray://head:10001", cluster.address) for c in commands(page, "ray")]
         follow(lines, monkeypatch, capsys, url=new_database(postgresql))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("session", of_pages("kubernetes"), indirect=True, ids=name)
+def test_what_needs_kubernetes_runs(session, request, monkeypatch, capsys, postgresql, tmp_path):
+    page, url = request.node.callspec.params["session"], new_database(postgresql)
+    cluster = kubernetes_server.Kubernetes(session, runs=True)
+    cluster.secrets["TUNER_STORAGE_URL"] = url
+    cluster.objects.add("/api/v1/namespaces/team/persistentvolumeclaims/tuner-runs")
+    with kubernetes_server.serving(cluster, tmp_path / "kubeconfig"):
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        follow(commands(page, "kubernetes"), monkeypatch, capsys, url=url)
 
 
 @pytest.fixture(scope="module")

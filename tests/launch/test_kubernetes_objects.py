@@ -103,6 +103,14 @@ def test_the_database_and_its_password_come_from_secrets_alone(monkeypatch):
     assert "another-secret" not in str(job("everything"))
 
 
+def test_pods_are_not_root_and_have_no_more_rights_than_they_need():
+    found, container = pod("everything")
+    assert found["securityContext"]["runAsNonRoot"]
+    assert found["automountServiceAccountToken"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+
+
 def test_names_and_labels_are_valid_and_unique():
     meta = job("everything")["metadata"]
     assert meta["name"] == "tuner-toy-study-1-12345678"

@@ -49,6 +49,7 @@ class Cluster:
             raise ConfigError(f"launch=kubernetes: {error}", hint=cure) from error
         settings = client.Configuration()
         settings.retries = False  # the caller decides
+        settings.connection_pool_maxsize = 1000  # each pod has a log
         default = _configure(config, settings)
         self.namespace, self.host = namespace or default, settings.host
         self.client, self.api = client, client.ApiClient(settings)
