@@ -92,7 +92,7 @@ class Run:
                 assert process.poll() is None, process.communicate()
             return condition()
 
-        wait_for(met, 120)
+        wait_for(met)
 
     def go(self) -> None:
         """Let the trials run to their ends."""

@@ -101,10 +101,10 @@ def serve(words: list[str]) -> str:
     try:
         said = next(line for line in process.stderr or () if "dashboard at" in line)
         port = re.findall(r":(\d+)/", said)[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=280) as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=280)
         assert process.returncode == 0, err
     finally:
         process.kill()

@@ -100,7 +100,7 @@ def test_workers_start_and_a_cancelled_study_leaves_none(run: Run, engine: Engin
     logs = run.project.directory / "runs/toy/logs"
     assert sorted(path.name for path in logs.iterdir()) == ["worker-0.log", "worker-1.log"]
     tune.send_signal(signal.SIGINT)
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 130, err
     assert "the same command goes on" in err
     assert run.study.workers() == []
@@ -117,7 +117,7 @@ def test_a_lost_worker_comes_back_and_the_budget_is_exact(run: Run, engine: Engi
     engine.lose_one(run.project)
     wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
     run.go()
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     run.assert_whole(retried=1)
     assert engine.is_empty()
@@ -138,7 +138,7 @@ def test_on_another_machine_tuner_worker_with_the_same_overrides_joins(
     here.go()
     there.go()
     for process in (tune, worker):
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=280)
         assert process.returncode == 0, err
     here.assert_finished(retried=0)
     assert len(project.journal()) + len(other.journal()) == 16

@@ -52,7 +52,7 @@ def test_workers_elsewhere_have_what_was_set_for_pytorch(monkeypatch):
 
 @pytest.mark.slow
 def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run):
-    _, err = run.tune("launch.detach=true").communicate(timeout=60)
+    _, err = run.tune("launch.detach=true").communicate(timeout=280)
     assert "2 Ray actors of CPU 1 on 2 nodes" in err
     run.wait_until_at_work()
     watching = run.tune()
@@ -64,7 +64,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run):
     watching = run.tune()
     read_until(watching, "no new ones are made")
     run.go()
-    _, err = watching.communicate(timeout=60)
+    _, err = watching.communicate(timeout=280)
     assert watching.returncode == 0, err
     run.assert_whole(retried=0)
 
@@ -82,7 +82,7 @@ def test_a_killed_command_leaves_no_worker_and_its_places_are_taken_at_once(run:
     tune = run.tune()
     wait_for(lambda: len(run.at_work()) == 2 and not run.at_work() & before)
     run.go()
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     run.assert_whole(retried=2)
 
@@ -91,7 +91,7 @@ def test_a_killed_command_leaves_no_worker_and_its_places_are_taken_at_once(run:
 def test_actors_without_a_place_are_dropped_when_nobody_needs_them(run: Run):
     run.go()
     tune = run.tune("launch.workers=3", "launch.cpus_per_worker=2")
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     run.assert_whole(retried=0)
 
@@ -129,7 +129,7 @@ def test_a_second_study_gets_its_share_within_two_turns(run: Run, tmp_path: Path
     for each in (run, other):
         each.go()
     for process in (first, second):
-        _, err = process.communicate(timeout=100)
+        _, err = process.communicate(timeout=280)
         assert process.returncode == 0, err
     assert "its turn of 0.1 min is over" in "".join(map(run.log, range(4)))
     for each in (run, other):
@@ -145,7 +145,7 @@ def test_a_shipped_directory_needs_no_shared_one(run: Run, tmp_path: Path):
     (run.project.directory / "go").touch()
     args = ["launch.working_dir=.", f"study.dir={shared}"]
     tune = run.tune(*args, "launch.workers=1")
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     assert "complete" in (shared / "logs/worker-0.log").read_text()
     assert not (run.project.directory / "journal.txt").exists(), "it ran in the copy"

@@ -63,7 +63,7 @@ class Served:
     def ask(
         self, path: str, method: str = "GET", **headers: str
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=280)
         with closing(connection):
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
@@ -174,7 +174,7 @@ def test_a_signal_ends_it_cleanly_and_quietly(tmp_path: Path, number: signal.Sig
     served = start(tmp_path)
     assert served.ask("/api/studies")[0].status == 200
     served.process.send_signal(number)
-    out, err = served.process.communicate(timeout=20)
+    out, err = served.process.communicate(timeout=280)
     assert (served.process.returncode, out, err) == (0, "left\n", "")
 
 

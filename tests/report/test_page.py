@@ -299,7 +299,7 @@ def test_a_browser_draws_it_and_runs_no_hostile_script(tmp_path: Path) -> None:
     command += ["--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=5000", "--dump-dom", "--enable-logging=stderr", "--v=0"]
     done = subprocess.run(
-        [*command, page.as_uri()], capture_output=True, text=True, timeout=90, check=True
+        [*command, page.as_uri()], capture_output=True, text=True, timeout=280, check=True
     )
     assert done.stdout.count('class="main-svg"') >= 6  # two or three a figure
     assert "<script>window.owned" not in done.stdout

@@ -134,7 +134,7 @@ def test_the_dashboard_shows_it(sealed: Project, monkeypatch: pytest.MonkeyPatch
 
     def look(address: str) -> None:
         try:
-            browser = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+            browser = http.client.HTTPConnection(urlsplit(address).netloc, timeout=280)
             connected.append(browser)
             browser.request("GET", "/api/studies")
             found.append(browser.getresponse().read().decode())

@@ -259,7 +259,7 @@ def test_a_search_ends_with_what_became_of_its_file(
     wait_for(lambda: len(project.journal()) >= 4)
     database = project.directory / "runs/tuner.db"
     what = act(database)
-    _, err = tune.communicate(timeout=60)
+    _, err = tune.communicate(timeout=280)
     assert tune.returncode == 1, err
     assert "Traceback" not in err
     assert re.search(rf"{what}.*; hint: ", err.splitlines()[-1]), err

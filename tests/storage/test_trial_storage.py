@@ -319,7 +319,7 @@ def test_threads_share_commits_and_one_that_cannot_store_harms_no_other(storage,
 
 def test_a_failure_in_a_shared_commit_is_its_owners_alone(storage):
     _, ids = begun(storage, 2)
-    turn = threading.Barrier(2, timeout=10)
+    turn = threading.Barrier(2, timeout=280)
     failed: list[Exception] = []
 
     def write(trial_id: int, key: str) -> None:

@@ -121,7 +121,7 @@ ABORTED = threading.Event()
 
 def stuck(*_: object) -> None:
     """Waits for other ranks as a GPU does, which learns of no lost connection."""
-    assert ABORTED.wait(60), "nobody ended it"
+    assert ABORTED.wait(280), "nobody ended it"
     raise RuntimeError("NCCL communicator was aborted")
 
 
@@ -198,7 +198,7 @@ def slow_digits(device: torch.device, *, pid_file: Path, **given) -> dataset.Dat
     """Rank 1 is at work on something that no lost connection ends."""
     if distributed.get_rank() == 1:
         pid_file.write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
     return dataset.digits(device, **given)
 
 
@@ -217,7 +217,7 @@ def test_no_rank_outlives_a_rank_0_that_was_killed(tmp_path):
     first.kill()
     first.join()
     pid = int((tmp_path / "pid").read_text())
-    wait_for(lambda: not is_at_work(pid), 20)
+    wait_for(lambda: not is_at_work(pid))
 
 
 def is_at_work(pid: int) -> bool:
@@ -229,7 +229,7 @@ class DiesOnArrival:
     """A network that another process cannot even load."""
 
     def __reduce__(self):
-        return os._exit, (7,)
+        return eval, ("__import__('os')._exit(7)",)  # coverage puts a local function at os._exit
 
     def __call__(self, **given) -> torch.nn.Module:
         return PLAIN(**given)

@@ -213,10 +213,10 @@ def test_a_run_that_was_killed_goes_on_in_another_process(place, tmp_path, capsy
         told = capsys.readouterr().out
     else:
         first = start(f"test_gpu.killed({directory!r}, {place!r})")
-        first.communicate(timeout=120)
+        first.communicate(timeout=280)
         assert first.returncode == -signal.SIGKILL
         second = start(f"test_gpu.resumed({directory!r}, {place!r})")
-        told, _ = second.communicate(timeout=120)
+        told, _ = second.communicate(timeout=280)
         assert second.returncode == 0
     points = {int(epoch): metrics for epoch, metrics in json.loads(told.splitlines()[-1]).items()}
     assert list(points) == [2, 3, 4], "from the checkpoint of the second epoch on"
@@ -248,7 +248,7 @@ def test_two_processes_share_a_gpu_each_with_its_part_of_the_memory(tmp_path):
     call = f"test_gpu.beside_another({str(tmp_path)!r}, %d)"
     both = [start(call % number, **{MEMORY_FRACTION: "0.4"}) for number in range(2)]
     try:
-        told = [process.communicate(timeout=120)[0] for process in both]
+        told = [process.communicate(timeout=280)[0] for process in both]
     finally:
         for process in both:
             process.kill()
