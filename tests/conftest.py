@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from tests import inside, servers, warm
 from tests.inside import connections_closed, logging_restored
+from tuner.config import composition
 from tuner.config.composition import Source
 from tuner.study import study
 
@@ -164,6 +165,14 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("TUNER_")]:
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """Hydra composes the same files and overrides once for all tests of a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composition, "_composed", inside.composed_once)
+        yield
 
 
 @pytest.fixture(scope="session")

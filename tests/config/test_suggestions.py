@@ -41,7 +41,7 @@ from tuner.study import plan
     ],
 )
 def test_an_override_is_refused_with_the_nearest_that_exists(source, text, cure):
-    (mistake,) = plan.load(source, [text]).mistakes
+    (mistake,) = plan.load(source, ["space=none", "loss.l2=interval(0,1)", text]).mistakes
     assert cure in str(mistake)
 
 

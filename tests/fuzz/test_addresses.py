@@ -39,7 +39,7 @@ WITHOUT = st.one_of(
 ).filter(lambda url: PASSWORD not in url)
 
 
-@examples(300)
+@examples(150)
 @given(WITH_PASSWORD | WITHOUT)
 def test_a_url_is_of_use_or_refused_without_its_password(url: str) -> None:
     with harmless(url):

@@ -86,7 +86,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@examples(60)
+@examples(30)
 @given(LINES)
 def test_a_command_line_ends_as_documented(directory: Path, words: list[str]) -> None:
     with harmless(words):
@@ -99,7 +99,7 @@ def test_a_command_line_ends_as_documented(directory: Path, words: list[str]) ->
     assert PASSWORD not in said.out + said.err, told
 
 
-@examples(300)
+@examples(150)
 @given(st.lists(st.sampled_from(sorted(parser.COMMANDS)) | OVERRIDES | OPTIONS, max_size=5))
 def test_words_are_a_command_line_or_refused_in_one_line(words: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()

@@ -79,7 +79,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@examples(300)
+@examples(150)
 @given(archives())
 def test_an_archive_is_read_or_refused_in_words(directory: Path, content: bytes) -> None:
     path = directory / "a.npz"
@@ -97,7 +97,7 @@ def test_an_archive_is_read_or_refused_in_words(directory: Path, content: bytes)
 CARDS = st.sampled_from([canary.NAME, "evil.train", "os.system", "tuner.train.model.cnn", "..", ""])
 
 
-@examples(60)
+@examples(30)
 @given(data=st.data())
 def test_a_model_is_loaded_or_refused_in_words(directory: Path, data: st.DataObject) -> None:
     path = directory / "altered"

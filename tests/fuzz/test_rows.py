@@ -225,7 +225,7 @@ NUMBER = itertools.count()
 
 
 @pytest.mark.filterwarnings("ignore:The distribution is specified by")
-@examples(30)
+@examples(20)
 @given(SAMPLERS, st.lists(CELLS, min_size=1, max_size=4))
 def test_rows_of_anybody_are_shown_left_out_or_refused(
     database: Path, sampler: str, cells: list[Any]

@@ -106,7 +106,7 @@ class Drawn:
         return self._keep(name, optuna.distributions.CategoricalDistribution(choices), choices[0])
 
 
-@examples(400)
+@examples(200)
 @given(WRITTEN, TYPED)
 def test_a_space_is_of_use_or_refused_in_words(written: dict[Any, Any], words: list[str]) -> None:
     with harmless((written, words)):

@@ -71,7 +71,7 @@ def test_the_front_is_what_none_is_better_than_in_all():
     ],
 )
 def test_aims_that_make_no_sense_are_refused(source, overrides, expected):
-    found = plan.load(source, overrides)
+    found = plan.load(source, ["space=none", "model.dropout=interval(0,0.9)", *overrides])
     (mistake,) = [*found.mistakes, *search_checks.mistakes(found)]
     assert expected in str(mistake)
 

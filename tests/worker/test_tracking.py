@@ -108,6 +108,6 @@ def test_an_extra_that_is_missing_is_named_before_any_work(name, monkeypatch, ca
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"tuner.worker.tracking.{name}", raising=False)
     monkeypatch.delattr(trackers, name, raising=False)
-    assert main(["tune", f"tracking={name}"]) == 2
+    assert main(["tune", f"tracking={name}", "space=none", "loss.l2=interval(0,1)"]) == 2
     hint = f"; hint: pip install 'tuner[{name}]'"
     assert hint in capsys.readouterr().err

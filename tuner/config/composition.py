@@ -240,7 +240,7 @@ class Source:
                 yield
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _composed(
     source: Source, overrides: tuple[str, ...], _reading: object
 ) -> tuple[bytes, Mapping[str, str | None]]:

@@ -1,8 +1,10 @@
 """Locates the callables that ``_target_`` names, and reads their signatures."""
 
+import functools
 import importlib
 import inspect
 import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuner.config import extras
@@ -14,9 +16,24 @@ HERE = "tuner.api.here"
 """The module of functions that only this process has; see ``tuner.search``."""
 
 
-def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
-    """Maps parameters to (annotation, whether required); and whether ``**kwargs`` is accepted."""
+Parameters = Mapping[str, tuple[Any, bool]]
+"""Parameter → its annotation, and whether it is required."""
+
+
+def signature(target: str) -> tuple[Parameters, bool]:
+    """The parameters of the callable with this name, and whether it accepts ``**kwargs``."""
     called = locate(target)
+    fixed = inspect.isclass(called) or inspect.isfunction(called)
+    return _declared(called) if fixed else _read(called)
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(called: Callable[..., Any]) -> tuple[Parameters, bool]:
+    """Remember what a class or function declares, which configurations ask for many times over."""
+    return _read(called)
+
+
+def _read(called: Callable[..., Any]) -> tuple[Parameters, bool]:
     try:
         found = inspect.signature(called)
     except (TypeError, ValueError):
@@ -32,7 +49,7 @@ def signature(target: str) -> tuple[dict[str, tuple[Any, bool]], bool]:
     return parameters, open_ended
 
 
-def locate(target: str) -> typing.Callable[..., Any]:
+def locate(target: str) -> Callable[..., Any]:
     """The callable named ``module.name`` or ``module.Class.method``.  Raises: ConfigError."""
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
@@ -57,7 +74,7 @@ def locate(target: str) -> typing.Callable[..., Any]:
     )
 
 
-def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[..., Any]:
+def _attribute(found: Any, names: list[str], target: str) -> Callable[..., Any]:
     for name in names:
         if not hasattr(found, name):
             known = [n for n in dir(found) if not n.startswith("_")]
@@ -65,10 +82,10 @@ def _attribute(found: Any, names: list[str], target: str) -> typing.Callable[...
         found = getattr(found, name)
     if not callable(found):
         raise ConfigError(f"{target!r} is not callable; got {type(found).__name__}")
-    return typing.cast(typing.Callable[..., Any], found)
+    return typing.cast(Callable[..., Any], found)
 
 
-def _hints(called: typing.Callable[..., Any]) -> dict[str, Any]:
+def _hints(called: Callable[..., Any]) -> dict[str, Any]:
     function = called.__init__ if inspect.isclass(called) else called
     try:
         return typing.get_type_hints(function, include_extras=True)

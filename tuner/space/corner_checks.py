@@ -5,6 +5,7 @@ the callables themselves know, such as torch's optimisers.
 """
 
 import functools
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,10 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
     """
     chosen = dict(text.lstrip("+").split("=", 1) for text in groups)
     parse = functools.cache(override_parser.parse)
-    read = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in BESIDE])
+    read = pickle.dumps(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k not in BESIDE]))
     found: list[Mistake] = []
     for overrides in space.edges(chosen, every=every):
-        edge = read.copy()
+        edge = pickle.loads(read)
         for override in map(parse, overrides):
             if override.key_or_group not in chosen:
                 lookup.put(edge, override.key_or_group, override.value())
