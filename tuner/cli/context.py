@@ -38,7 +38,8 @@ def take_searchpath(args: argparse.Namespace) -> None:
     for text in [text for text in args.overrides if text.startswith(f"{search_path.KEY}=")]:
         args.overrides.remove(text)
         entries = override_parser.parse(text).value()
-        args.config_dir += search_path.directories(entries if isinstance(entries, list) else [])
+        named = search_path.directories(entries if isinstance(entries, list) else [])
+        args.config_dir = [*args.config_dir, *named]  # whose default all parsers share
 
 
 def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
