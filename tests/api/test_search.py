@@ -104,9 +104,9 @@ def test_all_mistakes_are_told_at_once_in_the_words_of_the_call(tmp_path):
         ({"lr": [0.1, 0.2]}, 'lr: expected a sweep or one value, got [0.1, 0.2]; hint: "choice('),
         ({"lr": object}, "lr: expected a sweep, a mapping of options or one value"),
         ({1: 2}, "space: expected a keyword of the function, got 1"),
-        ({"lr": {"a": 1}}, "lr.a: expected the keywords that are searched with it, got 1"),
+        ({"lr": {"a": 1}}, "lr.a: expected a mapping of the keywords of this option, got 1"),
         ({"lr": {None: {}}}, "lr: expected the name or number of an option, got None"),
-        ({"lr": {"8": {}}}, "lr: expected a name, got the text '8'"),
+        ({"lr": {"8": {}}}, "lr: expected a name, got the string '8'"),
         ({"lr": {}}, "lr: a mapping without options"),
         ({}, "space: nothing to search"),
     ],
@@ -119,7 +119,7 @@ def test_a_space_of_another_form_is_refused(space, told):
 
 
 def test_what_workers_could_not_import_is_refused():
-    with pytest.raises(tuner.ConfigError, match="workers: objective is of no module"):
+    with pytest.raises(tuner.ConfigError, match="workers: objective is not defined in a module"):
         tuner.search(lambda lr, *, report: lr, {"lr": "choice(1, 2)"}, workers=2)
     with pytest.raises(tuner.ConfigError, match="overrides: expected a list"):
         tuner.search(lambda lr, *, report: lr, {"lr": "choice(1, 2)"}, overrides="seed=1")
@@ -144,7 +144,7 @@ def test_an_interrupt_queues_the_trial_again(times):
 
     searched = functools.partial(tuner.search, train, {"x": "interval(0, 1)"}, n_trials=3)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="the same call goes on"):
+    with pytest.raises(KeyboardInterrupt, match="repeat the call to resume it"):
         searched(overrides=QUICK)
     assert signal.getsignal(signal.SIGINT) is before
     record = records.load("sqlite:///runs/tuner.db", "train", grace=60, patience=5)

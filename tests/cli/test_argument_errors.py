@@ -7,22 +7,23 @@ from tuner.cli import parser
 from tuner.worker.loop import CRASHED, RESTART_ME
 
 ERRORS = {
-    "status --watch=abc": "--watch: takes no value, got 'abc'; hint: --watch alone",
-    "status --watch=-1": "--watch: takes no value, got '-1'; hint: --watch alone",
-    "report --format pdf": "--format: expected html or md or png, got 'pdf'; hint: html, say",
+    "status --watch=abc": "--watch: expected no value, got 'abc'; hint: --watch alone",
+    "status --watch=-1": "--watch: expected no value, got '-1'; hint: --watch alone",
+    "report --format pdf": "--format: expected html or md or png, got 'pdf'; hint: for example "
+    "html",
     "export --format=pt3": "--format: expected pt2 or onnx, got 'pt3'; hint: did you mean 'pt2'?",
-    "report --format": "--format: no value; hint: --format=VALUE",
-    "dashboard --port=99999": "--port: expected a whole number from 0 to 65535, got '99999'; ",
-    "predict x y.png --top=some": "--top: expected a whole number of 1 or more, got 'some'; hint: ",
+    "report --format": "--format: missing value; hint: --format=VALUE",
+    "dashboard --port=99999": "--port: expected an integer from 0 to 65535, got '99999'; ",
+    "predict x y.png --top=some": "--top: expected an integer of 1 or more, got 'some'; hint: ",
     "init": "directory: missing; hint: tuner init --help",
-    "reprot": "no command 'reprot'; hint: did you mean 'report'?",
-    "help": "no command 'help'; hint: tuner --help lists them",
-    "-1": "no command '-1'; hint: ",
-    "--config-dir conf tune a=1": "a command comes first, as in: tuner tune --config-dir conf a=1",
-    "optimizer=sgd": "a command comes first, as in: tuner tune optimizer=sgd",
-    "status --wtach": "no option --wtach; hint: did you mean '--watch'?",
-    "status --storage.url=s3://KEY:SECRET@bucket": "no option --storage.url; hint: an override has "
-    "no dashes, storage.url=…",
+    "reprot": "unknown command 'reprot'; hint: did you mean 'report'?",
+    "help": "unknown command 'help'; hint: tuner --help lists them",
+    "-1": "unknown command '-1'; hint: ",
+    "--config-dir conf tune a=1": "put the command first: tuner tune --config-dir conf a=1",
+    "optimizer=sgd": "put the command first: tuner tune optimizer=sgd",
+    "status --wtach": "unknown option --wtach; hint: did you mean '--watch'?",
+    "status --storage.url=s3://KEY:SECRET@bucket": "unknown option --storage.url; hint: write an "
+    "override without dashes: storage.url=…",
     "status --con=x": "--con=x: ambiguous option; hint: --config-dir, --config-name",
 }
 

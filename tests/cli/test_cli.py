@@ -135,7 +135,7 @@ def test_reading_a_study_that_is_not_there(project: Project):
 def test_where_there_is_no_best_trial_its_substitution_trains_nothing(project: Project):
     """`tuner train $(tuner best --overrides)`, the shell going on with what was printed."""
     project.call("best", "--overrides", "--json", code=2)
-    assert "--overrides: prints the overrides alone" in project.stderr
+    assert "--overrides: cannot be combined" in project.stderr
     printed = project.call("best", "--overrides", code=2).split()
     assert printed
     project.call("train", *printed, code=2)
@@ -163,7 +163,7 @@ def test_a_training_that_was_interrupted_goes_on_by_its_directory(project: Proje
     _, err = process.communicate(timeout=280)
     assert process.returncode == 130
     said, again = err.splitlines()[-1].split(": ")
-    assert said == "interrupted; this goes on from its checkpoint"
+    assert said == "interrupted; to resume from the checkpoint"
     words = shlex.split(again)
     assert words[:2] == ["tuner", "train"]
     project.go()
@@ -193,7 +193,7 @@ def test_final_trainings_that_were_interrupted_go_on(project: Project):
         held.unlink()
         assert process.returncode == 130
         said, again = err.splitlines()[-1].split(": ")
-        assert said == "interrupted; this goes on where it stopped"
+        assert said == "interrupted; to resume"
         assert again.startswith("tuner final --config-dir=conf objective=toy ")
         assert "Traceback" not in err
     (project.directory / "toy.py").write_text(toy)
@@ -253,7 +253,7 @@ def test_a_finished_study_starts_no_worker(project: Project):
     before = [path.stat().st_size for path in logs]
     out = project.call("tune", "study.n_trials=2")
     assert "best:" in out
-    assert "is finished" in project.stderr
+    assert "is complete" in project.stderr
     assert [path.stat().st_size for path in logs] == before
 
 
@@ -319,7 +319,7 @@ def test_a_trial_is_trained_further(project: Project):
     project.call("worker", "study.n_trials=2")
     best = json.loads(project.call("best", "--json"))
     for words, told in (
-        (["--continue=best"], "--continue needs the number of epochs"),
+        (["--continue=best"], "--continue requires the total number of epochs"),
         (["--continue=9", "objective.epochs=6"], "has no trial '9' (got 2 complete)"),
     ):
         project.call("train", *words, code=1 if "9" in words[0] else 2)

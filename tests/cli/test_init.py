@@ -80,7 +80,7 @@ def test_it_touches_nothing_that_is_there(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("mine")
     for name in ("full", "file"):
         assert cli.main(["init", name]) == 2
-        assert f"{name} is there and not empty" in capsys.readouterr().err
+        assert f"{name} exists and is not empty" in capsys.readouterr().err
     assert cli.main(["init", "a", "b"]) == 2
     assert not (tmp_path / "a").exists()
 

@@ -58,10 +58,10 @@ def test_others_are_left_alone(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a.b=choice(http://me:pw@h,x)", "a.b: the values of a search are stored"),
+        ("a.b=choice(http://me:pw@h,x)", "a.b: a searched value contains a password"),
         (
             "a.b='http://me:x${c.d}@h'",
-            "hint: export TUNER_A_B=…, and give a.b='${oc.env:TUNER_A_B}",
+            "hint: export TUNER_A_B=…, and write a.b='${oc.env:TUNER_A_B}",
         ),
     ],
 )

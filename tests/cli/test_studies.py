@@ -102,9 +102,9 @@ def test_a_study_is_renamed_with_its_directory_and_goes_on(searched: Project):
 
 def test_a_study_is_deleted_when_somebody_agrees(searched: Project):
     searched.ask("study", "delete", "toy", code=2)
-    assert "without a terminal nobody can be asked: delete study 'toy'" in searched.stderr
+    assert "cannot ask for confirmation without a terminal: delete study 'toy'" in searched.stderr
     assert names(searched) == ["toy"]
-    assert "is deleted" in searched.ask("study", "delete", "toy", "--yes")
+    assert "deleted study" in searched.ask("study", "delete", "toy", "--yes")
     assert names(searched) == []
     assert [*searched.directory.glob("runs/toy/trials/*/checkpoint.json")]
     searched.ask("study", "delete", "toy", "--yes", code=2)
@@ -140,7 +140,7 @@ def test_a_study_with_a_live_worker_stays_and_who_works_is_named(project: Projec
 def test_a_study_is_copied_to_another_database_and_back(searched: Project, postgresql: str):
     there = new_database(postgresql)
     said = searched.ask("study", "copy", "toy", there)
-    assert said.startswith("study 'toy' with 3 trials is copied to postgresql+psycopg://")
+    assert said.startswith("copied study 'toy' with 3 trials to postgresql+psycopg://")
     best = searched.call("best", "--json")
     assert searched.call("best", "--json", TUNER_STORAGE_URL=there) == best
     back = f"sqlite:///{searched.directory}/back.db"
@@ -167,8 +167,10 @@ def test_clean_shows_and_removes_what_nothing_needs(searched: Project):
     assert shown.splitlines()[0].split()[:3] == ["study", "on", "disk"]
     assert len([*searched.directory.glob("runs/toy/trials/*/checkpoint.json")]) == 3
     searched.ask("clean", code=2)
-    assert "remove 2 B of checkpoints of 2 ended trials" in searched.stderr
-    assert "removed 2 B of checkpoints of 2 ended trials" in searched.ask("clean", "toy", "--yes")
+    assert "remove the checkpoints of 2 finished trials (2 B)" in searched.stderr
+    assert "removed the checkpoints of 2 finished trials (2 B)" in searched.ask(
+        "clean", "toy", "--yes"
+    )
     left = [int(p.parent.name[:5]) for p in searched.directory.glob("runs/**/checkpoint.json")]
     assert set(left) == kept
     searched.ask("clean", "--keep=0", "--yes")
@@ -216,12 +218,12 @@ def test_on_a_terminal_the_question_is_asked(
         (["study"], "expected list, rename, delete, copy; hint: tuner study list"),
         (["study", "remove"], "got 'remove'"),
         (["study", "rename", "a"], "expected OLD NEW, got a; hint: tuner study rename OLD NEW"),
-        (["study", "rename", "a", "b", "--files"], "--files belongs to tuner study delete"),
+        (["study", "rename", "a", "b", "--files"], "--files is an option of tuner study delete"),
         (["study", "list", "a"], "expected no name, got a"),
         (["study", "copy", "a"], "expected NAME URL, got a"),
         (["trials", "a", "b"], "expected one study, got a and b"),
         (["trials", "a", "--json", "--csv"], "not allowed with"),
-        (["clean", "--keep=-1"], "--keep: expected a whole number of 0 or more"),
+        (["clean", "--keep=-1"], "--keep: expected an integer of 0 or more"),
         (["trials", "a", "--state=done"], "--state"),
     ],
 )

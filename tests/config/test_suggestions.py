@@ -54,10 +54,10 @@ def test_a_seed_that_is_none_is_said_once(source):
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["tuen"], "no command 'tuen'; hint: did you mean 'tune'?"),
-        (["optimizer=sgd"], "a command comes first, as in: tuner tune optimizer=sgd"),
-        (["--verison"], "no option --verison; hint: did you mean '--version'?"),
-        (["best", "--jsn"], "no option --jsn; hint: did you mean '--json'?"),
+        (["tuen"], "unknown command 'tuen'; hint: did you mean 'tune'?"),
+        (["optimizer=sgd"], "put the command first: tuner tune optimizer=sgd"),
+        (["--verison"], "unknown option --verison; hint: did you mean '--version'?"),
+        (["best", "--jsn"], "unknown option --jsn; hint: did you mean '--json'?"),
         (["tune", "--confg-dir=x", "a=1"], "did you mean '--config-dir'?"),
         (["tune", "--confg-dir", "x"], "did you mean '--config-dir'?"),
         ([], "usage: tuner"),

@@ -102,7 +102,7 @@ def test_workers_start_and_a_cancelled_study_leaves_none(run: Run, engine: Engin
     tune.send_signal(signal.SIGINT)
     _, err = tune.communicate(timeout=280)
     assert tune.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "run the same command" in err
     assert run.study.workers() == []
     states = sorted(t.state.name for t in run.study.optuna.get_trials())
     assert states == ["FAIL", "FAIL", "WAITING", "WAITING"], "requeued at once"

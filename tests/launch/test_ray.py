@@ -164,7 +164,7 @@ def test_what_no_node_has_is_told(run: Run):
     [
         (["launch.address=127.0.0.1:1"], 2, "no Ray cluster answers at 127.0.0.1:1"),
         (["launch.workers=0"], 2, "launch.workers: expected int of 1 or more, got 0"),
-        (["storage=sqlite"], 2, "SQLite serves one machine"),
+        (["storage=sqlite"], 2, "SQLite file can be used on one machine only"),
     ],
 )
 def test_refusals_come_before_anything_is_made(project: Project, args, code, said):

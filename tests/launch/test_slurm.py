@@ -108,7 +108,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slur
     watching = run.tune()
     said = read_until(watching, "nothing new is submitted")
     assert f"Slurm job {job} is at work on this study" in said
-    assert "workers at this study already: 2 on" in said
+    assert "workers that already run this study: 2 on" in said
     assert slurm.job() == job, "no second array"
     run.go()
     _, err = watching.communicate(timeout=300)
@@ -144,7 +144,7 @@ def test_a_line_of_the_setup_that_fails_is_told(run: Run):
         (["launch.sbatch=['--gres=fpga:1']"], "Invalid generic resource (gres)"),
         (["launch.sbatch=[--foo]"], "unrecognized option '--foo'"),
         (["launch.workers=0"], "launch.workers: expected int of 1 or more, got 0"),
-        (["storage=sqlite"], "SQLite serves one machine"),
+        (["storage=sqlite"], "SQLite file can be used on one machine only"),
     ],
 )
 def test_what_slurm_would_refuse_is_told_before_anything_is_made(run: Run, args, said):

@@ -161,7 +161,7 @@ def test_a_launcher_whose_engine_is_not_there(refused, postgresql, monkeypatch):
         patched.setenv("PATH", "/nonexistent")
         said = refused(*database, "launch=slurm", code=2)
     assert "launch=slurm: sbatch, squeue, scancel not found" in said
-    assert "SQLite serves one machine" in refused("launch=slurm", code=2)
+    assert "SQLite file can be used on one machine only" in refused("launch=slurm", code=2)
 
 
 def test_a_ray_cluster_that_is_not_there(refused, postgresql):

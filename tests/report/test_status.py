@@ -140,7 +140,7 @@ def test_watching_begins_before_there_is_a_study(project: Project) -> None:
     assert watch.stderr is not None
     assert watch.stdout is not None
     waiting = watch.stderr.readline()
-    assert "waiting for it: storage.url: there is no database" in waiting
+    assert "waiting for the study: storage.url: there is no database" in waiting
     project.call("tune", "study.name=another", "study.n_trials=1", "launch.workers=1")
     project.call("tune", "study.n_trials=1", "launch.workers=1")
     out, err = watch.communicate(timeout=280)

@@ -58,7 +58,10 @@ def test_a_grid_ends_when_it_is_done(source):
     ("overrides", "expected"),
     [
         (["study.n_trials=null"], "nothing would end the search; hint: a number, or budget.hours"),
-        (["budget.epochs=14"], "14 are fewer than the 15 of one training; hint: at least 15"),
+        (
+            ["budget.epochs=14"],
+            "expected at least 15, the epochs of one training, got 14; hint: at least 15",
+        ),
         (["budget.hours=0"], "budget.hours: must be more than 0"),
         (["budget.stop_when=bored"], "budget.stop_when: expected 'never' | 'gain_below_noise'"),
         (["budget.hour=1"], "budget.hour: unknown key; hint: did you mean 'budget.hours'"),

@@ -130,8 +130,8 @@ def test_a_turn_shorter_than_ten_starts_is_refused(tmp_path):
 
 def test_where_no_engine_hands_the_slot_on_a_turn_is_refused(project):
     project.call("tune", "worker.turn=5", code=2)
-    assert "worker.turn: workers of this machine have no queue" in project.stderr
-    assert "hint: null, or launch=slurm or ray" in project.stderr
+    assert "worker.turn: launch=local has no queue" in project.stderr
+    assert "hint: null, launch=slurm or launch=ray" in project.stderr
     project.call("worker", "worker.turn=0.01", code=2)
     assert "worker.turn: must be at least 0.1 minutes" in project.stderr
     assert not (project.directory / "runs").exists()

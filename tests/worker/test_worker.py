@@ -94,7 +94,7 @@ def test_an_interrupted_study_goes_on_with_the_rest_of_its_budget(project):
         tune.send_signal(number)
         _, err = tune.communicate(timeout=280)
         assert tune.returncode == code, err
-        assert err.index("stopping: the workers save") < err.index("same command goes on")
+        assert err.index("stopping: waiting up to") < err.index("run the same command")
         logs = [p.read_text() for p in (project.directory / "runs/toy/logs").glob("worker-*.log")]
         assert all(f"stopping ({signal.Signals(number).name})" in log for log in logs)
         states = Counter(t.state for t in study.optuna.get_trials())
@@ -107,7 +107,7 @@ def test_an_interrupted_study_goes_on_with_the_rest_of_its_budget(project):
     project.call("tune", *args)
     assert len(ended(project)) == 3, "a spent budget stays spent"
     project.call("worker", *args[1:], "study.n_trials=5")
-    assert len(ended(project)) == 5, "a larger budget goes on"
+    assert len(ended(project)) == 5, "raise the budget"
 
 
 def test_a_worker_asked_to_leave_requeues_at_once(project):
@@ -140,7 +140,7 @@ def test_a_second_signal_to_tune_ends_its_workers_at_once(sleeper):
     tune = sleeper.start("tune", "launch.workers=1")
     wait_for((sleeper.directory / "asleep").exists)
     tune.send_signal(signal.SIGINT)
-    assert "second Ctrl-C ends them at once" in next(
+    assert "press Ctrl-C again to kill them" in next(
         line for line in tune.stderr if "stopp" in line
     )
     tune.send_signal(signal.SIGINT)
@@ -351,7 +351,7 @@ def test_a_budget_of_time_pauses_what_runs_and_a_larger_one_goes_on_with_it(proj
     _, err = tune.communicate(timeout=280)
     assert tune.returncode == 0, err
     assert "the search has ended: budget.hours: " in err
-    assert "paused: 2 configurations; a larger budget goes on with them" in err
+    assert "paused: 2 configurations; raise the budget to resume them" in err
     assert len(project.journal()) == 4
     states = Counter(t.state for t in study.attempts())
     assert states == {TrialState.WAITING: 2}

@@ -96,10 +96,12 @@ class _Reader:
                 told = f"expected the name or number of an option, got {option!r}"
                 self.mistakes.append(Mistake(where, told, "convert it within the function"))
             elif not _reads_back(option):
-                told = f"expected a name, got the text {option!r}, which is read as another type"
-                self.mistakes.append(Mistake(where, told, f"{option} without quotes"))
+                told = (
+                    f"expected a name, got the string {option!r}, which YAML reads as another type"
+                )
+                self.mistakes.append(Mistake(where, told, f"write {option} without quotes"))
             elif not isinstance(below, Mapping):
-                told = f"expected the keywords that are searched with it, got {below!r}"
+                told = f"expected a mapping of the keywords of this option, got {below!r}"
                 self.mistakes.append(Mistake(place, told, "{} if there are none"))
             else:
                 found[option] = self._branch(below, place)
@@ -153,8 +155,9 @@ KEYS = {key: argument for argument, key in ARGUMENTS.items() if key != argument}
     "objective._target_": "function"
 }
 HINTS = {
-    "tuner train with its overrides shows the whole traceback": "tuner.open(NAME).trials have the"
-    " whole tracebacks"
+    "run tuner train with its overrides to see the complete traceback": (
+        "tuner.open(NAME).trials have the complete tracebacks"
+    )
 }
 """Hint of the command line → hint in Python."""
 

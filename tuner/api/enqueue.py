@@ -54,7 +54,7 @@ def _fixed(study: Study, params: dict[str, Scalar]) -> dict[str, Scalar]:
             fixed[row["name"]] = value
     keys = list(dict.fromkeys(map(_key, rows)))
     for key in given.keys() - used:
-        hint = "give the options that it depends on" if key in keys else nearest(key, keys)
+        hint = "also set the options on which it depends" if key in keys else nearest(key, keys)
         mistakes.append(Mistake(key, "has no effect" if key in keys else "is not searched", hint))
     if mistakes:
         raise ConfigError(mistakes)

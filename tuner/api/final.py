@@ -52,7 +52,7 @@ class Final:
         """
         if not (self.model / "model.json").is_file():
             told = f"there is no exported model in {self.model}"
-            raise TunerError(told, hint="the objective keeps what it has trained in its run_dir")
+            raise TunerError(told, hint="an objective of your own keeps its model in run_dir")
         from tuner.train.export.predictor import load  # imports torch, which takes seconds
 
         return load(self.model, device=device, trust=trust)
@@ -99,7 +99,9 @@ def read(summary: Summary, directory: Path) -> Final:
     """
     found = final_of(summary, directory)
     if not found:
-        raise TunerError(f"{directory / 'final'} has no result of this study", hint="call final()")
+        raise TunerError(
+            f"{directory / 'final'} contains no result of this study", hint="call final()"
+        )
     return Final(
         found["mean"], found["sd"], tuple(found["values"]), found["number"], directory / "export"
     )

@@ -28,8 +28,8 @@ def imported_as(function: Objective) -> str | None:
 
 def not_importable(function: Objective) -> Mistake:
     """Return the mistake of asking for workers for a function that they cannot import."""
-    told = f"{name(function)} is of no module that worker processes could import"
-    return Mistake("workers", told, "put it into a file, or workers=0")
+    told = f"{name(function)} is not defined in a module that worker processes can import"
+    return Mistake("workers", told, "put it into a file, or set workers=0")
 
 
 def name(function: Objective) -> str:

@@ -29,7 +29,10 @@ def run(plan: Plan, study: Study) -> None:
     except Preempted as stop:
         code = 128 + signal.Signals[str(stop)]
     if code == loop.RESTART_ME:
-        raise TunerError("the device broke", hint="start Python again; the same call goes on")
+        raise TunerError(
+            "the device is broken",
+            hint="restart Python and repeat the call, which resumes the study",
+        )
     if code:
         leave(code - 128, study)
 
@@ -37,7 +40,9 @@ def run(plan: Plan, study: Study) -> None:
 def leave(number: int, study: Study) -> None:
     """Do what a signal means, now that the trials are queued again."""
     if number == signal.SIGINT:
-        raise KeyboardInterrupt(f"study {study.name!r} is interrupted; the same call goes on")
+        raise KeyboardInterrupt(
+            f"study {study.name!r} is interrupted; repeat the call to resume it"
+        )
     os.kill(os.getpid(), number)
 
 

@@ -79,7 +79,7 @@ def _out_of_reach(asked: Plan, launcher: Launcher) -> list[Mistake]:
     url = lookup.text_at(asked.cfg, "storage.url") or ""
     if not (launcher.spread and url.startswith("sqlite")):
         return []
-    told = "SQLite serves one machine, but this launcher's workers may run on several"
+    told = "a SQLite file can be used on one machine only; this launcher may use several"
     return [Mistake("storage.url", told, "storage=postgresql, or launch=local")]
 
 
@@ -89,12 +89,12 @@ def turns_refused(asked: Plan, launcher: Launcher | None = None) -> list[Mistake
     Args:
         launcher: What starts the workers, None if trials run in this process.
     """
-    told = "workers of this machine have no queue from which another job would get the slot"
+    told = "launch=local has no queue of other jobs to which a slot could be given"
     if launcher is not None and launcher.spread:
         told = getattr(launcher, "no_turns", "")
     if not told or lookup.at(asked.cfg, "worker.turn") is None:
         return []
-    return [Mistake("worker.turn", told, "null, or launch=slurm or ray")]
+    return [Mistake("worker.turn", told, "null, launch=slurm or launch=ray")]
 
 
 def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:

@@ -112,7 +112,7 @@ def _is_open(asked: Plan, study: Study) -> bool:
     """Return whether there is work, and say it if not."""
     reason = study.ended(limits.budget(asked))
     if reason:
-        log.info("study %r is finished (%s)", study.name, reason)
+        log.info("study %r is complete (%s)", study.name, reason)
     return reason is None
 
 

@@ -47,7 +47,13 @@ def _together(plan: Plan) -> list[Mistake]:
         hint = "sampler=tpe or sampler=nsga2"
         found.append(Mistake("sampler", "cmaes supports one objective only", hint))
     if is_grid(plan) and plan.cfg.study.enqueue:
-        found.append(Mistake("study.enqueue", "a grid tries everything anyway", "leave it out"))
+        found.append(
+            Mistake(
+                "study.enqueue",
+                "not needed, because a grid tries every combination",
+                "leave it out",
+            )
+        )
     return found
 
 
@@ -57,5 +63,5 @@ def _unaffordable(plan: Plan) -> list[Mistake]:
     if not isinstance(asked, int) or length is None or not 1 <= asked < length:
         return []
     hint = f"at least {length}, or fewer {resolvers.epochs_key(plan.cfg)}"
-    told = f"{asked} are fewer than the {length} of one training"
+    told = f"expected at least {length}, the epochs of one training, got {asked}"
     return [Mistake("budget.epochs", told, hint)]

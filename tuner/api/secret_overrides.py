@@ -38,7 +38,7 @@ def moved(text: str, prefix: str = "TUNER_GIVEN_") -> str:
     key, head = str(override.key_or_group), text.partition("=")[0]
     if override.is_sweep_override():
         raise ConfigError(
-            "the values of a search are stored with the study, and one has a password",
+            "a searched value contains a password, and searched values are stored with the study",
             key=key,
             hint="search over names, and let the objective map them to URLs",
         )
@@ -62,9 +62,9 @@ def _referring(value: object, key: str, name: str) -> object:
         value = str(OmegaConf.create({"value": value}).value)
     except OmegaConfBaseException as error:  # for example a reference to another key
         raise ConfigError(
-            "has both a password and a reference that cannot be resolved",
+            "contains both a password and an interpolation that cannot be resolved",
             key=key,
-            hint=f"export {name}=…, and give {key}='${{oc.env:{name}}}'",
+            hint=f"export {name}=…, and write {key}='${{oc.env:{name}}}'",
         ) from error
     numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
     free = next(n for n in numbered if os.environ.get(n, value) == value)

@@ -61,7 +61,7 @@ class Study:
         found = self._summary()
         if found.best is None:
             told = f"study {self.name!r} has no completed trial yet (got {found.tally or 'none'})"
-            raise TunerError(told, hint="wait, or see trials, each with its reason")
+            raise TunerError(told, hint="wait, or look at the reasons in Study.trials")
         return trial.of(found.best)
 
     @property
@@ -87,7 +87,7 @@ class Study:
         found = {each.number: each for each in self.trials}
         if number not in found:
             told = f"study {self.name!r} has no trial {number}"
-            raise TunerError(told, hint=f"its numbers are {', '.join(map(str, found)) or 'none'}")
+            raise TunerError(told, hint=f"existing numbers: {', '.join(map(str, found)) or 'none'}")
         return found[number]
 
     def to_frame(self) -> "DataFrame":
@@ -157,8 +157,8 @@ class Study:
             5
         """
         if self._is_of_function() and FUNCTION not in self._asked.overrides:
-            told = f"study {self.name!r} searches a function, which is not known here"
-            hint = f"tuner.search(function, space, name={self.name!r}) goes on with it"
+            told = f"study {self.name!r} searches a function, which tuner.open does not know"
+            hint = f"tuner.search(function, space, name={self.name!r}) resumes the study"
             raise TunerError(told, hint=hint)
         before, self._asked = self._asked, self._asked.changed(n_trials, workers)
         with arguments.in_python():
@@ -167,7 +167,7 @@ class Study:
             except TunerError as error:
                 self._asked = before
                 if isinstance(error, StudyError):
-                    hint = "tuner.open with the overrides of its search"
+                    hint = "call tuner.open with the overrides of the search"
                     raise StudyError([replace(m, hint=hint) for m in error.mistakes]) from error
                 raise
         return self
@@ -219,8 +219,10 @@ class Study:
             tuner.errors.TunerError: study 'train' searches a function, and final() trains ...
         """
         if self._is_of_function():
-            told = f"study {self.name!r} searches a function, and final() trains the built-in one"
-            raise TunerError(told, hint="call the function with **study.best.params")
+            told = f"study {self.name!r} searches a function; final() needs the built-in trainer"
+            raise TunerError(
+                told, hint="train it yourself: function(**study.best.params, report=…)"
+            )
         running.show_log()
         final.run(self._asked)
         return final.read(self._summary(), self.directory)

@@ -61,7 +61,7 @@ def _tell_of_others(study: Study, described: str) -> None:
     hosts = Counter(w.host for w in study.workers() if w.alive)
     if hosts:
         there = ", ".join(f"{n} on {host}" for host, n in sorted(hosts.items()))
-        log.info("workers at this study already: %s", there)
+        log.info("workers that already run this study: %s", there)
 
 
 def _expire(study: Study, worker: str) -> bool:
@@ -98,14 +98,14 @@ class Stop:
                 else:
                     self.job.kill()
                     log.warning(
-                        "ended at once: trials go on from their checkpoints, if there are any"
+                        "killed all workers; trials with a checkpoint will be resumed from it"
                     )
 
     def _end(self, number: int) -> None:
         self.signal, self.at = number, time.monotonic()
         log.warning(
-            "stopping: the workers save their trials and queue them again, for up to %.0f s; "
-            "a second Ctrl-C ends them at once",
+            "stopping: waiting up to %.0f s for workers to checkpoint and requeue their trials; "
+            "press Ctrl-C again to kill them",
             LEAVE_WITHIN,
         )
         self.job.stop(number)

@@ -37,19 +37,19 @@ def _ours(message: str) -> Mistake:
 def _choice(flag: str, got: str, known: str) -> Mistake:
     words = re.findall(r"[\w-]+", known)
     meant = closest(got.strip("'"), words)
-    cure = f"did you mean {meant!r}?" if meant else f"{words[0]}, say"
+    cure = f"did you mean {meant!r}?" if meant else f"for example {words[0]}"
     return Mistake(flag, f"expected {' or '.join(words)}, got {got}", cure)
 
 
 WORDS: dict[str, Callable[..., Mistake]] = {
     r"(\S+): ignored explicit argument (.*)": (
-        lambda flag, got: Mistake(flag, f"takes no value, got {got}", f"{flag} alone")
+        lambda flag, got: Mistake(flag, f"expected no value, got {got}", f"{flag} alone")
     ),
     r"([^:]+): invalid choice: (.*) \(choose from (.*)\)": _choice,
     r"([^:]+): invalid (\w+) value: (.*)": (
         lambda flag, kind, got: Mistake(flag, f"expected {kind.strip('_')}, got {got}")
     ),
-    r"([^:]+): expected one argument": lambda flag: Mistake(flag, "no value", f"{flag}=VALUE"),
+    r"([^:]+): expected one argument": lambda flag: Mistake(flag, "missing value", f"{flag}=VALUE"),
     "the following arguments are required: (.*)": lambda names: Mistake(names, "missing"),
     "ambiguous option: (.*) could match (.*)": (
         lambda flag, known: Mistake(flag, "ambiguous option", known)
@@ -68,7 +68,7 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
         except ValueError:
             number = low - 1
         if number < low or (high is not None and number > high):
-            raise argparse.ArgumentTypeError(f"expected a whole number {wanted}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected an integer {wanted}, got {text!r}")
         return number
 
     return read

@@ -15,8 +15,8 @@ def confirmed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        told = "without a terminal nobody can be asked"
-        raise ConfigError(f"{told}: {question}", key="--yes", hint="--yes agrees in advance")
+        told = "cannot ask for confirmation without a terminal"
+        raise ConfigError(f"{told}: {question}", key="--yes", hint="--yes confirms it")
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         return input().strip().lower() in ("y", "yes")

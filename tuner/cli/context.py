@@ -122,7 +122,7 @@ class Planned(View):
         try:
             return self.repeats.overrides(row)
         except RowRefused as error:
-            log.log.warning("no command is shown that would repeat it:\n%s", error)
+            log.log.warning("the command that repeats the trial is not shown:\n%s", error)
             return None
 
     def shell_words(self, row: Row) -> list[str]:

@@ -26,7 +26,7 @@ def of(args: argparse.Namespace) -> tuple[list[str], Path]:
     """
     more = [text for text in args.overrides if _is_changed(text)]
     if not any(_key(text).endswith("epochs") for text in more):
-        told = "--continue needs the number of epochs at which the training ends"
+        told = "--continue requires the total number of epochs"
         raise ConfigError(told, key="trainer.epochs", hint="trainer.epochs=30")
     args.overrides = [text for text in args.overrides if text not in more]
     asked, study = context.ours(args)
@@ -39,7 +39,7 @@ def of(args: argparse.Namespace) -> tuple[list[str], Path]:
     if checkpoint is None:
         raise TunerError(
             f"trial {row.number} has no checkpoint on this machine",
-            hint="study.keep_checkpoints=null keeps those of all trials, not only of the best",
+            hint="study.keep_checkpoints=null keeps the checkpoints of all trials",
         )
     stored = [text for text in row.stored if not _is_changed(str(text))]
     own = Repeats(asked).overrides(replace(row, stored=stored))
@@ -62,7 +62,7 @@ def _numbered(found: Summary, named: str) -> Row:
         if str(row.number) == named:
             return row
     told = f"study {found.name!r} has no trial {named!r} (got {found.tally or 'none'})"
-    raise TunerError(told, key="--continue", hint="a number that tuner trials lists, or best")
+    raise TunerError(told, key="--continue", hint="a number listed by tuner trials, or best")
 
 
 def _key(text: str) -> str:

@@ -68,10 +68,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         words.remove(named)
         words.insert(0, named)
     elif named is not None and named not in commands:
-        parser.error(f"no command {named!r}", _command_meant(named, words, list(commands)))
+        parser.error(f"unknown command {named!r}", _command_meant(named, words, list(commands)))
     args, rest = parser.parse_known_args(words)
     if args.command is None and not rest:
-        parser.error("no command", ", ".join(commands))
+        parser.error("missing command", ", ".join(commands))
     given = [*getattr(args, "overrides", ()), *rest]  # none without a command
     if unknown := [text for text in given if text.startswith("-")]:
         _refuse(unknown, commands[named] if named is not None else parser)
@@ -84,7 +84,7 @@ def _command_meant(named: str, words: Sequence[str], commands: Sequence[str]) ->
     if "=" in named or words[0] != named:
         command = next((word for word in words if word in commands), "tune")
         first = [command, *(word for word in words if word != command)]
-        return f"a command comes first, as in: tuner {shlex.join(first)}"
+        return f"put the command first: tuner {shlex.join(first)}"
     meant = closest(named, commands)
     return f"did you mean {meant!r}?" if meant else "tuner --help lists them"
 
@@ -98,8 +98,10 @@ def _no_option(text: str, known: Sequence[str]) -> Mistake:
     """The mistake of an unknown option, without its value, which may be a secret."""
     flag, given, _ = text.partition("=")
     if given and "." in flag:
-        return Mistake("", f"no option {flag}", f"an override has no dashes, {flag.lstrip('-')}=…")
-    return Mistake("", f"no option {flag}", nearest(flag, known))
+        return Mistake(
+            "", f"unknown option {flag}", f"write an override without dashes: {flag.lstrip('-')}=…"
+        )
+    return Mistake("", f"unknown option {flag}", nearest(flag, known))
 
 
 def _parser() -> tuple[Parser, Mapping[str, Parser]]:

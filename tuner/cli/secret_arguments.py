@@ -26,8 +26,8 @@ def _warn(told: str) -> None:
     key = re.split("[=@]", told.lstrip("+~"), maxsplit=1)[0]
     names = dict.fromkeys(re.findall(r"oc\.env:(\w+)", told))
     log.log.warning(
-        "%s has a password in it, which the list of processes shows as long as this command runs; "
-        "hint: export %s=…, and give %s instead",
+        "%s contains a password, which the process list shows while this command runs; "
+        "hint: export %s=…, and write %s instead",
         key,
         ", ".join(names),
         told,

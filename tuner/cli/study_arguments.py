@@ -45,7 +45,7 @@ def _refuse_others(args: argparse.Namespace, parser: Parser) -> None:
     """Refuse an option of another action, which would do nothing."""
     for option, action in {"json": "list", "files": "delete", "yes": "delete"}.items():
         if getattr(args, option) and args.action != action:
-            parser.error(f"--{option} belongs to tuner study {action}", "leave it out")
+            parser.error(f"--{option} is an option of tuner study {action} only", "leave it out")
 
 
 def _require(args: argparse.Namespace, parser: Parser, wanted: Sequence[str]) -> None:
@@ -73,8 +73,10 @@ def _take_name(args: argparse.Namespace, parser: Parser) -> None:
     names = args.words
     args.study = next(iter(names), None)
     if len(names) > 1:
-        parser.error(f"expected one study, got {' and '.join(names[:2])}", "a command for each")
+        parser.error(
+            f"expected one study, got {' and '.join(names[:2])}", "run the command for each of them"
+        )
     twice = any(word.lstrip("+").startswith("study.name=") for word in args.overrides)
     if names and (twice or getattr(args, "all", False)):
         other = "study.name" if twice else "--all"
-        parser.error(f"both {other} and the study {names[0]!r}", "leave out one of them")
+        parser.error(f"got both {other} and the study {names[0]!r}", "use only one of them")

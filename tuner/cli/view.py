@@ -69,6 +69,6 @@ class View:
         """
         if found.best is None:
             told = f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'})"
-            none = Mistake("", told, "tuner status shows its state")
+            none = Mistake("", told, "tuner status shows its progress")
             raise TunerError([no_result.told(found, self.again) or none])
         return found.best

@@ -230,5 +230,5 @@ def _judge_failures(plan: Plan, study: Study) -> None:
             "too many configurations fail, more than "
             f"worker.max_failure_rate={plan.worker.max_failure_rate:g} of "
             f"them; the last: {last}",
-            hint="tuner train with its overrides shows the whole traceback",
+            hint="run tuner train with its overrides to see the complete traceback",
         )

@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
         return _show(args, look(args, compose=args.json))
     try:
         if args.pareto or args.json:
-            told = "prints the overrides alone, and not with --json or --pareto"
-            raise ConfigError(told, key="--overrides", hint="leave out one of them")
+            told = "cannot be combined with --json or --pareto"
+            raise ConfigError(told, key="--overrides", hint="use only one of them")
         return _show_overrides(look(args, compose=True))
     except TunerError:
         say(NO_TRIAL)
@@ -53,6 +53,8 @@ def _show_overrides(view: View) -> int:
     found = summary.summarise(view.load().optuna)
     words = view.shell_words(view.best_row(found))
     if any(len(text.split()) != 1 for text in words):
-        log.warning("an override holds spaces, which $(…) splits; `tuner best` quotes them")
+        log.warning(
+            "an override contains spaces, at which $(…) splits it; hint: tuner best quotes it"
+        )
     say(" ".join(words))
     return 0

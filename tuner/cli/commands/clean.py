@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     count = sum(held.spent_trials for held in found.values())
     if args.dry_run or not count:
         return 0
-    if not confirmed(f"remove {size} of checkpoints of {count} ended trials?", yes=args.yes):
+    if not confirmed(f"remove the checkpoints of {count} finished trials ({size})?", yes=args.yes):
         say("nothing was removed")
         return 1
     for held in found.values():
         run_files.remove(held.spent)
-    say(f"removed {size} of checkpoints of {count} ended trials")
+    say(f"removed the checkpoints of {count} finished trials ({size})")
     return 0
 
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _goes_on(args: argparse.Namespace) -> str:
-    return f"this goes on where it stopped: {same(args, 'final')}"
+    return f"to resume: {same(args, 'final')}"
 
 
 def _final(args: argparse.Namespace) -> int:
@@ -107,7 +107,9 @@ def _take_home(
         export.take_home(asked.source, found, row, words, final_dir, out_dir)
     except Exception as error:
         reason = brief(f"{type(error).__name__}: {error}", 200)
-        logger.warning("the model is not exported: %s; hint: once mended, %s", reason, again)
+        logger.warning(
+            "the model was not exported: %s; hint: correct this, then run %s", reason, again
+        )
         return
     say(f"model:     {out_dir}")
     say(f"predict:   {shlex.join(['tuner', 'predict', str(out_dir), *trust])} IMAGE…")
@@ -124,7 +126,10 @@ def _finalists(args: argparse.Namespace, asked: Plan, found: summary.Summary) ->
         if len(rows) == asked.final.finalists or any(row.params == r.params for r in rows):
             continue
         if repeats.known(row) is None:
-            logger.warning("trial %d is no finalist: it is not of this search", row.number)
+            logger.warning(
+                "trial %d cannot be a finalist, because it does not belong to this search",
+                row.number,
+            )
             continue
         rows.append(row)
     return rows

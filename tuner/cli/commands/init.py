@@ -20,9 +20,9 @@ def run(args: argparse.Namespace) -> int:
     """Write a project, and print its commands to stdout."""
     directory: Path = args.directory
     if args.overrides:
-        raise ConfigError(f"init takes one directory, got {' '.join(args.overrides)} as well")
+        raise ConfigError(f"expected one directory, got also {' '.join(args.overrides)}")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigError(f"{directory} is there and not empty", hint="name a new directory")
+        raise ConfigError(f"{directory} exists and is not empty", hint="name a new directory")
     if reason := directories.obstacle(directory):
         raise ConfigError(reason, key="init", hint="name another directory")
     name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-") or "search"

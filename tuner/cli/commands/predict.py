@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     images = [*args.images, *args.overrides]  # argparse takes those after an option for unknown
     if not images:
         raise ConfigError(
-            "no image was named", key="predict", hint="tuner predict EXPORT a.png b.jpg"
+            "expected image files, got none", key="predict", hint="tuner predict EXPORT a.png b.jpg"
         )
     model = tuner.load(args.model, device=args.device, trust=args.trust)
     width = max(map(len, images))

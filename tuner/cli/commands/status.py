@@ -69,7 +69,7 @@ def _awaited(location: Location) -> Study:
                 return study
         except (StorageAway, StorageMissing, StudyMissing) as error:
             if not told:
-                log.warning("waiting for it: %s", error)
+                log.warning("waiting for the study: %s", error)
             told = True
         time.sleep(WATCH_EVERY)
 

@@ -70,15 +70,15 @@ def _rename(args: argparse.Namespace) -> int:
     to = place.directory.with_name(new) if not directories.misnamed("", new) else None
     move = (place.directory, to) if to and place.directory.name == old else None
     moved = administration.rename(_opened(place), old, new, grace=place.grace, move=move)
-    say(f"study {old!r} is now {new!r}" + f", and its files are in {to}" * moved)
+    say(f"renamed study {old!r} to {new!r}" + f"; its files are in {to}" * moved)
     if not moved:
-        log.info("no files were moved: %s", _why(place.directory, old))
+        log.info("no files were renamed: %s", _why(place.directory, old))
     return 0
 
 
 def _why(directory: Path, name: str) -> str:
     if directory.name == name:
-        return f"there is no {directory} here; hint: where it is, give it the new name"
+        return f"{directory} does not exist on this machine; hint: rename it where it exists"
     return f"{directory} is not named after the study"
 
 
@@ -91,7 +91,7 @@ def _delete(args: argparse.Namespace) -> int:
     count = storage.rdb.get_n_trials(study_id)
     files = [] if directories.misnamed("", name) else _files(place, name)
     size = as_size(sum(map(run_files.size, files)))
-    fate = f" and {size} of their files" if args.files else f" ({size} of their files stay)"
+    fate = f" and their files ({size})" if args.files else f" (their files, {size}, are kept)"
     asked = f"delete study {name!r} with its {count} trials{fate if files else ''}?"
     if not confirmed(asked, yes=args.yes):
         say("nothing was deleted")
@@ -99,9 +99,9 @@ def _delete(args: argparse.Namespace) -> int:
     administration.delete(storage, name, grace=place.grace)
     if args.files:
         _remove(files, place.directory)
-    say(f"study {name!r} is deleted" + f", with {size} of files" * bool(args.files and files))
+    say(f"deleted study {name!r}" + f" and its files ({size})" * bool(args.files and files))
     if place.directory.is_dir():
-        log.info("%s stays%s", place.directory, ", with reports and logs" * args.files)
+        log.info("%s is kept%s", place.directory, ", with reports and logs" * args.files)
     return 0
 
 
@@ -127,9 +127,11 @@ def _copy(args: argparse.Namespace) -> int:
     source = database.connect(place.url, write=False)
     administration.id_of(source, name)  # before a file is made for the copy
     copied = administration.copy(source, name, database.connect(url))
-    say(f"study {name!r} with {copied.trials} trials is copied to {urls.masked(url)}")
+    say(f"copied study {name!r} with {copied.trials} trials to {urls.masked(url)}")
     if copied.running:
-        log.info("%d of them run: the first worker there queues them again", copied.running)
+        log.info(
+            "%d of them are running: the first worker of the copy requeues them", copied.running
+        )
     return 0
 
 

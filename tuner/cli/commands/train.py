@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if not any(run_dir.glob("checkpoint*")):
             raise
         again = f"{same(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
-        raise KeyboardInterrupt(f"this goes on from its checkpoint: {again}") from None
+        raise KeyboardInterrupt(f"to resume from the checkpoint: {again}") from None
     values = {asked.study.metric: None, **asked.aims.named(returned)}
     say(formatting.as_json({**values, "run_dir": str(run_dir)}))
     return 0

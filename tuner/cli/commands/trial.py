@@ -32,4 +32,6 @@ def _numbered(summary: Summary, number: int) -> Row:
         if row.number == number:
             return row
     told = f"study {summary.name!r} has no trial {number} (got {summary.tally or 'none'})"
-    raise TunerError(told, hint="tuner trials lists them; a retry has the number of its trial")
+    raise TunerError(
+        told, hint="tuner trials lists all numbers; a retry keeps the number of its trial"
+    )

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     recorded.keep(plan)
     budget = limits.budget(plan)
     if reason := study.ended(budget):
-        log.info("study %r is finished (%s); a larger budget goes on with it", study.name, reason)
+        log.info("study %r is complete (%s); raise the budget to continue", study.name, reason)
         return _close(plan, study, args)
     if offer := study.patience(lambda: prior_offer.line(plan, study)):
         log.info("%s", offer)
@@ -40,13 +40,13 @@ def run(args: argparse.Namespace) -> int:
     stop = supervision.follow(plan, study, job)
     if stop.signal is not None:
         _show(plan, study, args)
-        log.warning("interrupted; the same command goes on with the study")
+        log.warning("interrupted; run the same command to resume the study")
         return 128 + stop.signal
     _close(plan, study, args, job.failure)
     if reason := study.ended(budget):
         log.info("the search has ended: %s", reason)
         if paused := study.unfinished():
-            log.info("paused: %d configurations; a larger budget goes on with them", paused)
+            log.info("paused: %d configurations; raise the budget to resume them", paused)
     return 0
 
 
@@ -67,7 +67,7 @@ def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
         lambda: write_page(study.optuna, output, summary=found, commands=commands)
     )
     if found.best is None:
-        say(f"no configuration was completed: {found.tally or 'none was begun'}")
+        say(f"no configuration was completed: {found.tally or 'none was started'}")
         say(f"report:    {written}")
         return found
     console().print(view.closing(found))

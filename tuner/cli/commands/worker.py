@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     except Exception as error:
         if outages.is_ours(error):
             raise outages.lost(error) from error
-        log.exception("the worker itself failed")
+        log.exception("the worker failed outside of the objective")
         return CRASHED
 
 
