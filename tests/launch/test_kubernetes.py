@@ -1,7 +1,9 @@
 """``launch=kubernetes`` on a server that answers as the API does, see kubernetes_server.py."""
 
 import logging
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +14,11 @@ import kubernetes_validate
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import wait_for
+from tests.conftest import Project, wait_for
 from tests.launch import kubernetes_server
 from tests.launch.kubernetes_server import HERE
 from tests.launch.test_kubernetes_objects import COMMAND, launcher
+from tests.launched import Run, new_database, read_until
 from tuner.api import preflight
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch import kubernetes_api, kubernetes_watch
@@ -171,6 +174,16 @@ def test_pods_that_wait_are_not_needed_once_a_worker_found_no_more_work(launched
     assert job.failure is None
 
 
+def test_a_pod_that_replaces_one_is_needed(launched: Launched):
+    job = launched.running()
+    first, other = launched.state.running()
+    launched.end(job, first, 143)
+    launched.end(job, other, 0)
+    launched.until(job, lambda: "1 pending, 1 succeeded" in job.shown)
+    assert job.poll()
+    assert len(launched.state.running()) == 1
+
+
 def test_why_pods_wait_is_told(launched: Launched, caplog):
     job = launched.start()
     said = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
@@ -237,6 +250,18 @@ def test_the_same_command_attaches_to_the_job_of_an_earlier_one(launched: Launch
     launched.until(again, lambda: "still" in launched.log(2))
     assert launched.log(2) == "at work\nstill\n", "beside the logs of the first command"
     assert len(launched.state.items["jobs"]) == 1
+
+
+def test_a_later_command_copies_only_what_is_new(launched: Launched):
+    launched.running().close()
+    first, _ = launched.state.running()
+    launched.state.say(first, b"at work")
+    launched.state.say(first, b"alone")
+    launched.state.say(first, b"at work")
+    again = launched.start()
+    launched.until(again, lambda: launched.log(0).count("at work") == 2)
+    assert launched.log(0) == "at work\nalone\nat work\n"
+    assert launched.log(1) == "at work\n"
 
 
 def test_a_job_that_has_ended_is_replaced(launched: Launched):
@@ -314,13 +339,13 @@ def test_everything_that_a_cluster_lacks_is_told_at_once(launched: Launched):
         "launch.volumes={/srv/tuner/runs: tuner-runs}",
     ) == [
         "launch.image: expected a container image, got null",
-        f"launch=kubernetes: {denied}",
-        'launch.secrets: launch=kubernetes: secrets "tuner" not found',
-        'launch.secrets: launch=kubernetes: secrets "s3" not found',
-        'launch.volumes: launch=kubernetes: persistentvolumeclaims "tuner-runs" not found',
-        'launch.service_account: launch=kubernetes: serviceaccounts "robot" not found',
-        'launch.priority: launch=kubernetes: priorityclasses.scheduling.k8s.io "high" not found',
-        'launch.queue: launch=kubernetes: localqueues.kueue.x-k8s.io "gpus" not found',
+        f"launch: {denied}",
+        'launch.secrets: secrets "tuner" not found',
+        'launch.secrets: secrets "s3" not found',
+        'launch.volumes: persistentvolumeclaims "tuner-runs" not found',
+        'launch.service_account: serviceaccounts "robot" not found',
+        'launch.priority: priorityclasses.scheduling.k8s.io "high" not found',
+        'launch.queue: localqueues.kueue.x-k8s.io "gpus" not found',
     ]  # fmt: skip
     assert launched.state.items == {"jobs": {}, "pods": {}}
 
@@ -346,11 +371,9 @@ def test_what_may_not_be_read_is_not_taken_to_be_missing(launched: Launched):
 
 
 def test_a_missing_namespace_or_login_is_told_once(launched: Launched):
-    assert refusal("launch.namespace=nowhere") == [
-        'launch=kubernetes: namespaces "nowhere" not found'
-    ]
+    assert refusal("launch.namespace=nowhere") == ['launch: namespaces "nowhere" not found']
     launched.state.refuses = lambda *_: (401, "Unauthorized")
-    assert refusal() == ["launch=kubernetes: Unauthorized"]
+    assert refusal() == ["launch: Unauthorized"]
 
 
 def test_a_proxy_that_cannot_reach_the_server_is_named(launched: Launched, monkeypatch):
@@ -385,7 +408,7 @@ def test_a_pod_uses_its_service_account(launched: Launched, monkeypatch, tmp_pat
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "kubernetes", None)
-    with pytest.raises(ConfigError, match=r"launch=kubernetes: .*hint: pip install .*launch=local"):
+    with pytest.raises(ConfigError, match=r"launch: .*hint: pip install .*launch=local"):
         launcher().describe()
 
 
@@ -411,3 +434,31 @@ def test_a_turn_is_refused_with_the_reason():
     (mistake,) = preflight.turns_refused(asked, launcher())
     assert mistake.key == "worker.turn"
     assert "only after a pause, which doubles from 10 s to 10 min" in mistake.problem
+
+
+@pytest.mark.slow
+def test_a_detached_study_goes_on_and_the_same_command_watches_it(
+    project: Project, postgresql: str, tmp_path: Path
+):
+    """Real workers as pods, one of which crashes."""
+    state = kubernetes_server.Kubernetes(project.directory, runs=True)
+    with kubernetes_server.serving(state, tmp_path / "kubeconfig"):
+        args = ["launch=kubernetes", "launch.image=tuner"]
+        env = {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+        run = Run(project, new_database(postgresql), args, env)
+        state.secrets["TUNER_STORAGE_URL"] = run.url
+        out, err = run.tune("launch.detach=true").communicate(timeout=60)
+        assert "launch.detach=false" in out, err
+        run.wait_until_at_work()
+        before = run.at_work()
+        watching = run.tune()
+        said = read_until(watching, "nothing new is submitted")
+        assert "workers at this study already: 2 on" in said
+        os.kill(project.journal()[0][2], signal.SIGKILL)
+        wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
+        run.go()
+        _, err = watching.communicate(timeout=60)
+        assert watching.returncode == 0, err
+        assert "has ended: Error (exit 137)" in err
+        assert "the search has ended" in run.log(0) + run.log(1)
+        run.assert_whole(retried=1)

@@ -61,11 +61,11 @@ class Kubernetes(Pods):
         asked = kubernetes_objects.job(self, order.name, order.command)
         cluster = Cluster(self.namespace)
         try:
-            made, attached = _submitted(cluster, asked)
+            made = _submitted(cluster, asked)
         except BaseException:
             cluster.close()
             raise
-        return PodsOfJob(cluster, made, order, attached=attached)
+        return PodsOfJob(cluster, made, order)
 
     def _mistakes(self, cluster: Cluster) -> list[Mistake]:
         """Return everything that the cluster would refuse or lacks, in its own words."""
@@ -123,12 +123,12 @@ class Kubernetes(Pods):
             yield "launch.queue", call, KUEUE, version, here, "localqueues", self.queue
 
 
-def _submitted(cluster: Cluster, asked: Object) -> tuple[Object, bool]:
-    """Create the Job, or find the one of an earlier command; return it and whether it was found."""
+def _submitted(cluster: Cluster, asked: Object) -> Object:
+    """Create the Job, or find the one of an earlier command that has not ended."""
     name, here = asked["metadata"]["name"], cluster.namespace
     for _ in range(2):
         try:
-            return cluster.ask(cluster.batch.create_namespaced_job, here, asked), False
+            return cluster.ask(cluster.batch.create_namespaced_job, here, asked)
         except Refusal as error:
             if error.code != 409:
                 raise
@@ -137,11 +137,12 @@ def _submitted(cluster: Cluster, asked: Object) -> tuple[Object, bool]:
             break
         if ended(found) is None:
             log.info("Kubernetes Job %s is at work on this study: nothing new is submitted", name)
-            return found, True
+            return found
         delete = cluster.batch.delete_namespaced_job
         cluster.ask(delete, name, here, propagation_policy="Background")
     raise LaunchError(
-        f"launch=kubernetes: Job {name} is being deleted; its workers save their trials",
+        f"Job {name} is being deleted; its workers save their trials",
+        key="launch",
         hint="the same command again in a minute",
     )
 

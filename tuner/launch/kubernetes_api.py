@@ -46,7 +46,7 @@ class Cluster:
             from kubernetes import client, config
         except ImportError as error:
             cure = f"{extras.cure('kubernetes')}, or take launch=local"
-            raise ConfigError(f"launch=kubernetes: {error}", hint=cure) from error
+            raise ConfigError(str(error), key="launch", hint=cure) from error
         settings = client.Configuration()
         settings.retries = False  # the caller decides
         settings.connection_pool_maxsize = 1000  # each pod has a log
@@ -108,7 +108,8 @@ def _configure(config: Any, settings: Any) -> str:
         return str(current["context"].get("namespace") or "default")
     except (config.ConfigException, YAMLError, OSError) as error:
         raise ConfigError(
-            f"launch=kubernetes: {error}",
+            str(error),
+            key="launch",
             hint="kubectl config get-contexts shows what the file of KUBECONFIG has",
         ) from error
 
@@ -144,8 +145,8 @@ def _message(error: Any) -> str:
 def _refused(code: int, said: str) -> Refusal | LaunchError:
     """Return the error for an answer with this status, 0 for none."""
     if code == 429 or not 400 <= code < 500:
-        told = f"launch=kubernetes: the API server does not answer: {said}"
-        return LaunchError(told, hint="kubectl cluster-info asks the same server")
-    error = Refusal(f"launch=kubernetes: {said}", hint=HINTS.get(code, "see launch.*"))
+        told = f"the API server does not answer: {said}"
+        return LaunchError(told, key="launch", hint="kubectl cluster-info asks the same server")
+    error = Refusal(said, key="launch", hint=HINTS.get(code, "see launch.*"))
     error.code = code
     return error

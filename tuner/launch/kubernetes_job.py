@@ -1,5 +1,6 @@
 """The running workers of ``launch=kubernetes``: a Job, its pods and their logs."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from tuner.log import log
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 """Annotation of a pod with the number of its worker."""
+LEAVE = 5.0
+"""Seconds for threads to end, one of which may wait for a server that does not answer."""
 STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons for which a container waits that need no attention."""
 
@@ -26,11 +29,10 @@ class PodsOfJob:
         cluster: Where it is.
         found: The Job as the API returned it.
         order: The logs and the callback.
-        attached: Whether an earlier command submitted it: the logs are copied from their start.
     """
 
-    def __init__(self, cluster: Cluster, found: Object, order: Order, *, attached: bool) -> None:
-        self.cluster, self.job, self.order, self.attached = cluster, found, order, attached
+    def __init__(self, cluster: Cluster, found: Object, order: Order) -> None:
+        self.cluster, self.job, self.order = cluster, found, order
         self.name = found["metadata"]["name"]
         self.title = f"Kubernetes Job {self.name}"
         self.where = f"{self.title} in namespace {cluster.namespace}, logs in {order.log_dir}"
@@ -42,6 +44,7 @@ class PodsOfJob:
         self.logs: dict[str, PodLog] = {}  # by the names of pods, in the order of their starts
         self.live: set[str] = set()
         self.codes: dict[str, int | None] = {}  # exit codes of pods that have ended, if known
+        self.begun: set[int] = set()  # numbers of workers of which a pod has ended
         self.gave_up: int | None = None
         self.stopping = self.over = False
         self.shown = ""
@@ -72,9 +75,10 @@ class PodsOfJob:
     def close(self) -> None:
         """End all threads and close their connections and files."""
         self.cluster.close()
+        deadline = time.monotonic() + LEAVE
         for thread in (self.jobs, self.pods, *self.logs.values()):
             if thread.is_alive():
-                thread.join()
+                thread.join(max(0.0, deadline - time.monotonic()))
         for held in self.files:
             held.file.close()
 
@@ -96,8 +100,7 @@ class PodsOfJob:
         self.order.log_dir.mkdir(parents=True, exist_ok=True)
         count = self.job["spec"]["completions"]
         self.files = [worker_logs.claim(self.order.log_dir) for _ in range(count)]
-        for held in self.files if self.attached else []:
-            held.file.truncate(0)
+        self.known = [frozenset(held.path.read_bytes().split(b"\n")) for held in self.files]
         self.jobs.start()
         self.pods.start()
 
@@ -113,22 +116,28 @@ class PodsOfJob:
         self._tell(pods)
         copying = any(copy.over.is_set() and copy.is_alive() for copy in self.logs.values())
         self.over = not (self.live or copying) and (gone or ended(self.job) is not None)
-        waiting = {_phase(pods[name]) for name in self.live} == {"Pending"}
-        if waiting and 0 in self.codes.values() and not (copying or self.stopping):
-            self._delete("Foreground")  # a worker found no more work: nobody needs those that wait
+        unneeded = 0 in self.codes.values() and self.live and not (copying or self.stopping)
+        if unneeded and all(self._never_ran(pods[name]) for name in self.live):
+            self._delete("Foreground")  # a worker found no more work
+
+    def _never_ran(self, pod: Object) -> bool:
+        """Return whether a pod waits that replaces none, which may have left a trial behind."""
+        return _phase(pod) == "Pending" and _index(pod) not in self.begun
 
     def _look_at(self, name: str, pod: Object) -> None:
         """Copy the log of a pod that has started, and report the end of one."""
         self.live.add(name)
-        k, state = int(pod["metadata"]["annotations"][INDEX]), _state(pod)
+        k, state = _index(pod), _state(pod)
         if name not in self.logs and state.keys() & {"running", "terminated"}:
             file = self.files[k].file
             before = [copy for copy in self.logs.values() if copy.file is file]
-            self.logs[name] = PodLog(self.cluster, name, file, before[-1] if before else None)
+            previous = before[-1] if before else None
+            self.logs[name] = PodLog(self.cluster, name, file, previous, self.known[k])
             self.logs[name].start()
         if _phase(pod) in ("Succeeded", "Failed"):
             code = state.get("terminated", {}).get("exitCode")
             self.gave_up = k if code in FATAL else self.gave_up
+            self.begun.add(k)
             self._ended(name, code, _why(pod))
 
     def _ended(self, name: str, code: int | None, why: str) -> None:
@@ -176,6 +185,11 @@ def _holds(item: Object, kind: str) -> Object | None:
     """Return the condition of this type if it holds."""
     found: list[Object] = item.get("status", {}).get("conditions") or []
     return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
+
+
+def _index(pod: Object) -> int:
+    """Return the number of a pod's worker."""
+    return int(pod["metadata"]["annotations"][INDEX])
 
 
 def _phase(pod: Object) -> str:

@@ -55,24 +55,32 @@ class Watched(threading.Thread):
             if event["type"] == "ERROR":  # 410 Gone
                 return
             name = event["object"]["metadata"]["name"]
-            self.items = {**self.items, name: event["object"]}
+            items = {**self.items, name: event["object"]}
             if event["type"] == "DELETED":
-                self.items = {key: item for key, item in self.items.items() if key != name}
+                del items[name]
+            self.items = items
 
 
 class PodLog(threading.Thread):
     """Copies the log of a pod to a file, after that of the worker's previous pod.
 
-    ``over`` is set when the pod has ended: the rest is read, and the thread ends.
+    ``over`` is set when the pod has ended: the rest is read, and the thread ends. What an earlier
+    command has copied, in ``known``, is left out up to the first line that is new.
     """
 
     def __init__(
-        self, cluster: Cluster, pod: str, file: IO[bytes], before: "PodLog | None"
+        self,
+        cluster: Cluster,
+        pod: str,
+        file: IO[bytes],
+        before: "PodLog | None",
+        known: frozenset[bytes],
     ) -> None:
         super().__init__(daemon=True)
         self.cluster, self.pod, self.file, self.before = cluster, pod, file, before
+        self.known = known
         self.over = threading.Event()
-        self.last = b""  # time stamp of the last line in the file; all are of one length
+        self.last = b""  # time stamp of the last line; all are of one length
 
     def run(self) -> None:
         if self.before is not None:
@@ -96,5 +104,8 @@ class PodLog(threading.Thread):
             stamp, _, text = line.partition(b" ")
             if stamp > after:
                 self.last = stamp
+                if text in self.known:
+                    continue
+                self.known = frozenset()
                 self.file.write(text + b"\n")
                 self.file.flush()
