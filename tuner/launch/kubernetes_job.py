@@ -42,9 +42,10 @@ class PodsOfJob:
         self.pods = Watched(cluster, cluster.core.list_namespaced_pod, label_selector=self.own)
         self.files: list[worker_logs.Log] = []
         self.logs: dict[str, PodLog] = {}  # by the names of pods, in the order of their starts
-        self.live: set[str] = set()
+        self.known: list[frozenset[bytes]] = []  # lines of the files before this command
+        self.live: dict[str, int] = {}  # pod → number of its worker
         self.codes: dict[str, int | None] = {}  # exit codes of pods that have ended, if known
-        self.begun: set[int] = set()  # numbers of workers of which a pod has ended
+        self.begun: set[int] = set()  # workers of which a pod has ended
         self.gave_up: int | None = None
         self.stopping = self.over = False
         self.shown = ""
@@ -111,23 +112,21 @@ class PodsOfJob:
         for name in sorted(pods, key=lambda name: str(pods[name]["metadata"]["creationTimestamp"])):
             if name not in self.codes:
                 self._look_at(name, pods[name])
-        for name in self.live - pods.keys():
+        for name in self.live.keys() - pods.keys():
             self._ended(name, None, "deleted")
         self._tell(pods)
         copying = any(copy.over.is_set() and copy.is_alive() for copy in self.logs.values())
         self.over = not (self.live or copying) and (gone or ended(self.job) is not None)
-        unneeded = 0 in self.codes.values() and self.live and not (copying or self.stopping)
-        if unneeded and all(self._never_ran(pods[name]) for name in self.live):
-            self._delete("Foreground")  # a worker found no more work
-
-    def _never_ran(self, pod: Object) -> bool:
-        """Return whether a pod waits that replaces none, which may have left a trial behind."""
-        return _phase(pod) == "Pending" and _index(pod) not in self.begun
+        unneeded = 0 in self.codes.values() and not (copying or self.stopping)
+        # A pod that replaces another is needed: that may have left a trial behind.
+        waiting = {_phase(pods[name]) for name in self.live} == {"Pending"}
+        if unneeded and waiting and self.begun.isdisjoint(self.live.values()):
+            self._delete("Foreground")
 
     def _look_at(self, name: str, pod: Object) -> None:
         """Copy the log of a pod that has started, and report the end of one."""
-        self.live.add(name)
-        k, state = _index(pod), _state(pod)
+        k, state = int(pod["metadata"]["annotations"][INDEX]), _state(pod)
+        self.live[name] = k
         if name not in self.logs and state.keys() & {"running", "terminated"}:
             file = self.files[k].file
             before = [copy for copy in self.logs.values() if copy.file is file]
@@ -137,11 +136,10 @@ class PodsOfJob:
         if _phase(pod) in ("Succeeded", "Failed"):
             code = state.get("terminated", {}).get("exitCode")
             self.gave_up = k if code in FATAL else self.gave_up
-            self.begun.add(k)
             self._ended(name, code, _why(pod))
 
     def _ended(self, name: str, code: int | None, why: str) -> None:
-        self.live.discard(name)
+        self.begun.add(self.live.pop(name))
         self.codes[name] = code
         if name in self.logs:
             self.logs[name].over.set()
@@ -185,11 +183,6 @@ def _holds(item: Object, kind: str) -> Object | None:
     """Return the condition of this type if it holds."""
     found: list[Object] = item.get("status", {}).get("conditions") or []
     return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
-
-
-def _index(pod: Object) -> int:
-    """Return the number of a pod's worker."""
-    return int(pod["metadata"]["annotations"][INDEX])
 
 
 def _phase(pod: Object) -> str:
