@@ -18,6 +18,7 @@ from tests import warm
 from tests.inside import connections_closed
 from tests.pages import ROOT
 from tuner import cli
+from tuner.launch.fork_server import ForkServer
 
 Capture = pytest.CaptureFixture[str]
 NOT_RUN = ("make", "pip", "docker", "kubectl")
@@ -89,6 +90,7 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> str:
     capsys.readouterr()
     with connections_closed(monkeypatch), monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", warm.TrainerPopen)  # for its workers
+        patch.setattr(ForkServer, "begin", lambda *_: None)  # it imports what that process has
         assert cli.main(words) == 0, (line, capsys.readouterr())
     return capsys.readouterr().out
 

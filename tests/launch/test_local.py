@@ -263,7 +263,7 @@ def test_the_pause_before_a_restart_depends_on_how_long_the_worker_lived(tmp_pat
         job._ended(slot, 9)
         pauses.append(slot.restart_at - now[0])
         now[0] = slot.restart_at
-        slot.start(["false"], {})
+        slot.start(job.order, {})
 
     for after in [5.0, 5.0, 3600.0, 5.0]:
         die(after)

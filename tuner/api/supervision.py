@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 from tuner.config import resolvers
 from tuner.errors import StorageError
-from tuner.launch.base import Job, Launcher, Order
+from tuner.launch.base import Fork, Job, Launcher, Order
 from tuner.log import log
 from tuner.report.terminal import live, screen, status, trainings
 from tuner.study import limits
@@ -26,7 +27,9 @@ LEAVE_WITHIN = 60.0
 """Seconds that workers have to checkpoint and exit before they are killed."""
 
 
-def start(plan: Plan, study: Study, launcher: Launcher, described: str) -> Job:
+def start(
+    plan: Plan, study: Study, launcher: Launcher, described: str, fork: Fork | None = None
+) -> Job:
     """Start the workers of a study; ``described`` is what the launcher says that it starts."""
     final = ["--final"] * plan.closed
     joining = [*final, f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
@@ -36,7 +39,8 @@ def start(plan: Plan, study: Study, launcher: Launcher, described: str) -> Job:
     name = f"{study.name}-{str(study.uid)[:8]}"
     logs = Path(plan.study.dir) / "logs"
     turns = plan.worker.turn is not None
-    job = launcher.start(Order(command, logs, partial(_expire, study), name, turns))
+    order = Order(command, logs, partial(_expire, study), name, turns)
+    job = launcher.start(order if fork is None else replace(order, fork=fork))
     log.info("study %r: %s", study.name, job.where)
     return job
 

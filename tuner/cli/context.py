@@ -3,8 +3,11 @@
 import argparse
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from tuner import log
 from tuner.api import preflight, search_checks
@@ -54,10 +57,12 @@ def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
     return preflight.planned(plan.load(source(args), args.overrides))
 
 
-def launched(args: argparse.Namespace) -> tuple[Plan, Launcher, str]:
-    """Load the plan and build its launcher; see ``preflight.launched``."""
+def launched(
+    args: argparse.Namespace, composed: Callable[[DictConfig], object] = lambda _: None
+) -> tuple[Plan, Launcher, str]:
+    """Load the plan and build its launcher; see ``plan.load`` and ``preflight.launched``."""
     log.to_stderr()
-    return preflight.launched(plan.load(source(args), args.overrides))
+    return preflight.launched(plan.load(source(args), args.overrides, composed=composed))
 
 
 def readable(args: argparse.Namespace) -> Plan:

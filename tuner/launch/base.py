@@ -1,10 +1,24 @@
 """The interface of all launchers, and functions that they share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
+
+
+class Process(Protocol):
+    """A worker's process on this machine, with what launchers need of ``subprocess.Popen``."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+
+
+Fork = Callable[[Sequence[str], Mapping[str, str], IO[bytes]], Process | None]
+"""Returns a forked process of a command, with a whole environment and a log; None if it cannot."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,8 @@ class Order:
     """A unique name of the study, by which an engine finds the workers of an earlier command."""
     turns: bool = False
     """Whether workers end with ``environment.GAVE_WAY`` at times, and are to be queued again."""
+    fork: Fork = lambda *_: None
+    """How to start a worker on this machine without its imports; see ``fork_server``."""
 
 
 class Job(Protocol):

@@ -7,7 +7,7 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +16,7 @@ from tuner.config.bounds import Count, Whole
 from tuner.config.types import judged
 from tuner.environment import DEVICE, MEMORY_FRACTION, SHARED, SUPERVISOR, WORKER, device_lock
 from tuner.launch import gpus, worker_logs
-from tuner.launch.base import Order, last_line, worker_environment
+from tuner.launch.base import Order, Process, last_line, worker_environment
 from tuner.launch.gpu_packing import HEADROOM, Packer, mps
 from tuner.launch.restarts import RestartPolicy
 from tuner.log import log
@@ -86,21 +86,22 @@ class Slot:
     environment: Mapping[str, str]
     device: str | None = None
     worker: str = ""
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     restart_at: float | None = None
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     started: float = 0.0
 
-    def start(self, command: Sequence[str], more: Mapping[str, str]) -> None:
+    def start(self, order: Order, more: Mapping[str, str]) -> None:
         self.worker = f"{socket.gethostname()}-{self.log.number}-{uuid.uuid4().hex[:6]}"
         self.restart_at = None
         self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            list(command),
+        environment = {**os.environ, **self.environment, **more, WORKER: self.worker}
+        self.process = order.fork(order.command, environment, self.log.file) or subprocess.Popen(
+            list(order.command),
             stdin=subprocess.DEVNULL,
             stdout=self.log.file,
             stderr=self.log.file,
-            env={**os.environ, **self.environment, **more, WORKER: self.worker},
+            env=environment,
             start_new_session=True,  # Ctrl-C reaches the supervisor, which signals the workers
         )
 
@@ -120,7 +121,7 @@ class Processes:
         self.failure: str | None = None
         self.environment = self.held.enter_context(mps(launcher.mps))
         for slot in self.slots:
-            slot.start(order.command, self.environment)
+            slot.start(order, self.environment)
 
     def poll(self) -> bool:
         """Reap and restart workers; return False once every worker has ended for good."""
@@ -129,7 +130,7 @@ class Processes:
                 slot.process = None
                 self._ended(slot, code)
             if slot.restart_at is not None and time.monotonic() >= slot.restart_at:
-                slot.start(self.order.command, self.environment)
+                slot.start(self.order, self.environment)
         running = any(s.process is not None or s.restart_at is not None for s in self.slots)
         if running and self.packer is not None and not self.stopping:
             self._pack(self.packer)
@@ -149,7 +150,7 @@ class Processes:
         for device in packer.room(Counter(at_work), time.monotonic()):
             slot = self.launcher.slot(len(self.slots), self._log(), device)
             self.slots.append(slot)
-            slot.start(self.order.command, self.environment)
+            slot.start(self.order, self.environment)
 
     def stop(self, signal_number: int) -> None:
         """Forward a signal to all workers and do not restart them."""

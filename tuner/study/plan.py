@@ -1,7 +1,7 @@
 """The plan of a command line: its configuration, its search space, and all errors in them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -94,18 +94,25 @@ class Plan:
 
 
 def load(
-    source: Source, overrides: Sequence[str], *, search: bool = True, judge: bool = True
+    source: Source,
+    overrides: Sequence[str],
+    *,
+    search: bool = True,
+    judge: bool = True,
+    composed: Callable[[DictConfig], object] = lambda _: None,
 ) -> Plan:
     """Compose and check a command line.
 
     Args:
         search: Whether sweeps are allowed; ``tuner train`` allows none.
         judge: Whether to import and check the objective, which commands that only read need not.
+        composed: Called with the configuration as soon as it is composed, before it is checked.
 
     Raises:
         ConfigError: Nothing can be composed at all.
     """
     read = _read(source, overrides)
+    composed(read.cfg)
     cfg, plain, mistakes = read.cfg, read.plain, read.mistakes
     lookup.remember(cfg)
     space, unreadable = read.space(source) if search else (Space(), [])

@@ -13,6 +13,7 @@ from tuner.config import directories, exported_json
 from tuner.errors import TunerError
 from tuner.final import export, retrain
 from tuner.final.trainings import NAME, open_trainings
+from tuner.launch.fork_server import ForkServer
 from tuner.log import brief, say
 from tuner.log import log as logger
 from tuner.report import summary
@@ -28,7 +29,8 @@ from tuner.study.study import Study
 def run(args: argparse.Namespace) -> int:
     """Race the finalists, train the winner over several seeds, and then score it once on test."""
     try:
-        return _final(args)
+        with ForkServer() as server:
+            return _final(args, server)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_goes_on(args)) from None
 
@@ -37,8 +39,9 @@ def _goes_on(args: argparse.Namespace) -> str:
     return f"to resume: {same(args, 'final')}"
 
 
-def _final(args: argparse.Namespace) -> int:
+def _final(args: argparse.Namespace, server: ForkServer) -> int:
     asked, study = context.ours(args)
+    server.begin(asked.cfg)
     found = summary.summarise(study.optuna)
     directories.probe([("study.dir", Path(asked.study.dir) / NAME)])
     rows = _finalists(args, asked, found)
@@ -46,7 +49,7 @@ def _final(args: argparse.Namespace) -> int:
     trainings = open_trainings(asked, study, rows, maximize=found.maximize)
     failure = None
     if not trainings.over():
-        job = supervision.start(trainings.plan, trainings.study, launcher, described)
+        job = supervision.start(trainings.plan, trainings.study, launcher, described, server.fork)
         if launcher.detach:
             args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
             say(f"result:    {same(args, 'final')} launch.detach=false")

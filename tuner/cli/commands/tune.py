@@ -7,6 +7,7 @@ from tuner.api import supervision
 from tuner.cli import context, short_form
 from tuner.cli.command_lines import same
 from tuner.errors import TunerError
+from tuner.launch.fork_server import ForkServer
 from tuner.log import log, say
 from tuner.report.analysis import no_result, pruning_errors
 from tuner.report.configurations import Row
@@ -22,7 +23,12 @@ from tuner.study.study import Study
 
 def run(args: argparse.Namespace) -> int:
     """Create or resume the study, supervise its workers, and end with table and report."""
-    plan, launcher, described = context.launched(args)
+    with ForkServer() as server:
+        return _tune(args, server)
+
+
+def _tune(args: argparse.Namespace, server: ForkServer) -> int:
+    plan, launcher, described = context.launched(args, server.begin)
     study = create.open_study(plan)
     recorded.keep(plan)
     budget = limits.budget(plan)
@@ -31,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         return _close(plan, study, args)
     if offer := study.patience(lambda: prior_offer.line(plan, study)):
         log.info("%s", offer)
-    job = supervision.start(plan, study, launcher, described)
+    job = supervision.start(plan, study, launcher, described, server.fork)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
         say(f"status:    {short_form.line(args, plan, 'status')}")
