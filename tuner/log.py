@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from textwrap import shorten
 
 from tuner.masking import masked, unsaid
@@ -67,6 +68,12 @@ def to_stderr(level: int = logging.INFO, prefix: str = "") -> None:
     log.setLevel(level)
     log.propagate = False
     logging.getLogger("optuna").setLevel(logging.WARNING)
+
+
+def first(items: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join the first ``most`` items, and say how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
 
 
 def brief(reason: str, letters: int) -> str:

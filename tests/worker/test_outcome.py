@@ -45,7 +45,7 @@ class Attempt:
         return self._end(Outcome(reason=Reason(Kind.PRUNED)))
 
     def _end(self, outcome: Outcome) -> Fate:
-        return fate.finish(self.context, self.trial, self.report, None, outcome)
+        return fate.finish(self.report, outcome)
 
     def again(self) -> "Attempt":
         """The next attempt, after this one was given up."""
@@ -184,7 +184,7 @@ def test_a_failure_behind_which_the_device_is_lost_is_tried_again_elsewhere(benc
     plain = RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")
     gpu = Gpu(monkeypatch)
     gpu.error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-    found = fate.classify(attempt.context, attempt.trial, attempt.report, None, plain)
+    found = fate.classify(attempt.report, plain)
     assert found is Fate.BROKEN_DEVICE
     (only,) = bench.study.optuna.get_trials()
     assert only.state == TrialState.RUNNING, "until the next claim takes it from its worker"
@@ -196,7 +196,7 @@ def test_a_failure_behind_which_the_device_is_lost_is_tried_again_elsewhere(benc
 def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):
     attempt = Attempt(bench)
     error = torch.AcceleratorError("CUDA error: out of memory")
-    found = fate.classify(attempt.context, attempt.trial, attempt.report, None, error)
+    found = fate.classify(attempt.report, error)
     assert found is Fate.FINISHED
     (only,) = bench.study.optuna.get_trials()
     assert only.state == TrialState.PRUNED
@@ -207,7 +207,7 @@ def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):
 def test_a_hint_of_the_objectives_own_is_kept_beside_the_reason(bench):
     attempt = Attempt(bench)
     error = Infeasible("block 3 leaves nothing", hint="model.padding=same")
-    fate.classify(attempt.context, attempt.trial, attempt.report, None, error)
+    fate.classify(attempt.report, error)
     (only,) = bench.study.optuna.get_trials()
     told = {k: text for k, text in only.user_attrs.items() if k.startswith("reason")}
     assert told == {
@@ -241,7 +241,7 @@ def test_what_an_objective_says_is_stored_without_colours_and_secrets(bench, cap
     coloured, link = "\x1b[1;31mno\x1b[0m answer of", "\x1b]8;;http://a\x07"
     said = f"{coloured} {link}db://me:it's se\x9b1mcret@host\x1b]8;;\x07"
     attempt = Attempt(bench)
-    fate.classify(attempt.context, attempt.trial, attempt.report, None, ValueError(said))
+    fate.classify(attempt.report, ValueError(said))
     (only,) = bench.study.optuna.get_trials()
     assert only.user_attrs["reason"] == "ValueError: no answer of db://me:***@host"
     assert "no answer of db://me:***@host" in only.user_attrs["traceback"]

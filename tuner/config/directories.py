@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 from tuner.errors import ConfigError, Mistake
 
 RUN = re.compile(r"\d+-[0-9a-f]{8}")
-"""Names of run directories, as created by ``tuner.worker.trial.run_directory``."""
+"""Names of run directories, as created by ``tuner.study.run_files.directory``."""
 
 LONGEST_NAME = 200
 """Maximum length in bytes: names derived from it are longer, and most file systems allow 255."""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tuner.config.directories import misnamed
 from tuner.errors import StudyError, StudyMissing
+from tuner.log import first
 from tuner.storage import study_rows, urls
 from tuner.storage.shapes import decoded
 from tuner.storage.tables import heartbeats, study_attributes, trials, user_attributes
@@ -159,9 +160,8 @@ def idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection,
     leases = Leases(storage, study_id, grace)
     with storage.dialect.lock(storage.engine, name), storage.locked(study_id) as connection:
         if working := live(connection, leases):
-            more = f" and {len(working) - SHOWN} more" if len(working) > SHOWN else ""
             raise StudyError(
-                f"study {name!r} has live workers: {'; '.join(working[:SHOWN])}{more}",
+                f"study {name!r} has live workers: {first(working, SHOWN, '; ')}",
                 hint="stop them first, by Ctrl-C at tuner tune or a signal to the processes; one"
                 f" that was killed counts for {grace:g} s more",
             )

@@ -18,7 +18,7 @@ from tuner.study.budget import Budget
 from tuner.study.plan import Plan
 from tuner.study.queue import Item
 from tuner.study.stored_config import changed
-from tuner.study.study import Study, clear_tables, create_tables
+from tuner.study.study import Study, clear_tables, create_tables, damaged
 
 
 def open_study(plan: Plan) -> Study:
@@ -77,7 +77,7 @@ def queue(plan: Plan, study: Study) -> list[Item]:
 def judge_prior(plan: Plan) -> None:
     """Raise what keeps a study from beginning with ``study.prior``, unless it already has."""
     if plan.study.prior is not None and _noted_prior(plan) != _prior_of(plan):
-        warm_start.judge(plan)
+        warm_start.usable(plan)
 
 
 def _prior_of(plan: Plan) -> list[str]:
@@ -167,11 +167,9 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     own = [(stored["metric"], direction)]
     traded = list(stored["objectives"].items()) if "objectives" in stored else own
     if [way for _, way in traded] != directions:
-        raise StudyError(
+        raise damaged(
             f"{name!r} is damaged: its objectives are {dict(traded)}, its directions"
-            f" {', '.join(directions)}",
-            key="study.name",
-            hint="choose another study.name",
+            f" {', '.join(directions)}"
         )
     found = [
         f"{key}: the study has {old!r}, asked was {new!r}"
@@ -205,11 +203,8 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
 def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
     """Raise ``StudyError`` where a study lacks what tuner stores with each that it makes."""
     if missing := [key for key in ("space", "metric", "seed", "config", "uid") if key not in attrs]:
-        raise StudyError(
-            f"{name!r} was not made by tuner, or is damaged: it has no {', '.join(missing)}",
-            key="study.name",
-            hint="choose another study.name",
-        )
+        told = f"{name!r} was not made by tuner, or is damaged: it has no {', '.join(missing)}"
+        raise damaged(told)
 
 
 def _search_text(plan: Plan) -> str:

@@ -43,12 +43,13 @@ def held(study: Study, directory: Path, keep: Collection[int] = ()) -> Held:
     safe = _run_dirs(directory, kept)
     checkpoints = {run_dir: list(run_dir.glob(run_files.CHECKPOINTS)) for run_dir in mine}
     spent = {d: found for d, found in checkpoints.items() if found and d not in safe}
+    paths = [path for found in spent.values() for path in found]
     return Held(
         directory=directory,
         total=run_files.size(directory) if directory.is_dir() else 0,
         checkpoints=_sizes(path for found in checkpoints.values() for path in found),
-        spent=[path for found in spent.values() for path in found],
-        spent_size=_sizes(path for found in spent.values() for path in found),
+        spent=paths,
+        spent_size=_sizes(paths),
         spent_trials=len(spent),
     )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config import targets
+from tuner.log import first
 
 PACKAGES = ("tuner", "torch", "torchvision", "optuna", "hydra-core", "sqlalchemy")
 CODE = ("*.py", "*.yaml", "*.yml")
@@ -71,8 +72,7 @@ def _commits(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _named(names: str) -> str:
     files = names.split("\n")[:-1]
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    return f": {', '.join(files[:SHOWN])}{more}" if files else ""
+    return f": {first(files, SHOWN)}" if files else ""
 
 
 def _git(*args: str) -> str | None:

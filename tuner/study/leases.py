@@ -8,8 +8,7 @@ suspended.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +42,7 @@ class Worker:
     device: str
     started: float
     beat: float
-    """Seconds since the epoch, by the database's clock; negative once the worker's death was
-    observed.
-    """
+    """Seconds since the epoch by the database's clock; negative once its death was observed."""
     trial_id: int | None
     trial_number: int | None
     """Number of the configuration, whichever attempt runs."""
@@ -151,14 +148,9 @@ class Leases:
         self._answered()
         return bool(done.rowcount)
 
-    @contextmanager
-    def _on(self, connection: Connection | None) -> Iterator[Connection]:
-        """Yield the given transaction, or else a connection in autocommit mode."""
-        if connection is not None:
-            yield connection
-            return
-        with self.single.connect() as own:
-            yield own
+    def _on(self, connection: Connection | None) -> AbstractContextManager[Connection]:
+        """Use the given transaction, or else a connection in autocommit mode."""
+        return self.single.connect() if connection is None else nullcontext(connection)
 
     def _answered(self, *, anew: bool = False) -> None:
         now = time.time()

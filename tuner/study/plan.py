@@ -4,16 +4,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 from omegaconf import DictConfig
 
-from tuner.config import (
-    instantiation,
-    lookup,
-    override_parser,
-    signatures,
-    value_checks,
-)
+from tuner.config import instantiation, lookup, override_parser, signatures, value_checks
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.override_parser import Override
@@ -34,6 +29,13 @@ from tuner.study.queue import Item
 KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
 """Exceptions that the objective may read."""
 
+Settings = TypeVar("Settings")
+
+
+def _section(name: str, kind: type[Settings]) -> cached_property[Settings]:
+    """Return the property of a plan that holds a section of its configuration."""
+    return cached_property(lambda plan: lookup.section(plan.cfg, name, kind))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,29 +55,15 @@ class Plan:
     closed: bool = False
     """Whether only queued trials are run, and the sampler proposes none."""
 
-    @cached_property
-    def study(self) -> StudySettings:
-        return lookup.section(self.cfg, "study", StudySettings)
+    study = _section("study", StudySettings)
+    budget = _section("budget", BudgetSettings)
+    storage = _section("storage", StorageSettings)
+    worker = _section("worker", WorkerSettings)
+    final = _section("final", FinalSettings)
 
     @property
     def aims(self) -> Aims:
         return Aims.of(self.study)
-
-    @cached_property
-    def budget(self) -> BudgetSettings:
-        return lookup.section(self.cfg, "budget", BudgetSettings)
-
-    @cached_property
-    def storage(self) -> StorageSettings:
-        return lookup.section(self.cfg, "storage", StorageSettings)
-
-    @cached_property
-    def worker(self) -> WorkerSettings:
-        return lookup.section(self.cfg, "worker", WorkerSettings)
-
-    @cached_property
-    def final(self) -> FinalSettings:
-        return lookup.section(self.cfg, "final", FinalSettings)
 
     @property
     def seed(self) -> int:
@@ -122,10 +110,8 @@ def load(
     unread = {mistake.key.removeprefix("space.") for mistake in unreadable}
     mistakes.extend(m for m in found if not (m.problem == "missing" and m.key in unread))
     mistakes.extend(_news(value_checks.mistakes(whole), mistakes))
-    facts: Mapping[str, object] = {}
-    if judge:
-        refused, facts = _rehearsed(source, replace(read, cfg=whole))
-        mistakes.extend(refused)
+    refused, facts = _rehearsed(source, replace(read, cfg=whole)) if judge else ([], {})
+    mistakes.extend(refused)
     items = list[Item]()
     if search:
         mistakes.extend(unreadable)
@@ -136,14 +122,10 @@ def load(
         items, unusable = _queue(source, read, space)
         mistakes.extend(unusable)
     else:
-        hint = "give one value, or use tuner tune"
-        mistakes.extend(
-            Mistake(override.key_or_group, "a sweep has no meaning here", hint)
-            for override in read.sweeps.values()
-        )
-    said, first = tuple(mistakes), tuple(items)
+        told = "a sweep has no meaning here", "give one value, or use tuner tune"
+        mistakes.extend(Mistake(o.key_or_group, *told) for o in read.sweeps.values())
     pins = _pins([text for text in plain if text not in read.stand_ins])
-    return Plan(source, tuple(overrides), cfg, space, pins, said, first, facts)
+    return Plan(source, tuple(overrides), cfg, space, pins, tuple(mistakes), tuple(items), facts)
 
 
 @dataclass(frozen=True)
@@ -259,14 +241,15 @@ def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[
 
 def is_operational(override: str) -> bool:
     """Return whether an override sets how and where to search, and so belongs to no trial."""
-    key = _key(override)
+    key = key_of(override)
     return section(key) in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT
 
 
 def _pins(plain: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that belong to every trial; each has a seed of its own."""
-    return tuple(t for t in plain if _key(t) != "seed" and not is_operational(t))
+    return tuple(t for t in plain if key_of(t) != "seed" and not is_operational(t))
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """Return the key of an override, without its prefix and value."""
     return override.partition("=")[0].lstrip("+~")

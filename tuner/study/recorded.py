@@ -40,15 +40,14 @@ def words(directory: Path) -> Sequence[str] | None:
     Raises:
         ConfigError: The file is damaged.
     """
-    path = directory / FILE
+    path, found = directory / FILE, None
+    reason = "expected a list of options and overrides"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        found, reason = None, str(error)
-    else:
-        reason = "expected a list of options and overrides"
+        reason = str(error)
     if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
         told = f"{path} cannot be read: {reason}"
         raise ConfigError(told, hint="remove it, and give the options and overrides of the search")

@@ -1,14 +1,30 @@
 """The files of trials on this machine: run directories, their checkpoints, and their sizes."""
 
+import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 CHECKPOINTS = "checkpoint*"
 """Names of checkpoints, directly in a run directory; an objective's other files are not touched."""
 PREVIOUS = "checkpoint.previous*"
 """Names of the checkpoints that an unfinished trial keeps beside the latest one."""
+
+
+def directory(study_dir: str, uid: str, number: int, settings: Sequence[str]) -> Path:
+    """Return the directory of a configuration's files, the same for all of its attempts.
+
+    Its name ends in a digest of the study's identity and of the whole configuration, so that no
+    checkpoint of another study or configuration is resumed. Locations of data (a ``root``), and
+    whether they may be downloaded, may differ between the machines of a study.
+
+    ``number`` is that of the configuration, ``settings`` are its overrides and its lines of YAML.
+    """
+    kept = [line for line in [uid, *settings] if not re.search(r"\b(root|download)\s*[:=]", line)]
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
+    return Path(study_dir) / "trials" / f"{number:05d}-{digest}"
 
 
 def checkpoint(run_dir: Path) -> Path | None:

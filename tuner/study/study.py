@@ -42,11 +42,7 @@ class Study:
         self.storage = storage
         self.id = self.storage.get_study_id_from_name(name)
         if not self.storage.get_study_directions(self.id):
-            raise StudyError(
-                f"{name!r} is damaged: it has no direction",
-                key="study.name",
-                hint="choose another study.name",
-            )
+            raise damaged(f"{name!r} is damaged: it has no direction")
         self.uid = self._uid()
         """Identifies the study regardless of its name; None if tuner did not create it."""
         self.leases = Leases(storage, self.id, grace)
@@ -54,8 +50,7 @@ class Study:
         self.claims = Claims(storage, self.id, self.leases, self.clock)
         self.patience = Patience(patience)
         self.differs: list[str] = []
-        """Differences between this process and the one that created the study; stored with trials.
-        """
+        """Differences from the process that created the study; stored with trials."""
 
     @cached_property
     def optuna(self) -> optuna.Study:
@@ -69,14 +64,12 @@ class Study:
 
     def verify(self) -> None:
         """Raise ``StorageLost`` unless the database still holds this very study."""
+        what = "is no longer in the database, which holds another one in its place"
         try:
-            known = self._uid()
+            if self._uid() == self.uid:
+                return
         except KeyError:
             what = "was deleted from the database"
-        else:
-            if known == self.uid:
-                return
-            what = "is no longer in the database, which holds another one in its place"
         raise StorageLost(
             f"study {self.name!r} {what}",
             hint="bring the database back as it was, and the same command goes on",
@@ -119,12 +112,8 @@ class Study:
 
     def start(self, device: str, count: int) -> Shift:
         """Start to count this process's work on ``count`` devices of one name."""
-
-        def begin() -> Shift:
-            self.claims.adopt()
-            return self.clock.start(device, count)
-
-        return self.patience(begin)
+        self.patience(self.claims.adopt)
+        return self.patience(lambda: self.clock.start(device, count))
 
     def claim(
         self, worker: str, *, budget: Budget, max_retries: int, queue: Queue = next_trial.EMPTY
@@ -202,16 +191,18 @@ class Study:
         return self.claims.attempts()
 
 
+def damaged(told: str) -> StudyError:
+    """Return the error for a study that cannot be resumed."""
+    return StudyError(told, key="study.name", hint="choose another study.name")
+
+
 def names(rdb: Trials) -> list[str]:
     """Return the names of the studies in a database."""
     return [s.study_name for s in rdb.get_all_studies()]
 
 
 def name_of_final(name: str) -> str:
-    """Return the name of the study that holds the trainings of ``tuner final`` for a study.
-
-    A name that a user gives has no slash.
-    """
+    """Return the name of the study of a final's trainings; users give no name with a slash."""
     return f"{name}/final"
 
 

@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial
 
 from tuner.config import override_parser
 from tuner.errors import ConfigError, Mistake, RowRefused
-from tuner.log import printable
+from tuner.log import first, printable
 from tuner.space.tree import Parameter, Space
 from tuner.storage.attributes import MALFORMED
 from tuner.study import enqueued
 from tuner.study.attempts import FIXED
-from tuner.study.plan import Plan, is_operational
+from tuner.study.plan import Plan, is_operational, key_of
 
 SEED = re.compile(r"seed=\d{1,10}")
 """The only override that is taken from a trial."""
@@ -84,18 +84,14 @@ def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[Mis
 def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
     """The mistake of another search space; usually the search's overrides were not repeated."""
     told = {"has": sorted(unknown), "lacks": sorted(missing)}
-    said = " and ".join(f"{verb} {_listed(names)}" for verb, names in told.items() if names)
+    shown = {verb: first(list(map(_shown, names)), 3) for verb, names in told.items() if names}
+    said = " and ".join(f"{verb} {names}" for verb, names in shown.items())
     return Mistake(
         "",
         f"{said}, unlike the space of this command",
         "the options and overrides that the search was started with, as command.json in its "
         "study.dir has them",
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(_shown, names[:3])) + more
 
 
 def _outside(p: Parameter, given: Mapping[str, object]) -> Mistake | None:
@@ -133,8 +129,8 @@ def _foreign(word: str, own: Sequence[str]) -> Mistake | None:
     """How a stored override differs from the command's own; None if it does not matter."""
     if word in own or SEED.fullmatch(word):
         return None
-    key = _key(word)
-    mine = [text for text in own if _key(text) == key]
+    key = key_of(word)
+    mine = [text for text in own if key_of(text) == key]
     if not mine:
         told = "is neither pinned nor searched by this command"
         return Mistake(_shown(word), told, "give it here, too")
@@ -142,10 +138,6 @@ def _foreign(word: str, own: Sequence[str]) -> Mistake | None:
         return None
     told = f"is {_shown(mine[-1])} to this command"
     return Mistake(_shown(word), told, "the command line of the search")
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
 
 
 def _value(word: str) -> object:

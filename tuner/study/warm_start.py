@@ -19,7 +19,7 @@ from tuner.study import enqueued
 from tuner.study.attempts import first_number
 from tuner.study.plan import Plan
 from tuner.study.queue import Item
-from tuner.study.study import listed
+from tuner.study.study import listed, names
 
 ALIKE = 0.1
 """Mean distance per parameter, at most 1, below which two configurations are nearly equal."""
@@ -32,7 +32,7 @@ def best(plan: Plan) -> list[Item]:
     after something else, or none of its parameters is searched here.
     """
     asked = plan.study
-    known, missing = _usable(plan)
+    known, missing = usable(plan)
     chosen = diverse(known, asked.prior_best, plan.space)
     log.info("study.prior: %d configurations of %r come first", len(chosen), asked.prior)
     if missing:
@@ -40,13 +40,11 @@ def best(plan: Plan) -> list[Item]:
     return chosen
 
 
-def judge(plan: Plan) -> None:
-    """Raise what ``best`` would raise."""
-    _usable(plan)
+def usable(plan: Plan) -> tuple[list[Item], list[str]]:
+    """Return the prior's trials for this space, best first, and the parameters that some lack.
 
-
-def _usable(plan: Plan) -> tuple[list[Item], list[str]]:
-    """Return the prior's trials for this space, best first, and the parameters that some lack."""
+    Raises what ``best`` raises.
+    """
     asked = plan.study
     assert asked.prior is not None
     known: dict[str, Item] = {}
@@ -75,8 +73,7 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
     url = plan.study.prior_url or plan.storage.url
     rdb = _database(url, name)
     try:
-        known = [s.study_name for s in rdb.get_all_studies()]
-        if name not in known:
+        if name not in (known := names(rdb)):
             raise StudyError(
                 f"{urls.masked(url)} has no study {name!r}",
                 key="study.prior",

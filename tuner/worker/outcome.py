@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 from tuner.errors import Diverged, Fenced, Infeasible, TunerError
 from tuner.log import brief, log, told
@@ -18,7 +18,7 @@ from tuner.study.attempts import STATES, Reason, word
 from tuner.study.objectives import Returned
 from tuner.worker import artifacts, checkpoint_retention
 from tuner.worker.failures import is_broken_device, is_out_of_memory
-from tuner.worker.reporter import Context, Report, finite
+from tuner.worker.reporter import Report, finite
 
 LINE = 100
 """Maximum number of characters of a reason in a line of the log."""
@@ -95,21 +95,19 @@ def _diverged(what: str) -> Outcome:
     return Outcome(reason=Reason(Kind.DIVERGED, f"diverged: the final {what}"))
 
 
-def classify(
-    context: Context, trial: Trial, report: Report, run_dir: Path | None, error: BaseException
-) -> Fate:
+def classify(report: Report, error: BaseException) -> Fate:
     """Return the outcome of a trial whose objective raised."""
     if is_broken_device(error):
         log.error("trial %d: the device is unusable: %s", report.number, error)
-        context.study.expire(context.worker)  # the next claim counts it as a crash
+        report.context.study.expire(report.context.worker)  # the next claim counts it as a crash
         return Fate.BROKEN_DEVICE
     reason = infeasible(error)
     if reason is not None:
-        return finish(context, trial, report, run_dir, Outcome(reason=reason))
+        return finish(report, Outcome(reason=reason))
     text = told("".join(traceback.format_exception(error)))
     log.error("trial %d failed:\n%s", report.number, text)
     reason = Reason(Kind.ERROR, told(f"{type(error).__name__}: {error}")[:500])
-    return finish(context, trial, report, run_dir, Outcome(None, reason, text[-8000:]))
+    return finish(report, Outcome(None, reason, text[-8000:]))
 
 
 def infeasible(error: BaseException) -> Reason | None:
@@ -123,14 +121,9 @@ def infeasible(error: BaseException) -> Reason | None:
     return None
 
 
-def finish(
-    context: Context,
-    trial: Trial,
-    report: Report,
-    run_dir: Path | None,
-    outcome: Outcome,
-) -> Fate:
+def finish(report: Report, outcome: Outcome) -> Fate:
     """Store the outcome: files, then attributes, state and values."""
+    context = report.context
     state, reason = outcome.state, outcome.reason
     attrs: dict[str, Any] = {
         "epochs": report.epochs,
@@ -140,29 +133,24 @@ def finish(
         **{key: told(text) for key, text in (reason.to_attrs() if reason else {}).items()},
     }
     kept = {key: item for key, item in attrs.items() if item or key == "epochs"}
-    if run_dir is not None:
-        _attach(context, report, run_dir)
-    context.study.patience(lambda: _tell(context, trial, report, kept, outcome))
+    if report.run_dir is not None:
+        _attach(report, report.run_dir)
+    context.study.patience(lambda: _tell(report, kept, outcome))
     report.track.end(STATES[state])
-    checkpoint_retention.tidy(context.study, context.plan, trial._trial_id)
+    checkpoint_retention.tidy(context.study, context.plan, report.trial._trial_id)
     ended = word(state, reason.kind if reason else None)
     log.info("trial %d %s %s", report.number, ended, outcome.shown(report))
     return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
 
 
-def _tell(
-    context: Context,
-    trial: Trial,
-    report: Report,
-    attrs: Mapping[str, Any],
-    outcome: Outcome,
-) -> None:
+def _tell(report: Report, attrs: Mapping[str, Any], outcome: Outcome) -> None:
     """Store the outcome; safe to repeat, because attributes precede the state or accompany it."""
-    storage = context.study.storage
+    study, trial = report.context.study, report.trial
+    storage = study.storage
     try:
         now = storage.get_trial(trial._trial_id).state
     except KeyError:
-        context.study.verify()
+        study.verify()
         raise Fenced("it is no longer in the database") from None
     if now == outcome.state:
         return  # stored just before the connection was lost
@@ -172,7 +160,9 @@ def _tell(
         with storage.together():
             for key, item in attrs.items():
                 trial.set_user_attr(key, item)
-            _constrain(trial, report)
+            for name, excess in report.aims.excess(report.measured).items():  # for the sampler
+                if name not in trial.constraints and not math.isnan(excess):
+                    trial.set_constraint(name, excess)
             trial.study.tell(trial, outcome.values, state=outcome.state)
     except ValueError:  # Optuna's word for a trial that has ended meanwhile
         if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
@@ -180,17 +170,10 @@ def _tell(
         raise Fenced("it was given to another worker just now") from None
 
 
-def _constrain(trial: Trial, report: Report) -> None:
-    """Store by how much each known limit is exceeded, for the sampler."""
-    for name, excess in report.aims.excess(report.measured).items():
-        if name not in trial.constraints and not math.isnan(excess):
-            trial.set_constraint(name, excess)
-
-
-def _attach(context: Context, report: Report, run_dir: Path) -> None:
+def _attach(report: Report, run_dir: Path) -> None:
     """Upload files for the dashboard; errors never fail the trial."""
     try:
-        store = Path(context.plan.storage.artifacts)
+        store = Path(report.context.plan.storage.artifacts)
         artifacts.attach(report.trial.study, report.trial, run_dir, artifacts.open_store(store))
     except UpdateFinishedTrialError:
         raise

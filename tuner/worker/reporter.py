@@ -85,18 +85,14 @@ class Report:
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None
         self.repeats = REPEAT in stored.system_attrs
-        """Whether the trial measures the noise; then it is not pruned, which would keep lucky runs
-        only.
-        """
+        """Whether the trial measures the noise; pruning it would keep lucky runs only."""
         training = stored.system_attrs.get(TRAINING, {})
         self.scored_once = training.get("protocol") == "final"
         """Whether only the last epoch has the metric, because the test split is scored once."""
         self.epochs = 0
         """The number of steps that this attempt was the first to report."""
         self.length: int | None = None
-        """The number of steps of the whole run, if known; pruning at the last one would save
-        nothing.
-        """
+        """The number of steps of the whole run, if known; pruning at the last one saves nothing."""
         self.mirror: Mirror | None = None
         self.track: base.Track | base.Silent = base.Silent()
 
@@ -194,8 +190,13 @@ class Report:
         bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
         if bad:
             raise Pruned(f"diverged: {', '.join(bad)} at step {step}", Kind.DIVERGED)
-        value = self.metrics[self.metric]
-        self._write(lambda: self._keep(step, value))
+        value, storage, trial_id = (
+            self.metrics[self.metric],
+            self.trial.storage,
+            self.trial._trial_id,
+        )
+        # Optuna's ``report`` refuses several objectives (optuna/optuna#3450).
+        self._write(lambda: storage.set_trial_intermediate_value(trial_id, step, value))
         self.values[step] = value
         self.epochs += 1
         self.context.reported(self.begun)
@@ -208,10 +209,7 @@ class Report:
             raise Preempted("budget.epochs leaves no other epoch")
 
     def _write(self, write: Callable[[], None]) -> None:
-        """Write to the trial.
-
-        Raises: Fenced if it is no longer this worker's.
-        """
+        """Write to the trial; raise ``Fenced`` if it is no longer this worker's."""
         try:
             self.context.study.patience(write)
         except UpdateFinishedTrialError as error:
@@ -219,10 +217,6 @@ class Report:
         except KeyError as error:
             self.context.study.verify()
             raise Fenced("the trial is no longer in the database") from error
-
-    def _keep(self, step: int, value: float) -> None:
-        """Store a value; Optuna's ``report`` refuses several objectives (optuna/optuna#3450)."""
-        self.trial.storage.set_trial_intermediate_value(self.trial._trial_id, step, value)
 
     def _judge(self, step: int) -> None:
         self.unjudged = None

@@ -32,7 +32,8 @@ def listening(
     The thread reads ``heard`` until None comes, and is joined at the end. Python handles signals
     in the main thread alone; in another one, this passes none.
     """
-    heeded = (signal.SIGTERM, signal.SIGINT) if _is_main() else ()
+    is_main = threading.current_thread() is threading.main_thread()
+    heeded = (signal.SIGTERM, signal.SIGINT) if is_main else ()
     before = {n: signal.signal(n, note) for n in heeded}
     obeying = threading.Thread(target=obey, name="tuner-signals", daemon=True)
     obeying.start()
@@ -55,10 +56,6 @@ def exit_now(number: int) -> None:
 def preempt(number: int) -> None:
     """Raise ``Preempted`` in the main thread: the trial is requeued, and this process goes on."""
     raise Preempted(signal.Signals(number).name)
-
-
-def _is_main() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 class Signals:

@@ -1,9 +1,7 @@
 """Run one trial: parameters → overrides → configuration → objective → outcome."""
 
 import functools
-import hashlib
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from tuner.log import log, told
 from tuner.objective import running
 from tuner.storage import outages
 from tuner.storage.reason_kind import Kind
-from tuner.study import fidelity, vetting
+from tuner.study import fidelity, run_files, vetting
 from tuner.study.attempts import TRAINING, Reason, first_number, ordinal
 from tuner.study.objectives import Returned
 from tuner.study.plan import Plan
@@ -29,7 +27,6 @@ from tuner.worker.failures import is_out_of_memory, memory_returned
 from tuner.worker.outcome import Fate, Outcome, classify, finish, judged
 from tuner.worker.reporter import Context, Report
 from tuner.worker.tracking import base
-from tuner.worker.tracking.base import Run, Silent, Track
 from tuner.worker.tracking.factory import build_tracker
 
 
@@ -56,10 +53,8 @@ def run(
     given: dict[str, Any] = {"report": report, "run_dir": run_dir, "device": device}
     if signatures.takes_seed(cfg.objective):
         given["seed"] = cfg.seed
-    with (
-        running(report, run_dir),
-        random_state.seeded(cfg.seed) if seeded else nullcontext(),
-    ):
+    generators = random_state.seeded(cfg.seed) if seeded else nullcontext()
+    with running(report, run_dir), generators:
         value = instantiation.instantiate(cfg.objective, **given)
     try:
         if isinstance(value, tuple | list) and value:
@@ -88,7 +83,6 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         return Fate.FINISHED
     trial = study.patience(lambda: context.proposer.open(trial_id))
     report = study.patience(lambda: Report(context, trial))
-    run_dir = None
     try:
         overrides = _drawn(context, trial)
         run_dir = report.run_dir = study.patience(lambda: _prepare(context, trial, overrides))
@@ -97,14 +91,13 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         study.patience(lambda: _note_length(study, trial, report.length))
         url, first = plan.study.mirror, report.first
         with mirror.kept(url, run_dir, trial.number, first=first) as report.mirror:
-            report.track = _track(context, report, overrides)
+            report.track = _track(report, run_dir, overrides)
             value = _run_shared(context, cfg, run_dir, report)
         if report.refusal is not None:  # the objective has caught it, and may have given up
             raise report.refusal
-        return finish(context, trial, report, run_dir, judged(report, value))
+        return finish(report, judged(report, value))
     except Pruned as stop:
-        reason = Reason(Kind(stop.kind), str(stop))
-        return finish(context, trial, report, run_dir, Outcome(reason=reason))
+        return finish(report, Outcome(reason=Reason(Kind(stop.kind), str(stop))))
     except Preempted as stop:
         study.requeue(trial_id, told(str(stop)))
         return Fate.REQUEUED
@@ -117,7 +110,7 @@ def _attempt(context: Context, trial_id: int) -> Fate:
         if report.refusal is not None:
             _queue_again(study, trial_id, report.refusal)
             raise report.refusal from error
-        return classify(context, trial, report, run_dir, error)
+        return classify(report, error)
     finally:
         report.track.end(None)  # unless it has ended with a fate: another attempt goes on with it
 
@@ -142,14 +135,13 @@ def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
     return bool(objections)
 
 
-def _track(context: Context, report: Report, overrides: list[str]) -> Track | Silent:
+def _track(report: Report, run_dir: Path, overrides: list[str]) -> base.Track | base.Silent:
     """Return where the trial's curves are tracked besides the database."""
-    study = context.study
+    study = report.context.study
     params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
-    known = None if report.first else report.run_dir  # files of an earlier attempt
-    before = {} if known is None else metrics_log.read(known)
-    run = Run(study.name, str(study.uid), report.number, params, before)
-    return base.begin(build_tracker(context.plan.cfg), run)
+    before = {} if report.first else metrics_log.read(run_dir)
+    run = base.Run(study.name, str(study.uid), report.number, params, before)
+    return base.begin(build_tracker(report.context.plan.cfg), run)
 
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
@@ -209,14 +201,13 @@ def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
     """Create the run directory; return its absolute path, store it as ``study.dir`` has it."""
     frozen = context.study.storage.get_trial(trial._trial_id)
-    run_dir = run_directory(context.plan, str(context.study.uid), frozen, overrides)
+    plan, number = context.plan, first_number(frozen)
+    settings = [*overrides, *plan.base_text.splitlines()]
+    run_dir = run_files.directory(plan.study.dir, str(context.study.uid), number, settings)
     before = frozen.user_attrs.get("run_dir")
     if before is not None and Path(before).name != run_dir.name:
-        log.warning(
-            "trial %d was interrupted under another configuration; it starts anew in %s",
-            first_number(frozen),
-            run_dir,
-        )
+        text = "trial %d was interrupted under another configuration; it starts anew in %s"
+        log.warning(text, number, run_dir)
     elif _is_elsewhere(context, frozen, run_dir):
         _tell_of_disks(str(frozen.user_attrs.get("host")))
     attrs = {
@@ -256,16 +247,3 @@ def _note_length(study: Study, trial: Trial, epochs: int | None) -> None:
     stored = study.storage.get_trial(trial._trial_id)
     if epochs is not None and fidelity.length(stored) != epochs:
         study.storage.set_trial_system_attr(trial._trial_id, fidelity.LENGTH, epochs)
-
-
-def run_directory(plan: Plan, uid: str, trial: FrozenTrial, overrides: Sequence[str]) -> Path:
-    """Return the directory of a configuration's files, the same for all of its attempts.
-
-    Its name ends in a digest of the study's identity and of the whole configuration, so that no
-    checkpoint of another study or configuration is resumed. Locations of data (a ``root``), and
-    whether they may be downloaded, may differ between the machines of a study.
-    """
-    whole = [uid, *overrides, *plan.base_text.splitlines()]
-    kept = [line for line in whole if not re.search(r"\b(root|download)\s*[:=]", line)]
-    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
-    return Path(plan.study.dir) / "trials" / f"{first_number(trial):05d}-{digest}"

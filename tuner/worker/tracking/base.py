@@ -16,8 +16,7 @@ from tuner.log import log
 PATIENCE = 10.0
 """Seconds that the end of a trial waits for pending writes."""
 SETTING_UP = 60.0
-"""Seconds that a search waits for its tracker at the start; a new MLflow database takes about 15.
-"""
+"""Seconds that a search waits for its tracker at first; a new MLflow database takes about 15."""
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,7 @@ class MLflowRun:
         self.client = client
         self.run_id = run_id
         self.steps: dict[str, set[int]] = {}
-        """Steps of each metric that MLflow already has; it would store a second value of a step as
-        well.
-        """
+        """Steps of each metric that MLflow has: it would store a second value of one as well."""
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
