@@ -5,6 +5,7 @@ warning as they are read, so that the code behind can rely on their shapes.  Att
 not listed here are not checked.
 """
 
+import functools
 import itertools
 import json
 import math
@@ -170,18 +171,16 @@ def _unfinished(system: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def of_study(name: str, user: dict[str, Any]) -> dict[str, Any]:
-    """Return the user attributes of a study without the malformed ones."""
-    return _sound(f"study {name!r}", user, STUDY.get)[0]
+def of_study(name: str, attrs: dict[str, Any], *, system: bool) -> dict[str, Any]:
+    """Return the system or the user attributes of a study without the malformed ones."""
+    return _sound(f"study {name!r}", attrs, _of_study_system if system else STUDY.get)[0]
 
 
-def of_study_system(name: str, system: dict[str, Any]) -> dict[str, Any]:
-    """Return the system attributes of a study without the malformed ones."""
-    return _sound(f"study {name!r}", system, _of_study_system)[0]
-
-
+@functools.lru_cache(maxsize=4096)
 def distribution(stored: str) -> BaseDistribution:
     """Parse the stored distribution of a parameter.
+
+    It is cached, because a study has a few dozen and a row for each use.
 
     Raises:
         ValueError: The distribution is malformed.

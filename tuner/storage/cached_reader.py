@@ -23,12 +23,10 @@ from tuner.storage.queries import Facts, Head, Question
 from tuner.storage.writes import UNFINISHED
 
 AT_ONCE = 5000
-"""Number of trials per statement when a whole study is read; SQLite accepts a million characters.
-"""
+"""Number of trials per statement when a study is read; SQLite accepts a million characters."""
 
 MANY = 500
-"""Number of trials from which on garbage collection is paused, which saves a quarter of the time.
-"""
+"""Number of trials from which on garbage collection is paused: this saves a quarter of the time."""
 
 ATTRIBUTES_EVERY = 1.0
 """Seconds between two reads of the user attributes of trials that run in other processes."""

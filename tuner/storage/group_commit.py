@@ -30,9 +30,7 @@ class Commits:
     def __init__(self, engine: Engine, single: Engine) -> None:
         self.engine = engine
         self.single = single
-        """The engine in autocommit mode: a single statement needs no transaction, which saves two
-        messages.
-        """
+        """The engine in autocommit mode, in which a single statement saves two messages."""
         self.guard = threading.Lock()
         self.queue: list[_Waiting] = []
         self.busy = False

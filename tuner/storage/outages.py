@@ -147,24 +147,16 @@ def lost(error: BaseException, path: Path | None = None) -> StorageLost:
     """Return the ``StorageLost`` that explains why a database can no longer be used."""
     said = reason(error)
     if is_damage(error):
-        return StorageLost(
-            f"the file is damaged{f': {path}' if path else ''} ({said})",
-            key="storage.url",
-            hint=MEND,
-        )
+        where = f": {path}" if path else ""
+        told = f"the file is damaged{where} ({said})"
+        return StorageLost(told, key="storage.url", hint=MEND)
     cause = told_by_driver(error)
+    what, hint = "refuses", "the same command goes on once that is mended"
     if cause is not None and _code(cause.orig) in {DENIED, *MYSQL_DENIED}:
-        return StorageLost(
-            f"the database refuses: {said}",
-            hint="grant the role the privileges that docs/security.md lists",
-        )
-    if is_outage(error):
-        return StorageLost(
-            f"the database went away: {said}", hint="the same command goes on once it is back"
-        )
-    return StorageLost(
-        f"the database refuses: {said}", hint="the same command goes on once that is mended"
-    )
+        hint = "grant the role the privileges that docs/security.md lists"
+    elif is_outage(error):
+        what, hint = "went away", "the same command goes on once it is back"
+    return StorageLost(f"the database {what}: {said}", hint=hint)
 
 
 def told_by_driver(error: BaseException) -> DBAPIError | None:

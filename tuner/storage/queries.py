@@ -152,7 +152,7 @@ def parameters(number: int, known: Facts) -> tuple[dict[str, Any], dict[str, Bas
     distributions: dict[str, BaseDistribution] = {}
     for _, name, value, text in sorted(known.params):
         try:
-            found = _distribution(text)
+            found = attributes.distribution(text)
             if value < 0 and isinstance(found, CategoricalDistribution):
                 raise IndexError(value)
             if not isinstance(name, str):  # NULL, or a blob in SQLite
@@ -201,12 +201,6 @@ def _offset(year: int, month: int, day: int, hour: int, quarter: int) -> timedel
     """
     time = datetime(year, month, day, hour, quarter * 15, tzinfo=UTC)
     return time.astimezone().utcoffset() or timedelta()
-
-
-@lru_cache(maxsize=4096)
-def _distribution(text: str) -> BaseDistribution:
-    """Parse a distribution; cached, because a study has a few dozen and a row for each use."""
-    return attributes.distribution(text)
 
 
 def _later(dialect: Dialect, news: Mapping[int, int]) -> str:

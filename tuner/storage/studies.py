@@ -1,5 +1,6 @@
 """Reads studies from Optuna's tables, without malformed attributes."""
 
+import functools
 from collections import defaultdict
 from typing import Any
 
@@ -137,5 +138,5 @@ def _attributes(
         known = found.setdefault((study_id, name), {})
         if key is not None:
             known[key] = decoded(text)
-    of_study = attributes.of_study if table == USER else attributes.of_study_system
+    of_study = functools.partial(attributes.of_study, system=table == SYSTEM)
     return {study: of_study(study[1], known) for study, known in found.items()}

@@ -85,7 +85,10 @@ class Trials(BaseStorage):
         self.local.held = []
         try:
             yield
-            (patience or _once)(self._flush)
+            if patience is None:
+                self._flush()
+            else:
+                patience(self._flush)
         finally:
             self.local.held = None
 
@@ -128,13 +131,6 @@ class Trials(BaseStorage):
         if trial_id in found:
             return attributes.of_trial(f"of id {trial_id}", {}, found[trial_id].system)[1]
         return self.get_trial(trial_id).system_attrs
-
-    def get_trial_param(self, trial_id: int, param_name: str) -> float:
-        trial = self.get_trial(trial_id)
-        return trial.distributions[param_name].to_internal_repr(trial.params[param_name])
-
-    def get_trial_number_from_id(self, trial_id: int) -> int:
-        return self.get_trial(trial_id).number
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self.rdb.get_trial_id_from_study_id_trial_number(study_id, trial_number)
@@ -244,7 +240,3 @@ class Trials(BaseStorage):
         if self._held:
             self.commits(self._held)
             self._held.clear()
-
-
-def _once(call: Callable[[], None]) -> None:
-    call()

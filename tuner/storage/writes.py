@@ -52,48 +52,30 @@ class Write(NamedTuple):
     row: dict[str, Any]
 
 
+def _row(table: sa.Table, *items: object) -> Write:
+    """Return the write of a row's items, in the order of the table's columns."""
+    names = [column.name for column in table.columns if not column.primary_key]
+    return Write(table, dict(zip(names, items, strict=True)))
+
+
 def param(trial_id: int, name: str, internal: float, distribution: BaseDistribution) -> Write:
-    return Write(
-        params,
-        {
-            "trial_id": trial_id,
-            "param_name": name,
-            "param_value": float(internal),
-            "distribution_json": distribution_to_json(distribution),
-        },
-    )
+    return _row(params, trial_id, name, float(internal), distribution_to_json(distribution))
 
 
 def value(trial_id: int, objective: int, number: float) -> Write:
-    stored, kind = to_stored(float(number))
-    return Write(
-        values,
-        {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind},
-    )
+    return _row(values, trial_id, objective, *to_stored(float(number)))
 
 
 def report(trial_id: int, step: int, number: float) -> Write:
-    stored, kind = to_stored(float(number))
-    return Write(
-        curves,
-        {
-            "trial_id": trial_id,
-            "step": step,
-            "intermediate_value": stored,
-            "intermediate_value_type": kind,
-        },
-    )
+    return _row(curves, trial_id, step, *to_stored(float(number)))
 
 
 def user(trial_id: int, key: str, item: Any) -> Write:
-    return Write(
-        user_attributes, {"trial_id": trial_id, "key": key, "value_json": json.dumps(item)}
-    )
+    return _row(user_attributes, trial_id, key, json.dumps(item))
 
 
 def system(trial_id: int, key: str, item: Any) -> Write:
-    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(item)}
-    return Write(system_attributes, row)
+    return _row(system_attributes, trial_id, key, json.dumps(item))
 
 
 def apply(connection: Connection, writes: Sequence[Write], *, guarded: bool = True) -> bool:
