@@ -27,9 +27,7 @@ class Order:
 
     command: Sequence[str]
     log_dir: Path
-    """Directory of the logs: worker ``k`` writes to ``worker-<k>.log``, or to the next unused
-    number.
-    """
+    """Directory of the logs: worker ``k`` writes to ``worker-<k>.log`` or the next free number."""
     on_end: Callable[[str], bool]
     """Callback to call with the id of a worker whose process has ended. It requeues the trial that
     the worker still holds, and returns whether the worker had failed to unregister itself. The

@@ -57,12 +57,7 @@ class Ray:
         self.detach = detach
 
     def describe(self) -> str:
-        """Describe the actors, such as ``4 Ray actors of CPU 1, GPU 0.5 on 2 nodes``.
-
-        Raises:
-            ConfigError: The package is not installed.
-            LaunchError: No cluster answers.
-        """
+        """Describe the actors, such as ``4 Ray actors of CPU 1, GPU 0.5 on 2 nodes``."""
         ray = self._connect()
         need = self._need(ray)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
