@@ -11,8 +11,9 @@ import torch
 from tests import recipes
 from tests.recipes import CPU, Curve, train
 from tuner.train.data import batches as feed
-from tuner.train.data import dataset, sampling, torchvision_files
+from tuner.train.data import dataset, sampling
 from tuner.train.data.batches import Feed
+from tuner.train.data.tensors import Arrays
 from tuner.train.device import hardware
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
@@ -132,7 +133,7 @@ def stream():
 
 def test_of_streamed_images_no_more_is_pinned_than_is_on_its_way(pinned):
     gpu = torch.device("cuda", 0)
-    black = torchvision_files.Arrays(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40), ())
+    black = Arrays(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40), ())
     split = dataset._split(black, gpu, streamed=True)
     assert len(split + split) == 80
     assert pinned == []

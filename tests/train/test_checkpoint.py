@@ -19,13 +19,17 @@ RECIPE = {"model.depth": 2, "seed": 1}
 HERE = checkpoint.fingerprint(CPU, "auto")
 
 
+def save(path, whole):
+    checkpoint.write(path, snapshot.take(whole))
+
+
 def state(**extra):
     return {"recipe": RECIPE, "fingerprint": HERE, **extra}
 
 
 def test_what_was_saved_is_loaded_also_from_an_ugly_path(tmp_path):
     path = tmp_path / "a 'b' é" / "checkpoint.pt"
-    checkpoint.save(path, state(x=torch.arange(3), epoch=2))
+    save(path, state(x=torch.arange(3), epoch=2))
     loaded = checkpoint.load(path, RECIPE, HERE)
     assert loaded["epoch"] == 2
     assert loaded["x"].tolist() == [0, 1, 2]
@@ -42,15 +46,15 @@ def test_a_save_that_dies_halfway_leaves_the_old_one_whole(tmp_path):
             raise SystemExit
 
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, state(epoch=1))
+    save(path, state(epoch=1))
     with pytest.raises(SystemExit):
-        checkpoint.save(path, state(epoch=2, x=torch.zeros(100_000), y=Dies()))
+        save(path, state(epoch=2, x=torch.zeros(100_000), y=Dies()))
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 
 
 def test_a_checkpoint_runs_no_code(tmp_path, capsys, caplog):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, state(x=functools.partial(print, "run")))
+    save(path, state(x=functools.partial(print, "run")))
     assert checkpoint.load(path, RECIPE, HERE) is None
     assert capsys.readouterr().out == ""
     assert "it is no checkpoint (UnpicklingError: Weights only load failed" in caplog.text
@@ -58,7 +62,7 @@ def test_a_checkpoint_runs_no_code(tmp_path, capsys, caplog):
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, state())
+    save(path, state())
     with pytest.raises(ConfigError, match=r"model.depth: 2 then, 3 now.*hint: another run_dir"):
         checkpoint.load(path, RECIPE | {"model.depth": 3}, HERE)
     with pytest.raises(ConfigError, match="new: None then, 1 now"):
@@ -69,7 +73,7 @@ def test_another_recipe_is_refused_with_the_difference(tmp_path):
 
 def test_another_machine_is_told_that_the_bits_may_differ(tmp_path, caplog):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, state() | {"fingerprint": {"threads": 64, "torch": "1", "device": "x"}})
+    save(path, state() | {"fingerprint": {"threads": 64, "torch": "1", "device": "x"}})
     with caplog.at_level(logging.WARNING):
         assert checkpoint.load(path, RECIPE, HERE) is not None
     assert "not to the bit" in caplog.text
@@ -149,13 +153,13 @@ HARM = {
 def test_of_a_damaged_file_the_one_before_takes_the_place(tmp_path, harm, caplog):
     path = tmp_path / "checkpoint.pt"
     for epoch in (1, 2, 3):
-        checkpoint.save(path, state(epoch=epoch, weights=torch.ones(1000)))
+        save(path, state(epoch=epoch, weights=torch.ones(1000)))
     path.write_bytes(HARM[harm](path.read_bytes()))
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 2
     assert "is damaged" in caplog.text
     assert path.with_suffix(".damaged").exists(), "set aside, for a person to look at"
 
-    checkpoint.save(path, state(epoch=4))
+    save(path, state(epoch=4))
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 4
     path.unlink()
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 2, "the damaged one replaced no good one"
@@ -165,7 +169,7 @@ def test_of_a_damaged_file_the_one_before_takes_the_place(tmp_path, harm, caplog
 def test_where_none_is_whole_the_training_starts_anew_and_says_so(tmp_path, harm, caplog):
     path = tmp_path / "checkpoint.pt"
     for epoch in (1, 2):
-        checkpoint.save(path, state(epoch=epoch))
+        save(path, state(epoch=epoch))
     for file in (path, checksummed_file.previous(path)):
         file.write_bytes(HARM[harm](file.read_bytes()))
     assert checkpoint.load(path, RECIPE, HERE) is None
@@ -175,7 +179,7 @@ def test_where_none_is_whole_the_training_starts_anew_and_says_so(tmp_path, harm
 
 def test_a_death_between_the_two_renames_costs_one_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, state(epoch=1))
+    save(path, state(epoch=1))
     path.replace(checksummed_file.previous(path))
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 
@@ -183,7 +187,7 @@ def test_a_death_between_the_two_renames_costs_one_checkpoint(tmp_path):
 def test_a_file_that_cannot_be_read_is_left_where_it_is(tmp_path, monkeypatch, caplog):
     path = tmp_path / "checkpoint.pt"
     for epoch in (1, 2):
-        checkpoint.save(path, state(epoch=epoch))
+        save(path, state(epoch=epoch))
     verify = checksummed_file.verify
 
     def fails(file):
@@ -211,9 +215,9 @@ def small_disk(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("room", [0, 1000, 100_000, 400_000])
 def test_a_full_disk_is_an_error_of_the_system_and_leaves_all_as_it_was(tmp_path, room):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, state(epoch=1))
+    save(path, state(epoch=1))
     with small_disk(room), pytest.raises(OSError, match="File too large"):
-        checkpoint.save(path, state(epoch=2, weights=torch.ones(100_000)))
+        save(path, state(epoch=2, weights=torch.ones(100_000)))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert checkpoint.load(path, RECIPE, HERE)["epoch"] == 1
 

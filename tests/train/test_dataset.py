@@ -8,23 +8,20 @@ from tests import recipes
 from tests.recipes import CPU
 from tuner.errors import ConfigError
 from tuner.train.data import dataset
-from tuner.train.data import split as stratified
 from tuner.train.data.augment import Augment
-from tuner.train.data.torchvision_files import Arrays
+from tuner.train.data.tensors import Arrays
 
 LABELS = np.repeat(np.arange(4), [40, 80, 120, 160])
 
 
 def test_a_split_is_disjoint_complete_and_in_proportion():
-    rest, part = stratified.split(LABELS, 0.25, 0, key="data.test")
+    rest, part = dataset.split(LABELS, 0.25, 0, key="data.test")
     assert sorted([*rest, *part]) == list(range(400))
     assert collections.Counter(LABELS[part].tolist()) == {0: 10, 1: 20, 2: 30, 3: 40}
 
 
 def test_a_split_is_its_seeds():
-    splits = [
-        stratified.split(LABELS, 0.25, seed, key="data.test")[1].tolist() for seed in (0, 0, 1)
-    ]
+    splits = [dataset.split(LABELS, 0.25, seed, key="data.test")[1].tolist() for seed in (0, 0, 1)]
     assert splits[0] == splits[1]
     assert splits[0] != splits[2]
 

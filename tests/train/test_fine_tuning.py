@@ -78,13 +78,13 @@ def test_frozen_norms_keep_their_statistics_and_use_them():
 
 def test_an_epoch_frees_what_was_frozen():
     tower = Tower(freeze=2, unfreeze_epoch=3)
-    assert [fine_tuning.begin_epoch(tower, epoch) for epoch in (1, 2)] == [False, False]
+    assert [tower.begin_epoch(epoch) for epoch in (1, 2)] == [False, False]
     assert learning(tower) == [False, False, True, True]
-    assert fine_tuning.begin_epoch(tower, 3), "a recorded step must be recorded anew"
+    assert tower.begin_epoch(3), "a recorded step must be recorded anew"
     assert learning(tower) == [True] * 4
     assert all(floor[1].training for floor in tower.floors)
-    assert not fine_tuning.begin_epoch(tower, 4)
-    assert fine_tuning.begin_epoch(Tower(freeze=2, unfreeze_epoch=3), 7), "as a resumed run begins"
+    assert not tower.begin_epoch(4)
+    assert Tower(freeze=2, unfreeze_epoch=3).begin_epoch(7), "as a resumed run begins"
 
 
 class Two(Staged):
@@ -132,7 +132,6 @@ def test_a_stage_is_freed_under_every_shipped_optimiser(path, layer_decay):
 
 
 def test_a_plain_network_has_no_stages():
-    assert not fine_tuning.begin_epoch(nn.Linear(1, 1), 5)
     digits = recipes.digits()
     assert fine_tuning.normalised(digits, nn.Linear(1, 1)) is digits
 

@@ -15,6 +15,7 @@ from tuner.errors import ConfigError, Diverged, Preempted, Pruned, TunerError
 from tuner.train import progress
 from tuner.train.checkpoint import checkpoint, snapshot
 from tuner.train.loss import CrossEntropy
+from tuner.train.metrics import Evaluated
 from tuner.train.settings import Every
 
 ALWAYS = Every(epochs=1, seconds=1e-9)  # after every step
@@ -106,7 +107,7 @@ def test_every_epoch_is_reported_once_and_in_order(tmp_path):
 
 def test_a_slow_disk_holds_a_report_back_but_not_the_steps(tmp_path, monkeypatch):
     saved, steps = [], []
-    write, step_made = checkpoint._write, progress.Progress.step_made
+    write, step_made = checkpoint.write, progress.Progress.step_made
 
     def slow(path, taken):
         time.sleep(0.2)
@@ -117,7 +118,7 @@ def test_a_slow_disk_holds_a_report_back_but_not_the_steps(tmp_path, monkeypatch
         steps.append(self.learner.epoch)
         step_made(self)
 
-    monkeypatch.setattr(checkpoint, "_write", slow)
+    monkeypatch.setattr(checkpoint, "write", slow)
     monkeypatch.setattr(progress.Progress, "step_made", counted)
     reported = []
 
@@ -132,7 +133,7 @@ def test_a_slow_disk_holds_a_report_back_but_not_the_steps(tmp_path, monkeypatch
 
 def test_a_report_waits_for_so_many_steps_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "SHADOW", 2)
-    monkeypatch.setattr(progress.Evaluated, "ready", lambda self: False)
+    monkeypatch.setattr(Evaluated, "ready", lambda self: False)
     places = []
     step_made = progress.Progress.step_made
 
@@ -148,7 +149,7 @@ def test_a_report_waits_for_so_many_steps_at_most(tmp_path, monkeypatch):
 
 def test_a_full_disk_costs_no_report_and_the_next_epoch_tries_again(tmp_path, monkeypatch, caplog):
     """Of five epochs the second and fourth are due; at the second the disk is full."""
-    tried, write = [], checkpoint._write
+    tried, write = [], checkpoint.write
 
     def full_at_first(path, taken):
         tried.append(taken.tree["learner"]["epoch"])
@@ -156,7 +157,7 @@ def test_a_full_disk_costs_no_report_and_the_next_epoch_tries_again(tmp_path, mo
             raise OSError(28, "No space left on device")
         write(path, taken)
 
-    monkeypatch.setattr(checkpoint, "_write", full_at_first)
+    monkeypatch.setattr(checkpoint, "write", full_at_first)
     curve = Curve()
     change = {"trainer": settings(epochs=5, checkpoint_every=Every(epochs=2, seconds=60.0))}
     train(tmp_path, curve, **change)
@@ -288,7 +289,7 @@ def test_all_epochs_of_a_run_are_read_in_one_stream(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(seen.append(stream)))
     stream = types.SimpleNamespace(wait_event=lambda event: seen.append(event))
     for epoch in (1, 2):
-        evaluated = progress.Evaluated(epoch, None, torch.tensor(0.5), stream)
+        evaluated = Evaluated(epoch, None, torch.tensor(0.5), stream)
         assert evaluated.read() == ({"train_loss": 0.5}, None)
     assert seen == [recorded, stream] * 2
 
@@ -308,7 +309,7 @@ def test_what_a_diverged_run_took_is_told_and_the_divergence_once(tmp_path, capl
 
 def test_checkpoints_keep_to_their_share_of_the_time(tmp_path, monkeypatch):
     """One costs 0.1 s here: with a share of 0.0001 the next is due in 1,000 s; the last is kept."""
-    write, saved = checkpoint._write, []
+    write, saved = checkpoint.write, []
 
     def dear(path, taken):
         saved.append(taken.tree["learner"]["epoch"])
@@ -317,7 +318,7 @@ def test_checkpoints_keep_to_their_share_of_the_time(tmp_path, monkeypatch):
         while time.thread_time() < until:
             pass
 
-    monkeypatch.setattr(checkpoint, "_write", dear)
+    monkeypatch.setattr(checkpoint, "write", dear)
     every = Every(epochs=1, seconds=1e4, share=1e-4)
     train(tmp_path, Curve(), trainer=settings(epochs=5, checkpoint_every=every))
     assert saved == [1, 5]

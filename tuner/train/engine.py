@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tuner.errors import Preempted
-from tuner.train import ddp, preflight
+from tuner.train import preflight
 from tuner.train.checkpoint import checkpoint
 from tuner.train.data import sampling
 from tuner.train.data.tensors import Data, Split
-from tuner.train.ddp.sharded_learner import Share
+from tuner.train.ddp.ranks import ranks
+from tuner.train.ddp.sharded_learner import Share, shared
 from tuner.train.device import hardware
 from tuner.train.export.saved_model import write_model
 from tuner.train.fused import member, rendezvous
@@ -27,7 +27,7 @@ from tuner.train.progress import Progress
 from tuner.train.settings import Settings
 
 
-@ddp.ranks
+@ranks
 @rendezvous.turns
 def train(
     *,
@@ -78,22 +78,13 @@ def train(
     if trainer.initial is not None:
         initial.load(network, Path(trainer.initial))
     learner = Learner(network, optimizer, schedule, loss(counts), images, trainer, metric)
-    progress = Progress(learner, run_dir, recipe, report)
-    try:
+    with Progress(learner, run_dir, recipe, report) as progress:
         progress.note_costs(measure)
         if trainer.protocol == "search":
             progress.note_examples(examples(metric, images.counts(scored)))
         progress.resume()
-        trainee = ddp.shared(member.join(learner, recipe))
+        trainee = shared(member.join(learner, recipe))
         _train_epochs(trainee, progress, learned, scored, seed)
-    except Preempted:
-        progress.preempted()
-        raise
-    finally:
-        learner.close()
-        hardware.release_memory(place)
-        progress.close()  # last, for it may raise
-
     if trainer.protocol == "final":
         write_model(run_dir, learner.scored, images, progress.metrics, recipe)
     return progress.metrics[metric]
@@ -123,13 +114,7 @@ def _splits(images: Data, trainer: Settings) -> tuple[Split, Split]:
 
 
 def _checked_counts(images: Data, learned: Split, scored: Split) -> list[int]:
-    """Return the number of training images per class, empty for regression.
-
-    Raises:
-        TunerError: A label is outside [0, num_classes), a class is empty, or a target is not
-            finite.
-        ConfigError: ``data.balanced`` is set for regression.
-    """
+    """Check all labels; return the number of training images per class, empty for regression."""
     images.check(learned, scored)
     counts = images.counts(learned)
     if images.balanced:

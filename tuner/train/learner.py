@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tuner.train.data import mixup, sampling
+from tuner.train.data.augment import mean_outputs
 from tuner.train.data.batches import Feed
 from tuner.train.data.tensors import Data, Split
 from tuner.train.device import cuda_graph, hardware
 from tuner.train.loss import Loss
 from tuner.train.metrics import RANKED, ErrorTally, Tally
-from tuner.train.model import fine_tuning
+from tuner.train.model.fine_tuning import Staged
 from tuner.train.optim import parameter_groups
 from tuner.train.optim.ema import Average
 from tuner.train.settings import Settings
@@ -84,18 +85,22 @@ class Learner:
         Returns:
             The mean loss, a scalar on the device.
         """
-        if fine_tuning.begin_epoch(self.network, epoch):
+        if isinstance(self.network, Staged) and self.network.begin_epoch(epoch):
             self.make_step = None  # another step than was recorded
             parameter_groups.begin_momentum(self.optimizer)
         self.network.train()
         size = min(self.settings.batch_size, len(split))
         steps = self.steps = len(split) // size
-        self._begin(epoch)
+        if epoch != self.epoch:  # otherwise a checkpoint was taken within it
+            self.epoch, self.done = epoch, 0
+            self.total.zero_()
         order = self.order(split, generator)
         draws = self.data.augment.draw(len(split), self.data.in_shape[1:], generator)
         mixes = mixup.draw(self.data.augment, steps, self.data.in_shape[1:], generator)
         make_step = self.make_step or self._choose((self.settings.epochs - epoch + 1) * steps)
-        factors = self._factors(steps)
+        factors: Sequence[Any] = self.factors(epoch, steps)
+        if self.rates:
+            factors = self.rates.factors(factors)
         if self.generators:  # as they were after the last step before the checkpoint
             hardware.set_generators(self.generators, self.device)
             self.generators = None
@@ -106,12 +111,6 @@ class Learner:
             self.done += 1
             between()
         return self.total / steps
-
-    def _begin(self, epoch: int) -> None:
-        """Start counting an epoch, unless a checkpoint was taken within this epoch."""
-        if epoch != self.epoch:
-            self.epoch, self.done = epoch, 0
-            self.total.zero_()
 
     def order(self, split: Split, generator: torch.Generator) -> Tensor:
         """Return the order of the images of an epoch: int64 [n] in main memory.
@@ -124,12 +123,10 @@ class Learner:
             return sampling.balanced(split.host_labels, len(self.data.classes), host)
         return sampling.shuffled(len(split), host)
 
-    def _factors(self, steps: int) -> Sequence[float] | Sequence[Tensor]:
-        """Return the factors of the learning rate at each step of the epoch."""
-        total = self.settings.epochs * steps
-        first = (self.epoch - 1) * steps
-        factors = [self.schedule((first + step) / total) for step in range(steps)]
-        return self.rates.factors(factors) if self.rates else factors
+    def factors(self, epoch: int, steps: int) -> list[float]:
+        """Return the factors of the learning rate at each of an epoch's steps."""
+        first, total = (epoch - 1) * steps, self.settings.epochs * steps
+        return [self.schedule((first + step) / total) for step in range(steps)]
 
     def _choose(self, steps: int) -> Callable[..., None]:
         """Choose how to run the remaining ``steps``."""
@@ -202,20 +199,14 @@ class Learner:
     @torch.inference_mode()
     def evaluate(self, split: Split) -> Tally | ErrorTally:
         """Return counts and losses over a whole split, still on the device."""
-        network = self.scored.eval()
-        tally = self.tally()
+        network, tally = self.scored.eval(), self.tally()
+        views = self.data.augment if self.settings.tta else None
         size = self.feed.portion(self.settings.eval_batch_size)
         for images, labels in self.feed.whole(split, size):
             with hardware.autocast(self.device, self.settings.precision):
-                logits = self._outputs(network, images)
+                logits = mean_outputs(network, images, views)
             tally.add(logits, labels, self.loss.score(logits, labels))
         return tally
-
-    def _outputs(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return logits, or outputs, as float32; with ``tta`` their mean over views of images."""
-        views = self.data.augment.views(images) if self.settings.tta else [images]
-        outputs = [network(view).float() for view in views]
-        return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
 
     def tally(self) -> Tally | ErrorTally:
         """Return an empty tally of what this learner is scored by."""

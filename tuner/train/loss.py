@@ -17,6 +17,8 @@ from tuner.config.bounds import BelowOne, NonNegative, Positive
 from tuner.config.types import judged
 from tuner.errors import ConfigError
 
+ClassWeights = list[NonNegative] | Literal["balanced"] | None
+
 
 class Loss(nn.Module):
     """Base of the losses, with L1 and L2 penalties (both together: the elastic net)."""
@@ -27,7 +29,8 @@ class Loss(nn.Module):
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the plain mean loss of logits [b, classes] and labels int64 [b] to compare by."""
-        raise NotImplementedError
+        loss: Tensor = self(logits, labels)
+        return loss
 
     def mass(self, labels: Tensor) -> float | Tensor:
         """Return the normaliser of the batch mean: the sum of the samples' weights."""
@@ -67,6 +70,17 @@ class Weighted(Loss):
 
     weight: Tensor | None
 
+    def __init__(
+        self, counts: Sequence[int], name: str, weights: ClassWeights, *, l1: float, l2: float
+    ) -> None:
+        super().__init__(l1=l1, l2=l2)
+        _require("class labels", counts, name)
+        weight = _weights(weights, counts)
+        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
+
+    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels)
+
     def mass(self, labels: Tensor) -> float | Tensor:
         return len(labels) if self.weight is None else self.weight[labels].sum()
 
@@ -83,15 +97,12 @@ class CrossEntropy(Weighted):
         counts: Sequence[int],
         *,
         label_smoothing: BelowOne,
-        class_weights: list[NonNegative] | Literal["balanced"] | None,
+        class_weights: ClassWeights,
         l1: NonNegative,
         l2: NonNegative,
     ) -> None:
-        super().__init__(l1=l1, l2=l2)
-        _need_classes(counts, "cross_entropy")
+        super().__init__(counts, "cross_entropy", class_weights, l1=l1, l2=l2)
         self.label_smoothing = label_smoothing
-        weight = _weights(class_weights, counts)
-        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.weight is None:
@@ -104,9 +115,6 @@ class CrossEntropy(Weighted):
             logits, labels, self.weight, reduction="sum", label_smoothing=smoothing
         )
         return mean(total, mass)
-
-    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels)
 
 
 class Focal(Weighted):
@@ -121,15 +129,12 @@ class Focal(Weighted):
         counts: Sequence[int],
         *,
         gamma: NonNegative,
-        class_weights: list[NonNegative] | Literal["balanced"] | None,
+        class_weights: ClassWeights,
         l1: NonNegative,
         l2: NonNegative,
     ) -> None:
-        super().__init__(l1=l1, l2=l2)
-        _need_classes(counts, "focal")
+        super().__init__(counts, "focal", class_weights, l1=l1, l2=l2)
         self.gamma = gamma
-        weight = _weights(class_weights, counts)
-        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
 
     def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
         log_p = -F.cross_entropy(logits, labels, reduction="none")
@@ -139,9 +144,6 @@ class Focal(Weighted):
         if self.weight is not None:
             losses = self.weight[labels] * losses
         return mean(losses.sum(), mass)
-
-    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels)
 
 
 class MeanSquaredError(Loss):
@@ -157,9 +159,6 @@ class MeanSquaredError(Loss):
             labels = F.one_hot(labels, self.classes).to(logits.dtype)
         return F.mse_loss(logits, labels)
 
-    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.forward(logits, labels)
-
 
 class Huber(Loss):
     """Mean of error² / 2 where |error| < delta, else delta · (|error| - delta / 2); Huber 1964.
@@ -172,14 +171,11 @@ class Huber(Loss):
         self, counts: Sequence[int], *, delta: Positive, l1: NonNegative, l2: NonNegative
     ) -> None:
         super().__init__(l1=l1, l2=l2)
-        _need_numbers(counts, "huber")
+        _require("float targets", counts, "huber")
         self.delta = delta
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.huber_loss(outputs, targets, delta=self.delta)
-
-    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.forward(outputs, targets)
 
 
 class AbsoluteError(Loss):
@@ -188,36 +184,27 @@ class AbsoluteError(Loss):
     @judged("loss")
     def __init__(self, counts: Sequence[int], *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__(l1=l1, l2=l2)
-        _need_numbers(counts, "l1")
+        _require("float targets", counts, "l1")
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.l1_loss(outputs, targets)
 
-    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.forward(outputs, targets)
+
+FITTING = {"class labels": "cross_entropy, focal or mse", "float targets": "mse, l1 or huber"}
+"""Kind of data → the losses for it."""
 
 
-def _need_classes(counts: Sequence[int], name: str) -> None:
-    if not counts:
+def _require(wanted: str, counts: Sequence[int], name: str) -> None:
+    given = "class labels" if counts else "float targets"
+    if given != wanted:
         raise ConfigError(
-            f"{name} needs class labels, these data have float targets",
+            f"{name} needs {wanted}, these data have {given}",
             key="loss",
-            hint="loss=mse, l1 or huber",
+            hint=f"loss={FITTING[given]}",
         )
 
 
-def _need_numbers(counts: Sequence[int], name: str) -> None:
-    if counts:
-        raise ConfigError(
-            f"{name} needs float targets, these data have class labels",
-            key="loss",
-            hint="loss=cross_entropy, focal or mse",
-        )
-
-
-def _weights(
-    wanted: list[float] | Literal["balanced"] | None, counts: Sequence[int]
-) -> list[float] | None:
+def _weights(wanted: ClassWeights, counts: Sequence[int]) -> list[float] | None:
     """Return one weight per class; ``balanced`` is n / (classes · count), as in scikit-learn."""
     if wanted is None:
         return None

@@ -1,7 +1,7 @@
 """The results of an evaluation, accumulated on the device and read once."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +10,7 @@ from torch import Tensor
 from tuner.config.types import nearest
 from tuner.errors import ConfigError
 
-METRICS: dict[str, Callable[["Scores"], float]] = {
-    "accuracy": lambda scores: scores.accuracy,
-    "balanced_accuracy": lambda scores: scores.balanced_accuracy,
-    "macro_f1": lambda scores: scores.macro_f1,
-    "loss": lambda scores: scores.loss,
-}
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
 RANKED = "auroc"  # found only where it is asked for: it sorts the scores of every class
 ERRORS = ("mse", "mae", "loss")  # of regression
 
@@ -49,7 +44,7 @@ class Scores:
         return sum(parts) / len(parts)
 
     def metrics(self) -> dict[str, float]:
-        found = {name: metric(self) for name, metric in METRICS.items()}
+        found = {name: getattr(self, name) for name in METRICS}
         return found if self.auroc is None else found | {RANKED: self.auroc}
 
     @property
@@ -128,6 +123,38 @@ class ErrorTally:
         return Errors(*values[:3]), values[3:]
 
 
+class Evaluated:
+    """An epoch's scores and losses on their way from the device, on ``stream`` if it is a GPU."""
+
+    def __init__(
+        self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor,
+        stream: torch.cuda.Stream | None = None,
+    ) -> None:  # fmt: skip
+        self.epoch, self.tally, self.train_loss, self.stream = epoch, tally, train_loss, stream
+        self.steps = 0
+        self.event: torch.cuda.Event | None = None
+        if stream is not None:
+            self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.event.record(torch.cuda.current_stream(train_loss.device))
+
+    def ready(self) -> bool:
+        return self.event is None or bool(self.event.query())  # type: ignore[no-untyped-call]
+
+    def read(self) -> tuple[dict[str, float], list[list[int]] | None]:
+        """Return the metrics and the confusion matrix; on a GPU, queued steps run meanwhile."""
+        if self.stream is None or self.event is None:
+            return self._read()
+        self.stream.wait_event(self.event)
+        with torch.cuda.stream(self.stream):
+            return self._read()
+
+    def _read(self) -> tuple[dict[str, float], list[list[int]] | None]:
+        if self.tally is None:
+            return {"train_loss": float(self.train_loss)}, None
+        scores, (mean,) = self.tally.read(self.train_loss)
+        return scores.metrics() | {"train_loss": mean}, scores.confusion
+
+
 def auroc(logits: Tensor, labels: Tensor) -> float:
     """Return the mean over classes of the area under the ROC curve of one against the rest.
 
@@ -155,7 +182,7 @@ LOWER = {"loss", "train_loss", *ERRORS}
 
 def reported(regression: bool) -> tuple[str, ...]:
     """Return the metrics that every epoch reports, whichever is optimised."""
-    return ERRORS if regression else tuple(METRICS)
+    return ERRORS if regression else METRICS
 
 
 def check_metric(name: str, *, regression: bool = False) -> None:

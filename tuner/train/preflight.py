@@ -1,5 +1,6 @@
 """Find errors of a run before it starts, without decoding or training anything."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,29 +40,31 @@ def check(
         ConfigError: All errors that can be found without training: data that are missing or cannot
             be split, and parts that refuse their settings or do not fit each other.
     """
-    found = _Mistakes()
-    with found.noted("optimizer"):
+    mistakes: list[Mistake] = []
+    noted = functools.partial(_noted, mistakes)
+    with noted("optimizer"):
         _step_once(optimizer)
-    with found.noted("schedule"):
+    with noted("schedule"):
         _follow(schedule)
     seen = None
-    with found.noted("data"):
+    with noted("data"):
         seen = _look(data)
     kinds = (False, True) if seen is None else (not seen[0].counts,)
-    with found.noted("study.metric"):
+    with noted("study.metric"):
         _any(kinds, lambda regression: check_metric(metric, regression=regression))
-    with found.noted("study.objectives"):
+    with noted("study.objectives"):
         _any(kinds, lambda regression: check_measured(measure, regression=regression))
     if seen is not None:
         look = seen[0]
-        with found.noted("loss"):
+        with noted("loss"):
             loss(look.counts)
-        with found.noted("data"):
+        with noted("data"):
             _check_augmentation(data, look)
-        with found.noted("model"):
+        with noted("model"):
             _check_model(model, look)
-    found.mistakes.extend(trainer.mistakes())
-    found.require()
+    mistakes.extend(trainer.mistakes())
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
     if seen is None:
         return {}
     return {**_facts(*seen, balanced=_is_balanced(data)), **_precision(metric, *seen)}
@@ -89,27 +92,18 @@ def check_measured(names: Sequence[str], *, regression: bool) -> None:
         )
 
 
-class _Mistakes:
-    """Collects what parts refuse; another exception of theirs is named after its section."""
-
-    def __init__(self) -> None:
-        self.mistakes: list[Mistake] = []
-
-    @contextmanager
-    def noted(self, section: str) -> Iterator[None]:
-        try:
-            yield
-        except TunerError as error:
-            self.mistakes.extend(m if m.key else m.at(section) for m in error.mistakes)
-        except Infeasible:  # the search learns to avoid it
-            pass
-        except Exception as error:
-            reason = str(error).splitlines()[:1] or [type(error).__name__]
-            self.mistakes.append(Mistake(section, reason[0]))
-
-    def require(self) -> None:
-        if self.mistakes:
-            raise ConfigError(list(dict.fromkeys(self.mistakes)))
+@contextmanager
+def _noted(mistakes: list[Mistake], section: str) -> Iterator[None]:
+    """Note what a part refuses; another exception of its is named after its section."""
+    try:
+        yield
+    except TunerError as error:
+        mistakes.extend(m if m.key else m.at(section) for m in error.mistakes)
+    except Infeasible:  # the search learns to avoid it
+        pass
+    except Exception as error:
+        reason = str(error).splitlines()[:1] or [type(error).__name__]
+        mistakes.append(Mistake(section, reason[0]))
 
 
 def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from tuner.train.device import hardware
 from tuner.train.early_stopping import EarlyStopping
 from tuner.train.export.saved_model import write_confusion
 from tuner.train.learner import Learner
-from tuner.train.metrics import ErrorTally, Tally
+from tuner.train.metrics import ErrorTally, Evaluated, Tally
 from tuner.train.model import cost
 
 logger = logging.getLogger("tuner")
@@ -38,38 +39,6 @@ SHADOW = 32
 WORTH_SAVING = 1.0
 
 
-class Evaluated:
-    """An epoch's scores and losses on their way from the device, on ``stream`` if it is a GPU."""
-
-    def __init__(
-        self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor,
-        stream: torch.cuda.Stream | None = None,
-    ) -> None:  # fmt: skip
-        self.epoch, self.tally, self.train_loss, self.stream = epoch, tally, train_loss, stream
-        self.steps = 0
-        self.event: torch.cuda.Event | None = None
-        if stream is not None:
-            self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self.event.record(torch.cuda.current_stream(train_loss.device))
-
-    def ready(self) -> bool:
-        return self.event is None or bool(self.event.query())  # type: ignore[no-untyped-call]
-
-    def read(self) -> tuple[dict[str, float], list[list[int]] | None]:
-        """Return the metrics and the confusion matrix; on a GPU, queued steps run meanwhile."""
-        if self.stream is None or self.event is None:
-            return self._read()
-        self.stream.wait_event(self.event)
-        with torch.cuda.stream(self.stream):
-            return self._read()
-
-    def _read(self) -> tuple[dict[str, float], list[list[int]] | None]:
-        if self.tally is None:
-            return {"train_loss": float(self.train_loss)}, None
-        scores, (mean,) = self.tally.read(self.train_loss)
-        return scores.metrics() | {"train_loss": mean}, scores.confusion
-
-
 class Progress:
     """Saves and reports the epochs of ``learner``; ``metrics`` are the last reported ones."""
 
@@ -77,23 +46,35 @@ class Progress:
         self, learner: Learner, run_dir: Path, recipe: Recipe, report: Callable[..., None]
     ) -> None:
         self.learner, self.run_dir, self.recipe, self.report = learner, run_dir, recipe, report
-        self.poll: Callable[[], None] | None = getattr(report, "poll", None)
-        self.fence: Callable[[], None] | None = getattr(report, "fence", None)
-        self.note: Callable[..., None] | None = getattr(report, "note", None)
+        self.poll, self.fence, self.note = (
+            getattr(report, name, _ignored) for name in ("poll", "fence", "note")
+        )
         self.every = learner.settings.checkpoint_every
         self.fingerprint = checkpoint.fingerprint(learner.device, learner.settings.precision)
         self.writer = checkpoint.Writer(run_dir / "checkpoint.pt", _check_saved)
         self.saved_at = time.monotonic()
-        self.held = 0.0
-        """Seconds for which training waited for the last checkpoint."""
+        self.held = 0.0  # seconds for which training waited for the last checkpoint
         self.pending: Evaluated | None = None
-        self.stream: torch.cuda.Stream | None = None
+        self.stream = hardware.stream(learner.device)
         """The stream for reading scores; one per run, because torch has only 32 streams."""
-        if learner.device.type == "cuda":
-            self.stream = torch.cuda.Stream(learner.device)  # type: ignore[no-untyped-call]
         self.stopping = EarlyStopping(learner.settings.patience, learner.metric)
         self.metrics: dict[str, float] = {}
         self.confusion: list[list[int]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Release what the run holds; first save a preempted run's progress, if worthwhile."""
+        try:
+            preempted = kind is not None and issubclass(kind, Preempted)
+            if preempted and time.monotonic() - self.saved_at > WORTH_SAVING:
+                self.save()
+                self.writer.wait()
+        finally:
+            self.learner.close()
+            hardware.release_memory(self.learner.device)
+            self.close()  # last, for it may raise
 
     def resume(self) -> None:
         """Restore the learner from the checkpoint of the run directory, if there is one.
@@ -116,8 +97,7 @@ class Progress:
         Raises:
             Stop: This process was asked to stop; raised by the report.
         """
-        alone = self.learner.settings.fused == 1 and self.learner.settings.devices == 1
-        if alone and self.poll is not None:
+        if self.learner.settings.fused == 1 and self.learner.settings.devices == 1:
             try:
                 self.poll()
             except Preempted:
@@ -145,10 +125,9 @@ class Progress:
 
         A crash therefore costs epochs worth at most fifty checkpoints, or ``every.seconds``.
         """
-        if self.every.share >= 1:  # whatever it costs
-            return True
         dear = (self.held + self.writer.seconds) / self.every.share
-        return time.monotonic() - self.saved_at >= min(dear, self.every.seconds)
+        passed = time.monotonic() - self.saved_at
+        return self.every.share >= 1 or passed >= min(dear, self.every.seconds)
 
     def evaluated(self, tally: Tally | ErrorTally | None, train_loss: Tensor) -> None:
         """Queue the epoch's report; without a tally the loss is only checked for NaN.
@@ -163,13 +142,12 @@ class Progress:
     def stopped(self) -> bool:
         """Return whether the training ends here, and say so; only validation scores end one."""
         epoch, settings = self.learner.epoch, self.learner.settings
-        if settings.protocol != "search" or epoch == settings.epochs:
+        last = settings.protocol != "search" or epoch == settings.epochs
+        if last or not self.stopping.over(epoch):
             return False
-        if not self.stopping.over(epoch):
-            return False
-        logger.info("stopped after epoch %d of %d: %s", epoch, settings.epochs, self.stopping)
-        if self.note is not None:
-            self.note(stopped_early=f"after epoch {epoch} of {settings.epochs}: {self.stopping}")
+        told = f"after epoch {epoch} of {settings.epochs}: {self.stopping}"
+        logger.info("stopped %s", told)
+        self.note(stopped_early=told)
         self.save()  # a resumed run must not train further
         return True
 
@@ -207,22 +185,16 @@ class Progress:
         self.saved_at = time.monotonic()
         if place == self.writer.place:
             return
-        if self.fence is not None:
-            self.fence()
+        self.fence()
+        began = time.perf_counter()
         state = {
             "recipe": self.recipe,
             "fingerprint": self.fingerprint,
             "stopping": self.stopping.state(),
+            "learner": self.learner.state_dict(),
         }
-        began = time.perf_counter()
-        self.writer.submit(state | {"learner": self.learner.state_dict()}, place)
+        self.writer.submit(state, place)
         self.held = time.perf_counter() - began
-
-    def preempted(self) -> None:
-        """Save the progress since the last checkpoint, if that is worthwhile."""
-        if time.monotonic() - self.saved_at > WORTH_SAVING:
-            self.save()
-            self.writer.wait()
 
     def completed(self, scored: Split) -> None:
         """Remove the previous checkpoint, and draw misclassified images that are no test images."""
@@ -243,38 +215,35 @@ class Progress:
                 self.writer.wait()
             if self.confusion is not None:
                 write_confusion(self.run_dir, self.confusion, self.learner.data)
-            self._tell()  # last: it raises where a constraint does not hold
+            self.note(  # last: it raises where a constraint does not hold
+                device=hardware.name(self.learner.device),
+                parameters=sum(p.numel() for p in self.learner.network.parameters()),
+                **hardware.memory_taken(self.learner.device),
+            )
         except Exception as error:
             logger.warning("the end of the run in %s: %s", self.run_dir, error)
 
     def note_costs(self, names: Sequence[str]) -> None:
         """Note the requested costs of the network, as far as they can be measured."""
-        if self.note is not None and names:
-            learner = self.learner
-            batch = learner.settings.eval_batch_size
-            found = cost.measure(
-                learner.network, learner.data.in_shape, learner.device, names, batch
-            )
-            hardware.watch_memory(learner.device)  # the batch of a measurement is no training's
+        if self.note is not _ignored and names:
+            batch, device = self.learner.settings.eval_batch_size, self.learner.device
+            shape = self.learner.data.in_shape
+            found = cost.measure(self.learner.network, shape, device, names, batch)
+            hardware.watch_memory(device)  # the batch of a measurement is no training's
             self.note(**found)
 
     def note_examples(self, count: int | None) -> None:
         """Note how many validation images the metric rests on, if that is known."""
-        if self.note is not None and count is not None:
+        if count is not None:
             self.note(validation_examples=count)
 
-    def _tell(self) -> None:
-        """What is true of the run as a whole, for a report that wants to know."""
-        if self.note is not None:
-            self.note(
-                device=hardware.name(self.learner.device),
-                parameters=sum(p.numel() for p in self.learner.network.parameters()),
-                **hardware.memory_taken(self.learner.device),
-            )
+
+def _ignored(**_: object) -> None:
+    """Stand in for what a report does not offer."""
 
 
 def _check_saved(taken: Snapshot) -> None:
-    """Raises: Diverged, in place of writing a checkpoint whose losses are not finite."""
+    """Raise ``Diverged`` instead of writing a checkpoint whose losses are not finite."""
     learner = taken.tree["learner"]
     total = snapshot.restore(learner["total"], taken.pieces)
     if not torch.isfinite(total):

@@ -43,16 +43,12 @@ LENGTH = {"trainer.epochs", "trainer.patience"}
 """Settings that may change where a training goes on for more epochs."""
 
 
-def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` such that ``path`` holds either the old content or all of the new.
+def write(path: Path, taken: Snapshot) -> None:
+    """Write a state such that ``path`` holds either the old content or all of the new.
 
     Raises:
         OSError: The file cannot be written, for example because the disk is full.
     """
-    _write(path, snapshot.take(state))
-
-
-def _write(path: Path, taken: Snapshot) -> None:
     whole = {"tree": taken.tree, "pieces": taken.pieces}
     checksummed_file.write(path, lambda file: torch.save(whole, file))
 
@@ -113,7 +109,7 @@ class Writer:
         try:
             taken.wait()
             self.check(taken)
-            _write(self.path, taken)
+            write(self.path, taken)
         except OSError as error:
             logger.warning("no checkpoint of epoch %d: %s; later again", self.place[0], error)
             self.place = before
@@ -179,7 +175,7 @@ def read(path: Path) -> dict[str, Any]:
     """Return what was saved, whatever its recipe, without executing code in it.
 
     Raises:
-        sealed.Damaged: The file is damaged, or intact but not a checkpoint.
+        checksummed_file.Damaged: The file is damaged, or intact but not a checkpoint.
         OSError: The file cannot be read.
     """
     checksummed_file.verify(path)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tuner.train.data.augment import Augment
     from tuner.train.data.dataset import place
-    from tuner.train.data.tensors import Data
-    from tuner.train.data.torchvision_files import Arrays
+    from tuner.train.data.tensors import Arrays, Data
 
 __all__ = ["Arrays", "Augment", "Data", "place"]
 
 _MODULES = {
-    "Arrays": "tuner.train.data.torchvision_files",
+    "Arrays": "tuner.train.data.tensors",
     "Augment": "tuner.train.data.augment",
     "Data": "tuner.train.data.tensors",
     "place": "tuner.train.data.dataset",

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tuner.config.bounds import NonNegative, Whole
 from tuner.config.types import require
@@ -108,6 +108,14 @@ class Augment:
         """Return which positions [s] lie in the cutout around each centre [b], as bool [b, s]."""
         start = centre[:, None] - self.cutout // 2
         return (positions >= start) & (positions < start + self.cutout)
+
+
+def mean_outputs(network: nn.Module, images: Tensor, views: Augment | None) -> Tensor:
+    """Return a network's outputs as float32; with ``views``, the mean over those of the images."""
+    if views is None:
+        outputs: Tensor = network(images).float()
+        return outputs
+    return torch.stack([network(view).float() for view in views.views(images)]).mean(0)
 
 
 def _reflected(positions: Tensor, size: int) -> Tensor:

@@ -29,9 +29,7 @@ class Feed:
     def __init__(self, data: Data) -> None:
         self.data = data
         self.device = data.mean.device
-        self.stream: torch.cuda.Stream | None = None
-        if self.device.type == "cuda":
-            self.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        self.stream = hardware.stream(self.device)
 
     def epoch(
         self, split: Split, order: Tensor, draws: Tensor, size: int, start: int = 0
@@ -56,9 +54,7 @@ class Feed:
         """Yield a split in its own order without augmentation; the last batch may be smaller."""
         for first in range(0, len(split), size):
             rows = slice(first, first + size)
-            images = split.images[rows]
-            if not self._resident(split):
-                images = self._carry(images)
+            images = self._carry(split.images[rows]) if split.streamed else split.images[rows]
             yield self.data.normalise(images), split.labels[rows]
 
     def portion(self, size: int) -> int:
@@ -69,16 +65,12 @@ class Feed:
 
     def _batches(self, size: int) -> int:
         """Return how many batches to prepare at once."""
-        channels, height, width = self.data.in_shape
         pixels = CHUNK["cpu" if self.device.type == "cpu" else "accelerator"]
-        return max(1, pixels // (channels * height * width * size))
-
-    def _resident(self, split: Split) -> bool:
-        return not split.streamed
+        return max(1, pixels // (math.prod(self.data.in_shape) * size))
 
     def _source(self, split: Split, host: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return images on the device, and the index of the needed ones in them."""
-        if self._resident(split):
+        if not split.streamed:
             return split.images, index
         pinned = self.device.type == "cuda"
         shape = (len(host), *split.images.shape[1:])

@@ -19,11 +19,11 @@ from torch import Tensor
 import tuner.train.data.torchvision_files as torchvision_files
 from tuner.config.bounds import Count, Part, Seed
 from tuner.config.types import judged
+from tuner.errors import ConfigError
 from tuner.train.data.augment import Augment
 from tuner.train.data.overview import Look
-from tuner.train.data.split import split
-from tuner.train.data.tensors import Data, Split
-from tuner.train.data.torchvision_files import Arrays, VisionSet
+from tuner.train.data.tensors import Arrays, Data, Split
+from tuner.train.data.torchvision_files import VisionSet
 from tuner.train.device import hardware
 
 logger = logging.getLogger("tuner")
@@ -107,11 +107,7 @@ def _with_keywords_of(read: Reader, build: Callable[..., Data], has_test: bool) 
     return build
 
 
-def _look_at_digits(**_: object) -> Look:
-    return Look((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS)
-
-
-@source(_look_at_digits)
+@source(lambda **_: Look((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS))
 def digits() -> Loaded:
     """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
     from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
@@ -143,7 +139,7 @@ def place(
     limit: int | None,
     fingerprint: str | None = None,
 ) -> Data:
-    """Split images into training and validation, and move everything to the device.
+    """Split images into training and validation; return all on the device, without augmentation.
 
     Images that would take more than half of the device's free memory stay in main memory and are
     streamed.
@@ -157,9 +153,6 @@ def place(
             same images.
         limit: Number of images of the pool to use; None for all.
         fingerprint: Identifies the source; None for a digest of the arrays.
-
-    Returns:
-        The data, without augmentation; see ``Data``.
 
     Raises:
         ConfigError: The data cannot be split as requested, with every class in either part.
@@ -195,6 +188,32 @@ def place(
         std=std.clamp_min(1.0).to(device),  # a constant channel is divided by 1
         fingerprint=known,
     )
+
+
+def split(
+    labels: np.ndarray, size: float | int, seed: int, *, key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return row numbers of the rest and of ``size`` (a share, or a count), stratified by class.
+
+    Float targets have no classes, and are split at random.
+
+    Raises:
+        ConfigError: No such split exists; the message names ``key``.
+    """
+    from sklearn.model_selection import train_test_split  # 0.9 s: only where it is used
+
+    classes = None if labels.dtype.kind == "f" else labels
+    try:
+        rest, part = train_test_split(
+            np.arange(len(labels)), test_size=size, stratify=classes, random_state=seed
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"{size} cannot split {len(labels)} images by class: {error}",
+            key=key,
+            hint="a share between 0 and 1 that leaves every class an image on either side",
+        ) from error
+    return rest, part
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """A data set of a user's own image files."""
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from tuner.config.bounds import Count, Whole
 from tuner.train.data import image_files, image_listing
 from tuner.train.data.dataset import Loaded, source
 from tuner.train.data.overview import Look
-from tuner.train.data.torchvision_files import Arrays
+from tuner.train.data.tensors import Arrays
 
 logger = logging.getLogger("tuner")
 
@@ -28,7 +28,9 @@ def look(*, root: str, size: int, channels: int, **_: object) -> Look:
     """
     found = image_listing.find(Path(root).expanduser())
     most = max(1, min(EACH, ALL // len(found.classes)))
-    sample = [file for files in found.classes.values() for file in _spread(files, most)]
+    sample = [
+        file for files in found.classes.values() for file in files[:: math.ceil(len(files) / most)]
+    ]
     done = Counter(word for file in sample for word in image_files.examine(file, channels))
     dark = done.pop(image_files.DARKNESS, 0)
     counts = tuple(map(len, found.classes.values()))
@@ -39,10 +41,6 @@ def look(*, root: str, size: int, channels: int, **_: object) -> Look:
         "dark": f"warning: {dark:,} of them have {image_files.DARKNESS}" if dark else "",
     }
     return Look((channels, size, size), tuple(found.classes), sum(counts), counts, told=told)
-
-
-def _spread(files: Sequence[Path], most: int) -> Sequence[Path]:
-    return files[:: -(-len(files) // most)]
 
 
 @source(look)

@@ -15,7 +15,7 @@ from tuner.log import printable
 from tuner.train.data.dataset import Loaded, source
 from tuner.train.data.labels import Labels, understood
 from tuner.train.data.overview import Look
-from tuner.train.data.torchvision_files import Arrays
+from tuner.train.data.tensors import Arrays
 
 
 def look(*, root: str, name: str, **_: object) -> Look:
@@ -27,21 +27,15 @@ def look(*, root: str, name: str, **_: object) -> Look:
     with _opened(_file(root, name)) as archive:
         labels, shape, is_first = _described(archive)
     height, width, *channels = (*shape[2:], shape[1]) if is_first else shape[1:]
-    counts = () if labels.values.ndim == 2 else _counted(labels)
+    counts: list[int] = []
+    if labels.values.ndim == 1:
+        counts = np.bincount(labels.values, minlength=len(labels.names)).tolist()
     told = {"targets": labels.told, "converted": "channels first to last" if is_first else ""}
     in_shape = (channels[0] if channels else 1, height, width)
-    return Look(in_shape, labels.names, shape[0], counts, told=told)
+    return Look(in_shape, labels.names, shape[0], tuple(counts), told=told)
 
 
-def _counted(labels: Labels) -> tuple[int, ...]:
-    return tuple(np.bincount(labels.values, minlength=len(labels.names)).tolist())
-
-
-def _modified(*, root: str, name: str) -> int:
-    return _file(root, name).stat().st_mtime_ns
-
-
-@source(look, version=_modified)
+@source(look, version=lambda root, name: _file(root, name).stat().st_mtime_ns)
 def npz(*, root: str, name: str) -> Loaded:
     """Load the arrays that ``np.savez(root/name, images=…, targets=…)`` wrote.
 
@@ -118,11 +112,7 @@ HEADERS = {
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of an array, after checking its length against them.
-
-    Raises:
-        TunerError: The array is missing, has Python objects, or another length.
-    """
+    """Return shape and type of an array, after checking its length against them."""
     members = archive.namelist()
     if f"{name}.npy" not in members:
         known = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
@@ -152,11 +142,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _described(archive: zipfile.ZipFile) -> tuple[Labels, tuple[int, ...], bool]:
-    """Return the labels, the shape of the images, and whether their channels come first.
-
-    Raises:
-        TunerError: Images or targets cannot be used, or do not belong together.
-    """
+    """Return the labels, the shape of the images, and whether their channels come first."""
     shape, dtype = _header(archive, "images")
     targets = _array(archive, "targets")
     if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:

@@ -1,13 +1,46 @@
-"""Labelled images as tensors on the device, and the splits of a data set."""
+"""Labelled images in main memory, and on the device as the splits of a data set."""
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tuner.errors import TunerError
 from tuner.train.data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Labelled images in main memory.
+
+    Args:
+        images: uint8 [n, H, W, C], grey levels from 0 to 255; C is 1 or 3.
+        labels: int64 [n], the class of each image, counted from 0; float32 [n, k] for regression.
+        classes: Names of the classes; names of the k targets for regression.
+
+    Example:
+        >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+        >>> some = Arrays(images, np.array([0, 1, 0, 1]), ("cat", "dog"))
+        >>> some[np.array([0, 2])].labels
+        array([0, 0])
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __getitem__(self, rows: np.ndarray) -> "Arrays":
+        return Arrays(self.images[rows], self.labels[rows], self.classes)
+
+    def fingerprint(self) -> str:
+        """A digest of every byte; 2 GB per second if the CPU supports SHA."""
+        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        for array in (self.images, self.labels):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """The files of image data sets: found locally, or downloaded by torchvision."""
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +12,7 @@ import numpy as np
 from tuner.errors import TunerError
 from tuner.files import locked
 from tuner.train.data.overview import Look
+from tuner.train.data.tensors import Arrays
 
 VisionSet = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 MNISTS = ("MNIST", "FashionMNIST")
@@ -26,37 +25,6 @@ CIFARS = {
     "CIFAR100": (100, [f"cifar-100-python/{name}" for name in ("train", "test", "meta")]),
 }  # fmt: skip
 """Number of classes, and the files that torchvision unpacks."""
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Labelled images in main memory.
-
-    Args:
-        images: uint8 [n, H, W, C], grey levels from 0 to 255; C is 1 or 3.
-        labels: int64 [n], the class of each image, counted from 0; float32 [n, k] for regression.
-        classes: Names of the classes; names of the k targets for regression.
-
-    Example:
-        >>> images = np.zeros((4, 8, 8, 1), np.uint8)
-        >>> some = Arrays(images, np.array([0, 1, 0, 1]), ("cat", "dog"))
-        >>> some[np.array([0, 2])].labels
-        array([0, 0])
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def __getitem__(self, rows: np.ndarray) -> "Arrays":
-        return Arrays(self.images[rows], self.labels[rows], self.classes)
-
-    def fingerprint(self) -> str:
-        """A digest of every byte; 2 GB per second if the CPU supports SHA."""
-        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        for array in (self.images, self.labels):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:16]
 
 
 def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> Arrays:
@@ -121,11 +89,7 @@ def _complete(name: VisionSet, directory: Path) -> bool:
 
 
 def _headed(directory: Path, part: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the labels of a part of MNIST, and height and width of its images.
-
-    Raises:
-        TunerError: The header of the images, or their number, is wrong.
-    """
+    """Return the labels of a part of MNIST, and height and width of its images."""
     path = _find(directory, f"{part}-images-idx3-ubyte")
     assert path is not None
     labels = read_idx(directory, f"{part}-labels-idx1-ubyte")
@@ -241,11 +205,7 @@ def _tidy(directory: Path, lock: Path, *, made: bool) -> None:
 
 
 def _check(images: int, labels: np.ndarray, classes: int, directory: Path) -> None:
-    """Check that images and labels belong together.
-
-    Raises:
-        TunerError: They do not.
-    """
+    """Raise ``TunerError`` if images and labels do not belong together."""
     if images != len(labels):
         raise TunerError(
             f"{directory}: {images} images but {len(labels)} labels",

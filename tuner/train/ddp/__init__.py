@@ -9,8 +9,3 @@ random numbers of dropout, the result is that of one device with the same batch 
 Only rank 0 reports and writes checkpoints. After each report it tells the others whether to
 continue.
 """
-
-from tuner.train.ddp.ranks import ranks
-from tuner.train.ddp.sharded_learner import shared
-
-__all__ = ["ranks", "shared"]

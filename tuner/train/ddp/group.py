@@ -56,7 +56,6 @@ def telling(report: Callable[..., None], check: Callable[[], None]) -> Callable[
     ``check`` raises if another rank has failed, so that results computed since then are neither
     reported nor saved.
     """
-    fence: Callable[[], None] | None = getattr(report, "fence", None)
 
     def told(epoch: int, **metrics: float) -> None:
         check()
@@ -69,10 +68,11 @@ def telling(report: Callable[..., None], check: Callable[[], None]) -> Callable[
 
     def fenced() -> None:
         check()
-        if fence is not None:
-            fence()
+        if hasattr(report, "fence"):
+            report.fence()
 
-    told.note = getattr(report, "note", None)  # type: ignore[attr-defined]
+    if hasattr(report, "note"):
+        told.note = report.note  # type: ignore[attr-defined]
     told.fence = fenced  # type: ignore[attr-defined]
     return told
 

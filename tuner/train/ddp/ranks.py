@@ -49,11 +49,7 @@ def ranks(train: Train) -> Train:
 
 
 def _places(trainer: Settings, device: str | None) -> list[str]:
-    """Return the device of each rank: the trial's own, and those after it.
-
-    Raises:
-        ConfigError: There are too few, or a batch cannot be divided.
-    """
+    """Return the device of each rank: the trial's own, and those after it."""
     count, first = trainer.devices, hardware.choose(device)
     mistakes = trainer.mistakes()
     start = first.index or 0

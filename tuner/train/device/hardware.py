@@ -147,6 +147,11 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
+def stream(device: torch.device) -> torch.cuda.Stream | None:
+    """Return a new stream of a GPU; None for other devices."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
 def generators(device: torch.device) -> dict[str, Any]:
     """Return the states of every random stream of ``reseed``, as tensors and plain values."""
     version, words, gauss = random.getstate()

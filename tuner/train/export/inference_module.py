@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from tuner.train.data.augment import Augment
+from tuner.train.data.augment import Augment, mean_outputs
 
 
 class Deployed(nn.Module):
@@ -37,10 +36,8 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = ((images - self.mean) / self.std).permute(0, 3, 1, 2)
-        views = [pixels] if self.views is None else list(self.views.views(pixels))
-        outputs = [self.network(view).float() for view in views]
-        mean = outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(0)
-        return mean if self.regression else mean.softmax(1)
+        outputs = mean_outputs(self.network, pixels, self.views)
+        return outputs if self.regression else outputs.softmax(1)
 
 
 def views(recipe: Mapping[str, Any]) -> Augment | None:

@@ -177,11 +177,7 @@ def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = F
 
 
 def _check_device(device: str) -> None:
-    """Check that a device can compute here.
-
-    Raises:
-        TunerError: It cannot.
-    """
+    """Raise ``TunerError`` if a device cannot compute here."""
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
@@ -195,16 +191,10 @@ def _brief(error: Exception) -> str:
 
 
 def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deployed:
-    """Return the whole model.
-
-    Raises:
-        Exception: Its builder raises, because the settings do not fit the weights.
-    """
+    """Return the whole model; its builder raises anything for settings that do not fit."""
     recipe = card["recipe"]
-    if recipe["model"] in OWN:  # sizes that no memory holds take none on this device
-        _check_layers(recipe, tensors)
-        with torch.device("meta"):
-            _check_shapes(_network(card), tensors)
+    if recipe["model"] in OWN:
+        _check_sizes(card, tensors)
     network = _network(card)
     network.load_state_dict(tensors)
     mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
@@ -212,24 +202,14 @@ def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deploye
     return Deployed(network, mean, std, views=views(recipe), regression=regression)
 
 
-def _check_layers(recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Check that there are weights for all layers.
-
-    Raises:
-        ValueError: There are more layers than weights.
-    """
+def _check_sizes(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError`` if there are more layers than weights, or weights have other shapes."""
     for key in ("model.depth", "model.convs"):
-        value = recipe.get(key, 0)
+        value = card["recipe"].get(key, 0)
         if isinstance(value, int) and value > len(tensors):
             raise ValueError(f"{key}={value}, but {len(tensors)} tensors")
-
-
-def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Check the shapes of the weights.
-
-    Raises:
-        ValueError: Weights have other shapes.
-    """
+    with torch.device("meta"):  # where sizes that no memory holds take none
+        network = _network(card)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
@@ -241,11 +221,8 @@ def _network(card: Mapping[str, Any]) -> nn.Module:
     """Return the network of an export, without its weights."""
     recipe = card["recipe"]
     module, _, name = recipe["model"].rpartition(".")
-    settings = {
-        key.removeprefix("model."): value
-        for key, value in recipe.items()
-        if key.startswith("model.")
-    }
+    own = [key for key in recipe if key.startswith("model.")]
+    settings = {key.removeprefix("model."): recipe[key] for key in own}
     with pretrained.structure_only():
         built: nn.Module = getattr(import_module(module), name)(
             in_shape=tuple(card["in_shape"]), num_classes=len(card["classes"]), **settings

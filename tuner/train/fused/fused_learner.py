@@ -117,11 +117,10 @@ class Crew:
 
     def _table(self, epoch: int, steps: int) -> Table:
         """Return the numbers of all learners in the epoch's steps."""
-        first, total = (epoch - 1) * steps, self.settings.epochs * steps
-        made = np.arange(first + 1, first + steps + 1, dtype=np.float64)
+        made = np.arange((epoch - 1) * steps + 1, epoch * steps + 1, dtype=np.float64)
         numbers: list[list[Numbers]] = []
         for learner in self.learners:
-            factors = np.array([learner.schedule((first + step) / total) for step in range(steps)])
+            factors = np.array(learner.factors(epoch, steps))
             groups = learner.optimizer.param_groups
             numbers.append(
                 [

@@ -21,8 +21,7 @@ Series = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = dict[str, float | Series]
 """Name → its value in each step of an epoch, or a constant."""
 Now = Mapping[str, Tensor]
-"""Name → its value in this step, [k, 1] or [k, n]; numbers that are always 0 for all are omitted.
-"""
+"""Name → its value in this step, [k, 1] or [k, n]; numbers that are always 0 are omitted."""
 
 
 @dataclass(frozen=True)

@@ -113,13 +113,9 @@ def _gain(learner: Learner, alone: Epoch, together: Epoch, models: int) -> float
     for epoch in (alone, together):  # warm up one-time work
         _timed(learner, epoch)
     found: list[float] = []
-    while len(found) < ROUNDS and not (found and not _close(found[0])):
+    while len(found) < ROUNDS and (not found or GAIN / CLEARLY < found[0] < GAIN * CLEARLY):
         found.append(models * _timed(learner, alone) / _timed(learner, together))
     return statistics.median(found)
-
-
-def _close(gain: float) -> bool:
-    return GAIN / CLEARLY < gain < GAIN * CLEARLY
 
 
 @contextmanager
@@ -140,11 +136,7 @@ def _alone(learner: Learner, split: Split) -> Iterator[Epoch]:
 
 
 def _together(learners: Sequence[Learner], form: Form, split: Split) -> Epoch:
-    """Train an epoch of ``split`` with a stack of the learners.
-
-    Raises:
-        Unstackable: The stack does not compute the same as the learners.
-    """
+    """Train an epoch of ``split`` with a stack of the learners."""
     crew = Crew(learners, form)
     _check(crew, split)
 
@@ -156,11 +148,7 @@ def _together(learners: Sequence[Learner], form: Form, split: Split) -> Epoch:
 
 
 def _check(crew: Crew, split: Split) -> None:
-    """Check that images of one network do not change the outputs of another.
-
-    Raises:
-        Unstackable: They do.
-    """
+    """Raise ``Unstackable`` if images of one network change the outputs of another."""
     models = len(crew.learners)
     whole = crew.learners[0].feed.whole(split, min(8 * models, len(split) // models * models))
     images = next(iter(whole))[0]

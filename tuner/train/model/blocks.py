@@ -59,11 +59,15 @@ def block(
         drop: Probability that a residual block is skipped in training.
     """
     activate = ACTIVATIONS[activation]
-    one = separable if kind == "depthwise" else convolution
     layers = nn.Sequential()
     for number in range(convs):
         step, inputs = (stride, channels) if number == 0 else (1, out_channels)
-        layers += one(inputs, out_channels, kernel, step, padding, norm, activate)
+        if kind == "depthwise":  # a kernel per channel, then a mix of channels: Howard 2017
+            layers += convolution(inputs, inputs, kernel, step, padding, norm, groups=inputs)
+            layers.append(activate())
+            layers += convolution(inputs, out_channels, 1, 1, padding, norm)
+        else:
+            layers += convolution(inputs, out_channels, kernel, step, padding, norm)
         layers.append(activate())
     if kind == "residual":
         del layers[-1]  # the activation comes after the sum
@@ -82,7 +86,6 @@ def convolution(
     stride: int,
     padding: Padding,
     norm: bool,
-    activate: Callable[[], nn.Module] | None = None,
     *,
     groups: int = 1,
 ) -> nn.Sequential:
@@ -99,21 +102,6 @@ def convolution(
     if norm:
         layers.append(nn.BatchNorm2d(out_channels))
     return layers
-
-
-def separable(
-    channels: int,
-    out_channels: int,
-    kernel: int,
-    stride: int,
-    padding: Padding,
-    norm: bool,
-    activate: Callable[[], nn.Module],
-) -> nn.Sequential:
-    """Return one kernel per channel, then a mix of the channels: MobileNet, Howard 2017."""
-    layers = convolution(channels, channels, kernel, stride, padding, norm, groups=channels)
-    layers.append(activate())
-    return layers + convolution(channels, out_channels, 1, 1, padding, norm)
 
 
 class Residual(nn.Module):

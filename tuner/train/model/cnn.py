@@ -56,9 +56,7 @@ def cnn(
         Infeasible: A feature map has size zero; the message names the block and the sizes.
     """
     channels, height, image_width = in_shape
-    channel_counts = _widths(depth, width, growth, widths)
-    kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
-    _check(depth, channel_counts, kernels)
+    channel_counts, kernels = _checked(depth, width, growth, widths, kernel_size)
     _check_block(block, drop_path)
     chosen = [kernels[block % len(kernels)] for block in range(depth)]
     sizes = feature_sizes((height, image_width), chosen, convs, stride, padding, pooling)
@@ -99,16 +97,11 @@ def check(
     Raises:
         ConfigError: A setting is invalid.
     """
-    kernels = [kernel_size] if isinstance(kernel_size, int) else kernel_size
-    _check(depth, _widths(depth, width, growth, widths), kernels)
+    _checked(depth, width, growth, widths, kernel_size)
     _check_block(block, drop_path)
 
 
 cnn.__dict__["check"] = check
-
-
-def _widths(depth: int, width: int, growth: float, widths: list[int] | None) -> list[int]:
-    return widths or [round(width * growth**block) for block in range(depth)]
 
 
 def feature_sizes(
@@ -188,18 +181,24 @@ def initialise(network: nn.Module, scheme: Initialisation) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def _check(depth: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
+def _checked(
+    depth: int, width: int, growth: float, widths: list[int] | None, kernel_size: int | list[int]
+) -> tuple[list[int], list[int]]:
+    """Return the width of each block, and the kernel sizes, which are repeated."""
+    widths = list(widths) if widths else [round(width * growth**block) for block in range(depth)]
+    kernels = [kernel_size] if isinstance(kernel_size, int) else list(kernel_size)
     if len(widths) != depth:
         raise ConfigError(
-            f"{list(widths)} has {len(widths)} entries, model.depth={depth}",
+            f"{widths} has {len(widths)} entries, model.depth={depth}",
             key="model.widths",
             hint=f"model.depth={len(widths)}, or model.widths=null to use width and growth",
         )
     if min(widths) < 1 or min(kernels, default=0) < 1:
         raise ConfigError(
-            f"a network of widths {list(widths)} and kernel sizes {list(kernels)} cannot be built",
+            f"a network of widths {widths} and kernel sizes {kernels} cannot be built",
             hint="raise model.width or model.growth; model.kernel_size=3 or [3,5]",
         )
+    return widths, kernels
 
 
 def _check_block(block: Block, drop_path: float) -> None:

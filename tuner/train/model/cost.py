@@ -26,26 +26,19 @@ def measure(
 
     Random generators and the network remain unchanged.
     """
-    wanted = [name for name in COSTS if name in names]
+    image = torch.zeros(1, *in_shape, device=device).to(memory_format=torch.channels_last)
     training = network.training
     network.eval()
     try:
         with torch.no_grad():
-            return {name: COSTS[name](network, _images(in_shape, device), batch) for name in wanted}
+            return {
+                name: cost(network, image, batch) for name, cost in COSTS.items() if name in names
+            }
     finally:
         network.train(training)
 
 
-def _images(in_shape: Sequence[int], device: torch.device) -> Tensor:
-    image = torch.zeros(1, *in_shape, device=device)
-    return image.to(memory_format=torch.channels_last)
-
-
-def _parameters(network: nn.Module, _image: Tensor, _batch: int) -> float:
-    return sum(p.numel() for p in network.parameters())
-
-
-def _multiply_adds(network: nn.Module, image: Tensor, _batch: int) -> float:
+def _multiply_adds(network: nn.Module, image: Tensor) -> float:
     """Return the multiply-adds of one image; PyTorch counts two operations for each."""
     from torch.utils.flop_counter import FlopCounterMode  # imports triton, 0.3 s
 
@@ -54,20 +47,9 @@ def _multiply_adds(network: nn.Module, image: Tensor, _batch: int) -> float:
     return int(counter.get_total_flops()) // 2
 
 
-def _latency(network: nn.Module, image: Tensor, _batch: int) -> float:
-    """Return the milliseconds of a single image."""
-    return _milliseconds(network, image)
-
-
-def _batch_latency(network: nn.Module, image: Tensor, batch: int) -> float:
-    """Return the milliseconds of a whole batch."""
-    return _milliseconds(
-        network, image.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-    )
-
-
-def _milliseconds(network: nn.Module, images: Tensor) -> float:
-    """Return the median time of synchronised passes in milliseconds."""
+def _milliseconds(network: nn.Module, image: Tensor, batch: int = 1) -> float:
+    """Return the median time of synchronised passes of a batch of the image in milliseconds."""
+    images = image.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
     seconds = []
     for place in range(WARM_UP + ROUNDS):
         _wait(images.device)
@@ -85,9 +67,9 @@ def _wait(device: torch.device) -> None:
 
 
 COSTS: dict[str, Callable[[nn.Module, Tensor, int], float]] = {
-    "parameters": _parameters,
-    "multiply_adds": _multiply_adds,
-    "latency_ms": _latency,
-    "batch_latency_ms": _batch_latency,
+    "parameters": lambda network, _image, _batch: sum(p.numel() for p in network.parameters()),
+    "multiply_adds": lambda network, image, _batch: _multiply_adds(network, image),
+    "latency_ms": lambda network, image, _batch: _milliseconds(network, image),
+    "batch_latency_ms": _milliseconds,
 }
 """The measurements by the names that a study uses."""

@@ -90,11 +90,6 @@ class Staged(nn.Module):
         }
 
 
-def begin_epoch(network: nn.Module, epoch: int) -> bool:
-    """Call ``Staged.begin_epoch`` if the network has stages; return False for other networks."""
-    return isinstance(network, Staged) and network.begin_epoch(epoch)
-
-
 def normalised(data: Data, network: nn.Module) -> Data:
     """Return the data with the normalisation that the network's weights expect, if any.
 

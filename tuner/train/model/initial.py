@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tuner.errors import ConfigError
+from tuner.log import first
 from tuner.train.checkpoint import checkpoint, checksummed_file
 
 SHOWN = 3
@@ -29,9 +30,8 @@ def load(network: nn.Module, path: Path) -> None:
             hint="a checkpoint.pt of a run directory, or model.safetensors of an export",
         ) from error
     if differences := _differences(network.state_dict(), weights):
-        more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise ConfigError(
-            f"{path} is of another network: {'; '.join(differences[:SHOWN])}{more}",
+            f"{path} is of another network: {first(differences, SHOWN, '; ')}",
             key="trainer.initial",
             hint="the settings model.* of the training that wrote it",
         )

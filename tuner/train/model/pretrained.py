@@ -88,11 +88,7 @@ def _one_headed(network: nn.Module) -> nn.Module:
 
 
 def _load_file(network: nn.Module, path: Path) -> None:
-    """Load all weights except the head, which the file may have with another size.
-
-    Raises:
-        ConfigError: The file is missing or belongs to another network.
-    """
+    """Load all weights except the head, which the file may have with another size."""
     tensors = _read(path)
     head = f"{head_of(network)}."
     own = network.state_dict()

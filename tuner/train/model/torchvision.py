@@ -41,10 +41,7 @@ class Classifier(Staged):
         if preset is not None:
             self.mean = [255 * value for value in preset.mean]
             self.std = [255 * value for value in preset.std]
-            mean, std = (
-                torch.tensor(self.mean)[:, None, None],
-                torch.tensor(self.std)[:, None, None],
-            )
+            mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
             self.register_buffer("black", -mean / std, persistent=False)
             self.register_buffer("white", (255 - mean) / std, persistent=False)
 
@@ -189,11 +186,7 @@ def _units(module: nn.Module, head: nn.Module) -> Iterator[nn.Module | nn.Parame
 
 
 def _check_fits(network: Classifier, name: str, image: Sequence[int]) -> None:
-    """Check, without computing, that the network can process such images.
-
-    Raises:
-        Infeasible: It cannot.
-    """
+    """Raise ``Infeasible``, without computing, if the network cannot process such images."""
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
     images = torch.zeros(1, 3, *image, device="meta")

@@ -1,7 +1,7 @@
 """Lion: steps by the sign of a momentum, with one state tensor per weight."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,13 +30,8 @@ class Lion(Optimizer):
         defaults = {"lr": lr, "betas": tuple(betas), "weight_decay": weight_decay}
         super().__init__(params, defaults | {"capturable": True})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Run one step with the present gradients."""
         if closure is not None:
             raise NotImplementedError("Lion takes gradients that are already computed")
@@ -44,7 +39,6 @@ class Lion(Optimizer):
             weights = [p for p in group["params"] if p.grad is not None]
             if weights:
                 self._move(weights, group)
-        return None
 
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         """Update w ← (1 - lr·wd)·w - lr·sign(β1·m + (1-β1)·g), then m ← β2·m + (1-β2)·g."""

@@ -8,7 +8,7 @@ therefore needs no schedule state, and every trial of a search runs the whole sc
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -135,11 +135,6 @@ def restore(optimizer: Optimizer, state: Mapping[int, Mapping[str, Any]]) -> Non
             for name, value in state.get(number, {}).items():
                 if isinstance(value, Tensor) and not value.dim():
                     optimizer.state[parameter][name] = value.cpu()
-
-
-def weights(network: nn.Module) -> Iterator[nn.Parameter]:
-    """Return the kernels and matrices of a network, to which decay and penalties apply."""
-    return (p for p in network.parameters() if p.requires_grad and p.ndim >= 2)
 
 
 def set_factor(optimizer: Optimizer, factor: float) -> None:
