@@ -90,7 +90,7 @@ def test_a_failed_export_costs_no_score(
     assert "final:     accuracy " in said.out
     assert "predict:" not in said.out
     assert "not exported: OSError: [Errno 28] No space left on device; hint: " in said.err
-    repeat = said.err.rpartition("once mended, ")[2]
+    repeat = said.err.rpartition("then run ")[2]
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert cli.main([*shlex.split(repeat)[1:], "--format", "pt2"]) == 0
