@@ -11,6 +11,8 @@ from tests import clusters
 from tests.clusters import RayCluster
 from tests.conftest import Project, wait_for
 from tests.launched import Run, new_database, read_until
+from tuner.config import instantiation
+from tuner.config.composition import Source
 from tuner.errors import ConfigError
 from tuner.launch.ray import Ray
 from tuner.launch.ray_queue import others
@@ -22,7 +24,7 @@ KEYS = {
     "address": "auto",
     "cpus_per_worker": 1,
     "gpus_per_worker": None,
-    "resources": {},
+    "resources": None,
     "max_restarts": 3,
     "working_dir": None,
     "runtime_env": {},
@@ -48,6 +50,11 @@ def test_workers_elsewhere_have_what_was_set_for_pytorch(monkeypatch):
     found = Ray(**KEYS | {"gpus_per_worker": 0.5})._environment()
     assert found["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
     assert found["TUNER_MEMORY_FRACTION"] == "0.475"
+
+
+def test_resources_of_a_cluster_are_set_by_their_names():
+    launch = Source().compose(["launch=ray", "launch.resources={a100: 1}"]).launch
+    assert instantiation.instantiate(launch).resources == {"a100": 1}
 
 
 @pytest.mark.slow

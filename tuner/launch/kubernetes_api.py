@@ -7,7 +7,7 @@ second. Its models are not used, because they reject what a newer cluster adds.
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ class Cluster:
         """End all streams and close all connections."""
         self.closed = True
         for response in list(self.streams):
-            response.shutdown()
+            with suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+                response.shutdown()
         self.api.rest_client.pool_manager.clear()
 
 
@@ -110,7 +111,8 @@ def _configure(config: Any, settings: Any) -> str:
         raise ConfigError(
             str(error),
             key="launch",
-            hint="kubectl config get-contexts shows what the file of KUBECONFIG has",
+            hint="set KUBECONFIG to the file that gives access to your cluster, or take "
+            "launch=local; kubectl config get-contexts shows what it has",
         ) from error
 
 

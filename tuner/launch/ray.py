@@ -40,7 +40,7 @@ class Ray:
         address: str,
         cpus_per_worker: NonNegative,
         gpus_per_worker: NonNegative | None,
-        resources: dict[str, float],
+        resources: dict[str, float] | None,
         max_restarts: Whole,
         working_dir: str | None,
         runtime_env: dict[str, Any],
@@ -50,7 +50,7 @@ class Ray:
         self.address = address
         self.cpus = cpus_per_worker
         self.gpus = gpus_per_worker
-        self.resources = resources
+        self.resources = resources or {}
         self.max_restarts = max_restarts
         self.working_dir = working_dir
         self.runtime_env = runtime_env
