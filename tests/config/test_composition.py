@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from tuner.config import composition, override_parser, signatures
+from tuner.config import composition, override_mistakes, override_parser, signatures
 from tuner.config.composition import Source
 from tuner.errors import ConfigError
 
@@ -76,4 +76,4 @@ def test_a_mistake_is_told_beside_a_mapping_and_a_named_function(
     monkeypatch.syspath_prepend(tmp_path)
     right = ["objective=function", "objective._target_=mine_there.train", "objective.lr=0.5",
              "+space={objective.lr: 'interval(0, 1)'}"]  # fmt: skip
-    assert list(source.mistakes([*right, "sampler=tpee"])) == ["sampler=tpee"]
+    assert list(override_mistakes.mistakes(source, [*right, "sampler=tpee"])) == ["sampler=tpee"]

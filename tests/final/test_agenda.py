@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.config.types import FinalSettings
+from tuner.config.settings import FinalSettings
 from tuner.final.agenda import FIRST_OF_RACE, Agenda, Entrant, Known
 from tuner.study.next_trial import QUEUED
 

@@ -170,7 +170,7 @@ class ApplicationSource(Source):
         name = [f"--config-name={self.config_name}"] if self.config_name else []
         return [f"--app={self.app}", *(f"--config-dir={d}" for d in self.config_dirs), *name]
 
-    def _groups(self) -> list[str]:
+    def groups(self) -> list[str]:
         return self._list("", ObjectType.GROUP)
 
     def _list(self, group: str, kind: ObjectType) -> list[str]:

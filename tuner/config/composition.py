@@ -1,4 +1,4 @@
-"""Compose a configuration with Hydra, and find the mistakes in its overrides."""
+"""Compose a configuration with Hydra."""
 
 import functools
 import os
@@ -21,12 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tuner.config import override_parser, packaged_files, resolvers, search_path
-from tuner.config.lookup import has_key, keys
-from tuner.config.override_text import quote, text_of
+from tuner.config.override_text import quote
 from tuner.config.signatures import accepts
-from tuner.config.suggestions import nearest_key
-from tuner.config.types import nearest
-from tuner.errors import ConfigError, Mistake, section
+from tuner.errors import ConfigError
 
 HYDRA = threading.RLock()
 """Lock: Hydra has one configuration loader per process, and trials may run in threads."""
@@ -111,92 +108,13 @@ class Source:
             {path.stem for root in self._roots() for path in (root / group).glob("*.yaml")}
         )
 
-    def mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
-        """Override → what keeps it from composing, with its cure; empty if all compose.
-
-        None for a key that the unknown option of its group may have had.
-        """
-        try:
-            self.compose(overrides)
-        except ConfigError as error:
-            return self.blame(overrides, error)
-        return {}
-
-    def blame(self, overrides: Sequence[str], error: ConfigError) -> dict[str, Mistake | None]:
-        """Return ``mistakes`` of overrides that were just composed and raised ``error``."""
-        return self._single_mistakes(overrides) or {overrides[-1]: error.mistakes[0]}
-
     def argv(self) -> list[str]:
         """Return the same source as options of the command line."""
         name = [] if self.config_name == "config" else [f"--config-name={self.config_name}"]
         return [*(f"--config-dir={d}" for d in self.config_dirs), *name]
 
-    def _single_mistakes(self, overrides: Sequence[str]) -> dict[str, Mistake | None]:
-        """Compose each override alone with the groups, because Hydra stops at its first error."""
-        parsed = {text: override_parser.parse(text) for text in overrides}
-        selects = {
-            text: o
-            for text, o in parsed.items()
-            if self.options(o.key_or_group) and not isinstance(o.value(), dict)
-        }
-        found: dict[str, Mistake | None] = {
-            text: m for text, o in selects.items() if (m := self._bad_option(o))
-        }
-        named = [t for t, o in parsed.items() if o.key_or_group == "objective._target_"]
-        groups = [*(text for text in selects if text not in found), *named]
-        base = self.compose(groups)
-        lost = {parsed[text].key_or_group for text in found}
-        for text in [text for text in parsed if text not in groups and text not in found]:
-            override = parsed[text]
-            if mistake := self._bad_value(text, override, base, groups):
-                # An experiment, which is no section, has its say in all of them.
-                owned = section(text) in lost or not lost <= set(map(str, base))
-                known = has_key(base, override.key_or_group)
-                found[text] = None if owned and not known else mistake
-        return found
-
-    def _bad_option(self, override: Override) -> Mistake | None:
-        group, value = override.key_or_group, override.value()
-        options = self.options(group)
-        if override.is_delete() or (isinstance(value, str | list) and str(value) in options):
-            return None
-        written = text_of(value)
-        if written in options:  # Hydra reads a number, or a truth
-            return Mistake(group, f"{written} is no name to Hydra", f"\"{group}='{written}'\"")
-        named = repr(value) if isinstance(value, str) else written
-        there = search_path.holding(f"{group}/{written}.yaml")
-        hint = f"--config-dir={there} has it" if there else nearest(written, options)
-        return Mistake(group, f"the group has no option {named}", hint)
-
-    def _bad_value(
-        self, text: str, override: Override, base: DictConfig, groups: Sequence[str]
-    ) -> Mistake | None:
-        try:
-            self.compose([*groups, text])
-        except ConfigError as error:
-            key = override.key_or_group
-            if has_key(base, key) or override.is_add() or override.is_force_add():
-                return error.mistakes[0].at(key)
-            owners = self.owners(key)
-            hint = f"it belongs to {owners}" if owners else self._meant(base, key)
-            return Mistake(key, "unknown key", hint)
-        return None
-
-    def _meant(self, base: DictConfig, key: str) -> str:
-        """Return a hint for a key that no option has."""
-        above, _, name = key.rpartition(".")
-        if above and has_key(base, above) and OmegaConf.select(base, above) is None:
-            return f"{above} is null, give it whole: '{above}={{{name}: …}}'"
-        return nearest_key(keys(base), key.replace("/", "."), self._groups())
-
-    def owners(self, key: str) -> str:
-        """Return the options of a group that have the key, as ``a=b or a=c``."""
-        group = key.split(".")[0]
-        choices = [f"{group}={option}" for option in self.options(group)]
-        owners = [choice for choice in choices if has_key(self.compose([choice]), key)]
-        return " or ".join(owners)
-
-    def _groups(self) -> list[str]:
+    def groups(self) -> list[str]:
+        """Return the names of the configuration groups."""
         return sorted({d.name for root in self._roots() for d in root.iterdir() if d.is_dir()})
 
     @functools.cache  # noqa: B019

@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tuner.config.bounds import Keywords
 from tuner.config.lookup import at, has_key
+from tuner.config.settings import SECTIONS
 from tuner.config.targets import signature
-from tuner.config.types import SECTIONS, conforms, mistake, nearest
+from tuner.config.types import conforms, mistake, nearest
 from tuner.errors import ConfigError, Mistake
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}

@@ -1,7 +1,7 @@
-"""The typed sections of the configuration. Types are declared here, values in ``conf/``.
+"""What a wrong type is: ``conforms`` alone decides it.
 
-``conforms`` alone decides what a wrong type is, for these sections and, through the signatures of
-the callables that ``_target_`` names, for everything else in the configuration.
+It serves the sections of ``tuner.config.settings`` and, through the signatures of the callables
+that ``_target_`` names, everything else in the configuration.
 """
 
 import difflib
@@ -10,114 +10,17 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tuner.config.bounds import Bounds, NonNegative
+from tuner.config.bounds import Bounds
 from tuner.errors import ConfigError, Mistake
-
-Direction = Literal["maximize", "minimize"]
-StopWhen = Literal["never", "gain_below_noise"]
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """The study: its name, metric, budget of configurations and first trials."""
-
-    name: str
-    dir: str
-    metric: str
-    direction: Direction
-    objectives: dict[str, Direction] | None
-    """Further objectives besides the metric."""
-    constraints: dict[str, NonNegative] | None
-    """Upper limits of reported values."""
-    n_trials: int | None
-    keep_checkpoints: int | None
-    """Number of best completed configurations whose checkpoints are kept; None: all."""
-    mirror: str | None
-    """An fsspec URL to which run directories are copied."""
-    enqueue_defaults: bool
-    enqueue: list[list[str] | str]
-    prior: str | None
-    """Name of a study whose best configurations are tried before the sampler's own."""
-    prior_url: str | None
-    prior_best: int
-
-
-@dataclass(frozen=True)
-class BudgetSettings:
-    """Budgets of a study over its lifetime, besides ``study.n_trials``; null: no limit."""
-
-    epochs: int | None
-    hours: float | None
-    """Hours with at least one active worker."""
-    device_hours: float | None
-    stop_when: StopWhen
-    noise: float | None
-    """Standard deviation of the final metric over seeds; null: it is measured."""
-    repeats: int
-    """Number of repeats of the best configuration by which the noise is measured."""
-
-
-@dataclass(frozen=True)
-class StorageSettings:
-    """The study's database."""
-
-    url: str
-    artifacts: str
-    """Directory of the images that the dashboard shows, for all studies of the database."""
-    patience: float
-    """Seconds that a worker waits for an unreachable database."""
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Worker heartbeat, retry and failure limits."""
-
-    heartbeat: float
-    """Seconds between two heartbeats."""
-    grace: float
-    """Seconds without a heartbeat after which a worker is lost and its trial is requeued."""
-    max_retries: int
-    """Maximum number of crashes per configuration; preemptions are not counted."""
-    max_failure_rate: float
-    """Fraction of finished configurations that may FAIL before the worker stops."""
-    min_failures: int
-    """Number of failures below which the fraction is not applied."""
-    turn: float | None
-    """Minutes after which a worker gives way if others wait for its slot; None: never."""
-    concurrency: int
-    """Number of concurrent trials in one process, each in a thread."""
-    device: str | None
-    """Device such as ``cuda:0``; null lets the objective choose."""
-
-
-@dataclass(frozen=True)
-class FinalSettings:
-    """How ``tuner final`` selects the winner among the finalists, and trains it."""
-
-    finalists: int
-    race_seeds: int
-    error: float
-    seeds: int
-    overrides: list[str]
-
 
 HINTS = {
     "study.objectives": "'study.objectives={parameters: minimize}', what to trade for the metric",
     "study.constraints": "'study.constraints={parameters: 1e6}', what must not come out above",
 }
 """Key → its syntax and meaning."""
-
-SECTIONS: Mapping[str, type] = {
-    "study": StudySettings,
-    "budget": BudgetSettings,
-    "storage": StorageSettings,
-    "worker": WorkerSettings,
-    "final": FinalSettings,
-}
 
 
 def conforms(value: object, annotation: Any) -> bool:

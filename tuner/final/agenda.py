@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.config.types import FinalSettings
+from tuner.config.settings import FinalSettings
 from tuner.final import race
 from tuner.report.final_record import Finalist, Race
 from tuner.space.distributions import Scalar

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 from tuner.config import lookup, signatures
 from tuner.config.lookup import OPERATIONAL
-from tuner.config.types import BudgetSettings
+from tuner.config.settings import BudgetSettings
 from tuner.errors import StudyMissing
 from tuner.final.agenda import Agenda, Entrant, Known
 from tuner.final.race import Standing

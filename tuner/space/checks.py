@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuner.config import lookup, override_parser, signatures
+from tuner.config import lookup, override_mistakes, override_parser, signatures
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.suggestions import nearest_key
@@ -96,7 +96,7 @@ def _context_mistakes(
     try:
         cfg = source.compose(texts)
     except ConfigError as error:
-        return list(filter(None, source.blame(texts, error).values()))
+        return list(filter(None, override_mistakes.blame(source, texts, error).values()))
     active = dict.fromkeys(p for s in selections for p in space.active(s))
     searched = [p for p in active if not source.options(p.key)]
     there = cfg
@@ -134,13 +134,13 @@ def _refused(
     found: list[Mistake] = []
     for end in (0, -1):
         ends = [p.override(p.distribution.text(p.distribution.samples()[end])) for p in searched]
-        found.extend(filter(None, source.mistakes([*context, *ends]).values()))
+        found.extend(filter(None, override_mistakes.mistakes(source, [*context, *ends]).values()))
     return [m.at(f"space.{m.key}") for m in found]
 
 
 def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]) -> Mistake:
     pinned = [text for text in plain if text.startswith(f"{section(p.key)}=")]
-    owners = source.owners(p.key)
+    owners = override_mistakes.owners(source, p.key)
     if pinned and owners and not p.condition:
         hint = f"{p.key} belongs to {owners}, not to {pinned[0]}"
     else:

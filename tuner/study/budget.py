@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tuner.config.types import StopWhen
+from tuner.config.settings import StopWhen
 
 
 @dataclass(frozen=True)

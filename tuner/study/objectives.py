@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tuner.config.types import Direction, StudySettings
+from tuner.config.settings import Direction, StudySettings
 from tuner.errors import TunerError
 
 Returned = float | tuple[float, ...] | None

@@ -8,11 +8,18 @@ from typing import TypeVar
 
 from omegaconf import DictConfig
 
-from tuner.config import instantiation, lookup, override_parser, signatures, value_checks
+from tuner.config import (
+    instantiation,
+    lookup,
+    override_mistakes,
+    override_parser,
+    signatures,
+    value_checks,
+)
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.override_parser import Override
-from tuner.config.types import (
+from tuner.config.settings import (
     BudgetSettings,
     FinalSettings,
     StorageSettings,
@@ -180,7 +187,7 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     plain = [*stand_ins, *plain]
     if isinstance(cfg, ConfigError):
         try:
-            wrong = source.blame(plain, cfg)
+            wrong = override_mistakes.blame(source, plain, cfg)
             mistakes.extend(filter(None, wrong.values()))
             plain = [text for text in plain if text not in wrong]
             cfg = source.compose(plain)
