@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from hypothesis import settings
+from optuna.storages._rdb.storage import _VersionManager
 
 from tests import inside, servers, warm
 from tests.inside import connections_closed, logging_restored
@@ -168,10 +170,20 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _composed_once() -> Iterator[None]:
-    """Hydra composes the same files and overrides once for all tests of a process."""
+def _once_a_process() -> Iterator[None]:
+    """Tests share what depends on files alone: configurations, and Optuna's schema versions.
+
+    Hydra composes a configuration in 0.1 s, and Alembic loads its scripts twice for a new database.
+    """
+    read, scripts = _VersionManager._create_alembic_script, list[ScriptDirectory]()
+
+    def read_once(manager: _VersionManager) -> ScriptDirectory:
+        scripts[:] = scripts or [read(manager)]
+        return scripts[0]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "_composed", inside.composed_once)
+        patch.setattr(_VersionManager, "_create_alembic_script", read_once)
         yield
 
 

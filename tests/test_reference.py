@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,7 @@ from tests.pages import DOCS, PAGES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=pages.name)
-def test_every_key_that_a_page_names_exists(page, reference):
-    groups = {group.name: group for group in reference.groups()}
+def test_every_key_that_a_page_names_exists(page, groups):
     for group, rest in re.findall(r"`([a-z]+)\.([a-z_.]+)(?:=[^`]*)?`", page.read_text()):
         if group in groups and not rest.endswith((".py", ".db", "_target_")):
             keys = [key.path for key in groups[group].keys]
@@ -34,12 +34,16 @@ def reference() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def groups(reference: ModuleType) -> dict[str, Any]:
+    return {group.name: group for group in reference.groups()}
+
+
 def test_the_reference_is_up_to_date(reference):
     assert reference.page() == reference.PAGE.read_text(), "make reference"
 
 
-def test_every_key_and_every_option_says_what_it_means(reference):
-    groups = reference.groups()
-    assert [key.path for g in groups for key in g.keys if not key.meaning] == []
-    silent = [f"{g.name}={o}" for g in groups for o, said in g.options.items() if not said]
+def test_every_key_and_every_option_says_what_it_means(groups):
+    assert [key.path for g in groups.values() for key in g.keys if not key.meaning] == []
+    silent = [f"{g.name}={o}" for g in groups.values() for o, said in g.options.items() if not said]
     assert silent == []

@@ -3,7 +3,8 @@
 A start costs about two seconds of CPU time, nearly all of it for imports. If a test needs a process
 but not its start, :class:`Popen` forks one in about 30 ms. It behaves like a real one: it has its
 own working directory, environment, signals, output and exit code, and it is a child of the process
-that requested it. A process that starts others (``tuner tune``) forks them from its own server.
+that requested it. A process that starts others (``tuner tune``, ``tuner final``) forks them from
+its own server.
 
 Variables that the interpreter and C libraries read once at start (``PYTHON…``, ``OMP_…``,
 ``LC_ALL``) are those of the server: tests of these start a real process.
@@ -139,7 +140,7 @@ def serve(asked: socket.socket) -> None:
     """Fork for each request; returns in the forked processes, each ready to run its command."""
     while True:
         request, descriptors = _wait_to_be_forked(asked)
-        own = _own_server() if request["argv"][:1] == ["tune"] else None
+        own = _own_server() if request["argv"][:1] in (["tune"], ["final"]) else None
         if own is None:
             return _become(request, descriptors)
         for descriptor in descriptors:

@@ -18,6 +18,7 @@ from tuner import cli
 from tuner.final import export
 
 SMALL = ("trainer.epochs=1", "data.limit=100", "study.n_trials=1", "sampler=random")
+pytestmark = pytest.mark.xdist_group("take home")  # so that one process searches once
 FINAL = ("final", *SMALL, "final.seeds=1", "study.dir=a place/digits", "launch.workers=1")
 
 

@@ -36,6 +36,7 @@ serve(sys.argv[1], Path(sys.argv[2]), access(host, 0, token_file=None, **options
 print("left", flush=True)
 """
 TOKEN = "a token that nobody guesses"
+pytestmark = pytest.mark.xdist_group("dashboard")  # so that one process starts the servers
 
 
 def start(directory: Path, *args: str, host: str = "127.0.0.1", **env: str) -> "Served":

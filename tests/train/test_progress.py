@@ -234,7 +234,8 @@ def test_a_trial_that_ends_leaves_nothing_in_memory(tmp_path, leaving):
         assert alive[0]() is None
     finally:
         gc.enable()
-    assert train(tmp_path / "next", Curve()) > 0.1
+    if leaving is torch.OutOfMemoryError:
+        assert train(tmp_path / "next", Curve()) > 0.1
 
 
 def labelled(change):
@@ -308,13 +309,13 @@ def test_what_a_diverged_run_took_is_told_and_the_divergence_once(tmp_path, capl
 
 
 def test_checkpoints_keep_to_their_share_of_the_time(tmp_path, monkeypatch):
-    """One costs 0.1 s here: with a share of 0.0001 the next is due in 1,000 s; the last is kept."""
+    """One costs 0.02 s here: with a share of 0.0001 the next is due in 200 s; the last is kept."""
     write, saved = checkpoint.write, []
 
     def dear(path, taken):
         saved.append(taken.tree["learner"]["epoch"])
         write(path, taken)
-        until = time.thread_time() + 0.1
+        until = time.thread_time() + 0.02
         while time.thread_time() < until:
             pass
 

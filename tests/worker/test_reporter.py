@@ -64,11 +64,11 @@ def test_what_breaks_a_constraint_costs_no_epoch_and_is_never_the_best(costly):
 def test_pruning_goes_by_the_metric_and_the_front_trades_both(costly, sampler):
     pruner = ["pruner=median", "pruner.n_startup_trials=4", "pruner.n_min_trials=2"]
     args = [*COSTLY, f"sampler={sampler}", *pruner, "pruner.n_warmup_steps=1"]
-    costly.call("worker", *args, "study.n_trials=24")
+    costly.call("worker", *args, "study.n_trials=12")
     attempts = costly.study().attempts()
     pruned = [t for t in attempts if t.state == TrialState.PRUNED]
     done = [t for t in attempts if t.state == TrialState.COMPLETE]
-    assert len(attempts) == len(pruned) + len(done) == 24
+    assert len(attempts) == len(pruned) + len(done) == 12
     assert pruned
     assert all(1 <= len(t.intermediate_values) < 4 for t in pruned), "their curves can be read"
     assert all(t.values[1] == round(1000 * t.params["objective.x"]) for t in done)
