@@ -52,6 +52,33 @@ PartitionName=work Nodes=n1,n2 Default=YES PriorityTier=1
 PartitionName=gentle Nodes=n1,n2 PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=n1,n2 PriorityTier=9
 """
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={root}/munge
+AccountingStorageEnforce=associations,qos,limits
+PriorityType=priority/multifactor
+PriorityCalcPeriod=1
+PriorityDecayHalfLife=0
+PriorityUsageResetPeriod=NONE
+PriorityWeightFairshare=10000
+PriorityWeightQOS=100000
+"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={root}/munge
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=slurm
+PidFile={root}/slurmdbd.pid
+LogFile={root}/slurmdbd.log
+"""
 
 
 def free_port() -> int:
@@ -110,8 +137,13 @@ class SlurmCluster:
 
 
 @contextmanager
-def slurm() -> Iterator[SlurmCluster]:
-    """Start Slurm from the distribution's packages; skip with the reason if it cannot run."""
+def slurm(accounting: str | None = None) -> Iterator[SlurmCluster]:
+    """Start Slurm from the distribution's packages; skip with the reason if it cannot run.
+
+    Args:
+        accounting: Socket of a MariaDB server in which Slurm is to keep accounts, shares and QOS
+            (Debian's package slurmdbd).
+    """
     needed = ("munged", "slurmctld", "slurmd", "sbatch")
     if missing := [name for name in needed if shutil.which(name) is None]:
         pytest.skip(f"{', '.join(missing)} not installed (Debian's slurm-wlm and munge)")
@@ -135,6 +167,8 @@ def slurm() -> Iterator[SlurmCluster]:
         held.enter_context(daemon(root / "munged.out", *munged))
         cluster = SlurmCluster(conf)
         _await(lambda: (root / "munge").exists(), root / "munged.out")
+        if accounting:
+            held.enter_context(_accounts(cluster, root, accounting))
         held.enter_context(daemon(root / "slurmctld.log", "slurmctld", "-D", "-i", **cluster.env))
         for node in ("n1", "n2"):
             log = root / f"{node}.log"
@@ -143,6 +177,22 @@ def slurm() -> Iterator[SlurmCluster]:
         _await(lambda: _quiet(cluster, *idle).split() == ["idle"] * 2, root / "slurmctld.log")
         yield cluster
         cluster.clear()
+
+
+@contextmanager
+def _accounts(cluster: SlurmCluster, root: Path, socket: str) -> Iterator[None]:
+    """Run slurmdbd for a cluster that is about to start."""
+    port = free_port()
+    conf = root / "slurmdbd.conf"
+    conf.write_text(SLURMDBD_CONF.format(root=root, port=port))
+    conf.chmod(0o600)
+    with cluster.conf.open("a") as file:
+        file.write(ACCOUNTING.format(root=root, port=port))
+    with daemon(root / "dbd.out", "slurmdbd", "-D", MYSQL_UNIX_PORT=socket, **cluster.env):
+        _await(
+            lambda: _quiet(cluster, "sacctmgr", "-i", "add", "cluster", "test"), root / "dbd.out"
+        )
+        yield
 
 
 def _quiet(cluster: SlurmCluster, *command: str) -> str:
