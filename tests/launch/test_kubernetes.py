@@ -126,6 +126,7 @@ def test_what_is_submitted_conforms_and_is_what_the_client_reads(launched: Launc
     ("code", "status"),
     [
         (137, {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}),
+        (1, {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}),
         (143, {}),  # SIGTERM without a condition: kubectl delete pod
     ],
 )

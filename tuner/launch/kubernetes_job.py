@@ -135,7 +135,8 @@ class PodsOfJob:
             self.logs[name].start()
         if _phase(pod) in ("Succeeded", "Failed"):
             code = state.get("terminated", {}).get("exitCode")
-            self.gave_up = k if code in FATAL else self.gave_up
+            if code in FATAL and not _holds(pod, "DisruptionTarget"):
+                self.gave_up = k
             self._ended(name, code, _why(pod))
 
     def _ended(self, name: str, code: int | None, why: str) -> None:
