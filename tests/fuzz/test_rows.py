@@ -25,7 +25,7 @@ from tests.fuzz.harness import JSON, examples, harmless, outcome
 from tests.storage.test_attributes import PLANTED
 from tests.study.test_vetting import PLANTED as WORDS
 from tuner.config.composition import Source
-from tuner.report import summary, trial_table
+from tuner.report import configurations, summary, trial_table
 from tuner.report.analysis import two_studies
 from tuner.report.reproduce import Repeats
 from tuner.report.terminal import screen, status, trials
@@ -161,7 +161,7 @@ def shown(asked: plan.Plan, output: Path) -> str:
         repeats, look, budget = Repeats(asked), status.look(found), status.budget_of(found)
         told = [status.as_json(look, budget, found.ended(budget), repeats.known)]
         best = summary.summarise(found.optuna)
-        told += [str(summary.as_data(row, repeats.known)) for row in best.ranking]
+        told += [str(configurations.as_data(row, repeats.known)) for row in best.ranking]
         write_page(found.optuna, output.with_suffix(".md"), None, "md", look, repeats)
         told += [str(disk.held(found, output.parent)), str(two_studies.differences(look, look))]
         records = [trial_table.record(look, row, output.parent, repeats.known) for row in look.rows]

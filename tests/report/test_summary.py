@@ -8,7 +8,9 @@ import optuna
 import pytest
 
 from tests.samples import NOW, C, F, P, R, W, add, full_study, new_study
-from tuner.report.summary import as_data, summarise, unknown
+from tuner.report.configurations import as_data, unknown
+from tuner.report.contents import time_spent
+from tuner.report.summary import summarise
 from tuner.report.terminal.view import table
 from tuner.study.budget import Times
 
@@ -97,13 +99,13 @@ def test_what_pruning_saved(tmp_path: Path) -> None:
 
 def test_where_the_time_went(tmp_path: Path) -> None:
     study = new_study(tmp_path)
-    assert summarise(study).time_spent[1] == []
+    assert time_spent(summarise(study))[1] == []
     add(study, C, [0.5] * 4, seconds=40)
     add(study, P, [0.1] * 2, seconds=20)
     add(study, P, [0.1] * 3, seconds=30)
     add(study, F, [], seconds=10)
     summary = summarise(study)
-    assert summary.time_spent == (
+    assert time_spent(summary) == (
         ["state", "configurations", "epochs", "device time", "share"],
         [
             ["pruned", "2", "5", "50 s", "50%"],
@@ -112,7 +114,7 @@ def test_where_the_time_went(tmp_path: Path) -> None:
         ],
     )
     two_at_a_time = replace(summary, times=Times(hours=50 / 3600, device_hours=50 / 3600))
-    assert two_at_a_time.time_spent[1][0][3:] == ["25 s", "50%"]
+    assert time_spent(two_at_a_time)[1][0][3:] == ["25 s", "50%"]
 
 
 def test_an_objective_that_reports_nothing_saves_nothing(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from tests.samples import NOW, C, add, full_study, new_study
 from tuner.cli import options
 from tuner.errors import ConfigError
 from tuner.report import formatting, trial_table
-from tuner.report.configurations import STATES
-from tuner.report.summary import Summary, summarise, unknown
+from tuner.report.configurations import STATES, unknown
+from tuner.report.summary import Summary, summarise
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ Optuna stores each attempt as a separate trial. The number is that of the first 
 the value and the curve are those of the last attempt (a retry inherits the curve).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -89,6 +89,26 @@ class Row:
     def settings(self) -> dict[str, Any]:
         """The parameters by override path: ``optimizer.lr@sgd`` becomes ``optimizer.lr``."""
         return {name.partition("@")[0]: value for name, value in self.params.items()}
+
+
+Repeat = Callable[[Row], list[str] | None]
+"""Returns the overrides that repeat a configuration, None if they are unknown."""
+
+
+def unknown(_row: Row) -> None:
+    """Return None: the search of the study is unknown."""
+
+
+def as_data(row: Row, repeat: Repeat) -> dict[str, Any]:
+    """Return a configuration as plain data: number, value, params, overrides, metrics, facts."""
+    return {
+        "number": row.number,
+        "value": row.value,
+        "params": row.settings,
+        "overrides": repeat(row),
+        "metrics": dict(row.metrics),
+        "facts": dict(row.facts),
+    }
 
 
 def alike(rows: Sequence[Row]) -> set[str]:

@@ -10,6 +10,7 @@ from tuner.log import brief
 from tuner.report.analysis import comparison, importance, pareto
 from tuner.report.analysis.pruning_errors import UNKNOWN_SAVING, pruning
 from tuner.report.commands import Commands
+from tuner.report.configurations import STATES
 from tuner.report.formatting import duration, legend, metric, percent, rate, word
 from tuner.report.summary import Summary
 
@@ -41,5 +42,28 @@ def contents(
         "front": pareto.front(summary) if len(summary.objectives) > 1 else [],
         "important": importance.importances(study, summary) if summary.ranking else "",
         "pruning": pruning(summary),
+        "time_spent": time_spent(summary),
         "unknown_saving": UNKNOWN_SAVING,
     }
+
+
+def time_spent(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Return titles and rows of a table of the device time by state, the most first.
+
+    Configurations that share a device take turns, so each counts with its share of the device
+    time. The table has no rows if no time is known.
+    """
+    worked = sum(row.seconds for row in summary.rows)
+    spent = []
+    for state in STATES:
+        rows = [row for row in summary.rows if row.state == state]
+        share = sum(row.seconds for row in rows) / worked if worked else 0.0
+        if share:
+            epochs = sum(len(row.curve) for row in rows)
+            spent.append((share, [state, str(len(rows)), str(epochs)]))
+    titles = ["state", "configurations", "epochs", "device time", "share"]
+    seconds = 3600 * summary.device_hours
+    return titles, [
+        [*cells, duration(seconds * share), percent(share)]
+        for share, cells in sorted(spent, reverse=True)
+    ]

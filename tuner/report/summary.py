@@ -1,14 +1,12 @@
 """Summarise a study as one row per configuration, with all values that the views share.
 
-A configuration is a trial and its retries. Optuna stores each attempt as a separate trial; here,
-they are merged by the system attribute ``failed_trial``. The number is that of the first attempt;
-state, value and curve are those of the last attempt (a retry inherits the curve).
+``tuner.report.configurations`` merges a trial and its retries into one row.
 """
 
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from statistics import median_high
@@ -145,28 +143,6 @@ class Summary:
         return self.times.device_hours or sum(row.seconds for row in self.rows) / 3600
 
     @property
-    def time_spent(self) -> tuple[list[str], list[list[str]]]:
-        """Return titles and rows of a table of the device time by state, the most first.
-
-        Configurations that share a device take turns, so each counts with its share of the device
-        time. The table has no rows if no time is known.
-        """
-        worked = sum(row.seconds for row in self.rows)
-        spent = []
-        for state in STATES:
-            rows = [row for row in self.rows if row.state == state]
-            share = sum(row.seconds for row in rows) / worked if worked else 0.0
-            if share:
-                epochs = sum(len(row.curve) for row in rows)
-                spent.append((share, [state, str(len(rows)), str(epochs)]))
-        titles = ["state", "configurations", "epochs", "device time", "share"]
-        seconds = 3600 * self.device_hours
-        return titles, [
-            [*cells, formatting.duration(seconds * share), formatting.percent(share)]
-            for share, cells in sorted(spent, reverse=True)
-        ]
-
-    @property
     def device_hours_saved(self) -> float | None:
         """Device hours that pruned configurations would still have taken, each at its own pace."""
         full = self.full_length
@@ -233,6 +209,9 @@ def summarise(
     attrs = study.user_attrs
     rows = [merged(number, tried, now, lost) for number, tried in sorted(attempts.items())]
     wall = _wall(spans(trials, now, lost))
+    worked = times or Times(wall / 3600, wall / 3600)
+    ran = sum(len(row.curve) for row in rows)
+    spent = Spent(len(rows), ran, worked.hours, worked.device_hours)
     return Summary(
         name=study.study_name,
         metric=str(attrs.get("metric", "value")),
@@ -241,7 +220,7 @@ def summarise(
         space={name: kind for trial in trials for name, kind in trial.distributions.items()},
         wall=wall,
         attrs=attrs,
-        budget=_shares(attrs, rows, times or Times(wall / 3600, wall / 3600)),
+        budget=limits_of(attrs).shares(spent),
         times=times or Times(),
         workers=[worker for worker in workers if worker.alive],
         lost=dead,
@@ -262,31 +241,6 @@ def limits_of(attrs: Mapping[str, Any]) -> Budget:
     limits = attrs.get("budget") or {"n_trials": attrs.get("n_trials")}
     known = {field.name for field in fields(Budget)}
     return Budget(**{key: limit for key, limit in limits.items() if key in known})
-
-
-def _shares(attrs: Mapping[str, Any], rows: Sequence[Row], times: Times) -> list[Share]:
-    epochs = sum(len(row.curve) for row in rows)
-    return limits_of(attrs).shares(Spent(len(rows), epochs, times.hours, times.device_hours))
-
-
-Repeat = Callable[[Row], list[str] | None]
-"""Returns the overrides that repeat a configuration, None if they are unknown."""
-
-
-def unknown(_row: Row) -> None:
-    """Return None: the search of the study is unknown."""
-
-
-def as_data(row: Row, repeat: Repeat) -> dict[str, Any]:
-    """Return a configuration as plain data: number, value, params, overrides, metrics, facts."""
-    return {
-        "number": row.number,
-        "value": row.value,
-        "params": row.settings,
-        "overrides": repeat(row),
-        "metrics": dict(row.metrics),
-        "facts": dict(row.facts),
-    }
 
 
 def _wall(worked: Iterable[tuple[datetime, datetime]]) -> float:

@@ -12,8 +12,8 @@ from tuner.config import directories
 from tuner.config.types import nearest
 from tuner.errors import ConfigError
 from tuner.report import formatting
-from tuner.report.configurations import STATES, Row
-from tuner.report.summary import Repeat, Summary, as_data
+from tuner.report.configurations import STATES, Repeat, Row, as_data
+from tuner.report.summary import Summary
 from tuner.study import run_files
 
 Key = Callable[[Row], Any]

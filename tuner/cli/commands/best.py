@@ -7,7 +7,7 @@ from tuner.cli.view import View
 from tuner.config.suggestions import NO_TRIAL
 from tuner.errors import ConfigError, TunerError
 from tuner.log import log, say
-from tuner.report import formatting, summary
+from tuner.report import configurations, formatting, summary
 from tuner.report.analysis import pareto
 from tuner.report.terminal.screen import console
 from tuner.report.terminal.view import pareto_table
@@ -37,7 +37,7 @@ def _show(args: argparse.Namespace, view: View) -> int:
         else:
             console().print(pareto_table(found))
     elif args.json:
-        known = summary.as_data(row, view.overrides)
+        known = configurations.as_data(row, view.overrides)
         say(formatting.as_json({**known, **files(row, view.location.directory)}))
     else:
         say(f"#{row.number}: {found.metric} {formatting.metric(row.value)}")

@@ -12,7 +12,7 @@ from tuner.errors import (
     StudyMissing,
 )
 from tuner.log import log, say
-from tuner.report.summary import Repeat
+from tuner.report.configurations import Repeat
 from tuner.report.terminal import live
 from tuner.report.terminal import status as state
 from tuner.report.terminal.screen import console

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tuner.report.configurations import Row
-from tuner.report.summary import Repeat, Summary, as_data
+from tuner.report.configurations import Repeat, Row, as_data
+from tuner.report.summary import Summary
 from tuner.study import objectives
 
 

@@ -10,11 +10,12 @@ from tuner.report.analysis import two_studies
 from tuner.report.analysis.two_studies import Cells
 from tuner.report.formatting import plain
 from tuner.report.summary import Summary
+from tuner.report.terminal.screen import grid
 
 
 def side_by_side(one: Summary, other: Summary) -> RenderableType:
     """Return what each study has reached, and below it what differs, by topic."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = grid()
     for title in two_studies.titles(one, other):
         table.add_column(plain(title), overflow="fold")
     _add(table, two_studies.overview(one, other))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 from tuner.log import printable
 
@@ -16,6 +17,11 @@ class Screen(Console):
     ) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
+
+
+def grid(style: str = "bold") -> Table:
+    """Return an empty table without lines; ``style`` is that of the titles."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=style)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from tuner.report import formatting
 from tuner.report.analysis import pruning_errors
+from tuner.report.configurations import Repeat, as_data, unknown
 from tuner.report.formatting import duration, metric, percent, rate
-from tuner.report.summary import Repeat, Summary, as_data, limits_of, summarise, unknown
+from tuner.report.summary import Summary, limits_of, summarise
 from tuner.report.terminal.view import closing, columns, picture, remaining, table
 from tuner.study.budget import Budget
 from tuner.study.leases import Worker

@@ -14,7 +14,8 @@ from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, finite, metric, plain, word
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import settings
-from tuner.report.terminal.view import COLOURS, sparkline
+from tuner.report.terminal.screen import grid
+from tuner.report.terminal.view import COLOURS, sparkline, with_common
 from tuner.report.trial_table import files, place
 from tuner.study import run_files
 from tuner.worker import metrics_log
@@ -36,22 +37,19 @@ def table(summary: Summary, rows: Sequence[Row]) -> RenderableType:
     """
     if not rows:
         return Text("no such trial")
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    grid.add_column("#", justify="right", no_wrap=True)
-    grid.add_column("state", no_wrap=True)
+    lines = grid()
+    lines.add_column("#", justify="right", no_wrap=True)
+    lines.add_column("state", no_wrap=True)
     for title in (*map(plain, summary.objectives), "epochs", "time"):
-        grid.add_column(title, justify="right", no_wrap=True)
-    grid.add_column("settings")
+        lines.add_column(title, justify="right", no_wrap=True)
+    lines.add_column("settings")
     same, order = alike(rows), _varied(rows)
     for row in rows:
         values = _values(row, len(summary.objectives))
         numbers = (*map(metric, values), str(row.epoch or ""), duration(row.seconds))
         state = Text(row.state, COLOURS[row.state])
-        grid.add_row(str(row.number), state, *map(Text, numbers), _settled(row, same, order))
-    if not same:
-        return grid
-    others = settings(rows[0], without=rows[0].settings.keys() - same)
-    return Group(grid, Text(f"in all of them: {others}"))
+        lines.add_row(str(row.number), state, *map(Text, numbers), _settled(row, same, order))
+    return with_common(lines, rows, same)
 
 
 def _values(row: Row, count: int) -> list[float | None]:
@@ -112,12 +110,12 @@ def _head(summary: Summary, row: Row) -> Text:
 
 def _pairs(items: Mapping[str, str]) -> Table | None:
     """Return lines of a name and what is known of it; None without any."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="bright_black", no_wrap=True)
-    grid.add_column(overflow="fold")
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(style="bright_black", no_wrap=True)
+    lines.add_column(overflow="fold")
     for name, text in items.items():
-        grid.add_row(Text(plain(name)), Text(plain(text)))
-    return grid if items else None
+        lines.add_row(Text(plain(name)), Text(plain(text)))
+    return lines if items else None
 
 
 def _curves(summary: Summary, row: Row, directory: Path) -> Table | None:
@@ -126,10 +124,10 @@ def _curves(summary: Summary, row: Row, directory: Path) -> Table | None:
     run_dir = place(row, directory)
     if run_dir is not None and not (run_dir / metrics_log.FILE).is_symlink():
         curves = {**metrics_log.curves(metrics_log.read(run_dir)), **curves}
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="bright_black", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column()
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(style="bright_black", no_wrap=True)
+    lines.add_column(no_wrap=True)
+    lines.add_column()
     names = [summary.metric, *(name for name in curves if name != summary.metric)]
     for name in names:
         points = {x: y for x, y in curves[name].items() if isinstance(y, int | float)}
@@ -139,8 +137,8 @@ def _curves(summary: Summary, row: Row, directory: Path) -> Table | None:
         line = sparkline(replace(row, curve=points), CURVE, row.length)
         first, last = points[min(points)], points[max(points)]
         told = f"{metric(first)} to {metric(last)}" if len(points) > 1 else metric(last)
-        grid.add_row(Text(plain(name)), Text(line, "cyan"), Text(told))
-    return grid if grid.row_count else None
+        lines.add_row(Text(plain(name)), Text(line, "cyan"), Text(told))
+    return lines if lines.row_count else None
 
 
 def _facts(row: Row) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Draw the present state of a study on a terminal: running trials, best trial, budget."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +12,7 @@ from tuner.report.configurations import Row, alike
 from tuner.report.formatting import duration, finite, metric, plain
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import best_line, settings
+from tuner.report.terminal.screen import grid
 
 COLOURS = {
     "complete": "green",
@@ -113,16 +114,16 @@ def _counts(summary: Summary) -> Text:
 
 def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | None) -> Table:
     """Return a table with one line per running trial."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
-    grid.add_column("#", justify="right", no_wrap=True)
-    grid.add_column("epoch", no_wrap=True)
-    grid.add_column(plain(summary.metric)[:16], no_wrap=True, justify="right")
-    grid.add_column("time", justify="right", no_wrap=True)
+    lines = grid("bright_black")
+    lines.add_column("#", justify="right", no_wrap=True)
+    lines.add_column("epoch", no_wrap=True)
+    lines.add_column(plain(summary.metric)[:16], no_wrap=True, justify="right")
+    lines.add_column("time", justify="right", no_wrap=True)
     if width >= WIDE:
-        grid.add_column("curve", no_wrap=True)
+        lines.add_column("curve", no_wrap=True)
     places = _places(rows, summary) if width >= WIDER else []
     if places:
-        grid.add_column("where", no_wrap=True, overflow="ellipsis")
+        lines.add_column("where", no_wrap=True, overflow="ellipsis")
     bar, curve = min(24, max(8, width // 6)), min(24, width // 6)
     for k, row in enumerate(rows):
         epoch = Text(f"{row.epoch}")
@@ -134,8 +135,8 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
             cells.append(Text(sparkline(row, curve, epochs), "cyan"))
         if places:
             cells.append(_line(places[k]))
-        grid.add_row(*cells)
-    return grid
+        lines.add_row(*cells)
+    return lines
 
 
 def _places(rows: Sequence[Row], summary: Summary) -> list[str]:
@@ -177,43 +178,47 @@ def table(summary: Summary, top: int = 10) -> Table:
 
 def pareto_table(summary: Summary) -> Table:
     """The Pareto front with all settings: one of these is to be chosen."""
-    grid = columns(["#", *summary.objectives, "settings"], ())
-    for row in pareto.front(summary):
-        grid.add_row(f"{row.number}", *map(metric, row.values), Text(settings(row)))
-    return grid
+    front = pareto.front(summary)
+    rows = [[f"{row.number}", *map(metric, row.values), settings(row)] for row in front]
+    return columns(["#", *summary.objectives, "settings"], rows)
 
 
 def closing(summary: Summary, top: int = 5) -> RenderableType:
     """Return the ``top`` configurations with all settings; common settings appear once."""
     rows = summary.ranking[:top]
     same = alike(rows)
-    grid = _ranking(summary, top, lambda row: Text(settings(row, without=same)))
+    ranked = _ranking(summary, top, lambda row: Text(settings(row, without=same)))
+    return with_common(ranked, rows, same)
+
+
+def with_common(lines: Table, rows: Sequence[Row], same: Collection[str]) -> RenderableType:
+    """Return a table of configurations, and below it the settings that all of them share."""
     if not same:
-        return grid
+        return lines
     others = settings(rows[0], without=rows[0].settings.keys() - same)
-    return Group(grid, Text(f"in all of them: {others}"))
+    return Group(lines, Text(f"in all of them: {others}"))
 
 
 def _ranking(summary: Summary, top: int, last: Callable[[Row], Text]) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    lines = grid()
     for title in ("#", *map(plain, summary.objectives), "epochs", "time"):
-        grid.add_column(title, justify="right", no_wrap=True)
-    grid.add_column("settings")
+        lines.add_column(title, justify="right", no_wrap=True)
+    lines.add_column("settings")
     for row in summary.ranking[:top]:
         cells = (*map(metric, row.values), str(row.epoch or ""), duration(row.seconds))
-        grid.add_row(f"{row.number}", *map(Text, cells), last(row))
-    return grid
+        lines.add_row(f"{row.number}", *map(Text, cells), last(row))
+    return lines
 
 
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return plain columns, of which the last one wraps at the end of the line."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    lines = grid("bright_black")
     for title in titles[:-1]:
-        grid.add_column(title, no_wrap=True, overflow="ellipsis")
-    grid.add_column(titles[-1], overflow="fold")
+        lines.add_column(title, no_wrap=True, overflow="ellipsis")
+    lines.add_column(titles[-1], overflow="fold")
     for *cells, last in rows:
-        grid.add_row(*(_line(plain(cell)) for cell in cells), Text(plain(last)))
-    return grid
+        lines.add_row(*(_line(plain(cell)) for cell in cells), Text(plain(last)))
+    return lines
 
 
 def _line(text: str, style: str = "") -> Text:
