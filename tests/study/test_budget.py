@@ -69,6 +69,6 @@ def test_a_grid_ends_when_it_is_done(source):
     ],
 )
 def test_a_budget_that_makes_no_sense_is_refused(source, overrides, expected):
-    found = plan.load(source, overrides)
+    found = plan.load(source, ["space=none", "loss.l2=interval(0,1)", *overrides])
     mistakes = [*found.mistakes, *search_checks.mistakes(found)]
     assert any(expected in str(mistake) for mistake in mistakes), mistakes
