@@ -454,7 +454,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(
         before = run.at_work()
         watching = run.tune()
         said = read_until(watching, "nothing new is submitted")
-        assert "workers at this study already: 2 on" in said
+        assert "workers that already run this study: 2 on" in said
         os.kill(project.journal()[0][2], signal.SIGKILL)
         wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
         run.go()
