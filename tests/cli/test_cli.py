@@ -109,7 +109,7 @@ def test_mistakes_come_before_any_work(project: Project):
 
 def test_a_sweep_means_nothing_to_train(project: Project):
     project.call("train", "objective.x=interval(0,1)", code=2)
-    assert "a sweep has no meaning here" in project.stderr
+    assert "a sweep is not allowed here" in project.stderr
 
 
 @pytest.mark.parametrize("x", ["nan", "inf"])
@@ -229,7 +229,7 @@ def test_what_is_told_of_a_study_is_told_in_the_words_of_whoever_asks(project: P
     out = project.ask("best", "--overrides", "study.name=toy", code=2)
     assert out == "no-best-trial\n"
     assert "has objective.kind, objective.x and lacks" in project.stderr
-    assert "hint: the options and overrides that the search was started with" in project.stderr
+    assert "hint: repeat the options and overrides of the search" in project.stderr
 
 
 def test_a_cure_is_named_when_nothing_is_reported(project: Project):

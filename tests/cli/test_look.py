@@ -59,7 +59,7 @@ def test_without_the_record_of_the_search_the_difference_is_named(project: Proje
     (project.directory / "runs/toy/command.json").unlink()
     project.ask("final", "toy", code=2)
     assert "lacks" in project.stderr
-    assert "the options and overrides that the search was started with" in project.stderr
+    assert "repeat the options and overrides of the search" in project.stderr
     project.ask("final", "toy", *project.DEFAULTS, code=2)
     assert "objective.epochs=2: is neither pinned nor searched" in project.stderr
     (project.directory / "runs/toy/command.json").write_text("{}")

@@ -95,7 +95,7 @@ def test_a_study_is_renamed_with_its_directory_and_goes_on(searched: Project):
     assert len([*(searched.directory / "runs" / "first" / "trials").iterdir()]) == 4
     searched.call("worker", "study.n_trials=1")
     searched.ask("study", "rename", "first", "toy", code=2)
-    assert "has a study 'toy' already" in searched.stderr
+    assert "already has a study 'toy'" in searched.stderr
     searched.ask("study", "rename", "first", "a/b", code=2)
     assert "'a/b' cannot name a directory" in searched.stderr
 
@@ -129,7 +129,7 @@ def test_a_study_with_a_live_worker_stays_and_who_works_is_named(project: Projec
     project.wait_until_held()
     for words in (["delete", "toy", "--yes"], ["rename", "toy", "other"]):
         project.ask("study", *words, code=2)
-        assert f"process {worker.pid}, with trial 0; hint: stop them first" in project.stderr
+        assert f"process {worker.pid}, with trial 0; hint: stop them with" in project.stderr
     assert names(project) == ["toy"]
     project.go()
     assert worker.wait(280) == 0
@@ -147,7 +147,7 @@ def test_a_study_is_copied_to_another_database_and_back(searched: Project, postg
     searched.ask("study", "copy", "toy", back, TUNER_STORAGE_URL=there)
     assert searched.call("best", "--json", TUNER_STORAGE_URL=back) == best
     searched.ask("study", "copy", "toy", back, code=2)
-    assert "has a study 'toy' already" in searched.stderr
+    assert "already has a study 'toy'" in searched.stderr
     searched.ask("study", "copy", "tyo", "sqlite:///new.db", code=2)
     assert "has no study 'tyo'; hint: it has toy" in searched.stderr
     assert not (searched.directory / "new.db").exists()

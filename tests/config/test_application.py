@@ -237,7 +237,7 @@ def test_mistakes_are_found_before_any_work(there, override, cure):
         ("no_such_module", "cannot be imported"),
         ("typed.py:another", "has train; hint: --app typed.py:FUNCTION"),
         ("broken.py", "cannot be imported: NameError"),
-        ("json", "one function under @hydra.main is wanted, and json has none"),
+        ("json", "expected one function with @hydra.main, got none"),
     ],
 )
 def test_an_application_that_is_none(there, app, cure):
@@ -292,10 +292,10 @@ def test_a_key_without_a_value_can_be_searched(there, kind):
     assert source("lacking.py").compose(["x=0.5"]).x == 0.5
     assert "???" in asked.base_text
     assert mandatory.doubts(asked.source, asked.cfg, asked.space) == []
-    with pytest.raises(ConfigError, match=r"^x: is \?\?\?, and nothing gives it; hint: x=VALUE"):
+    with pytest.raises(ConfigError, match=r"^x: is \?\?\?, but has no value; hint: x=VALUE"):
         trial.run(source("lacking.py").compose([]), run_dir=there / "a", report=print)
     (doubt,) = mandatory.doubts(asked.source, asked.cfg, Space())
-    assert (doubt.key, doubt.problem) == ("x", "is ???, and nothing gives it")
+    assert (doubt.key, doubt.problem) == ("x", "is mandatory (???), but has no value")
     assert doubt.hint.startswith("x=VALUE, or search it, unless")
 
 
@@ -307,7 +307,10 @@ def test_a_group_of_which_an_option_must_be_given_can_be_searched(there):
     with pytest.raises(ConfigError) as caught:
         plan.load(source(), ["x=interval(0,1)", "y=1"]).require()
     told = str(caught.value)
-    assert "model: is ???, and nothing gives it; hint: model=large or small, or search it" in told
+    assert (
+        "model: is mandatory (???), but has no value; hint: model=large or small, or search it"
+        in told
+    )
     assert "y: unknown key" in told
 
 
@@ -319,7 +322,9 @@ def test_a_key_of_the_command_lines_own_can_be_searched(there):
     assert overrides == ["+new=0.25", "++x=0.5"]
     assert source().compose(overrides).new == 0.25
     assert "new" in next(iter(asked.space.rows())).values()
-    with pytest.raises(ConfigError, match=r"space.x: exists already.*; hint: x=…, without the \+"):
+    with pytest.raises(
+        ConfigError, match=r"space.x: already exists.*; hint: write x=… without the \+"
+    ):
         plan.load(source(), ["+x=interval(0,1)"]).require()
 
 

@@ -65,7 +65,7 @@ def test_a_function_is_named_by_overrides_alone(
     named = ["objective=function", "objective._target_=mine_here.train", "objective.lr=0.5"]
     assert source.compose(named).objective == {"_target_": "mine_here.train", "lr": 0.5}
     (mistake,) = signatures.check(source.compose(named[:1]))
-    assert mistake.problem == "nothing to call"
+    assert mistake.problem == "no objective to call"
     assert "objective._target_=module.name" in mistake.hint
 
 

@@ -27,13 +27,13 @@ def test_a_directory_need_not_be_there_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("below", ["", "one", "one/two"])
 def test_a_file_is_no_directory(file: Path, below: str) -> None:
-    assert directories.obstacle(file / below) == f"{file} is a file, where a directory is wanted"
+    assert directories.obstacle(file / below) == f"{file} is a file, expected a directory"
 
 
 def test_a_name_that_is_too_long_in_bytes_is_told(tmp_path: Path) -> None:
     assert directories.obstacle(tmp_path / (255 * "x")) is None
     told = directories.obstacle(tmp_path / "a" / (128 * "é"))
-    assert told == f"{20 * 'é'}… has over 255 bytes, the most for a name there"
+    assert told == f"{20 * 'é'}… exceeds 255 bytes, the limit of its file system"
 
 
 def test_a_link_to_nowhere_is_no_directory(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_all_are_told_at_once_and_each_key_once(file: Path) -> None:
         directories.probe([("a", file), ("a", file / "logs"), ("b", "/proc/nowhere"), ("c", ".")])
     reason = "/proc/nowhere cannot be written to (No such file or directory)"
     assert caught.value.mistakes == [
-        Mistake("a", f"{file} is a file, where a directory is wanted", "a=… names another place"),
+        Mistake("a", f"{file} is a file, expected a directory", "a=… names another place"),
         Mistake("b", reason, "b=… names another place"),
     ]
 
@@ -54,7 +54,7 @@ def test_all_are_told_at_once_and_each_key_once(file: Path) -> None:
 def test_where_a_database_would_lie(file: Path) -> None:
     database.probe(f"sqlite:///{file.parent}/new/x.db")
     for ask in (database.probe, database.connect):
-        with pytest.raises(StorageError, match="is a file, where a directory is wanted; hint: "):
+        with pytest.raises(StorageError, match="is a file, expected a directory; hint: "):
             ask(f"sqlite:///{file}/x.db")
     assert list(file.parent.iterdir()) == [file]
 
@@ -100,7 +100,7 @@ def test_a_command_refuses_before_any_work(project: Project, key: str) -> None:
         pytest.importorskip("tensorboard")
     project.call(*WRONG[key], code=2)
     said = project.stderr.removeprefix("checking the configuration …\n")
-    assert said.startswith(f"error: {key.strip()}: {project.directory}/toy.py is a file, where")
+    assert said.startswith(f"error: {key.strip()}: {project.directory}/toy.py is a file, expected")
     assert said.count("\n") == 1
     assert project.journal() == []
     assert not (project.directory / "runs").exists()
@@ -129,6 +129,6 @@ def test_commands_that_write_of_a_study(project: Project) -> None:
 
 def test_a_project_is_not_made_in_a_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init", str(file / "new")]) == 2
-    assert "is a file, where a directory is wanted; hint: name another directory" in (
+    assert "is a file, expected a directory; hint: name another directory" in (
         capsys.readouterr().err
     )

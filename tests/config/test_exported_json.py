@@ -94,8 +94,8 @@ def test_an_altered_model_is_refused_in_words_or_of_use(trained, copied, data):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]", "it holds a list and no object"),
-        ("[" * 100_000, "it is nested too deeply"),
+        ("[]", "expected an object, got list"),
+        ("[" * 100_000, "its nesting is too deep"),
         ("{}", "classes: missing; in_shape: missing"),
         ('{"recipe": ', "Expecting value"),
     ],
@@ -110,11 +110,11 @@ def test_a_file_that_is_no_model_is_named(copied, text, said):
     ("change", "said"),
     [
         ({"classes": [str(k) for k in range(7)]}, "head.2.bias is (10,) and should be (7,)"),
-        ({"classes": ["a"] * 10}, "classes: 10, not all of another name"),
+        ({"classes": ["a"] * 10}, "classes: 10 class names, which are not all different"),
         ({"mean": [1.0, 2.0]}, "mean: of 2, std of 1 and in_shape of 1 channels"),
         ({"std": [0.0]}, "std: expected list[float above 0], got [0.0]"),
         ({"in_shape": [1, 10**5, 10**5]}, "images of 100000x100000 pixels"),
-        ({"recipe": {}}, "recipe: has no model"),
+        ({"recipe": {}}, "recipe: contains no model"),
         ({"model.depth": 10**9}, "model.depth=1000000000, but"),
         ({"model.width": 10**9}, "Storage size calculation overflowed"),
         ({"model.width": 10**5}, "should be (100000, 1, 3, 3)"),

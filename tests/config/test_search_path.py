@@ -94,7 +94,7 @@ def test_a_directory_that_has_what_is_asked_is_named(tmp_path, monkeypatch):
     mistakes = plan.load(Source((tmp_path / "conf",)), ["space=mine", "model.width=0"]).mistakes
     assert [mistake.key for mistake in mistakes] == ["model.width", "space"]
     (tmp_path / "conf/own.yaml").write_text("defaults: [config, {override space: nosuch}]\n")
-    with pytest.raises(ConfigError, match="known are cnn, digits, mine, none, transfer"):
+    with pytest.raises(ConfigError, match="known options: cnn, digits, mine, none, transfer"):
         plan.load(Source((tmp_path / "conf",), "own"), [])
     (tmp_path / "conf/own.yaml").write_text("defaults: [config, {override space: theirs}]\n")
     (tmp_path / "else/space").mkdir(parents=True)

@@ -263,8 +263,8 @@ def test_an_option_that_only_optunas_class_has_is_passed_over(caplog, monkeypatc
     said = sweeper.overrides({"sampler": written, "direction": "minimize"})
     assert [text for text in said if text.startswith("++")] == ["++sampler.typo=1"]
     assert (
-        "hydra.sweeper.sampler.consider_endpoints: sampler=random has no such option, and goes on "
-        "without it"
+        "hydra.sweeper.sampler.consider_endpoints: sampler=random has no such argument; "
+        "it is ignored"
     ) in caplog.text
 
 
@@ -277,16 +277,16 @@ def test_hydras_plus_is_for_keys_that_are_new_to_the_application():
 @pytest.mark.parametrize(
     ("written", "cure"),
     [
-        ({"n_trials": 20}, "minimises where it is not said, and tuner maximises; hint: hydra.sw"),
-        ({"n_trials": 20, "direction": []}, "minimises where it is not said"),
-        ({"sampler": {"_target_": "my.Own", "a": 1}}, "hint: a file conf/sampler/NAME.yaml with"),
+        ({"n_trials": 20}, "minimises by default, and tuner maximises; hint: hydra.sw"),
+        ({"n_trials": 20, "direction": []}, "minimises by default"),
+        ({"sampler": {"_target_": "my.Own", "a": 1}}, "hint: write its _target_ to conf"),
         ({"storage": {"_target_": "optuna.storages.JournalStorage"}}, "hint: storage.url=sqlite"),
-        ({"search_space": {"x": {"type": "float"}}}, "hint: hydra.sweeper.params says it"),
-        ({"custom_search_space": "a.b"}, "hint: conditions are mappings in a file"),
+        ({"search_space": {"x": {"type": "float"}}}, "hint: use hydra.sweeper.params"),
+        ({"custom_search_space": "a.b"}, "hint: write conditions as mappings in conf"),
         ({"params": {"model": {"small": {}}}}, "params.model: a mapping is a condition; hint:"),
         ({"params": ["x"]}, "params: expected a mapping, got ['x']"),
-        ({"settings": {"studdy.name": "x"}}, "settings.studdy.name: no section of tuner's; hint"),
-        ({"study": {"n_trials": 3}, "settings": {"study.n_trials": 4}}, "is said twice"),
+        ({"settings": {"studdy.name": "x"}}, "settings.studdy.name: not a section of tuner"),
+        ({"study": {"n_trials": 3}, "settings": {"study.n_trials": 4}}, "is set twice"),
         ({"direction": ["minimize"] * 2, "study": {"objectives": {"a": "minimize"}}},
          "hint: direction=minimize"),
     ],

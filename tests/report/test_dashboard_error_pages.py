@@ -49,11 +49,11 @@ def refused(project: Project):
         ("storage.url='postgresql+psycopg://no.such.host.invalid/db'", 2, "cannot open"),
         ("storage.url='mysql+pymysql://127.0.0.1:1/db'", 2, "cannot open"),
         ("storage.url='sqlite:////proc/nowhere/x.db'", 2, "cannot be written to"),
-        ("storage.url='sqlite:///toy.py/x.db'", 2, "toy.py is a file, where a directory"),
+        ("storage.url='sqlite:///toy.py/x.db'", 2, "toy.py is a file, expected a directory"),
         ("storage.artifacts=/proc/nowhere", 2, "cannot be written to"),
         ("study.dir=/proc/nowhere", 2, "cannot be written to"),
-        ("study.dir=toy.py", 2, "toy.py is a file, where a directory is wanted"),
-        ("study.dir=toy.py/below", 2, "toy.py is a file, where a directory is wanted"),
+        ("study.dir=toy.py", 2, "toy.py is a file, expected a directory"),
+        ("study.dir=toy.py/below", 2, "toy.py is a file, expected a directory"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_made(refused, override, code, words):
@@ -130,8 +130,8 @@ def test_a_database_of_another_optuna(refused, project, revision, cure):
 def test_a_study_of_another_metric_or_direction(refused, project):
     project.call("worker", "study.n_trials=1")
     said = refused("study.metric=loss", "study.direction=minimize", code=2)
-    assert "study.metric: the study has 'accuracy', asked was 'loss'" in said
-    assert "study.direction: the study has 'maximize', asked was 'minimize'" in said
+    assert "study.metric: stored 'accuracy', requested 'loss'" in said
+    assert "study.direction: stored 'maximize', requested 'minimize'" in said
 
 
 @contextmanager

@@ -279,7 +279,7 @@ def test_a_study_of_more_directions_than_objectives_is_damaged(opened: Study) ->
 def test_a_stored_configuration_is_read_as_plain_data(opened: Study, config: str) -> None:
     """Aliases of aliases would fill the memory, and a tag would be obeyed."""
     opened.storage.set_study_user_attr(opened.id, "config", config)
-    with pytest.raises(create.StudyError, match=r"that is stored .* cannot be read"):
+    with pytest.raises(create.StudyError, match=r"stored with the study cannot be read"):
         create.open_study(ASKED)
 
 

@@ -190,7 +190,7 @@ def test_a_worker_that_was_started_for_a_study_makes_none(path: Path, tmp_path: 
         create.join_study(asked, made.uid)
     assert "digits" not in study.names(storage.connect(f"sqlite:///{path}"))
     create.open_study(asked)
-    with pytest.raises(StorageLost, match="another one than this worker was started for"):
+    with pytest.raises(StorageLost, match="not the one for which this worker was started"):
         create.join_study(asked, made.uid)
 
 
@@ -225,7 +225,7 @@ def test_a_study_that_is_no_longer_the_one_is_told_from_it(path: Path, act: str)
     said = "was deleted"
     if act != "delete":
         create.open_study(asked)
-        said = "another one in its place"
+        said = "replaced by another study"
     with pytest.raises(StorageLost, match=said):
         mine.verify()
     if act == "delete":

@@ -57,7 +57,10 @@ def test_a_grid_ends_when_it_is_done(source):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["study.n_trials=null"], "nothing would end the search; hint: a number, or budget.hours"),
+        (
+            ["study.n_trials=null"],
+            "the search would never end; hint: set a number, or for example budget.hours",
+        ),
         (
             ["budget.epochs=14"],
             "expected at least 15, the epochs of one training, got 14; hint: at least 15",

@@ -79,14 +79,14 @@ def test_all_mistakes_come_together_each_with_its_cure(source):
     for expected in (
         "study.enqueue[0]: data.limit=100 is not searched; hint: pin it",
         "study.enqueue[0]: unknown key 'modl.width'; hint: did you mean",
-        "study.enqueue[0]: model.convs=choice(1,2) is no value",
-        "study.enqueue[0]: optimizer=sgdd is no option; hint: known are adam",
+        "study.enqueue[0]: model.convs=choice(1,2) is a sweep, expected a value",
+        "study.enqueue[0]: optimizer=sgdd is not an option; hint: known options: adam",
         "study.enqueue[0]: model.growth=(",
     ):
         assert any(expected in str(mistake) for mistake in found), found
     found = planned(source, enqueue("model.width=512", "optimizer.momentum=0.9")).mistakes
     assert "model.width=512 is outside int 16 to 32, log" in [m.problem for m in found]
-    assert "it needs optimizer=sgd" in [m.hint for m in found]
+    assert "it requires optimizer=sgd" in [m.hint for m in found]
 
 
 @pytest.mark.parametrize(

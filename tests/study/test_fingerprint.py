@@ -90,10 +90,10 @@ def test_a_worker_of_other_code_says_so_and_its_trials_keep_it(project: Project)
         source.write("# changed\n")
     project.call("worker", "study.n_trials=2", "objective.epochs=5", "pruner=median")
     for what in (
-        "runs on other code, so its trials may not compare",
+        "is resumed with other code, so its trials may not be comparable",
         "the objective's file has changed",
         "objective.epochs: 5 here, 4 in the study",
-        "goes on with another sampler or pruner",
+        "is resumed with another sampler or pruner",
         "pruner._target_: optuna.pruners.MedianPruner here",
     ):
         assert what in project.stderr

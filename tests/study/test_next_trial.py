@@ -69,7 +69,7 @@ def test_no_configuration_is_begun_that_the_epochs_would_not_let_finish(tmp_path
         trial.study.tell(trial, 0.5)
     assert bench.claim() is None
     assert bench.ended() == (
-        "budget.epochs: 21 of 25; the 4 left are too few for the 10 of another configuration"
+        "budget.epochs: 21 of 25; the remaining 4 are too few for another configuration of 10"
     )
     bench.budget = Budget(epochs=31, length=10)
     assert bench.claim() is not None, "a larger budget goes on"
@@ -86,7 +86,7 @@ def test_an_interrupted_trial_needs_only_the_epochs_that_are_left(tmp_path):
     assert bench.ended() == ""
     bench.budget = Budget(epochs=9, length=10)
     assert bench.claim() is None, "3 more are needed"
-    assert "7 of 9; the 2 left are too few for the 3" in bench.ended()
+    assert "7 of 9; the remaining 2 are too few for another configuration of 3" in bench.ended()
     bench.budget = Budget(epochs=10, length=10)
     assert bench.claim() is not None
 
@@ -163,7 +163,7 @@ def test_a_search_that_gains_less_than_the_noise_measures_it_and_stops(tmp_path)
             best.number, best.params,
         )  # fmt: skip
     assert bench.claim() is None
-    assert "less than the noise over seeds, 0.01" in bench.ended()
+    assert "less than the seed-to-seed noise, 0.01" in bench.ended()
     bench.budget = Budget(n_trials=24)
     assert bench.claim() is not None
 

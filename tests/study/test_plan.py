@@ -122,7 +122,7 @@ OF_THE_SPACE = ("space.schedule: the group has no option 'cosin'", "is condition
         (["seed=choice(1,2)"], "cannot be searched"),
         ([], "nothing to search"),
         (["study.metric=loss"], "hint: study.direction=minimize"),
-        (["worker.concurrency=4"], "hint: trainer.fused=4 keeps them apart"),
+        (["worker.concurrency=4"], "hint: trainer.fused=4 gives each its own"),
         (["pruner=median", "pruner.n_startup_trials=-1"], "pruner: ValueError"),
         (["pruner.rungs=[0.3,0.1]"], "pruner.rungs: expected ascending fractions"),
         (["pruner.keep=1.5"], "pruner.keep: expected"),
@@ -130,18 +130,27 @@ OF_THE_SPACE = ("space.schedule: the group has no option 'cosin'", "is condition
         (["model.width=interval(1e-3)"], "'end'; hint: interval(low, high), or tag(log, "),
         (
             ["model.width=interval(a,b)"],
-            "interval(): text does not fit there; hint: interval(low, ",
+            "interval(): text is not allowed there; hint: interval(low, ",
         ),
         (["model.width=choice(1,null)"], "model.width: expected int of 1 or more, got None"),
-        (["hydra.run.dir=x"], "hydra.run.dir: does nothing here; hint: --app runs by Hydra"),
-        ([f"study.name={300 * 'x'}"], "study.name: names directories, and has 300 bytes; hint"),
-        ([f"study.name='{101 * 'é'}'"], "study.name: names directories, and has 202 bytes; hint"),
+        (
+            ["hydra.run.dir=x"],
+            "hydra.run.dir: has no effect here; hint: Hydra settings of the --app program only",
+        ),
+        (
+            [f"study.name={300 * 'x'}"],
+            "study.name: is too long for the name of a directory: 300 bytes; hint",
+        ),
+        (
+            [f"study.name='{101 * 'é'}'"],
+            "study.name: is too long for the name of a directory: 202 bytes; hint",
+        ),
         (["model.width=range(9,1)"], "is empty; hint: a start below the stop, or a step below 0"),
         (["optimizer.betas=[0.9]"], "expected [float, float] from 0 to below 1, got [0.9]"),
         (["optimizer.betas=[a,b]"], "expected [float, float] from 0 to below 1, got ['a', 'b']"),
         (["sampler=grid"], "is conditional"),
         (["objective._target_=nowhere.train"], "no module 'nowhere'"),
-        (["objective._target_=textwrap.dedent"], "takes no 'report'"),
+        (["objective._target_=textwrap.dedent"], "has no parameter 'report'"),
         (["model.width=int(interval(16"], "cannot be parsed"),
         (["+model.colour=3"], "model.colour: unknown key"),
     ],
@@ -194,7 +203,9 @@ def mine(tmp_path) -> Source:
 )
 def test_a_value_that_nothing_gives_is_one_mistake_and_none_if_it_is_searched(mine, key, more):
     (told,) = mistakes(mine, *more, "space=none", "study.n_trials=0")[:1]
-    assert told == Mistake(key, "is ???, and nothing gives it", f"{key}=VALUE, or search it")
+    assert told == Mistake(
+        key, "is mandatory (???), but has no value", f"{key}=VALUE, or search it"
+    )
     asked = plan.load(mine, [*more, "space=none", f"{key}=interval(0,1)"]).require()
     assert asked.space.overrides({key: 0.5}) == [f"{key}=0.5"]
     assert asked.queue == (), "there are no defaults to try"
@@ -222,7 +233,7 @@ def test_a_keyword_with_a_default_need_not_be_repeated(mine):
 def test_a_byte_order_mark_that_hides_a_package_is_told(mine, tmp_path):
     file = tmp_path / "conf/experiment/rate.yaml"
     file.write_text(file.read_text(), encoding="utf-8-sig")
-    with pytest.raises(ConfigError, match=r"rate.yaml: begins with a byte-order mark, behind"):
+    with pytest.raises(ConfigError, match=r"rate.yaml: begins with a byte-order mark, so"):
         plan.load(mine, ["objective=referring", "experiment=rate"])
 
 

@@ -471,9 +471,9 @@ def test_resuming_is_the_same_command_and_another_space_is_refused(planned, capl
         ([*SPACE[:2], "optimizer=choice(sgd,adamw)"], "~ optimizer: one of sgd, adam → one of"),
         ([*SPACE, "model.depth=int(interval(1,2))"], "+ model.depth: int 1 to 2"),
         (SPACE[:2], "- optimizer: one of sgd, adam"),
-        ([*SPACE, "study.direction=minimize"], "study.direction: the study has 'maximize'"),
-        ([*SPACE, "study.metric=auroc"], "study.metric: the study has 'accuracy'"),
-        ([*SPACE, "seed=1"], "seed: the study has 0, asked was 1"),
+        ([*SPACE, "study.direction=minimize"], "study.direction: stored 'maximize'"),
+        ([*SPACE, "study.metric=auroc"], "study.metric: stored 'accuracy'"),
+        ([*SPACE, "seed=1"], "seed: stored 0, requested 1"),
     ):
         with pytest.raises(StudyError) as caught:
             provenance.open_study(planned(*wrong))
@@ -634,7 +634,7 @@ def test_a_study_of_somebody_elses_is_left_alone(planned):
         study_name=asked.study.name, storage=database.connect(asked.storage.url)
     )
     stranger.add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(StudyError, match="was not made by tuner"):
+    with pytest.raises(StudyError, match="was not created by tuner"):
         provenance.open_study(asked)
 
 

@@ -116,7 +116,7 @@ def test_a_planted_word_is_refused_with_the_trial_the_word_and_a_cure(word: str)
         ({"model.width": {"_target_": "evil"}}, "is not in int 8 to 64"),
         ({"optimizer": "evil"}, "optimizer=evil: is not in one of adamw, sgd"),
         ({"optimizer": "$(evil)"}, "optimizer='$(evil)': is not in"),
-        ({"lr": 0.1}, "has lr, unlike the space of this command; hint: the options"),
+        ({"lr": 0.1}, "has lr, other than the space of this command; hint: repeat the options"),
     ],
 )
 def test_a_value_outside_of_the_space_is_refused(params: dict[str, Any], told: str) -> None:
@@ -127,13 +127,16 @@ def test_a_value_outside_of_the_space_is_refused(params: dict[str, Any], told: s
 
 def test_a_value_that_is_lacking_is_named() -> None:
     (line,) = refusal({"optimizer": "sgd"})
-    assert "lacks model.width, trainer.ema, unlike the space" in line
+    assert "lacks model.width, trainer.ema, other than the space" in line
 
 
 def test_of_another_search_the_word_that_is_not_given_here_is_named() -> None:
     bare = plan.load(Source(), [w for w in WORDS if not w.startswith("trainer.ep")], judge=False)
     (line,) = refusal(asked=bare)
-    told = "trainer.epochs=3: is neither pinned nor searched by this command; hint: give it here"
+    told = (
+        "trainer.epochs=3: is neither pinned nor searched by this command; "
+        "hint: add it to this command"
+    )
     assert told in line
 
 
@@ -281,7 +284,7 @@ def test_a_study_that_tuner_did_not_make_is_not_trained(
     study = optuna.create_study(study_name="x", storage="sqlite:///runs/tuner.db")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     assert main(["final", "study.name=x"]) == 2
-    assert "'x' was not made by tuner" in capsys.readouterr().err
+    assert "'x' was not created by tuner" in capsys.readouterr().err
     assert main(["best", "--overrides", "study.name=x"]) == 2
     assert ": has x and lacks " in capsys.readouterr().err
 

@@ -99,7 +99,7 @@ def test_the_prior_is_read_once_for_all_workers(planned):
         ([], ["study.prior=older"], "has no study 'older'; hint: it has "),
         ([], ["study.metric=auroc"], "was to maximize accuracy, not to maximize auroc"),
         (["study.metric=loss", "study.direction=minimize"], [], "was to minimize loss, not to"),
-        ([], ["model.width=null", RATE], "no parameter of 'old' is searched here"),
+        ([], ["model.width=null", RATE], "no parameter of 'old' is searched in this study"),
     ],
 )
 def test_a_prior_of_another_kind_is_refused(planned, old, new, expected):

@@ -187,7 +187,7 @@ def test_an_impossible_network_is_infeasible(tmp_path):
 
 
 def test_mistakes_name_the_key_and_the_cure(tmp_path):
-    with pytest.raises(ConfigError, match=r"study.metric: val_acc .*hint: known are accuracy"):
+    with pytest.raises(ConfigError, match=r"study.metric: val_acc .*hint: known: accuracy"):
         train(tmp_path, Curve(), metric="val_acc")
     with pytest.raises(ConfigError, match=r"trainer\.epochs: expected int of 1 or more, got 0"):
         settings(epochs=0)

@@ -75,7 +75,7 @@ def test_the_reported_metrics_are_those_that_may_be_asked_for():
         check_metric("f1")
     check_metric("auroc")
     with pytest.raises(
-        ConfigError, match=r"accuracy is not .*regression targets; hint: known are mse"
+        ConfigError, match=r"accuracy is not .*regression targets; hint: known: mse"
     ):
         check_metric("accuracy", regression=True)
 

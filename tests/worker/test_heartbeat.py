@@ -28,7 +28,7 @@ def test_a_study_that_is_another_now_is_found_by_the_next_beat(heart):
         connection.execute(study_attributes.update().where(uid).values(value_json='"another"'))
     heart.beat()
     for ask in (heart.is_lost, heart.check):
-        with pytest.raises(StorageLost, match="holds another one in its place"):
+        with pytest.raises(StorageLost, match="replaced by another study"):
             ask()
 
 

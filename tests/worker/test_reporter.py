@@ -102,7 +102,7 @@ def test_a_study_keeps_its_objectives_and_its_limits(costly):
     for other in ("study.objectives={loss:minimize}", "study.constraints={parameters:9}"):
         rest = COSTLY if "constraints" in other else []
         costly.call("tune", *rest, other, code=2)
-        assert "differs from what was asked" in costly.stderr
+        assert "exists with other settings" in costly.stderr
     costly.call("worker", *COSTLY, "study.n_trials=2")
 
 

@@ -375,17 +375,18 @@ def test_a_search_ends_once_its_expected_gain_is_below_the_noise(project):
     args = ["study.n_trials=200", "objective.epochs=1"]
     project.call("worker", *args, "budget.stop_when=gain_below_noise", "budget.noise=10")
     assert len(ended(project)) == 20, "the least"
-    assert "the search has ended: budget.stop_when: as many configurations again would gain" in (
-        project.stderr
+    assert (
+        "the search has ended: budget.stop_when: doubling the number of configurations would gain"
+        in (project.stderr)
     )
-    assert "less than the noise over seeds, 10" in project.stderr
+    assert "less than the seed-to-seed noise, 10" in project.stderr
 
 
 def test_a_budget_of_epochs_is_never_overshot(project):
     project.call("tune", "study.n_trials=null", "launch.workers=3", "budget.epochs=10")
     assert len(project.journal()) == 8, "the two left are too few for a configuration"
     assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
-    assert "8 of 10; the 2 left are too few for the 4" in project.stderr
+    assert "8 of 10; the remaining 2 are too few for another configuration of 4" in project.stderr
 
 
 def test_epochs_of_an_objective_that_does_not_tell_its_length_are_not_overshot(project):

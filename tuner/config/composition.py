@@ -148,7 +148,7 @@ class Source:
         for directory in self._roots():
             if not directory.is_dir():
                 meant = search_path.beside(directory)
-                hint = f"did you mean {meant!r}?" if meant else "name one that is there"
+                hint = f"did you mean {meant!r}?" if meant else "name an existing directory"
                 key = f"--config-dir {directory}"
                 raise ConfigError("no such directory", key=key, hint=hint)
         primary = str(self._primary().resolve())

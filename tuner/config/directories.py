@@ -41,10 +41,10 @@ def obstacle(directory: Path) -> str | None:
     path = directory.absolute()
     there = next(p for p in (path, *path.parents) if os.path.lexists(p))
     if not there.is_dir():
-        return f"{there} is a file, where a directory is wanted"
+        return f"{there} is a file, expected a directory"
     longest = os.pathconf(there, "PC_NAME_MAX")
     if too_long := [part for part in path.parts if len(os.fsencode(part)) > longest]:
-        return f"{too_long[0][:20]}… has over {longest} bytes, the most for a name there"
+        return f"{too_long[0][:20]}… exceeds {longest} bytes, the limit of its file system"
     try:
         with TemporaryFile(dir=there) as file:
             file.write(b"probe")
@@ -60,8 +60,8 @@ def misnamed(key: str, name: str) -> list[Mistake]:
     if not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name):
         found.append(Mistake(key, f"{name!r} cannot name a directory", "a name without slashes"))
     if (size := len(os.fsencode(name))) > LONGEST_NAME:
-        hint = f"at most {LONGEST_NAME}, most letters beyond a to z taking 2 to 4"
-        found.append(Mistake(key, f"names directories, and has {size} bytes", hint))
+        hint = f"at most {LONGEST_NAME} bytes; most letters other than a to z take 2 to 4"
+        found.append(Mistake(key, f"is too long for the name of a directory: {size} bytes", hint))
     return found
 
 
@@ -79,7 +79,7 @@ def judge_output(output: Path, key: str) -> None:
     if output.is_dir():
         raise ConfigError(f"{output} is a directory", key=key, hint="name a file in it")
     if output.exists() and not output.is_file():
-        told = f"{output} is a pipe or a device, which a file would replace"
+        told = f"{output} is a pipe or a device, expected a file"
         raise ConfigError(told, key=key, hint="name a file")
     probe([(key, output.parent)])
 

@@ -54,7 +54,7 @@ def model(path: Path) -> dict[str, Any]:
     found = read(path)
     wrong = mistakes(found, Model) or _contradictions(found)
     if wrong:
-        hint = "`tuner final` and `tuner export` write it anew"
+        hint = "write it again with `tuner final` or `tuner export`"
         raise TunerError(f"{path}: {told(wrong)}", hint=hint)
     return found
 
@@ -69,9 +69,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("its nesting is too deep") from None
     if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__} and no object")
+        raise ValueError(f"expected an object, got {type(found).__name__}")
     return found
 
 
@@ -122,7 +122,9 @@ def _contradictions(found: Mapping[str, Any]) -> list[Mistake]:
     channels, height, width = found["in_shape"]
     said = []
     if not found["classes"] or len(set(found["classes"])) != len(found["classes"]):
-        said.append(Mistake("classes", f"{len(found['classes'])}, not all of another name"))
+        said.append(
+            Mistake("classes", f"{len(found['classes'])} class names, which are not all different")
+        )
     means, deviations = len(found["mean"]), len(found["std"])
     if means != deviations or not (means == channels or (channels == 1 and means == 3)):
         told = f"of {means}, std of {deviations} and in_shape of {channels} channels"
@@ -130,5 +132,5 @@ def _contradictions(found: Mapping[str, Any]) -> list[Mistake]:
     if height * width > PIXELS:
         said.append(Mistake("in_shape", f"images of {height}x{width} pixels"))
     if not isinstance(found["recipe"].get("model"), str):
-        said.append(Mistake("recipe", "has no model"))
+        said.append(Mistake("recipe", "contains no model"))
     return said

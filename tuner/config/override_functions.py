@@ -35,7 +35,7 @@ def _int(*args: Any, value: Any = None) -> Any:
     if isinstance(cast, RangeSweep):
         parts = (cast.start, cast.stop, cast.step)
         if any(isinstance(part, float) and not part.is_integer() for part in parts):
-            raise ValueError("a range of fractions does not count whole numbers")
+            raise ValueError("int() cannot be applied to a range of fractions")
     return hydras.cast_int(*args, value=value)
 
 
@@ -46,5 +46,5 @@ def _within(fractions: IntervalSweep) -> IntervalSweep:
     assert high is not None
     ends = math.ceil(low), math.floor(high)
     if (ends[0] >= ends[1]) and ends != (low, high):
-        raise ValueError(f"there are no two whole numbers from {low:g} to {high:g}")
+        raise ValueError(f"there are fewer than two integers from {low:g} to {high:g}")
     return replace(fractions, start=ends[0], end=ends[1])

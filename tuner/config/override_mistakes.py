@@ -63,7 +63,7 @@ def _bad_option(source: Source, override: Override) -> Mistake | None:
         return None
     written = text_of(value)
     if written in options:  # Hydra reads a number, or a truth
-        return Mistake(group, f"{written} is no name to Hydra", f"\"{group}='{written}'\"")
+        return Mistake(group, f"{written} is not a valid name in Hydra", f"\"{group}='{written}'\"")
     named = repr(value) if isinstance(value, str) else written
     there = search_path.holding(f"{group}/{written}.yaml")
     hint = f"--config-dir={there} has it" if there else nearest(written, options)
@@ -89,7 +89,7 @@ def _meant(source: Source, base: DictConfig, key: str) -> str:
     """Return a hint for a key that no option has."""
     above, _, name = key.rpartition(".")
     if above and has_key(base, above) and OmegaConf.select(base, above) is None:
-        return f"{above} is null, give it whole: '{above}={{{name}: …}}'"
+        return f"{above} is null; set all of it: '{above}={{{name}: …}}'"
     return nearest_key(keys(base), key.replace("/", "."), source.groups())
 
 

@@ -30,7 +30,7 @@ def parse(text: str) -> Override:
         ConfigError: The override is malformed.
     """
     if not _is_unicode(text):
-        raise ConfigError(f"{text} is not UTF-8, and cannot be stored", hint="a UTF-8 locale")
+        raise ConfigError(f"{text} is not valid UTF-8", hint="use a UTF-8 locale")
     try:
         parsed = OverridesParser(FUNCTIONS).parse_override(text)
     except HydraException as error:
@@ -40,10 +40,9 @@ def parse(text: str) -> Override:
         raise ConfigError(f"{shown} cannot be parsed: no key before the =", hint="key=value")
     if _has_sweep(parsed._value) and not parsed.is_sweep_override():
         raise ConfigError(
-            f"{shown} cannot be parsed: a sweep stands within a value",
+            f"{shown} cannot be parsed: a sweep cannot be nested inside a value",
             key=parsed.key_or_group,
-            hint="search whole values, as in choice([1,2],[3,4]), or the keys "
-            "below, as in a.b='interval(0,1)'",
+            hint="search complete values, choice([1,2],[3,4]), or single keys, a.b='interval(0,1)'",
         )
     return parsed
 
@@ -76,7 +75,7 @@ def explained(error: Exception) -> Mistake:
     if found := re.search(r"Could not find '([^']+)'$", next(iter(kept), "")):
         there = search_path.holding(f"{found[1]}.yaml")
         options = list(itertools.takewhile(lambda line: "search path" not in line, kept[2:]))
-        known = f"known are {', '.join(options)}" if options else "is it in a --config-dir?"
+        known = f"known options: {', '.join(options)}" if options else "is it in a --config-dir?"
         kept, hint = kept[:1], f"--config-dir={there} has it" if there else known
     cause = error.__cause__
     why = f": {str(cause).splitlines()[0]}" if isinstance(cause, OmegaConfBaseException) else ""

@@ -62,8 +62,7 @@ def load(app: str) -> Main:
     if len({id(main) for main in named.values()}) != 1:
         known = ", ".join(found) or "none"
         raise ConfigError(
-            f"--app {app}: {name or 'one function'} under @hydra.main is "
-            f"wanted, and {where} has {known}",
+            f"--app {app}: expected {name or 'one function'} with @hydra.main, got {known}",
             hint=f"--app {where}:FUNCTION",
         )
     attribute, main = next(iter(named.items()))

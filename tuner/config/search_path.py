@@ -56,9 +56,9 @@ def refuse_marks(directories: Sequence[Path], chosen: Mapping[str, object]) -> N
             with suppress(OSError, ValueError), file.open("rb") as text:
                 if text.read(3) == codecs.BOM_UTF8:
                     raise ConfigError(
-                        f"{file}: begins with a byte-order mark, behind "
-                        "which Hydra sees no `# @package`",
-                        hint="save it as UTF-8 without one",
+                        f"{file}: begins with a byte-order mark, so "
+                        "Hydra ignores its `# @package` line",
+                        hint="save it as UTF-8 without byte-order mark",
                     )
 
 

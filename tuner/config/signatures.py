@@ -36,7 +36,7 @@ class Field:
     value: object
 
 
-LACKING = "is ???, and nothing gives it"
+LACKING = "is mandatory (???), but has no value"
 
 ROOTS = ("objective", "sampler", "pruner", "launch", "tracking")
 
@@ -68,10 +68,8 @@ class _Checker:
             if isinstance(node, DictConfig) and "_target_" in node:
                 self._target(root, node, INJECTED.get(root, set()))
             elif root == "objective":
-                hint = (
-                    "objective=cnn, or objective._target_=module.name, also in a YAML of your own"
-                )
-                self.mistakes.append(Mistake("objective", "nothing to call", hint))
+                hint = "objective=cnn, or objective._target_=module.name, also in a YAML file"
+                self.mistakes.append(Mistake("objective", "no objective to call", hint))
         return self
 
     def _section(self, name: str, section: type) -> None:
@@ -101,7 +99,7 @@ class _Checker:
         known = {n: _narrowed(n, a, declared) for n, (a, _) in parameters.items()}
         self._compare(path, node, known, required, open_ended)
         if path == "objective" and "report" not in parameters and not open_ended:
-            told = f"{node._target_} takes no 'report'"
+            told = f"{node._target_} has no parameter 'report'"
             hint = (
                 "add the keyword argument `report` and call report(epoch, metric=value) after "
                 "each epoch"

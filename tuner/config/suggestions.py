@@ -74,7 +74,7 @@ CALLS = {
 KINDS = {
     "str": "text",
     "NoneType": "null",
-    "bool": "a truth",
+    "bool": "a boolean",
     "list": "a list",
     "dict": "a mapping",
 }
@@ -94,18 +94,18 @@ def _unparsable(text: str, message: str) -> tuple[str, str]:
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         return f"unknown function {unknown[1]!r}", nearest(unknown[1], FUNCTIONS)
     if called := re.search(r"while evaluating '(\w+)\(.*?': (.*)", message):
-        how = CALLS.get(called[1], "without int(), float(), str() or bool() where it does not fit")
+        how = CALLS.get(called[1], "remove int(), float(), str() or bool() where they do not fit")
         wrong = re.match(r"mismatch type argument \S+: (\w+) ", called[2])
-        why = f"{KINDS.get(wrong[1], wrong[1])} does not fit there" if wrong else called[2]
+        why = f"{KINDS.get(wrong[1], wrong[1])} is not allowed there" if wrong else called[2]
         return f"{called[1]}(): {why}", how
     if text == NO_TRIAL:
-        return "there is no best trial, as tuner best has just said", ""
+        return "tuner best found no trial, see its error above", ""
     if "=" not in text:
         return "no value", f"write {text or 'key'}=value"
     if re.match(r"[^='\"]*(\s=|=\s*$)", text):
-        return "no value beside the =", "key=value without spaces, or key=null"
+        return "no value next to the =", "key=value without spaces, or key=null"
     if lacking := _lacking(text):
-        return f"a {lacking} is missing", "add it, or quote all of it for the shell"
+        return f"a {lacking} is missing", "add it, or quote the complete override for the shell"
     hint = "write key=value, and quote special characters as Hydra does: \"key='a b'\""
     if has_secret(text):  # the parser's message quotes a part of it, which no mask would recognise
         return "a special character in it is not quoted", hint

@@ -30,8 +30,8 @@ RENAMED = {
 """Keys of hydra-optuna-sweeper that tuner has under another name."""
 
 REPLACED = {
-    "search_space": "hydra.sweeper.params says it as overrides do, x: interval(0, 1)",
-    "custom_search_space": "conditions are mappings in a file conf/space/NAME.yaml, and "
+    "search_space": "use hydra.sweeper.params with the syntax of overrides, x: interval(0, 1)",
+    "custom_search_space": "write conditions as mappings in conf/space/NAME.yaml, and set "
     "hydra.sweeper.space=NAME",
 }
 """Keys of hydra-optuna-sweeper that tuner does not have, with a hint."""
@@ -110,14 +110,12 @@ class _Reader:
     def read(self) -> None:
         for key in self.written:
             if key in REPLACED:
-                self._mistaken(key, "is not searched here", REPLACED[key])
+                self._mistaken(key, "cannot be searched", REPLACED[key])
             elif key not in KNOWN and not self._is_their_way(key):
                 self._mistaken(key, "unknown key", nearest(key, KNOWN))
         for key, value in self._below("params").items():
             if isinstance(value, Mapping):
-                hint = (
-                    "write the space to a file conf/space/NAME.yaml, and hydra.sweeper.space=NAME"
-                )
+                hint = "write the space to conf/space/NAME.yaml, and set hydra.sweeper.space=NAME"
                 self._mistaken(f"params.{key}", "a mapping is a condition", hint)
         for key, value in self._below("settings").items():
             self._setting(f"settings.{key}", str(key), value)
@@ -159,14 +157,14 @@ class _Reader:
         text = f"{prefix}{key}={text_of(value)}"
         remember(text)
         if self.found.setdefault(key, text) != text:
-            self._mistaken(where, f"{key} is said twice, as {self.found[key]} too")
+            self._mistaken(where, f"{key} is set twice, also as {self.found[key]}")
 
     def _setting(self, where: str, key: str, value: Any) -> None:
         """Read a section, an option of it by name, or one key of it."""
         top = key.partition(".")[0]
         if top not in OPERATIONAL | {"seed"}:
             known = sorted(OPERATIONAL)
-            self._mistaken(where, "no section of tuner's", nearest(top, known))
+            self._mistaken(where, "not a section of tuner's configuration", nearest(top, known))
         elif key == "storage" and isinstance(value, str) and "://" in value:
             self.theirs = True
             self._say(where, "storage.url", value)
@@ -187,9 +185,11 @@ class _Reader:
             self._setting(where, section, node)
             return
         if section not in ("sampler", "pruner") or name not in OPTIONS:
-            file = f"a file conf/{section}/NAME.yaml with its _target_, and hydra.sweeper.{section}"
+            file = (
+                f"write its _target_ to conf/{section}/NAME.yaml, and set hydra.sweeper.{section}"
+            )
             cure = "storage.url=sqlite:///runs/tuner.db" if section == "storage" else f"{file}=NAME"
-            self._mistaken(where, f"{target} is none of our options", cure)
+            self._mistaken(where, f"{target} is not an option of tuner", cure)
             return
         self._say(where, section, OPTIONS[name])
         if section == "sampler" and (seed := node.pop("seed", None)) is not None:
@@ -203,7 +203,7 @@ class _Reader:
                 continue
             if key in _foreign(section, name):
                 log.warning(
-                    "hydra.sweeper.%s.%s: %s=%s has no such option, and goes on without it",
+                    "hydra.sweeper.%s.%s: %s=%s has no such argument; it is ignored",
                     where, key, section, OPTIONS[name],
                 )  # fmt: skip
             else:
@@ -214,7 +214,7 @@ class _Reader:
         ways = [str(getattr(way, "name", way)) for way in several]
         if value is None or not ways:
             if self.theirs and "study.direction" not in self.found:
-                told = "hydra-optuna-sweeper minimises where it is not said, and tuner maximises"
+                told = "missing; hydra-optuna-sweeper minimises by default, and tuner maximises"
                 hint = "hydra.sweeper.direction=minimize, or maximize"
                 self._mistaken("direction", told, hint)
             return

@@ -70,7 +70,7 @@ def locate(target: str) -> Callable[..., Any]:
         return _attribute(found, parts[cut:], target)
     raise ConfigError(
         f"{target!r} cannot be imported: no module {parts[0]!r}",
-        hint="install it, or run the command in the directory that holds it",
+        hint="install it, or run the command in the directory that contains it",
     )
 
 

@@ -17,8 +17,8 @@ from tuner.config.bounds import Bounds
 from tuner.errors import ConfigError, Mistake
 
 HINTS = {
-    "study.objectives": "'study.objectives={parameters: minimize}', what to trade for the metric",
-    "study.constraints": "'study.constraints={parameters: 1e6}', what must not come out above",
+    "study.objectives": "'study.objectives={parameters: minimize}', further objectives",
+    "study.constraints": "'study.constraints={parameters: 1e6}', upper limits",
 }
 """Key → its syntax and meaning."""
 
@@ -167,7 +167,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     if close := closest(word, known):
         return f"did you mean {close!r}?"
     shown = ", ".join(known[:12])
-    return f"known are {shown}{', …' if len(known) > 12 else ''}" if shown else "none is known"
+    return f"known: {shown}{', …' if len(known) > 12 else ''}" if shown else "none is known"
 
 
 def closest(word: str, known: Sequence[str]) -> str:

@@ -22,12 +22,12 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     ("budget.repeats", lambda v: v >= 2, "at least 2"),
     ("study.prior_best", lambda v: v >= 1, "at least 1"),
     ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
-    ("storage.patience", lambda v: v >= 0, "0 or more seconds"),
+    ("storage.patience", lambda v: v >= 0, "at least 0 seconds"),
     ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
     ("worker.turn", lambda v: v >= 0.1, "at least 0.1 minutes, ten starts of a worker"),
     ("worker.concurrency", lambda v: v >= 1, "at least 1"),
     ("worker.max_retries", lambda v: v >= 0, "0 or more"),
-    ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "from 0 to 1"),
     ("final.finalists", lambda v: v >= 1, "at least 1"),
     ("final.race_seeds", lambda v: v >= 2, "at least 2"),
     ("final.error", lambda v: 0 < v < 1, "above 0 and below 1"),
@@ -60,7 +60,7 @@ def _named(cfg: DictConfig) -> Iterator[Mistake]:
 def _metric(cfg: DictConfig) -> Iterator[Mistake]:
     metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
     if metric in FALLING and direction == "maximize":
-        told = f"{metric} falls as it gets better"
+        told = f"lower values of {metric} are better"
         yield Mistake("study.metric", told, "study.direction=minimize")
 
 
@@ -69,12 +69,12 @@ def _aims(cfg: DictConfig) -> Iterator[Mistake]:
     metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
     others, limits = (at(cfg, f"study.{key}") for key in ("objectives", "constraints"))
     if direction == "maximize" and isinstance(limits, DictConfig) and metric in limits:
-        told = f"{metric} must not come out above its limit, and is to be maximised"
+        told = f"{metric} is to be maximised, but constraints are upper limits"
         yield Mistake("study.constraints", told, "leave it out here")
     if not isinstance(others, DictConfig):
         return
     if others.get(metric, direction) != direction:
-        told = f"{metric} is the metric, which study.direction={direction} says to {direction}"
+        told = f"{metric} is the metric, whose direction is study.direction={direction}"
         yield Mistake("study.objectives", told, "leave it out here")
     several = any(name != metric for name in others)
     if several and at(cfg, "budget.stop_when") == "gain_below_noise":
@@ -85,16 +85,18 @@ def _ends(cfg: DictConfig) -> Iterator[Mistake]:
     """Check that the search has an end."""
     limits = ("study.n_trials", "budget.epochs", "budget.hours", "budget.device_hours")
     if all(at(cfg, limit) is None for limit in limits):
-        told = "nothing would end the search"
-        yield Mistake("study.n_trials", told, "a number, or budget.hours=1")
+        told = "the search would never end"
+        yield Mistake("study.n_trials", told, "set a number, or for example budget.hours=1")
 
 
 def _workers(cfg: DictConfig) -> Iterator[Mistake]:
     beat, grace = (at(cfg, f"worker.{key}") for key in ("heartbeat", "grace"))
     if all(isinstance(v, int | float) for v in (beat, grace)) and grace <= 2 * beat:
-        yield Mistake("worker.grace", f"must be over 2 heartbeats, got {grace}")
+        yield Mistake("worker.grace", f"must be more than 2 heartbeats, got {grace}")
     together = at(cfg, "worker.concurrency")
     if isinstance(together, int) and together > 1 and at(cfg, "objective.trainer.fused") == 1:
-        told = f"{together} trials in one process would share torch's random generators"
-        hint = f"trainer.fused={together} keeps them apart, launch.workers=… starts processes"
+        told = f"{together} trials in one process would share PyTorch's global random generators"
+        hint = (
+            f"trainer.fused={together} gives each its own, or start processes with launch.workers=…"
+        )
         yield Mistake("worker.concurrency", told, hint)

@@ -45,7 +45,7 @@ def _mistakes(
     missing: set[str] = set()
     for p in space.parameters():
         if p.key.split(".")[0] in OPERATIONAL | {"seed", "hydra"}:
-            told = "cannot be searched", "only what the objective reads can"
+            told = "cannot be searched", "only keys that the objective reads can be searched"
             found.append(Mistake(p.key, *told))
             missing.add(p.key)
         elif options := source.options(p.key):
@@ -110,8 +110,8 @@ def _context_mistakes(
     )
     for p in searched:
         if p.sign == "+" and lookup.at(there, p.key) is not None:
-            told = "exists already, so + cannot add it"
-            found.append(Mistake(f"space.{p.key}", told, f"{p.key}=…, without the +"))
+            told = "already exists, so + cannot add it"
+            found.append(Mistake(f"space.{p.key}", told, f"write {p.key}=… without the +"))
         elif not lookup.has_key(cfg, p.key):
             found.append(_unknown(source, p, cfg, plain))
         elif p.key in fields:
@@ -156,7 +156,7 @@ def _meant(cfg: DictConfig, key: str) -> str:
         return nearest_key(known, key)
     meant = closest(name, offered)
     listed = ", ".join(f"{above}.{each}" for each in offered[:12])
-    return f"did you mean {f'{above}.{meant}'!r}?" if meant else f"known are {listed}"
+    return f"did you mean {f'{above}.{meant}'!r}?" if meant else f"known options: {listed}"
 
 
 def _unfit(p: Parameter, annotation: Any) -> list[Mistake]:
@@ -178,7 +178,7 @@ def _values(p: Parameter) -> list[Any]:
 def _cure(value: object, annotation: Any) -> str:
     kind = bare(annotation)
     if isinstance(value, float) and conforms(1, kind) and not conforms(value, kind):
-        return "write int(interval(a, b)); an interval is continuous"
+        return "an interval is continuous; write int(interval(a, b)) for integers"
     return ""
 
 

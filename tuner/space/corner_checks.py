@@ -52,8 +52,8 @@ def fractions(cfg: DictConfig, space: Space) -> list[Mistake]:
             continue
         now = lookup.at(cfg, p.key)
         if isinstance(now, int) and not isinstance(now, bool):
-            told = f"the configuration has a whole number, {now}, and an interval is continuous"
-            hint = f"{_whole(p.distribution)} if fractions make no sense"
+            told = f"the configuration has an integer, {now}, but an interval is continuous"
+            hint = f"{_whole(p.distribution)} for integers only"
             found.append(Mistake(p.key, told, hint))
     return found
 

@@ -97,7 +97,7 @@ class _Reader:
         where: str,
     ) -> Parameter:
         if not options:
-            raise ConfigError("a mapping without options", hint="list them, as in sgd: {…}")
+            raise ConfigError("this mapping has no options", hint="list them, as in sgd: {…}")
         values = list(map(self.option, options))
         texts = tuple(map(text_of, values))
         override = self.parse(f"{key}={texts[0]}")
@@ -106,7 +106,7 @@ class _Reader:
         for text, (option, below) in zip(texts, options.items(), strict=True):
             if below is not None and not isinstance(below, Mapping):
                 raise ConfigError(
-                    f"option {option} must own a mapping of keys, got {below!r}",
+                    f"option {option} must have a mapping of keys, got {below!r}",
                     hint="{} if nothing depends on it",
                 )
             branches[text] = self.branch(
@@ -156,7 +156,7 @@ class _Reader:
         if isinstance(sweep, IntervalSweep):
             return interval(sweep, log)
         if log:
-            raise ConfigError("only an interval can be log", hint="tag(log, interval(a, b))")
+            raise ConfigError("only an interval can be tagged log", hint="tag(log, interval(a, b))")
         if isinstance(sweep, RangeSweep):
             return steps(sweep)
         if isinstance(sweep, Glob):
@@ -192,7 +192,7 @@ class _Reader:
         for p in Space(root).parameters():
             seen[p.name] = seen.get(p.name, 0) + 1
         self.mistakes.extend(
-            Mistake(f"space.{name}", f"is searched {count} times", "give each key one place")
+            Mistake(f"space.{name}", f"is searched {count} times", "list each key once")
             for name, count in seen.items()
             if count > 1
         )
@@ -200,7 +200,7 @@ class _Reader:
         self.mistakes.extend(
             Mistake(
                 f"space.{p.key}",
-                f"is searched both always and under {'='.join(p.condition[-1])}",
+                f"is searched both unconditionally and for {'='.join(p.condition[-1])}",
                 "keep one of the two",
             )
             for p in Space(root).parameters()

@@ -15,10 +15,10 @@ EXACT = 2**53
 def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
     """A categorical distribution.  Raises: ConfigError for no choices or a repeated one."""
     if not choices:
-        raise ConfigError("a choice without options")
+        raise ConfigError("choice() has no options")
     for i, choice in enumerate(choices):
         if choice in choices[:i]:
-            raise ConfigError(f"the choice {texts[i]} stands twice", hint="list each option once")
+            raise ConfigError(f"the choice {texts[i]} occurs twice", hint="list each option once")
     return Categorical(choices, texts)
 
 
@@ -33,12 +33,15 @@ def interval(sweep: IntervalSweep, log: bool) -> Distribution:
         raise ConfigError(f"the interval is empty: {low:g} is not below {high:g}", hint=cure)
     if log and low <= 0:
         small = 1 if isinstance(low, int) else "1e-5"
-        raise ConfigError(f"a log interval must start above 0, got {low:g}", hint=f"{small}, say")
+        raise ConfigError(
+            f"a log interval must start above 0, got {low:g}", hint=f"for example {small}"
+        )
     if isinstance(low, int) and isinstance(high, int):
         return _exact(Int(low, high, log))
     if not math.isfinite(high - low):
         raise ConfigError(
-            f"the interval from {low:g} to {high:g} is wider than any number", hint="narrow it"
+            f"the interval from {low:g} to {high:g} is too wide for floating point",
+            hint="narrow it",
         )
     return Float(low, high, log)
 
@@ -48,7 +51,7 @@ def _exact(whole: Int) -> Int:
     if max(abs(whole.low), abs(whole.high)) > EXACT:
         raise ConfigError(
             "integers beyond 2^53 are not exact in floating point",
-            hint="interval(1e15, 1e16), say, for fractions, or search an exponent",
+            hint="use an interval without int(…), or search an exponent",
         )
     return whole
 
@@ -76,7 +79,7 @@ def steps(sweep: RangeSweep) -> Distribution:
     rounded = any(Decimal(repr(float(part))) != part for part in (low, high, step))
     if rounded or count > EXACT:
         raise ConfigError(
-            f"the range from {start} to {stop} by {step} has more digits than a float holds",
-            hint="a step of fewer digits, or interval(start, stop)",
+            f"the range from {start} to {stop} by {step} needs more digits than a float has",
+            hint="use a step with fewer digits, or interval(start, stop)",
         )
     return Float(float(low), float(high), step=float(abs(step)))

@@ -57,8 +57,8 @@ def rename(
     _refuse_existing(storage, new)
     old_dir, new_dir = move if move and move[0].is_dir() else (None, None)
     if new_dir is not None and (new_dir.exists() or new_dir.is_symlink()):
-        hint = "move it away, or choose another name"
-        raise StudyError(f"{new_dir} exists, and would be the study's directory", hint=hint)
+        hint = "move it, or choose another name"
+        raise StudyError(f"the new directory {new_dir} already exists", hint=hint)
     moved, final = False, _id_of_final(storage, name, grace)
     try:
         with idle(storage, name, grace) as (connection, study_id):
@@ -161,9 +161,9 @@ def idle(storage: Trials, name: str, grace: float) -> Iterator[tuple[Connection,
     with storage.dialect.lock(storage.engine, name), storage.locked(study_id) as connection:
         if working := live(connection, leases):
             raise StudyError(
-                f"study {name!r} has live workers: {first(working, SHOWN, '; ')}",
-                hint="stop them first, by Ctrl-C at tuner tune or a signal to the processes; one"
-                f" that was killed counts for {grace:g} s more",
+                f"study {name!r} has active workers: {first(working, SHOWN, '; ')}",
+                hint="stop them with Ctrl-C in tuner tune or SIGTERM; a killed worker counts"
+                f" as active for {grace:g} s",
             )
         yield connection, study_id
 
@@ -183,8 +183,8 @@ def id_of(storage: Trials, name: str) -> int:
 
 def _refuse_existing(storage: Trials, name: str) -> None:
     if name in names(storage):
-        told = f"{_shown(storage)} has a study {name!r} already"
-        raise StudyError(told, hint="tuner study rename gives one of the two another name")
+        told = f"{_shown(storage)} already has a study {name!r}"
+        raise StudyError(told, hint="tuner study rename can rename one of them")
 
 
 def _shown(storage: Trials) -> str:

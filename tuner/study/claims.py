@@ -197,7 +197,7 @@ class Claims:
         configuration = attempts.first_number(trial)
         crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
         if max_crashes is not None and crashes > max_crashes:
-            log.warning("trial %d is given up: lost %d times", configuration, crashes)
+            log.warning("trial %d failed: lost %d times", configuration, crashes)
             text = f"lost {crashes} times; last: {reason}"
             self._explain(connection, trial_id, Reason(Kind.LOST, text))
             return

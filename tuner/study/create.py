@@ -58,8 +58,8 @@ def join_study(plan: Plan, uid: str) -> Study:
         raise StorageLost(f"study {plan.study.name!r} is no longer there: {reason}") from error
     if study.uid != uid:
         raise StorageLost(
-            f"study {plan.study.name!r} is another one than this worker was started for",
-            hint="bring the database back as it was, or run tuner tune again",
+            f"study {plan.study.name!r} is not the one for which this worker was started",
+            hint="restore the database, or run tuner tune again",
         )
     _match(study, plan, _description(plan))
     return study
@@ -172,7 +172,7 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
             f" {', '.join(directions)}"
         )
     found = [
-        f"{key}: the study has {old!r}, asked was {new!r}"
+        f"{key}: stored {old!r}, requested {new!r}"
         for key, old, new in (
             ("study.metric", stored["metric"], plan.study.metric),
             ("study.direction", direction, plan.study.direction),
@@ -186,24 +186,26 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
     found.extend(difference.breaking)
     if found:
         raise StudyError(
-            "\n  ".join([f"study {name!r} exists and differs from what was asked", *found]),
-            hint="give the new search another study.name, or undo the change",
+            "\n  ".join([f"study {name!r} exists with other settings", *found]),
+            hint="choose another study.name for the new search, or undo the change",
         )
     for line in difference.ranges:
-        log.warning("study %r goes on with another range: %s", name, line)
+        log.warning("study %r is resumed with another range: %s", name, line)
     code = fingerprint.differences(stored, now)
     settings = changed(stored["config"], now["config"])
-    _warn(name, "runs on other code, so its trials may not compare", code)
-    _warn(name, "goes on with another configuration, so its trials may not compare", settings)
+    _warn(name, "is resumed with other code, so its trials may not be comparable", code)
+    _warn(
+        name, "is resumed with another configuration, so its trials may not be comparable", settings
+    )
     how = changed(stored.get("search", now["search"]), now["search"])
-    _warn(name, "goes on with another sampler or pruner", how)
+    _warn(name, "is resumed with another sampler or pruner", how)
     study.differs = [*code, *settings]
 
 
 def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
     """Raise ``StudyError`` where a study lacks what tuner stores with each that it makes."""
     if missing := [key for key in ("space", "metric", "seed", "config", "uid") if key not in attrs]:
-        told = f"{name!r} was not made by tuner, or is damaged: it has no {', '.join(missing)}"
+        told = f"{name!r} was not created by tuner, or is damaged: it has no {', '.join(missing)}"
         raise damaged(told)
 
 

@@ -125,10 +125,10 @@ class _Reader:
             text = f"{key}={text_of(value)}"
             if key in left_out:
                 told = f"{text} is outside {self.searched[key].distribution}"
-                self.mistaken(where, told, f"a value within, or a wider {key}")
+                self.mistaken(where, told, f"use a value within, or widen {key}")
             elif key not in active:
                 needs = " and ".join("=".join(c) for c in self.searched[key].condition)
-                self.mistaken(where, f"{text} has no effect here", f"it needs {needs}")
+                self.mistaken(where, f"{text} has no effect here", f"it requires {needs}")
         return Item(fixed, where) if len(self.mistakes) == before else None
 
     def mistaken(self, where: str, problem: str, hint: str) -> None:
@@ -145,7 +145,7 @@ class _Reader:
                 continue
             key = override.key_or_group
             if override.is_sweep_override():
-                self.mistaken(where, f"{text} is no value", "give one value")
+                self.mistaken(where, f"{text} is a sweep, expected a value", "give one value")
             elif key in self.searched:
                 self._note(where, text, key, override.value(), given)
             elif key != "seed":  # each trial has its own
@@ -158,7 +158,7 @@ class _Reader:
         options = self.source.options(key)
         if options and value not in options:
             known = ", ".join(options)
-            self.mistaken(where, f"{text} is no option", f"known are {known}")
+            self.mistaken(where, f"{text} is not an option", f"known options: {known}")
         else:
             given[key] = value
 

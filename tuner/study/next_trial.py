@@ -82,7 +82,7 @@ def next_trial(books: Books, budget: Budget, queue: Queue = EMPTY) -> int | Froz
             origin = {"origin": item.origin}
             return create_trial(state=TrialState.WAITING, system_attrs=attrs, user_attrs=origin)
     if budget.closed:
-        return "all that was queued has been given out"
+        return "all queued trials have been started"
     if budget.stop_when == "gain_below_noise":
         return _worthwhile(books, budget)
     return create_trial(state=TrialState.WAITING)
@@ -114,10 +114,10 @@ def _ledger(attempts: list[FrozenTrial], budget: Budget) -> Ledger:
 
 def _too_few(budget: Budget, ledger: Ledger, needs: int) -> str:
     left = max(0, (budget.epochs or 0) - ledger.reported - sum(ledger.running))
-    held = f", and {sum(ledger.running)} more are promised to running ones" * bool(ledger.running)
+    held = f", and {sum(ledger.running)} are reserved for running trials" * bool(ledger.running)
     return (
-        f"budget.epochs: {ledger.reported} of {budget.epochs}; the {left} left are too few for "
-        f"the {needs} of another configuration{held}"
+        f"budget.epochs: {ledger.reported} of {budget.epochs}; the remaining {left} are too few "
+        f"for another configuration of {needs}{held}"
     )
 
 
@@ -149,6 +149,6 @@ def _worthwhile(books: Books, budget: Budget) -> FrozenTrial | str:
     if deviation is None or gain >= deviation:
         return new
     return (
-        f"budget.stop_when: as many configurations again would gain {gain:.2g}, less than the "
-        f"noise over seeds, {deviation:.2g}"
+        f"budget.stop_when: doubling the number of configurations would gain {gain:.2g}, "
+        f"less than the seed-to-seed noise, {deviation:.2g}"
     )

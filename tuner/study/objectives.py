@@ -49,7 +49,7 @@ class Aims:
                 f"the objective returned {len(returned)} values, and the "
                 f"study has {len(self.objectives)} (study.metric, then "
                 f"study.objectives: {known})",
-                hint="study.objectives={NAME: minimize, …} names all after the first",
+                hint="study.objectives={NAME: minimize, …} names the second and further values",
             )
         return dict(zip(self.objectives, returned, strict=True))
 

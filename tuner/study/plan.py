@@ -129,7 +129,7 @@ def load(
         items, unusable = _queue(source, read, space)
         mistakes.extend(unusable)
     else:
-        told = "a sweep has no meaning here", "give one value, or use tuner tune"
+        told = "a sweep is not allowed here", "give one value, or use tuner tune"
         mistakes.extend(Mistake(o.key_or_group, *told) for o in read.sweeps.values())
     pins = _pins([text for text in plain if text not in read.stand_ins])
     return Plan(source, tuple(overrides), cfg, space, pins, tuple(mistakes), tuple(items), facts)
@@ -159,7 +159,7 @@ class _Read:
         known = [o for text, o in self.parsed.items() if text in kept and not o.is_delete()]
         written = lookup.plain(self.cfg, "space")
         if not isinstance(written, Mapping):
-            told = "model.width: int(interval(8, 64)), a line for each key"
+            told = "one line per key: model.width: int(interval(8, 64))"
             return Space(), [Mistake("space", f"expected keys, got {written!r}", told)]
         return grammar.build(written, known, override_parser.parse, source.options)
 
@@ -176,7 +176,7 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
     unparsed = bool(mistakes)
     if not source.open_ended:  # Hydra runs nothing
         idle = [text for text, o in parsed.items() if re.match(r"hydra[./]", o.key_or_group)]
-        told = "does nothing here", "--app runs by Hydra"
+        told = "has no effect here", "Hydra settings of the --app program only"
         mistakes.extend(Mistake(parsed[text].key_or_group, *told) for text in idle)
         parsed = {text: o for text, o in parsed.items() if text not in idle}
     last = {o.key_or_group: o.is_sweep_override() for o in parsed.values()}

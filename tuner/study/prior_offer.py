@@ -34,7 +34,7 @@ def line(plan: Plan, study: Study) -> str | None:
     override = shlex.quote(f"study.prior={text_of(best.study_name)}")
     return printable(
         f"study {best.study_name!r} has searched the same space, {completed[best._study_id]} "
-        f"completed; hint: {override} would begin with its best",
+        f"completed; hint: {override} starts with its best trials",
         kept="",
     )
 

@@ -50,5 +50,7 @@ def words(directory: Path) -> Sequence[str] | None:
         reason = str(error)
     if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
         told = f"{path} cannot be read: {reason}"
-        raise ConfigError(told, hint="remove it, and give the options and overrides of the search")
+        raise ConfigError(
+            told, hint="remove it, and repeat the options and overrides of the search"
+        )
     return found

@@ -32,7 +32,7 @@ def _read(text: str) -> object:
         return yaml.load(text, _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(
-            "the configuration that is stored with the study cannot be read",
+            "the configuration stored with the study cannot be read",
             hint="choose another study.name",
         ) from error
 

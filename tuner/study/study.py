@@ -64,7 +64,7 @@ class Study:
 
     def verify(self) -> None:
         """Raise ``StorageLost`` unless the database still holds this very study."""
-        what = "is no longer in the database, which holds another one in its place"
+        what = "was replaced by another study of the same name"
         try:
             if self._uid() == self.uid:
                 return
@@ -72,7 +72,7 @@ class Study:
             what = "was deleted from the database"
         raise StorageLost(
             f"study {self.name!r} {what}",
-            hint="bring the database back as it was, and the same command goes on",
+            hint="restore the database, then run the same command to resume",
         )
 
     @contextmanager
@@ -209,7 +209,7 @@ def name_of_final(name: str) -> str:
 def listed(name: str, known: Sequence[str]) -> str:
     """Return the studies of a database for a hint, those with similar names first."""
     likely = closest_first(name, known)
-    return ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])]) or "none yet"
+    return ", ".join([*likely[:SHOWN], *(["…"] if len(likely) > SHOWN else [])]) or "no study yet"
 
 
 def load(url: str, name: str, *, grace: float, patience: float) -> Study:

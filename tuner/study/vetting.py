@@ -27,7 +27,7 @@ PLACES = {"root", "download"}
 """Last parts of keys that may differ between machines: the location of the data."""
 LETTERS = 80
 """Characters of an override that a message shows."""
-FORGED = "see who can write to the database; delete the trial"
+FORGED = "check who can write to the database, and delete the trial"
 """The hint for an override that tuner never stores."""
 
 
@@ -59,13 +59,15 @@ def overrides(
 def objections(space: Space, trial: FrozenTrial) -> list[Mistake]:
     """Why a queued trial is not run, one for each key; empty if it can be run."""
     found = [
-        Mistake(_shown(name), "is malformed", "queue the configuration anew")
+        Mistake(_shown(name), "is malformed", "enqueue the configuration again")
         for name in trial.system_attrs.get(MALFORMED, ())
     ]
     given = {**trial.system_attrs.get(FIXED, {}), **trial.params}
     known = {p.name: p for p in space.parameters()}
     unknown = [name for name in trial.params if name not in known]
-    found += [Mistake(_shown(name), "is not searched", "queue it without") for name in unknown]
+    found += [
+        Mistake(_shown(name), "is not searched", "enqueue it without this key") for name in unknown
+    ]
     return found + [wrong for p in known.values() if (wrong := _outside(p, given))]
 
 
@@ -88,8 +90,8 @@ def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
     said = " and ".join(f"{verb} {names}" for verb, names in shown.items())
     return Mistake(
         "",
-        f"{said}, unlike the space of this command",
-        "the options and overrides that the search was started with, as command.json in its "
+        f"{said}, other than the space of this command",
+        "repeat the options and overrides of the search, see command.json in its "
         "study.dir has them",
     )
 
@@ -109,19 +111,19 @@ def _outside(p: Parameter, given: Mapping[str, object]) -> Mistake | None:
 def _forged(word: object, pins: Sequence[str]) -> str | None:
     """Why tuner cannot have stored this override; None if it may have."""
     if not isinstance(word, str):
-        return "is no override"
+        return "is not an override"
     if word in pins:
         return None
     if not word.isprintable():
-        return "holds control characters"
+        return "contains control characters"
     if word.startswith("-"):
         return "is an option of the command line"
     if re.search(r"(^|\W)(_\w+_|hydra)(\W|$)", word):
-        return "names code, or Hydra's own settings"
+        return "names code or settings of Hydra"
     if is_operational(word):
-        return "says how to search, and where"
+        return "configures the search, not the objective"
     if "${" in word:
-        return "refers to what lies outside of the trial"
+        return "refers to something outside of the trial"
     return None
 
 
@@ -133,11 +135,11 @@ def _foreign(word: str, own: Sequence[str]) -> Mistake | None:
     mine = [text for text in own if key_of(text) == key]
     if not mine:
         told = "is neither pinned nor searched by this command"
-        return Mistake(_shown(word), told, "give it here, too")
+        return Mistake(_shown(word), told, "add it to this command")
     if key.rpartition(".")[2] in PLACES or _value(mine[-1]) == _value(word):
         return None
     told = f"is {_shown(mine[-1])} to this command"
-    return Mistake(_shown(word), told, "the command line of the search")
+    return Mistake(_shown(word), told, "use the command line of the search")
 
 
 def _value(word: str) -> object:

@@ -34,9 +34,9 @@ def best(plan: Plan) -> list[Item]:
     asked = plan.study
     known, missing = usable(plan)
     chosen = diverse(known, asked.prior_best, plan.space)
-    log.info("study.prior: %d configurations of %r come first", len(chosen), asked.prior)
+    log.info("study.prior: %d configurations of %r are enqueued first", len(chosen), asked.prior)
     if missing:
-        log.info("study.prior: drawn anew, where %s lacks them: %s", asked.prior, missing)
+        log.info("study.prior: parameters that %s lacks are sampled: %s", asked.prior, missing)
     return chosen
 
 
@@ -57,9 +57,9 @@ def usable(plan: Plan) -> tuple[list[Item], list[str]]:
             missing.update(p.name for p in outside)
     if not known:
         raise StudyError(
-            f"no parameter of {asked.prior!r} is searched here",
+            f"no parameter of {asked.prior!r} is searched in this study",
             key="study.prior",
-            hint="one with the same keys and ranges that overlap",
+            hint="use a study with the same keys and overlapping ranges",
         )
     return list(known.values()), sorted(missing)
 
@@ -90,12 +90,14 @@ def _complete(plan: Plan, name: str) -> list[FrozenTrial]:
             f"{name!r} was to {direction} {metric}, not to "
             f"{plan.study.direction} {plan.study.metric}",
             key="study.prior",
-            hint="only scores of the same kind tell what is good here",
+            hint="use a study with the same metric and direction",
         )
     trials = [trial for trial in trials if trial.values]
     if not trials:
         raise StudyError(
-            f"{name!r} has no completed configuration", key="study.prior", hint="wait for its first"
+            f"{name!r} has no completed configuration",
+            key="study.prior",
+            hint="wait for the first one",
         )
     sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     return sorted(trials, key=lambda trial: sign * trial.values[0])
@@ -107,7 +109,7 @@ def _database(url: str, name: str) -> Trials:
     except StorageAway:
         raise
     except StorageError as error:
-        hint = f"study.prior_url names the database that has {name!r}"
+        hint = f"study.prior_url sets the database of {name!r}"
         found = [replace(m, key="study.prior", hint=hint) for m in error.mistakes]
         raise StudyError(found) from error
 
