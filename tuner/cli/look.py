@@ -1,10 +1,15 @@
-"""Find the study that a command looks at: by its name alone, or by a composed configuration."""
+"""Find the studies that a command looks at: by name alone, or by a composed configuration."""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 
 from tuner import log
 from tuner.cli.view import View
-from tuner.study import location
+from tuner.errors import StudyError
+from tuner.storage import database
+from tuner.study import location, study
+from tuner.study.location import Location
 
 
 def look(args: argparse.Namespace, *, compose: bool = False) -> View:
@@ -21,3 +26,19 @@ def look(args: argparse.Namespace, *, compose: bool = False) -> View:
     from tuner.cli import context  # imports Hydra, which takes longer than all else done here
 
     return context.planned_view(args)
+
+
+def look_at(args: argparse.Namespace, name: str) -> View:
+    """Return the study of a name in the place of the one that the command line names."""
+    return look(argparse.Namespace(**{**vars(args), "study": name}))
+
+
+def loaded(place: Location) -> Iterator[study.Study]:
+    """Yield all studies of a database; a damaged one is logged, so that the others are shown."""
+    for name in study.names(database.connect(place.url, write=False)):
+        try:
+            found = replace(place, name=name).load()
+        except StudyError as error:
+            log.log.warning("%s", error)
+        else:
+            yield found

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from tuner.cli.confirm import confirmed
-from tuner.cli.look import look
+from tuner.cli.look import look_at
 from tuner.config import directories
 from tuner.errors import StudyError
 from tuner.log import log, say
@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _held(args: argparse.Namespace) -> Iterator[tuple[str, Held]]:
     """Yield what the studies hold; those that are damaged, or name no directory, hold nothing."""
-    first = look(argparse.Namespace(**{**vars(args), "study": args.study or "_"}))
+    first = look_at(args, args.study or "_")
     if args.study is not None:
         yield args.study, _of(first.location, args.keep)
         return
     for name in studies.names(database.connect(first.location.url, write=False)):
         if directories.misnamed("", name):
             continue
-        place = look(argparse.Namespace(**{**vars(args), "study": name})).location
+        place = look_at(args, name).location
         try:
             yield name, _of(place, args.keep)
         except StudyError as error:  # the others are shown

@@ -2,13 +2,11 @@
 
 import argparse
 import time
-from dataclasses import replace
 
-from tuner.cli.look import look
+from tuner.cli.look import loaded, look
 from tuner.errors import (
     StorageAway,
     StorageMissing,
-    StudyError,
     StudyMissing,
 )
 from tuner.log import log, say
@@ -16,8 +14,6 @@ from tuner.report.configurations import Repeat
 from tuner.report.terminal import live
 from tuner.report.terminal import status as state
 from tuner.report.terminal.screen import console
-from tuner.storage import database
-from tuner.study import study as studies
 from tuner.study.budget import Budget
 from tuner.study.location import Location
 from tuner.study.study import Study
@@ -91,18 +87,13 @@ def _overview(args: argparse.Namespace) -> int:
     """Print every study of the database, one line each."""
     view = look(args)
     found = []
-    for name in studies.names(database.connect(view.location.url, write=False)):
-        try:
-            study = replace(view.location, name=name).load()
-        except StudyError as error:  # the others are shown
-            log.warning("%s", error)
-            continue
-        summary_ = state.look(study)
+    for study in loaded(view.location):
+        seen = state.look(study)
         if args.json:
             budget = state.budget_of(study)
             repeat = view.repeats.known
-            say(state.as_json(summary_, budget, study.seems_ended(budget), repeat))
-        found.append(summary_)
+            say(state.as_json(seen, budget, study.seems_ended(budget), repeat))
+        found.append(seen)
     if not args.json:
         console().print(state.overview(found) if found else "no study yet")
     return 0

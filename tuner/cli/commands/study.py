@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.cli.confirm import confirmed
-from tuner.cli.look import look
+from tuner.cli.look import loaded, look_at
 from tuner.config import directories
 from tuner.errors import StudyError
 from tuner.log import log, say
@@ -28,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _located(args: argparse.Namespace, name: str) -> Location:
     """Return the location of a study; one that names no directory has files nowhere."""
-    known = name if not directories.misnamed("", name) else "_"
-    return look(argparse.Namespace(**{**vars(args), "study": known})).location
+    return look_at(args, name if not directories.misnamed("", name) else "_").location
 
 
 def _opened(place: Location) -> Trials:
@@ -37,16 +36,7 @@ def _opened(place: Location) -> Trials:
 
 
 def _list(args: argparse.Namespace) -> int:
-    place = _located(args, "_")
-    storage = database.connect(place.url, write=False)
-    found: list[Summary] = []
-    for name in studies.names(storage):
-        try:
-            study = studies.load(place.url, name, grace=place.grace, patience=place.patience)
-        except StudyError as error:  # the others are shown
-            log.warning("%s", error)
-            continue
-        found.append(state.look(study))
+    found = [state.look(study) for study in loaded(_located(args, "_"))]
     if args.json:
         say(formatting.as_json([_listed(summary) for summary in found]))
     else:
