@@ -19,7 +19,7 @@ import tuner.cli
 
 def run():
     parent = os.environ["TUNER_SUPERVISOR_PID"] == str(os.getppid())
-    leads = os.getpgid(0) == os.getpid()
+    leads = os.getsid(0) == os.getpid()
     usual = signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
     print(*sys.argv[1:], os.environ["MARK"], parent, leads, usual, flush=True)
     if sys.argv[1] == "wait":

@@ -169,15 +169,17 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
         message, descriptors, _, _ = socket.recv_fds(channel, LARGEST, 1)
         if not message:
             return None
+        waits, leads = os.pipe()
         if (pid := os.fork()) == 0:
-            os.setpgid(0, 0)
+            os.setsid()  # a terminal's signals, and the scheduler's groups, go by sessions
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for descriptor in (woken, wake, channel.detach()):
+            for descriptor in (woken, wake, waits, leads, channel.detach()):
                 os.close(descriptor)
             return {**json.loads(message), "log": descriptors[0]}
-        with suppress(OSError):  # so does the new process itself, whichever comes first
-            os.setpgid(pid, pid)
+        os.close(leads)
+        os.read(waits, 1)  # until it leads its session, so that its group can be killed
+        os.close(waits)
         os.close(descriptors[0])
         channel.send(json.dumps({"born": pid}).encode())
 
