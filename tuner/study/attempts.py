@@ -4,6 +4,7 @@ A retry has Optuna's own attributes ``failed_trial`` (number of the first attemp
 ``retry_history``, so that stock Optuna and the dashboard can read the study.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -94,6 +95,12 @@ def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Return the last attempt at each configuration."""
     failed = TrialState.FAIL  # each decision may visit 10,000 trials
     return [t for t in trials if t.state is not failed or REQUEUE not in t.system_attrs]
+
+
+def artifacts(trial: FrozenTrial) -> list[dict[str, str]]:
+    """Return the stored metadata of a trial's files, those of earlier attempts included."""
+    stored = (v for k, v in trial.system_attrs.items() if k.startswith("artifacts:"))
+    return [meta for text in stored if text is not None and (meta := json.loads(text)) is not None]
 
 
 def following(trial: FrozenTrial, crashes: int) -> FrozenTrial:

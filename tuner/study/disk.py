@@ -4,7 +4,6 @@ Rows can be written by anybody. So files are named by this machine's directories
 says which of the run directories in there are whose; see ``tuner.config.directories.of_run``.
 """
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +56,9 @@ def held(study: Study, directory: Path, keep: Collection[int] = ()) -> Held:
 def files(study: Study, directory: Path, artifacts: Path) -> list[Path]:
     """Return the run directories of a study's trials on this machine, and their artifacts."""
     trials = study.optuna.get_trials(deepcopy=False)
-    stored = (artifacts / name for trial in trials for name in _artifacts(trial))
+    metas = (meta for trial in trials for meta in attempts.artifacts(trial))
+    stored = (artifacts / meta["artifact_id"] for meta in metas)  # their form is checked when read
     return [*_run_dirs(directory, trials), *(path for path in stored if path.is_file())]
-
-
-def _artifacts(trial: FrozenTrial) -> list[str]:
-    """Return the names of a trial's files in the store; their form is checked as they are read."""
-    found = [v for k, v in trial.system_attrs.items() if k.startswith("artifacts:")]
-    metas = [json.loads(text) for text in found if text is not None]
-    return [meta["artifact_id"] for meta in metas if meta is not None]
 
 
 def _run_dirs(directory: Path, trials: Iterable[FrozenTrial]) -> list[Path]:

@@ -13,19 +13,13 @@ from tuner.config import (
     lookup,
     override_mistakes,
     override_parser,
+    settings,
     signatures,
     value_checks,
 )
 from tuner.config.composition import Source
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.override_parser import Override
-from tuner.config.settings import (
-    BudgetSettings,
-    FinalSettings,
-    StorageSettings,
-    StudySettings,
-    WorkerSettings,
-)
 from tuner.errors import ConfigError, Mistake, section
 from tuner.space import checks, grammar, mandatory
 from tuner.space.tree import Space
@@ -62,11 +56,11 @@ class Plan:
     closed: bool = False
     """Whether only queued trials are run, and the sampler proposes none."""
 
-    study = _section("study", StudySettings)
-    budget = _section("budget", BudgetSettings)
-    storage = _section("storage", StorageSettings)
-    worker = _section("worker", WorkerSettings)
-    final = _section("final", FinalSettings)
+    study = _section("study", settings.StudySettings)
+    budget = _section("budget", settings.BudgetSettings)
+    storage = _section("storage", settings.StorageSettings)
+    worker = _section("worker", settings.WorkerSettings)
+    final = _section("final", settings.FinalSettings)
 
     @property
     def aims(self) -> Aims:
@@ -241,7 +235,7 @@ def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[
     """Return the queue, once the space and the sections of the queue can be read."""
     if read.lost or _sections(read.mistakes) & {"study", "space"}:
         return [], []
-    asked = lookup.section(read.cfg, "study", StudySettings)
+    asked = lookup.section(read.cfg, "study", settings.StudySettings)
     lists, defaults = asked.enqueue, asked.enqueue_defaults
     return enqueued.build(source, read.plain, space, lists, defaults=defaults)
 

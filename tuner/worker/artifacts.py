@@ -1,6 +1,5 @@
 """Upload a trial's files and the learning curves of all its metrics for the dashboard."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from optuna import Study, Trial
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import FrozenTrial
 
-from tuner.study.attempts import first_number
+from tuner.study import attempts
 from tuner.svg import curves_svg
 from tuner.worker import metrics_log
 
@@ -54,7 +53,7 @@ def _curves(study: Study, trial: FrozenTrial, kept: Mapping[int, Mapping[str, fl
     metric = str(study.user_attrs.get("metric", "value"))
     lines = {metric: trial.intermediate_values, **metrics_log.curves(kept)}
     lines[metric] = trial.intermediate_values  # what the study has counts
-    return curves_svg(lines, title=f"Configuration {first_number(trial)}")
+    return curves_svg(lines, title=f"Configuration {attempts.first_number(trial)}")
 
 
 def _uploaded(trial: FrozenTrial) -> dict[str, str]:
@@ -62,7 +61,5 @@ def _uploaded(trial: FrozenTrial) -> dict[str, str]:
 
     An id names a file in the store, so ids that Optuna would not generate are ignored.
     """
-    stored = (v for k, v in trial.system_attrs.items() if k.startswith("artifacts:"))
-    metas = [json.loads(value) for value in stored if value is not None]
-    known = {meta["filename"]: meta["artifact_id"] for meta in metas if meta is not None}
+    known = {meta["filename"]: meta["artifact_id"] for meta in attempts.artifacts(trial)}
     return {name: artifact for name, artifact in known.items() if ID.fullmatch(artifact)}

@@ -42,11 +42,7 @@ class Share:
         learner.mass = self._mass
 
     def train_epoch(
-        self,
-        split: Split,
-        epoch: int,
-        generator: torch.Generator,
-        between: Callable[[], None] = lambda: None,
+        self, split: Split, epoch: int, generator: torch.Generator, between: Callable[[], None]
     ) -> Tensor:
         """Train an epoch like ``Learner.train_epoch``; the mean loss is that of all ranks."""
         if distributed.get_rank():  # dropout must differ between shares

@@ -67,11 +67,7 @@ class Member:
         self.wanted: tuple[torch.Generator, torch.Generator]
 
     def train_epoch(
-        self,
-        split: Split,
-        epoch: int,
-        generator: torch.Generator,
-        between: Callable[[], None] = lambda: None,
+        self, split: Split, epoch: int, generator: torch.Generator, between: Callable[[], None]
     ) -> Tensor:
         """Train an epoch like ``Learner.train_epoch``, with one call of ``between`` after it."""
         if self._alone or epoch == self.learner.epoch:  # a resumed run has already begun it
