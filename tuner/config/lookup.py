@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tuner.errors import section as section_of
 from tuner.masking import hidden
 
 Section = typing.TypeVar("Section")
@@ -16,6 +17,19 @@ OPERATIONAL = {
     "tracking",
 }  # fmt: skip
 """Sections that configure the search and its location; a trial's own overrides omit them."""
+KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
+"""Exceptions that the objective may read."""
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override, without its prefix and value."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def is_operational(override: str) -> bool:
+    """Return whether an override sets how and where to search, and so belongs to no trial."""
+    key = key_of(override)
+    return section_of(key) in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:

@@ -18,7 +18,7 @@ from tuner.config import (
     value_checks,
 )
 from tuner.config.composition import Source
-from tuner.config.lookup import OPERATIONAL
+from tuner.config.lookup import OPERATIONAL, is_operational, key_of
 from tuner.config.override_parser import Override
 from tuner.errors import ConfigError, Mistake, section
 from tuner.space import checks, grammar, mandatory
@@ -26,9 +26,6 @@ from tuner.space.tree import Space
 from tuner.study import enqueued
 from tuner.study.objectives import Aims
 from tuner.study.queue import Item
-
-KEPT = {"study.metric", "study.direction", "study.objectives", "study.constraints"}
-"""Exceptions that the objective may read."""
 
 Settings = TypeVar("Settings")
 
@@ -207,11 +204,10 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str,
     if not bad:
         refused, facts = instantiation.rehearse(read.cfg)
         return _news(refused, read.mistakes), facts
-    right = [text for text in read.plain if section(text) not in bad]
     if "objective" in bad or bad >= ALONE:
         return [], {}
     try:
-        cfg = source.compose(right)
+        cfg = source.compose([text for text in read.plain if section(text) not in bad])
     except ConfigError:
         return [], {}
     if _sections(signatures.check(cfg)) - OPERATIONAL:  # in a file, that is
@@ -240,17 +236,6 @@ def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[
     return enqueued.build(source, read.plain, space, lists, defaults=defaults)
 
 
-def is_operational(override: str) -> bool:
-    """Return whether an override sets how and where to search, and so belongs to no trial."""
-    key = key_of(override)
-    return section(key) in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT
-
-
 def _pins(plain: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that belong to every trial; each has a seed of its own."""
     return tuple(t for t in plain if key_of(t) != "seed" and not is_operational(t))
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override, without its prefix and value."""
-    return override.partition("=")[0].lstrip("+~")

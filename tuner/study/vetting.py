@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from optuna.trial import FrozenTrial
 
 from tuner.config import override_parser
+from tuner.config.lookup import is_operational, key_of
 from tuner.errors import ConfigError, Mistake, RowRefused
 from tuner.log import first, printable
 from tuner.space.tree import Parameter, Space
 from tuner.storage.attributes import MALFORMED
 from tuner.study import enqueued
 from tuner.study.attempts import FIXED
-from tuner.study.plan import Plan, is_operational, key_of
+from tuner.study.plan import Plan
 
 SEED = re.compile(r"seed=\d{1,10}")
 """The only override that is taken from a trial."""
