@@ -180,8 +180,9 @@ def test_a_pod_that_replaces_one_is_needed(launched: Launched):
     first, other = launched.state.running()
     launched.end(job, first, 143)
     launched.end(job, other, 0)
-    launched.until(job, lambda: "1 pending, 1 succeeded" in job.shown)
+    launched.until(job, lambda: not any(copy.is_alive() for copy in job.logs.values()))
     assert job.poll()
+    assert launched.asked("DELETE", JOB) == []
     assert len(launched.state.running()) == 1
 
 
