@@ -23,14 +23,18 @@ BESIDE = ("-wal", "-shm", ".lock")
 """Suffixes of files written beside a database, by SQLite and by tuner."""
 
 
-def refusal(path: Path) -> Mistake | None:
-    """Return why this user cannot write to the database, with a hint; None if they can."""
+def obstacle(path: Path) -> Path | None:
+    """Return the file or directory that this user may not write to; None if there is none."""
     files = [path, *(Path(f"{path}{ending}") for ending in BESIDE)]
     there = [file for file in files if file.exists()]
     missing = len(there) < len(files) and path.parent.exists()
     wanted = [*there, path.parent] if missing else there
-    what = next((each for each in wanted if not os.access(each, os.W_OK)), None)
-    if what is None:
+    return next((each for each in wanted if not os.access(each, os.W_OK)), None)
+
+
+def refusal(path: Path) -> Mistake | None:
+    """Return why the database cannot be written to, with a hint; None if it can."""
+    if (what := obstacle(path)) is None:
         return None
     hint = "tuner status, best, report and dashboard --read-only look at a study all the same"
     return Mistake("storage.url", f"{what} cannot be written to", hint)
