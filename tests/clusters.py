@@ -203,7 +203,7 @@ def _quiet(cluster: SlurmCluster, *command: str) -> str:
 
 
 def _await(condition: Callable[[], object], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 280
     while not condition():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)

@@ -77,7 +77,7 @@ def test_a_search_is_stopped_with_all_that_it_started(monkeypatch, task):
     marks = end_to_end.search("sleeps", task, 5.0)
     assert [value for _, value in marks] == [0.5]
     child = Path("/proc") / (task.directory / "child").read_text()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 280
     while (state := _state(child)) not in ("gone", "Z") and time.monotonic() < end:
         time.sleep(0.05)  # a signal needs a moment
     assert state in ("gone", "Z"), state

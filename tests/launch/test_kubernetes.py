@@ -68,7 +68,7 @@ class Launched:
             goes_on = job.poll()
             return not goes_on or condition()
 
-        wait_for(met, 60)
+        wait_for(met)
         return goes_on
 
     def log(self, k: int) -> str:
@@ -449,7 +449,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(
         env = {"KUBECONFIG": str(tmp_path / "kubeconfig")}
         run = Run(project, new_database(postgresql), args, env)
         state.secrets["TUNER_STORAGE_URL"] = run.url
-        out, err = run.tune("launch.detach=true").communicate(timeout=60)
+        out, err = run.tune("launch.detach=true").communicate(timeout=300)
         assert "launch.detach=false" in out, err
         run.wait_until_at_work()
         before = run.at_work()
@@ -459,7 +459,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(
         os.kill(project.journal()[0][2], signal.SIGKILL)
         wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
         run.go()
-        _, err = watching.communicate(timeout=60)
+        _, err = watching.communicate(timeout=300)
         assert watching.returncode == 0, err
         assert "has ended: Error (exit 137)" in err
         assert "the search has ended" in run.log(0) + run.log(1)

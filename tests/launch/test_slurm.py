@@ -88,8 +88,8 @@ def test_a_worker_gives_way_to_a_job_that_waits_and_comes_back(run: Run, slurm: 
     run.wait_until_at_work()
     before = run.at_work()
     other = slurm("sbatch", "--parsable", "--cpus-per-task=4", "--output=/dev/null", "--wrap=true")
-    wait_for(lambda: other not in slurm("squeue", "--noheader", "--format=%i").split(), 60)
-    wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before, 60)
+    wait_for(lambda: other not in slurm("squeue", "--noheader", "--format=%i").split())
+    wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)
     run.go()
     _, err = tune.communicate(timeout=300)
     assert tune.returncode == 0, err
