@@ -33,7 +33,7 @@ class Clock:
         self.patches = [
             (Progress, "save", "held", time.perf_counter),
             (checkpoint.Writer, "wait", "held", time.perf_counter),
-            (checkpoint, "_write", "writer", time.thread_time),
+            (checkpoint, "write", "writer", time.thread_time),
         ]
 
     def __enter__(self) -> "Clock":
