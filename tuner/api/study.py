@@ -216,7 +216,7 @@ class Study:
         Example:
             >>> study.final()
             Traceback (most recent call last):
-            tuner.errors.TunerError: study 'train' searches a function, and final() trains ...
+            tuner.errors.TunerError: study 'train' searches a function; final() needs ...
         """
         if self._is_of_function():
             told = f"study {self.name!r} searches a function; final() needs the built-in trainer"
