@@ -108,7 +108,7 @@ def test_a_study_is_deleted_when_somebody_agrees(searched: Project):
     assert names(searched) == []
     assert [*searched.directory.glob("runs/toy/trials/*/checkpoint.json")]
     searched.ask("study", "delete", "toy", "--yes", code=2)
-    assert "has no study 'toy'; hint: it has none yet" in searched.stderr
+    assert "has no study 'toy'; hint: it has no study yet" in searched.stderr
 
 
 def test_the_files_of_a_deleted_study_go_with_it_and_no_others(searched: Project):

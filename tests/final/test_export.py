@@ -194,10 +194,10 @@ def test_predict_needs_a_model_and_images(
     assert predict(capsys, str(trained / "seed-0"))[0] == 2
     code, _, err = predict(capsys, str(pictures), "0 a.png")
     assert code == 1
-    assert "holds no model" in err
+    assert "contains no model" in err
     shutil.copytree(trained / "seed-0", pictures / "broken")
     (pictures / "broken" / "model.safetensors").write_bytes(b"\0" * 100)
-    assert "holds no model" in predict(capsys, str(pictures / "broken"), "0 a.png")[2]
+    assert "contains no model" in predict(capsys, str(pictures / "broken"), "0 a.png")[2]
 
 
 def test_numbers_are_told_by_name(

@@ -34,7 +34,7 @@ def test_edges_take_every_option_and_every_end():
         (["data.augment.shift=int(interval(0,8))"], "data.augment.shift: 8 leaves nothing"),
         (["study.metric=mse", "study.direction=minimize"], "study.metric: mse is not reported"),
         (["study.objectives={paramters:minimize}"], "asks for; hint: did you mean 'par"),
-        (["study.constraints={mse:1}"], "this trainer tells no mse"),
+        (["study.constraints={mse:1}"], "the built-in trainer does not report mse"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_named(source, overrides, expected):

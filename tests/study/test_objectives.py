@@ -55,7 +55,10 @@ def test_the_front_is_what_none_is_better_than_in_all():
         (["study.constraints=[parameters]"], "study.constraints: expected"),
         (["study.constraints=parameters"], "study.constraints: expected"),
         (["study.constraints=3"], "study.constraints: expected"),
-        (["study.constraints={parms:1}"], "hint: did you mean 'parameters'? It tells parameters, "),
+        (
+            ["study.constraints={parms:1}"],
+            "hint: did you mean 'parameters'? It reports parameters, ",
+        ),
         (["study.constraints={x:1}"], "asks for; hint: it tells parameters, multiply_adds, "),
         (["study.constraints={accuracy:0.9}"], "accuracy is to be maximised"),
         (["study.constraints.parameters=9"], "set all of it: 'study.constraints={parameters: …}'"),

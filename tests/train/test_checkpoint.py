@@ -57,13 +57,13 @@ def test_a_checkpoint_runs_no_code(tmp_path, capsys, caplog):
     save(path, state(x=functools.partial(print, "run")))
     assert checkpoint.load(path, RECIPE, HERE) is None
     assert capsys.readouterr().out == ""
-    assert "it is no checkpoint (UnpicklingError: Weights only load failed" in caplog.text
+    assert "it is not a checkpoint (UnpicklingError: Weights only load failed" in caplog.text
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "checkpoint.pt"
     save(path, state())
-    with pytest.raises(ConfigError, match=r"model.depth: 2 then, 3 now.*hint: another run_dir"):
+    with pytest.raises(ConfigError, match=r"model.depth: 2 then, 3 now.*hint: use another run_dir"):
         checkpoint.load(path, RECIPE | {"model.depth": 3}, HERE)
     with pytest.raises(ConfigError, match="new: None then, 1 now"):
         checkpoint.load(path, RECIPE | {"new": 1}, HERE)
@@ -173,7 +173,7 @@ def test_where_none_is_whole_the_training_starts_anew_and_says_so(tmp_path, harm
     for file in (path, checksummed_file.previous(path)):
         file.write_bytes(HARM[harm](file.read_bytes()))
     assert checkpoint.load(path, RECIPE, HERE) is None
-    assert "the training starts anew" in caplog.text
+    assert "the training starts from the beginning" in caplog.text
     assert caplog.records[-1].levelno == logging.ERROR
 
 
@@ -233,5 +233,5 @@ def test_a_writer_goes_on_when_the_disk_is_full_and_when_it_no_longer_is(tmp_pat
             writer.wait()
         places.append(writer.place[0])
     assert places == [1, 1, 3], "what is not on the disk does not count as saved"
-    assert "no checkpoint of epoch 2: [Errno 27]" in caplog.text
+    assert "checkpoint of epoch 2 not saved: [Errno 27]" in caplog.text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]

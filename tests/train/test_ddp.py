@@ -245,6 +245,6 @@ def test_a_rank_that_dies_before_it_arrives_is_not_waited_for(tmp_path):
 def test_what_cannot_be_shared_is_refused_before_any_process_starts(tmp_path):
     with pytest.raises(ConfigError, match=r"trainer.batch_size: 32 .*trainer.devices=3"):
         train(tmp_path, Curve(), trainer=settings(devices=3))
-    with pytest.raises(ConfigError, match=r"trainer.fused=4; hint: one of them 1"):
+    with pytest.raises(ConfigError, match=r"trainer.fused=4; hint: set one of them to 1"):
         train(tmp_path, Curve(), trainer=settings(devices=2, fused=4))
     assert no_ranks_left()

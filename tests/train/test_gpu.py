@@ -275,7 +275,7 @@ def test_the_probe_measures_every_form_on_the_device(place, monkeypatch, caplog)
     forms = probe.FORMS.get(place, probe.FORMS_ON_DEVICE)
     assert chosen in forms
     assert "not fused as" not in caplog.text
-    shown = next(text for text in caplog.messages if "times as fast" in text)
+    shown = next(text for text in caplog.messages if "speed-up of training" in text)
     assert all(f"{form} " in shown for form in forms)
     after = [parameter for one in learners for parameter in one.network.parameters()]
     assert all(map(torch.equal, before, after)), "the learners themselves have not trained"

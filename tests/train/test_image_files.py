@@ -75,7 +75,9 @@ def dies(file, size, channels):
 
 def test_a_dead_data_worker_is_named(root, monkeypatch):
     monkeypatch.setattr(image_files, "_decoded", dies)
-    with pytest.raises(TunerError, match=r"a data worker died .*; hint: .*data\.workers=1"):
+    with pytest.raises(
+        TunerError, match=r"a process that decodes images died; hint: .*data\.workers=1"
+    ):
         images(root, workers=2)
 
 
@@ -107,7 +109,7 @@ def test_what_terminals_obey_is_written_out_in_names(root):
     (root / "green" / "\x1b[31m\r.png").write_bytes(b"")
     with pytest.raises(TunerError) as raised:
         images(root)
-    assert r"green/\x1b[31m\r.png cannot be read as an image: it has no form that is read" in str(
+    assert r"green/\x1b[31m\r.png cannot be read as an image: its format is not one of" in str(
         raised.value
     )
 
@@ -135,7 +137,7 @@ def test_a_file_is_examined_again_only_once_it_has_changed(root, monkeypatch):
 def test_formats_that_other_programs_read_are_refused(root):
     Image.new("RGB", (8, 16)).save(root / "green" / "0.BMP", "EPS")
     with pytest.raises(
-        TunerError, match=r"0\.BMP cannot be read as an image: it has no form that is read"
+        TunerError, match=r"0\.BMP cannot be read as an image: its format is not one of"
     ):
         images(root)
 

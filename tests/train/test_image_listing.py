@@ -123,7 +123,7 @@ def test_splits_are_no_classes(tmp_path, names, cure):
     for name in names:
         image(tmp_path / name / "cat" / "0.png")
     said = refusal(tmp_path)
-    assert "splits and no classes; hint: data.root=" in said
+    assert "splits, not classes; hint: data.root=" in said
     assert f"{tmp_path / cure}," in said
 
 

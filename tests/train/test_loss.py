@@ -146,7 +146,7 @@ def test_a_weight_that_the_loss_does_not_reach_is_left_alone():
     [
         ("balanced", [3, 0, 4], "class 1 has no training image"),
         ([1.0, 2.0], [3, 3, 4], "does not fit 3 classes"),
-        ([0.0, 0.0, 0.0], [3, 3, 4], "leaves nothing to learn"),
+        ([0.0, 0.0, 0.0], [3, 3, 4], "gives all images the weight 0"),
         ("balance", [3, 3, 4], r"expected list.* \| 'balanced' \| null, got 'balance'"),
     ],
 )

@@ -115,10 +115,13 @@ OBJECTS = np.array([None] * 200)
             {"images": IMAGES[0], "targets": BRIGHTNESS[:8]},
             r"images uint8\[8, 8\]; hint: .*n, H, W",
         ),
-        ({"images": OBJECTS, "targets": BRIGHTNESS}, r"images are Python objects.*np\.stack"),
-        ({"images": IMAGES, "targets": OBJECTS}, r"targets are Python objects.*tolist"),
-        ({"images": IMAGES, "targets": BRIGHTNESS, "names": OBJECTS}, "names are Python objects"),
-        ({"images": IMAGES, "targets": np.arange(200) - 1}, "classes are not negative; hint: "),
+        ({"images": OBJECTS, "targets": BRIGHTNESS}, r"images contain Python objects.*np\.stack"),
+        ({"images": IMAGES, "targets": OBJECTS}, r"targets contain Python objects.*tolist"),
+        (
+            {"images": IMAGES, "targets": BRIGHTNESS, "names": OBJECTS},
+            "names contain Python objects",
+        ),
+        ({"images": IMAGES, "targets": np.arange(200) - 1}, "classes must not be negative; hint: "),
         ({"images": IMAGES, "targets": np.arange(200) % 3, "names": ["a"]}, "1 names for 3"),
     ],
 )
@@ -178,10 +181,12 @@ def test_a_broken_header_names_the_file(tmp_path, written, message, name):
 def test_a_single_array_or_no_file_at_all_is_no_archive(tmp_path):
     with (tmp_path / "a.npz").open("wb") as file:
         np.save(file, IMAGES)
-    with pytest.raises(TunerError, match=r"a\.npz cannot be read: it is damaged, or no archive"):
+    with pytest.raises(
+        TunerError, match=r"a\.npz cannot be read: it is damaged, or not a NumPy archive"
+    ):
         npz.look(root=str(tmp_path), name="a.npz")
     os.mkfifo(tmp_path / "b.npz")
-    with pytest.raises(TunerError, match=r"b\.npz: is no regular file; hint: "):
+    with pytest.raises(TunerError, match=r"b\.npz: is not a regular file; hint: "):
         npz.look(root=str(tmp_path), name="b.npz")
 
 
@@ -192,7 +197,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path):
     with pytest.raises(TunerError, match=r"a b\.npz cannot be read"):
         data(CPU)
     path.unlink()
-    with pytest.raises(TunerError, match=r"a b\.npz: there is no such file; hint: data\.root=DIR"):
+    with pytest.raises(TunerError, match=r"a b\.npz: file not found; hint: data\.root=DIR"):
         data(CPU)
 
 

@@ -32,9 +32,9 @@ def test_mnist_is_seen_in_either_place(tmp_path, packed, below):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train-images-idx3-ubyte", b"<html>", "is no idx file of bytes: it does not begin"),
+        ("train-images-idx3-ubyte", b"<html>", "is not an idx file of bytes: it does not begin"),
         ("train-images-idx3-ubyte", mnist_files()["train-images-idx3-ubyte"][:-5], "does not hold"),
-        ("train-images-idx3-ubyte", b"", "is no idx file of bytes"),
+        ("train-images-idx3-ubyte", b"", "is not an idx file of bytes"),
         ("train-labels-idx1-ubyte", idx(np.zeros(39, np.uint8)), "40 images but 39 labels"),
         ("train-labels-idx1-ubyte", idx(np.full(40, 10, np.uint8)), "labels 10 to 10 for 10"),
         ("t10k-labels-idx1-ubyte", None, "is missing beside its images"),
@@ -68,7 +68,7 @@ def test_an_archive_is_seen_without_its_images(tmp_path, packed):
     save(tmp_path / "b.npz", images=np.zeros((6, 8, 9), np.uint8), targets=np.zeros((6, 2)))
     found = npz.look(root=str(tmp_path), name="b.npz")
     assert dataclasses.replace(found, told={}) == Look((1, 8, 9), ("0", "1"), 6)
-    with pytest.raises(TunerError, match=r"there is no such file; hint: data\.root=DIR"):
+    with pytest.raises(TunerError, match=r"file not found; hint: data\.root=DIR"):
         npz.look(root=str(tmp_path), name="c.npz")
     np.savez(tmp_path / "d.npz", images=np.zeros((6, 8, 9)), targets=np.zeros(6, int))
     with pytest.raises(TunerError, match="hint: images are uint8"):

@@ -134,12 +134,12 @@ def test_a_card_cannot_name_what_is_run(trained: Path, tmp_path: Path, target: s
     card["recipe"]["model"] = target
     (tmp_path / "model.json").write_text(json.dumps(card))
     (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
-    with pytest.raises(TunerError, match="not tuner's own code"):
+    with pytest.raises(TunerError, match="not one of tuner's networks"):
         tuner.load(tmp_path)
 
 
 def test_what_cannot_be_used_is_said(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(TunerError, match=r"holds no model.*tuner export"):
+    with pytest.raises(TunerError, match=r"contains no model.*tuner export"):
         tuner.load(tmp_path)
     model = tuner.load(trained)
     (tmp_path / "no.png").write_text("no image")

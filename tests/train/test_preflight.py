@@ -47,7 +47,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_folder_is_described(photos):
     found = facts(image_folder.folder, root=str(photos), size=8, channels=3, workers=0)
     assert found == {
-        "data": "8x8x3, 2 classes: 15 images to learn from, 5 to be scored on, 5 held out",
+        "data": "8x8x3, 2 classes: 15 for training, 5 for validation, 5 held out",
         "classes": "cat: 5, dog: 20",
         "opened": "15 of 25 files, up to 16 a class",
         "converted": "grey to RGB: 2, transparency to white: 2",
@@ -86,7 +86,7 @@ def test_of_many_classes_the_smallest_and_the_largest_are_told(tmp_path):
 def test_float_labels_meet_a_hint_that_whole_numbers_are_classes(tmp_path):
     images = np.zeros((40, 8, 8), np.uint8)
     np.savez(tmp_path / "a.npz", images=images, targets=np.arange(40) % 2 * 1.0)
-    with pytest.raises(ConfigError, match=r"hint: .*whole numbers as targets, which are classes"):
+    with pytest.raises(ConfigError, match=r"hint: .*or save integer targets for classification"):
         facts(npz.npz, root=str(tmp_path), name="a.npz")
 
 

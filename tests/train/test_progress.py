@@ -163,7 +163,7 @@ def test_a_full_disk_costs_no_report_and_the_next_epoch_tries_again(tmp_path, mo
     train(tmp_path, curve, **change)
     assert list(curve.points) == [1, 2, 3, 4, 5]
     assert tried == [2, 3, 5]
-    assert "No space left on device; later again" in caplog.text
+    assert "No space left on device; trying again later" in caplog.text
     assert checkpoint.read(tmp_path / "checkpoint.pt")["learner"]["epoch"] == 5
 
 

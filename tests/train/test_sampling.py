@@ -61,7 +61,7 @@ def test_plain_order_is_a_permutation():
 
 def test_numbers_cannot_be_balanced():
     sampling.check([3, 4])
-    with pytest.raises(ConfigError, match=r"data\.balanced: true, but the targets are no classes"):
+    with pytest.raises(ConfigError, match=r"data\.balanced: true, but the targets are not classes"):
         sampling.check([])
 
 

@@ -225,9 +225,9 @@ def test_knowing_the_digits_helps(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "resnet19"}, r"model\.name: resnet19 is no classifier .*resnet18"),
+        ({"name": "resnet19"}, r"model\.name: resnet19 is not a classifier .*resnet18"),
         ({"weights": "IMAGENET1K_V9"}, r"not known for resnet18; hint: null, IMAGENET1K_V1"),
-        ({"weights": "/nowhere/w.pth"}, r"/nowhere/w\.pth: there is no such file"),
+        ({"weights": "/nowhere/w.pth"}, r"/nowhere/w\.pth: file not found"),
         ({"in_shape": (4, 64, 64)}, "takes 1 or 3 channels, these images have 4"),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_file_of_another_network_is_named(small):
 @pytest.mark.parametrize("name", ["vgg11", "vit_b_32", "inception_v3"])
 def test_images_that_are_too_small_are_infeasible(name):
     with pytest.raises(
-        Infeasible, match=rf"{name} does not take images of 8x8 .*hint: model\.size"
+        Infeasible, match=rf"{name} cannot process images of 8x8 .*hint: model\.size"
     ):
         build((1, 8, 8), name=name)
 

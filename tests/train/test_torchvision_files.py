@@ -168,7 +168,9 @@ def test_cifar_is_downloaded_by_torchvision(tmp_path, server, monkeypatch):
 
 def test_a_download_that_fails_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens
-    message = r"(?s)MNIST is not in data\.root=.*could not be fetched: .*refused.*hint: data\.root"
+    message = (
+        r"(?s)MNIST is not in data\.root=.*could not be fetched: .*refused.*hint: set data\.root"
+    )
     with pytest.raises(TunerError, match=message):
         torchvision_files.read("MNIST", str(tmp_path / "data"), train=True, download=True)
 
@@ -176,9 +178,9 @@ def test_a_download_that_fails_says_where_it_looked_and_what_to_do(tmp_path, mon
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train-images-idx3-ubyte", b"<html>", "is no idx file of bytes: it does not begin"),
-        ("train-images-idx3-ubyte", idx(IMAGES)[:-5], "is no idx file of bytes"),
-        ("train-images-idx3-ubyte", b"", "is no idx file of bytes"),
+        ("train-images-idx3-ubyte", b"<html>", "is not an idx file of bytes: it does not begin"),
+        ("train-images-idx3-ubyte", idx(IMAGES)[:-5], "is not an idx file of bytes"),
+        ("train-images-idx3-ubyte", b"", "is not an idx file of bytes"),
         ("train-labels-idx1-ubyte", idx(LABELS[:-1]), "40 images but 39 labels"),
         ("train-labels-idx1-ubyte", idx(LABELS + 1), "labels 1 to 10 for 10 classes"),
         ("train-labels-idx1-ubyte", None, "is missing beside its images"),
@@ -194,5 +196,5 @@ def test_damaged_files_are_named(tmp_path, file, content, message):
 
 def test_a_damaged_gzip_is_named(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(IMAGES))[:100])
-    with pytest.raises(TunerError, match="is no idx file of bytes"):
+    with pytest.raises(TunerError, match="is not an idx file of bytes"):
         torchvision_files.read("MNIST", str(tmp_path), train=True)

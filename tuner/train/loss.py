@@ -220,12 +220,12 @@ def _weights(wanted: ClassWeights, counts: Sequence[int]) -> list[float] | None:
         raise ConfigError(
             f"{wanted} does not fit {len(counts)} classes",
             key="loss.class_weights",
-            hint="null, balanced, or a list of one number a class",
+            hint="null, balanced, or a list with one number per class",
         )
     if not any(wanted):
         raise ConfigError(
-            f"{wanted} leaves nothing to learn",
+            f"{wanted} gives all images the weight 0",
             key="loss.class_weights",
-            hint="one above 0, or null",
+            hint="set at least one weight above 0, or null",
         )
     return [float(weight) for weight in wanted]

@@ -194,7 +194,7 @@ def check_metric(name: str, *, regression: bool = False) -> None:
     known = reported(regression) if regression else (*METRICS, RANKED)
     if name not in known:
         kind = "regression targets" if regression else "class labels"
-        cure = ", or whole numbers as targets, which are classes" if regression else ""
+        cure = ", or save integer targets for classification" if regression else ""
         raise ConfigError(
             f"{name} is not reported by this trainer for {kind}",
             key="study.metric",

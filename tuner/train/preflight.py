@@ -84,9 +84,12 @@ def check_measured(names: Sequence[str], *, regression: bool) -> None:
     bad = [name for name in names if name not in known]
     if bad:
         meant = [word for name in bad if (word := closest(name, known))]
-        cure = f"did you mean {' or '.join(map(repr, meant))}? It tells " if meant else "it tells "
+        cure = (
+            f"did you mean {' or '.join(map(repr, meant))}? It reports " if meant else "it reports "
+        )
         raise ConfigError(
-            f"this trainer tells no {' or '.join(bad)}, which it or study.constraints asks for",
+            f"the built-in trainer does not report {' or '.join(bad)}, which study.objectives or"
+            " study.constraints request",
             key="study.objectives",
             hint=f"{cure}{', '.join(known)}",
         )
@@ -129,7 +132,7 @@ def _follow(schedule: Callable[[float], float]) -> None:
             raise ConfigError(
                 f"at {progress:.0%} of the run its factor is {factor}",
                 key="schedule",
-                hint="a finite one of 0 or more, which the learning rate is multiplied by",
+                hint="the learning rate is multiplied by it: use a finite factor of 0 or more",
             )
 
 
@@ -230,6 +233,6 @@ def _sentence(look: Look, sizes: tuple[int, int, int]) -> str:
     what = f"{len(look.classes)} {'classes' if look.counts else 'numbers'}"
     learned, scored, held_out = sizes
     return (
-        f"{height}x{width}x{channels}, {what}: {learned:,} images to learn from, {scored:,} to be"
-        f" scored on, {held_out:,} held out"
+        f"{height}x{width}x{channels}, {what}: {learned:,} for training, {scored:,} for"
+        f" validation, {held_out:,} held out"
     )

@@ -203,7 +203,11 @@ class Progress:
             try:
                 misclassified.write(self.run_dir, self.learner, scored)
             except Exception as error:  # a picture is not worth a trial
-                logger.warning("no picture of the mistakes in %s: %s", self.run_dir, error)
+                logger.warning(
+                    "cannot write the image of misclassified examples in %s: %s",
+                    self.run_dir,
+                    error,
+                )
 
     def close(self) -> None:
         """Wait for the writer, note facts about the run, and draw the last results.

@@ -57,13 +57,13 @@ class Settings:
         """Return what several devices cannot do together."""
         found = []
         if self.patience and self.fused * self.devices > 1:
-            told = f"{self.patience}, but none of several that are trained together can stop"
+            told = f"{self.patience}, but trials that are trained together cannot stop early"
             hint = "null, or trainer.fused=1 and trainer.devices=1"
             found.append(Mistake("trainer.patience", told, hint))
         if self.batch_size % self.devices:
-            told = f"{self.batch_size} cannot be shared by trainer.devices={self.devices}"
-            found.append(Mistake("trainer.batch_size", told, "a multiple of it"))
+            told = f"{self.batch_size} cannot be divided by trainer.devices={self.devices}"
+            found.append(Mistake("trainer.batch_size", told, "use a multiple"))
         if self.devices > 1 and self.fused > 1:
             told = f"{self.devices} and trainer.fused={self.fused}"
-            found.append(Mistake("trainer.devices", told, "one of them 1"))
+            found.append(Mistake("trainer.devices", told, "set one of them to 1"))
         return found

@@ -111,7 +111,9 @@ class Writer:
             self.check(taken)
             write(self.path, taken)
         except OSError as error:
-            logger.warning("no checkpoint of epoch %d: %s; later again", self.place[0], error)
+            logger.warning(
+                "checkpoint of epoch %d not saved: %s; trying again later", self.place[0], error
+            )
             self.place = before
         except BaseException as error:  # a thread has no caller to raise to
             self.error = error
@@ -131,13 +133,15 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
     state = next((state for p in candidates if (state := _whole(p)) is not None), None)
     if state is None:
         if candidates:
-            logger.error("no checkpoint in %s is whole: the training starts anew", path.parent)
+            logger.error(
+                "no valid checkpoint in %s: the training starts from the beginning", path.parent
+            )
         return None
     theirs = state["recipe"]
     if (more := recipe.get("trainer.epochs", 0)) > (few := theirs.get("trainer.epochs", more)):
         logger.warning(
-            "going on to epoch %d instead of %d: the schedule of the learning rate is longer, too, "
-            "so its rate is higher at first than it was at the end",
+            "training up to epoch %d instead of %d: the learning-rate schedule becomes longer, so "
+            "the learning rate is at first higher than at the end of the trial",
             more,
             few,
         )
@@ -147,7 +151,7 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
         differences = ", ".join(f"{k}: {theirs.get(k)} then, {recipe.get(k)} now" for k in keys)
         raise ConfigError(
             f"{path} belongs to another configuration: {differences}",
-            hint="another run_dir, or delete it; trainer.initial=… takes its weights alone",
+            hint="use another run_dir, or delete it; trainer.initial=… loads only its weights",
         )
     if state["fingerprint"] != here:
         logger.warning(
@@ -183,13 +187,13 @@ def read(path: Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
         if not (isinstance(state["recipe"], dict) and isinstance(state["fingerprint"], dict)):
-            raise TypeError("it says of no recipe and machine")
+            raise TypeError("it lacks the recipe and the machine")
     except Exception as error:  # other kinds of files may raise anything here
         if isinstance(error, OSError | MemoryError) or "can't allocate memory" in str(error):
             raise
         said = str(error).partition("\n")[0].partition("\x1b")[0]
         raise checksummed_file.Damaged(
-            f"it is no checkpoint ({type(error).__name__}: {said})"
+            f"it is not a checkpoint ({type(error).__name__}: {said})"
         ) from error
     return state
 

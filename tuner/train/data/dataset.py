@@ -211,7 +211,7 @@ def split(
         raise ConfigError(
             f"{size} cannot split {len(labels)} images by class: {error}",
             key=key,
-            hint="a share between 0 and 1 that leaves every class an image on either side",
+            hint="use a fraction between 0 and 1 that leaves each class an image in both parts",
         ) from error
     return rest, part
 

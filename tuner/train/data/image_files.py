@@ -95,8 +95,8 @@ def _mapped(
             yield from pool.map(decode, files, chunksize=64)
     except BrokenProcessPool as error:
         raise TunerError(
-            "a data worker died while reading images",
-            hint=f"killed for want of memory? data.workers={workers // 2} takes "
+            "a process that decodes images died",
+            hint=f"it may have run out of memory: data.workers={workers // 2} takes "
             "less; 0 shows what the image is",
         ) from error
 

@@ -136,7 +136,7 @@ class _Walk:
         except OSError as error:
             raise TunerError(
                 f"{_named(directory)} cannot be listed: {error.strerror}",
-                hint="give it the rights r and x, or move it away",
+                hint="grant read and execute permission, or move it",
             ) from error
 
 
@@ -177,8 +177,8 @@ def _check(found: Listing) -> None:
         left = f" (skipped: {text})" if (text := found.left_out()) else ""
         raise TunerError(
             f"{_named(found.root)}: {what}{left}",
-            hint="a directory with one directory of images a class, two classes "
-            f"or more; read are {', '.join(resize.formats())}",
+            hint="create one directory of images per class, at least two; formats: "
+            f"{', '.join(resize.formats())}",
         )
 
 
@@ -198,7 +198,7 @@ def _check_splits(found: Listing) -> None:
     if len(splits) > 1 or (splits and len(found.classes) == 1):
         first = next((name for name in splits if name.lower().startswith("train")), splits[0])
         raise TunerError(
-            f"{_named(found.root)} holds {' and '.join(splits)}, which are splits and no classes",
+            f"{_named(found.root)} contains {' and '.join(splits)}, which are splits, not classes",
             hint=f"{_named(found.root / first)}, whose directories are the "
             "classes (the validation and test splits are made from them)",
         )

@@ -54,7 +54,8 @@ def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
         )
     if len(found.names) < 2:
         raise TunerError(
-            f"all targets are of one class, {found.names[0]}", hint="two classes or more"
+            f"all targets belong to one class, {found.names[0]}",
+            hint="at least two classes are required",
         )
     return Labels(found.values.astype(np.int64), found.names, found.told)
 
@@ -82,7 +83,7 @@ def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     low, high = int(targets.min()), int(targets.max())
     if low < 0:
         raise TunerError(
-            f"targets from {low} to {high}: classes are not negative",
+            f"targets from {low} to {high}: classes must not be negative",
             hint=f"if {low} means that there is no label, keep images[targets >= "
             "0] and targets[targets >= 0] alone; else targets - "
             "targets.min()",
@@ -90,7 +91,7 @@ def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     if high >= MOST_CLASSES:
         raise TunerError(
             f"targets up to {high}, where {MOST_CLASSES:,} classes are the most",
-            hint="is it a negative number that was cast? Floats are numbers to be predicted",
+            hint="was a negative number cast to unsigned? For regression, save floats",
         )
     if names:
         return Labels(targets, _named(names, high + 1))
@@ -120,7 +121,7 @@ def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
         ) from error
     if "" in words or len(set(words)) < len(words):
         raise TunerError(
-            f"{what} hold an empty string, or one twice",
+            f"{what} contain an empty or a repeated string",
             hint="a different word for each class; leave out images that have none",
         )
     return words
@@ -133,7 +134,7 @@ def _numbers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
         wrong = int((~np.isfinite(values)).sum())
         raise TunerError(
             f"float targets must be finite, as float32 too, and {wrong:,} are not",
-            hint="leave those images out, or scale the targets",
+            hint="leave out these images, or scale the targets",
         )
     whole = (values == values.round()).all()
     told = "whole numbers stored as floats, predicted as numbers; targets.astype(int) makes classes"

@@ -69,7 +69,7 @@ def read(path: Path) -> Arrays:
 def _file(root: str, name: str) -> Path:
     path = Path(root).expanduser() / name
     if not path.is_file():
-        what = "is no regular file" if path.exists() else "there is no such file"
+        what = "is not a regular file" if path.exists() else "file not found"
         raise TunerError(f"{printable(str(path))}: {what}", hint="data.root=DIR data.name=FILE.npz")
     return path
 
@@ -98,7 +98,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
     except Exception as error:
         system = isinstance(error, OSError) and error.strerror
-        reason = system or "it is damaged, or no archive of NumPy's"
+        reason = system or "it is damaged, or not a NumPy archive"
         raise TunerError(
             f"{name} cannot be read: {reason}", hint="np.savez(file, images=…, targets=…)"
         ) from error
@@ -126,7 +126,7 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
         if dtype.hasobject:
             cure = "np.stack(images)" if name == "images" else f"np.array({name}.tolist())"
             raise TunerError(
-                f"{name} are Python objects, which are not unpickled",
+                f"{name} contain Python objects, which tuner does not unpickle",
                 hint=f"save {cure}, one array of plain values",
             )
         if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:

@@ -68,13 +68,13 @@ def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
     except Exception as error:  # of a damaged file the decoders raise whatever they come across
         raise TunerError(
             f"{name} cannot be read as an image: {_reason(error)}",
-            hint="replace it or take it away",
+            hint="replace or remove it",
         ) from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text repeats the name
-        return f"it has no form that is read, which are {', '.join(formats())}"
+        return f"its format is not one of {', '.join(formats())}"
     system = isinstance(error, OSError) and error.strerror
     return printable(system or str(error) or type(error).__name__, kept="")
 

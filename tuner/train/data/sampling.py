@@ -21,7 +21,7 @@ def check(counts: Sequence[int]) -> None:
     """
     if not counts:
         raise ConfigError(
-            "true, but the targets are no classes", key="data.balanced", hint="data.balanced=false"
+            "true, but the targets are not classes", key="data.balanced", hint="data.balanced=false"
         )
 
 

@@ -129,7 +129,7 @@ class Data:
         """
         if self.regression:
             if not torch.stack([s.labels.isfinite().all() for s in (learned, scored)]).all():
-                raise TunerError("targets that are NaN or infinite", hint="look at the data set")
+                raise TunerError("some targets are NaN or infinite", hint="correct the data set")
             return
         ends = torch.stack([torch.stack(s.host_labels.aminmax()) for s in (learned, scored)])
         low, high = int(ends.min()), int(ends.max())

@@ -147,7 +147,7 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
 
 
 def _no_idx(path: Path, error: Exception) -> TunerError:
-    return TunerError(f"{path} is no idx file of bytes: {error}", hint="fetch it again")
+    return TunerError(f"{path} is not an idx file of bytes: {error}", hint="download it again")
 
 
 def _find(directory: Path, name: str) -> Path | None:
@@ -169,7 +169,7 @@ def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
         raise TunerError(
             f"{kind.__name__} is not in data.root={directory} and could not "
             f"be fetched: {' '.join(str(error).split())}",
-            hint="data.root=DIR where its files lie, or a machine that reaches the internet",
+            hint="set data.root to its directory, or use a machine with internet access",
         ) from error
 
 
@@ -209,10 +209,10 @@ def _check(images: int, labels: np.ndarray, classes: int, directory: Path) -> No
     if images != len(labels):
         raise TunerError(
             f"{directory}: {images} images but {len(labels)} labels",
-            hint="the files are of different sets; fetch them again",
+            hint="the files belong to different data sets; download them again",
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise TunerError(
             f"{directory}: labels {labels.min()} to {labels.max()} for {classes} classes",
-            hint="is data=… the set that lies there?",
+            hint="check that data=… is the data set in this directory",
         )

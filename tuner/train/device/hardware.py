@@ -39,7 +39,9 @@ def choose(name: str | None) -> torch.device:
             found = torch.device(name)
         except RuntimeError as error:
             raise ConfigError(
-                f"{name!r} is no device", key="worker.device", hint="cuda:0, cpu, or null for any"
+                f"{name!r} is not a device",
+                key="worker.device",
+                hint="cuda:0, cpu, or null for any",
             ) from error
     return torch.device("cuda", found.index or 0) if found.type == "cuda" else found
 

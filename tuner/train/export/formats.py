@@ -69,7 +69,7 @@ def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
     largest = float(difference.max(initial=0.0))
     if not largest <= TOLERANCE or not np.isfinite(found).all():
         raise TunerError(
-            f"{name} does not give what the trained model gave: "
+            f"{name} differs from the trained model: outputs "
             f"{largest:.2g} apart, of {TOLERANCE:g} allowed on {len(wanted)} "
             "real images",
             hint="please report it",

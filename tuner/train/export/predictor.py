@@ -90,7 +90,7 @@ class Predictor:
             raise TunerError(
                 f"the network tells {list(found.shape[1:])} numbers of an "
                 f"image, and model.json {len(self.classes)} classes",
-                hint="export it anew",
+                hint="export the model again",
             )
         return found.cpu().numpy()
 
@@ -155,23 +155,21 @@ def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = F
         tensors = load_file(path / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise TunerError(
-            f"{path} holds no model: {error}",
-            hint="the directory that `tuner export` wrote, once `tuner final` "
-            "had trained the winner",
+            f"{path} contains no model: {error}",
+            hint="use the directory written by `tuner final` or `tuner export`",
         ) from error
     target = str(card["recipe"]["model"])
     if target not in OWN and not trust:
         raise TunerError(
-            f"the model is built by {target}, which is not tuner's own code",
+            f"the model is built by {target}, which is not one of tuner's networks",
             hint="trust=True or --trust imports it; model.onnx needs none of it",
         )
     try:
         module = _deployed(card, tensors)
     except Exception as error:  # of whatever builds it, with whatever settings
         raise TunerError(
-            f"{path}: model.json does not describe the network whose weights "
-            f"lie beside it: {_brief(error)}",
-            hint="export it anew",
+            f"{path}: model.json does not match the weights in the same directory: {_brief(error)}",
+            hint="export the model again",
         ) from error
     return Predictor(module.to(device), card)
 

@@ -100,7 +100,7 @@ def _measure(learners: Sequence[Learner]) -> Form | None:
     if not gains:
         return None
     shown = ", ".join(f"{form} {gain:.2f}" for form, gain in gains.items())
-    logger.info("%d trials as one are so many times as fast: %s", len(learners), shown)
+    logger.info("speed-up of training %d trials as one network: %s", len(learners), shown)
     best = max(gains, key=lambda form: gains[form])
     return best if gains[best] >= GAIN else None
 

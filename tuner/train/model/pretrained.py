@@ -34,7 +34,7 @@ def check(name: str, weights: str | None) -> None:
             hint=f"null, {', '.join(known)}, or a file that ends in {', '.join(FILES)}",
         )
     if not Path(weights).expanduser().is_file():
-        raise ConfigError(f"{weights}: there is no such file", key="model.weights")
+        raise ConfigError(f"{weights}: file not found", key="model.weights")
 
 
 def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
@@ -99,7 +99,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
             f"{path} does not fit: {len(missing)} of {len(wanted)} tensors "
             f"are missing or of another shape, such as {missing[0]}",
             key="model.weights",
-            hint="a state_dict of the network that model.name names",
+            hint="use a state_dict of the network model.name",
         )
     network.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
 

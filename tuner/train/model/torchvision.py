@@ -134,7 +134,7 @@ def _check_name(name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3) or known[:8]
         raise ConfigError(
-            f"{name} is no classifier of torchvision", key="model.name", hint=", ".join(near)
+            f"{name} is not a classifier of torchvision", key="model.name", hint=", ".join(near)
         )
 
 
@@ -194,7 +194,7 @@ def _check_fits(network: Classifier, name: str, image: Sequence[int]) -> None:
         torch.func.functional_call(network.eval(), shapes, (images,))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise Infeasible(
-            f"{name} does not take images of {image[0]}x{image[1]} pixels "
+            f"{name} cannot process images of {image[0]}x{image[1]} pixels "
             f"with model.size={network.size}: {error}",
             hint="model.size=64, or 224",
         ) from error
