@@ -33,7 +33,7 @@ def test_edges_take_every_option_and_every_end():
         (["loss.class_weights=choice(balanced,[1.0,2.0])"], "does not fit 10 classes"),
         (["data.augment.shift=int(interval(0,8))"], "data.augment.shift: 8 leaves nothing"),
         (["study.metric=mse", "study.direction=minimize"], "study.metric: mse is not reported"),
-        (["study.objectives={paramters:minimize}"], "asks for; hint: did you mean 'par"),
+        (["study.objectives={paramters:minimize}"], "request; hint: did you mean 'par"),
         (["study.constraints={mse:1}"], "the built-in trainer does not report mse"),
     ],
 )  # fmt: skip

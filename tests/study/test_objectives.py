@@ -59,7 +59,7 @@ def test_the_front_is_what_none_is_better_than_in_all():
             ["study.constraints={parms:1}"],
             "hint: did you mean 'parameters'? It reports parameters, ",
         ),
-        (["study.constraints={x:1}"], "asks for; hint: it tells parameters, multiply_adds, "),
+        (["study.constraints={x:1}"], "request; hint: it reports parameters, multiply_adds, "),
         (["study.constraints={accuracy:0.9}"], "accuracy is to be maximised"),
         (["study.constraints.parameters=9"], "set all of it: 'study.constraints={parameters: …}'"),
         (

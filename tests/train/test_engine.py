@@ -306,7 +306,7 @@ def test_a_training_goes_on_for_more_epochs_with_a_longer_schedule(tmp_path, cap
     longer = Curve()
     train(tmp_path, longer, trainer=settings(epochs=5))
     assert list(longer.points) == [3, 4, 5]
-    assert "training up to epoch 5 instead of 3: the schedule" in caplog.text
+    assert "training up to epoch 5 instead of 3: the learning-rate schedule" in caplog.text
     with pytest.raises(ConfigError, match=r"trainer\.epochs: 5 then, 4 now"):
         train(tmp_path, Curve(), trainer=settings(epochs=4))
 

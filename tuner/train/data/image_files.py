@@ -96,8 +96,8 @@ def _mapped(
     except BrokenProcessPool as error:
         raise TunerError(
             "a process that decodes images died",
-            hint=f"it may have run out of memory: data.workers={workers // 2} takes "
-            "less; 0 shows what the image is",
+            hint=f"it may have run out of memory: data.workers={workers // 2} needs "
+            "less memory, and data.workers=0 shows the image",
         ) from error
 
 
