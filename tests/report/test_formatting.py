@@ -13,6 +13,7 @@ from tuner.report.formatting import (
     metric,
     scattered,
     shorten,
+    size,
 )
 
 
@@ -86,3 +87,10 @@ def test_counts_are_written_out_and_days_are_days() -> None:
 def test_a_long_name_keeps_both_of_its_ends() -> None:
     assert shorten("short", 14) == "short"
     assert shorten("efficientnet_v2_s_pretrained", 14) == "efficie…rained"
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, "0 B"), (999, "999 B"), (2500, "2.5 kB"), (10**12, "1 TB")]
+)
+def test_sizes_have_three_digits(count: int, told: str):
+    assert size(count) == told

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from tests.samples import NOW, C, F, P, R, W, add, full_study, new_study
-from tuner.report.configurations import as_data, unknown
+from tuner.report.commands import UNKNOWN
+from tuner.report.configurations import as_data
 from tuner.report.contents import time_spent
 from tuner.report.summary import summarise
 from tuner.report.terminal.view import table
@@ -82,7 +83,7 @@ def test_a_value_on_a_grid_is_told_as_it_was_run(tmp_path: Path) -> None:
     study.add_trial(optuna.create_trial(params={"x": drawn}, distributions={"x": grid}, value=1))
     assert study.trials[0].params == {"x": 0.30000000000000004}
     (row,) = summarise(study).ranking
-    assert as_data(row, unknown)["params"] == {"x": 0.3}
+    assert as_data(row, UNKNOWN.known)["params"] == {"x": 0.3}
 
 
 def test_what_pruning_saved(tmp_path: Path) -> None:

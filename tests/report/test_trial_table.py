@@ -11,7 +11,8 @@ from tests.samples import NOW, C, add, full_study, new_study
 from tuner.cli import options
 from tuner.errors import ConfigError
 from tuner.report import formatting, trial_table
-from tuner.report.configurations import STATES, unknown
+from tuner.report.commands import UNKNOWN
+from tuner.report.configurations import STATES
 from tuner.report.summary import Summary, summarise
 
 
@@ -65,7 +66,7 @@ def test_a_column_that_is_not_there_is_answered_with_the_nearest(found: Summary)
 
 
 def test_records_are_json_and_csv_with_every_digit(found: Summary, tmp_path: Path):
-    records = [trial_table.record(found, row, tmp_path, unknown) for row in found.rows]
+    records = [trial_table.record(found, row, tmp_path, UNKNOWN.known) for row in found.rows]
     read = json.loads(formatting.as_json(records))
     assert [row["number"] for row in read] == numbers(found)
     assert read[0]["params"]["optimizer.lr"] == 1e-3

@@ -105,10 +105,3 @@ def test_a_log_that_is_long_is_cut_at_the_front(tmp_path: Path):
     said = drawn(trials.details(found, found.rows[0], tmp_path, ""))
     assert "… 10 lines before" in said
     assert ("line 9\n" in said, "line 10\n" in said, "line 29\n" in said) == (False, True, True)
-
-
-@pytest.mark.parametrize(
-    ("count", "told"), [(0, "0 B"), (999, "999 B"), (2500, "2.5 kB"), (10**12, "1 TB")]
-)
-def test_sizes_have_three_digits(count: int, told: str):
-    assert trials.as_size(count) == told

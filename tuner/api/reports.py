@@ -32,18 +32,13 @@ def form_of(output: Path | None, key: str) -> str:
     return ending
 
 
-def unknown(_found: Summary) -> Commands:
-    """Return no commands: nothing is known of the search."""
-    return UNKNOWN
-
-
 def write(
     study: Study,
     output: Path,
     directory: Path,
     form: str,
     key: str,
-    commands: Callable[[Summary], Commands] = unknown,
+    commands: Callable[[Summary], Commands] = lambda _: UNKNOWN,
 ) -> Path:
     """Write the report and return its path.
 

@@ -95,10 +95,6 @@ Repeat = Callable[[Row], list[str] | None]
 """Returns the overrides that repeat a configuration, None if they are unknown."""
 
 
-def unknown(_row: Row) -> None:
-    """Return None: the search of the study is unknown."""
-
-
 def as_data(row: Row, repeat: Repeat) -> dict[str, Any]:
     """Return a configuration as plain data: number, value, params, overrides, metrics, facts."""
     return {

@@ -137,6 +137,16 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def size(count: int) -> str:
+    """Format a number of bytes with three digits, in units of 1000 as disks are sold."""
+    left = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if left < 999.5:
+            return f"{left:.3g} {unit}"
+        left /= 1000
+    return f"{left:.3g} TB"
+
+
 def plain(text: object) -> str:
     """Escape control characters in one line, so that stored text cannot move the cursor."""
     kept = without_urls(ESCAPE.sub("", str(text)))

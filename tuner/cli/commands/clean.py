@@ -8,10 +8,10 @@ from tuner.cli.look import look_at
 from tuner.config import directories
 from tuner.errors import StudyError
 from tuner.log import log, say
+from tuner.report import formatting
 from tuner.report.analysis import pareto
 from tuner.report.terminal import screen
 from tuner.report.terminal import status as state
-from tuner.report.terminal.trials import as_size
 from tuner.report.terminal.view import columns
 from tuner.storage import database
 from tuner.study import disk, run_files
@@ -25,11 +25,11 @@ def run(args: argparse.Namespace) -> int:
     found = dict(_held(args))
     titles = ("study", "on disk", "checkpoints", "to remove", "directory")
     rows = [
-        (name, as_size(h.total), as_size(h.checkpoints), as_size(h.spent_size), str(h.directory))
+        (name, *map(formatting.size, (h.total, h.checkpoints, h.spent_size)), str(h.directory))
         for name, h in found.items()
     ]
     screen.console().print(columns(titles, rows) if rows else "no study yet")
-    size = as_size(sum(held.spent_size for held in found.values()))
+    size = formatting.size(sum(held.spent_size for held in found.values()))
     count = sum(held.spent_trials for held in found.values())
     if args.dry_run or not count:
         return 0

@@ -13,7 +13,6 @@ from tuner.report import formatting
 from tuner.report.summary import Summary
 from tuner.report.terminal import screen
 from tuner.report.terminal import status as state
-from tuner.report.terminal.trials import as_size
 from tuner.storage import database, urls
 from tuner.storage.trial_storage import Trials
 from tuner.study import administration, disk, run_files
@@ -80,7 +79,7 @@ def _delete(args: argparse.Namespace) -> int:
         pass  # refuse before anybody is asked
     count = storage.rdb.get_n_trials(study_id)
     files = [] if directories.misnamed("", name) else _files(place, name)
-    size = as_size(sum(map(run_files.size, files)))
+    size = formatting.size(sum(map(run_files.size, files)))
     fate = f" and their files ({size})" if args.files else f" (their files, {size}, are kept)"
     asked = f"delete study {name!r} with its {count} trials{fate if files else ''}?"
     if not confirmed(asked, yes=args.yes):

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from tuner.report import formatting
 from tuner.report.analysis import pruning_errors
-from tuner.report.configurations import Repeat, as_data, unknown
+from tuner.report.commands import UNKNOWN
+from tuner.report.configurations import Repeat, as_data
 from tuner.report.formatting import duration, metric, percent, rate
 from tuner.report.summary import Summary, limits_of, summarise
 from tuner.report.terminal.view import closing, columns, picture, remaining, table
@@ -31,7 +32,9 @@ def budget_of(study: Study) -> Budget:
     return limits_of(study.attrs)
 
 
-def as_json(summary: Summary, budget: Budget, ended: str | None, repeat: Repeat = unknown) -> str:
+def as_json(
+    summary: Summary, budget: Budget, ended: str | None, repeat: Repeat = UNKNOWN.known
+) -> str:
     """Return the status as one line of JSON."""
     best = (
         None

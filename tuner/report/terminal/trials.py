@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tuner.log import brief
 from tuner.report.configurations import Row, alike
-from tuner.report.formatting import duration, finite, metric, plain, word
+from tuner.report.formatting import duration, finite, metric, plain, size, word
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import settings
 from tuner.report.terminal.screen import grid
@@ -171,8 +171,8 @@ def _places(row: Row, directory: Path) -> dict[str, str]:
         where = f"not on this machine: {row.run_dir}" if row.run_dir else ""
         return {"directory": where} if where else {}
     checkpoint = found["checkpoint"]
-    size = f" ({as_size(run_files.size(Path(checkpoint)))})" if checkpoint else ""
-    return {"directory": found["run_dir"], "checkpoint": f"{checkpoint or 'none'}{size}"}
+    held = f" ({size(run_files.size(Path(checkpoint)))})" if checkpoint else ""
+    return {"directory": found["run_dir"], "checkpoint": f"{checkpoint or 'none'}{held}"}
 
 
 def _log(row: Row, directory: Path) -> Text | None:
@@ -200,13 +200,3 @@ def _entries(path: Path, row: Row) -> Iterator[list[str]]:
                 entry.append(line.rstrip("\n"))
     if entry:
         yield entry
-
-
-def as_size(count: int) -> str:
-    """Format a number of bytes with three digits, in units of 1000 as disks are sold."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
