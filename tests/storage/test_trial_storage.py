@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.conftest import wait_for
 from tuner.storage import database as storages
 from tuner.storage import queries, writes
 from tuner.storage.trial_storage import Trials
@@ -286,7 +287,7 @@ def test_threads_share_commits_and_one_that_cannot_store_harms_no_other(storage,
     _, ids = begun(storage, 12)
     storage.set_trial_state_values(ids[0], TrialState.FAIL)
     hold = threading.Event()
-    sa.event.listen(storage.engine, "before_cursor_execute", lambda *_: hold.wait(5))
+    sa.event.listen(storage.engine, "before_cursor_execute", lambda *_: hold.wait(280))
     refused: list[int] = []
     statements.clear()
 
@@ -342,22 +343,34 @@ def test_a_failure_in_a_shared_commit_is_its_owners_alone(storage):
     assert storage.get_trial(ids[0]).user_attrs == {"good": 1}
 
 
+class Queue:
+    """A lock that knows how many threads have come to it."""
+
+    def __init__(self, lock):
+        self.lock, self.came = lock, 0
+
+    def __enter__(self):
+        self.came += 1
+        return self.lock.__enter__()
+
+    def __exit__(self, *error):
+        return self.lock.__exit__(*error)
+
+
 def test_threads_that_look_at_once_share_a_look(storage, statements):
     study_id, _ = begun(storage, 3)
     storage.get_all_trials(study_id)
     hold = threading.Event()
-    sa.event.listen(storage.engine, "before_cursor_execute", lambda *_: hold.wait(5))
+    sa.event.listen(storage.engine, "before_cursor_execute", lambda *_: hold.wait(280))
     known = storage.reader.studies[study_id]
     statements.clear()
-    waiting = known.looks
+    known.lock = queue = Queue(known.lock)
     threads = [
         threading.Thread(target=storage.get_all_trials, args=(study_id, False)) for _ in range(8)
     ]
-    threads[0].start()
-    while known.looks == waiting:
-        pass
-    for thread in threads[1:]:
+    for come, thread in enumerate(threads, start=1):
         thread.start()
+        wait_for(lambda come=come: queue.came >= come)
     hold.set()
     for thread in threads:
         thread.join()
