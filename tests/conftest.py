@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from hypothesis import settings
 from optuna.storages._rdb.storage import _VersionManager
 
-from tests import inside, servers, warm
+from tests import composed, inside, servers, toy, warm
 from tests.inside import connections_closed, logging_restored
 from tuner.config import composition
 from tuner.config.composition import Source
@@ -27,55 +27,6 @@ settings.load_profile("suite")  # the same examples in each run, unless `make fu
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
-
-OBJECTIVE = '''
-"""An objective of a user's: nothing of tuner's in it but `report`.
-
-With fate=wait it waits before its third epoch until somebody makes a file.
-"""
-import json
-import os
-import time
-from pathlib import Path
-
-
-def train(x: float, kind: str, epochs: int, seconds: float, fate: str, *,
-          run_dir: Path, report) -> float:
-    saved = run_dir / "checkpoint.json"
-    done = json.loads(saved.read_text()) if saved.exists() else 0
-    value = 1.0 - (x - 0.3) ** 2
-    if done:  # the process may have died between the checkpoint and its report
-        report(done, accuracy=value * done / epochs, loss=1.0)
-    for epoch in range(done + 1, epochs + 1):
-        while fate == "wait" and epoch == 3 and not Path("go").exists():
-            (run_dir / "held").touch()
-            time.sleep(0.02)
-            if hasattr(report, "poll"):
-                report.poll()
-        time.sleep(seconds)
-        with open("journal.txt", "a") as journal:
-            journal.write(f"{run_dir.name} {epoch} {os.getpid()}\\n")
-        saved.with_suffix(".tmp").write_text(str(epoch))
-        saved.with_suffix(".tmp").rename(saved)
-        if fate == "die" and epoch == 3 and done < 3:
-            os.kill(os.getpid(), 9)
-        if fate == "raise":
-            raise ValueError("a mistake in the objective")
-        if fate == "memory":
-            raise MemoryError("too large")
-        reached = float("nan") if fate == "diverge" else value * epoch / epochs
-        report(epoch, accuracy=reached, loss=1.0)
-    if hasattr(report, "note"):
-        report.note(kind=kind)
-    return value
-'''
-
-CONF = {
-    "objective/toy.yaml": (
-        "_target_: toy.train\nx: 0.5\nkind: a\nepochs: 4\nseconds: 0.0\nfate: none\n"
-    ),
-    "space/toy.yaml": "objective.x: interval(0, 1)\nobjective.kind: choice(a, b)\n",
-}
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 280) -> None:
@@ -93,15 +44,7 @@ class Project:
     directory: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    DEFAULTS = (
-        "--config-dir=conf",
-        "objective=toy",
-        "space=toy",
-        "pruner=none",
-        "sampler=random",
-        "worker.heartbeat=0.2",
-        "worker.grace=60",
-    )
+    DEFAULTS = toy.DEFAULTS
 
     def start(self, command: str, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start the real command in the directory, in a process that need not import it anew."""
@@ -182,7 +125,7 @@ def _once_a_process() -> Iterator[None]:
         return scripts[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composition, "_composed", inside.composed_once)
+        patch.setattr(composition, "_composed", composed.once)
         patch.setattr(_VersionManager, "_create_alembic_script", read_once)
         yield
 
@@ -209,11 +152,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     directory = tmp_path / "a project"
-    for name, text in CONF.items():
+    for name, text in toy.CONF.items():
         path = directory / "conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (directory / "toy.py").write_text(OBJECTIVE)
+    (directory / "toy.py").write_text(toy.OBJECTIVE)
     made = Project(directory)
     yield made
     sys.modules.pop("toy", None)  # the next project has one of its own

@@ -1,7 +1,6 @@
 """Run a command line in this process, for tests whose subject is not the process."""
 
 import contextlib
-import functools
 import io
 import logging
 import os
@@ -16,15 +15,9 @@ import pytest
 
 from tests import warm
 from tuner import cli
-from tuner.config import composition
-from tuner.config.composition import Source
 from tuner.log import log
 from tuner.storage import database
 from tuner.storage.trial_storage import Trials
-
-Composed = tuple[bytes, Mapping[str, str | None]]
-_COMPOSED: dict[object, Composed] = {}
-config_composed = composition._composed
 
 
 class Said(NamedTuple):
@@ -49,18 +42,6 @@ def run(words: Sequence[str], directory: Path, env: Mapping[str, str]) -> Said:
             except SystemExit as stop:
                 code = int(stop.code or 0)
     return Said(code, out.getvalue(), err.getvalue())
-
-
-@functools.lru_cache(maxsize=256)
-def composed_once(source: Source, overrides: tuple[str, ...], reading: object) -> Composed:
-    """What Hydra composes, in 0.1 s, of files of the same names and contents."""
-    own = [root for root in source._roots() if root != composition.CONF]
-    files = [(root, path) for root in own for path in sorted(root.rglob("*.yaml"))]
-    read = tuple((own.index(r), str(path.relative_to(r)), path.read_bytes()) for r, path in files)
-    key = source.config_name, tuple(root.is_dir() for root in own), read, overrides
-    if key not in _COMPOSED:
-        _COMPOSED[key] = config_composed(source, overrides, reading)
-    return _COMPOSED[key]
 
 
 @contextmanager

@@ -29,6 +29,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import toy
+
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "tuner"]
 PRELOADED = (
@@ -57,11 +59,6 @@ TRAINER = (
     "tuner.train.optim.parameter_groups",
 )
 """… and what the built-in trainer imports beside that, in three more seconds."""
-DICE = {
-    "dice.py": "def throw(sides, *, report):\n    report(1, accuracy=sides)\n    return sides\n",
-    "objective/dice.yaml": "_target_: dice.throw\nsides: 6\n",
-    "space/dice.yaml": "objective.sides: int(interval(4, 12))\n",
-}
 LARGEST = 1 << 17
 """Bytes of a request: a command line and an environment."""
 START = subprocess.Popen
@@ -217,7 +214,7 @@ def _own_server() -> socket.socket | None:
 
 
 def _practise() -> None:
-    """Run commands once: Hydra looks for its plugins, parsers and SQL statements are compiled."""
+    """Run commands once: Hydra composes what most tests use, and SQL statements are compiled."""
     from tuner import cli
     from tuner.storage import database
 
@@ -227,26 +224,29 @@ def _practise() -> None:
         opened.append(connect(*args, **options))
         return opened[-1]
 
-    words = ["--config-dir=.", "objective=dice", "space=dice", "study.n_trials=2", "pruner=none"]
     with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
-        for name, text in DICE.items():
-            Path(name).parent.mkdir(exist_ok=True)
-            Path(name).write_text(text)
+        for name, text in {"../toy.py": toy.OBJECTIVE, **toy.CONF}.items():
+            file = Path("conf", name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         database.connect = recorded
         with open(os.devnull, "w") as out, redirect_stdout(out), redirect_stderr(out):
             for command in ("worker", "status", "report"):
-                assert cli.main([command, *words]) == 0
+                assert cli.main([command, *toy.DEFAULTS, "study.n_trials=2"]) == 0
     for each in opened:
         each.close()
     database.connect, sys.path[:] = connect, path
-    del sys.modules["dice"]
+    del sys.modules["toy"]
 
 
 def main() -> None:
+    from tests import composed
     from tuner import cli
+    from tuner.config import composition
 
     for name in (*PRELOADED, *sys.argv[2:]):
         importlib.import_module(name)
+    composition._composed = composed.once
     _practise()
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))

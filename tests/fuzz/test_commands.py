@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import inside
-from tests.conftest import CONF, OBJECTIVE
 from tests.fuzz import canary
 from tests.fuzz.harness import examples, harmless
 from tests.fuzz.test_spaces import PATHS, SWEEPS
+from tests.toy import CONF, OBJECTIVE
 from tuner.cli import parser
 
 PASSWORD = "-".join(["p4ss", "w0rd"])  # hypothesis draws literals by itself

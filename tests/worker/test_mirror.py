@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from s3fs import S3FileSystem
 
 from tests import servers
-from tests.conftest import CONF, OBJECTIVE, Project, wait_for
+from tests.conftest import Project, wait_for
+from tests.toy import CONF, OBJECTIVE
 from tuner.errors import TunerError
 from tuner.study.attempts import HISTORY
 from tuner.worker import mirror, mirror_snapshots
