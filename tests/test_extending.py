@@ -56,7 +56,9 @@ def test_a_shown_change_applies_and_its_tests_pass(page, tmp_path, overlay, monk
     (test_path,) = [path for path in paths if path.startswith("tests/")]
     for path in paths:
         if path.endswith(".j2"):
-            changed = DictLoader({Path(path).name: (tmp_path / path).read_text()})
+            changed = DictLoader(
+                {path.removeprefix("tuner/report/"): (tmp_path / path).read_text()}
+            )
             loaders = ChoiceLoader([changed, ENVIRONMENT.loader])
             monkeypatch.setattr(ENVIRONMENT, "loader", loaders)
         elif path != test_path:

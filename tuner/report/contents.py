@@ -1,8 +1,9 @@
 """What the page and the Markdown report tell of a study; their templates lay it out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from optuna import Study
 
 from tuner.errors import hinted
@@ -24,7 +25,22 @@ FILTERS = {
     "rate": rate,
     "word": word,
 }
-"""Formats that the templates use."""
+"""Formats that all templates use."""
+
+
+def environment(finalize: Callable[[object], object], **filters: Callable[..., str]) -> Environment:
+    """Return the templates of this room; they escape every text that ``finalize`` returns."""
+    made = Environment(
+        loader=PackageLoader("tuner.report", "."),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(FILTERS, **filters)
+    return made
 
 
 def contents(

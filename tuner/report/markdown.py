@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from optuna import Study
 
 from tuner.report.commands import UNKNOWN, Commands
-from tuner.report.contents import FILTERS, contents
+from tuner.report.contents import contents, environment
 from tuner.report.formatting import metric, plain
 from tuner.report.summary import Summary
 from tuner.report.terminal.log_lines import settings
@@ -70,13 +69,4 @@ def _fenced(line: str) -> Markup:
     return Markup(f"{fence}sh\n{text}\n{fence}" if text else "")
 
 
-ENVIRONMENT = Environment(
-    loader=PackageLoader("tuner.report", "."),
-    autoescape=True,
-    finalize=_text,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-ENVIRONMENT.filters.update(FILTERS, cell=_cell, fenced=_fenced, sentence=_sentence)
+ENVIRONMENT = environment(_text, cell=_cell, fenced=_fenced, sentence=_sentence)

@@ -190,9 +190,7 @@ def summarise(
     times: Times | None = None,
     workers: Sequence[Worker] = (),
 ) -> Summary:
-    """Read ``study`` once, without copies, and merge retries.
-
-    With several objectives, the first one ranks.
+    """Read ``study`` once, without copies, and merge retries; the first objective ranks.
 
     Args:
         now: Naive local time, as Optuna's own; the end of running attempts.

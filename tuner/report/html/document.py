@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tuner.report.contents import FILTERS
+from tuner.report.contents import environment
 from tuner.report.formatting import as_json, without_urls
 from tuner.report.html.plots import Figure
 
@@ -38,7 +37,7 @@ def render(template: str, figures: Mapping[str, Figure | str], **variables: Any)
     }
     scripts = [_resource(PLOTLY), _resource("plots.js")] if drawn else []
     scripts.append(_resource("page.js"))
-    return ENVIRONMENT.get_template(template).render(
+    return ENVIRONMENT.get_template(f"html/{template}").render(
         css=Markup(_resource("page.css")),
         scripts=list(map(Markup, scripts)),
         hashes=list(map(_sha256, scripts)),
@@ -87,13 +86,5 @@ def _about(name: str, shape: Figure) -> str:
     return f"Plot of {name.partition('-')[0]}{axes}"
 
 
-ENVIRONMENT = Environment(
-    loader=FunctionLoader(_resource),
-    autoescape=True,
-    finalize=_plain,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-ENVIRONMENT.filters.update(FILTERS, breakable=breakable, sentence=_sentence)
+ENVIRONMENT = environment(_plain, breakable=breakable, sentence=_sentence)
 ENVIRONMENT.globals["about"] = _about
