@@ -1,9 +1,8 @@
 """Save and report the epochs of a run: first a checkpoint on the disk, then a report.
 
 Neither blocks the device. A thread writes the copy of the state; an epoch's scores are read and
-reported while the first steps of the next epoch run. The order is kept: an epoch is reported once
-its checkpoint, if one is due, would survive a power failure (or the disk is full, and the next
-epoch tries again), and no later checkpoint is started before.
+reported while the next epoch begins. It is reported once its checkpoint, if one is due, would
+survive a power failure (or the disk is full), and no later checkpoint is started before.
 """
 
 import logging
@@ -203,11 +202,8 @@ class Progress:
             try:
                 misclassified.write(self.run_dir, self.learner, scored)
             except Exception as error:  # a picture is not worth a trial
-                logger.warning(
-                    "cannot write the image of misclassified examples in %s: %s",
-                    self.run_dir,
-                    error,
-                )
+                told = "cannot write the image of misclassified examples in %s: %s"
+                logger.warning(told, self.run_dir, error)
 
     def close(self) -> None:
         """Wait for the writer, note facts about the run, and draw the last results.
