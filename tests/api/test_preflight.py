@@ -16,7 +16,7 @@ WRONG = {
     "storage.url=nonsense": "storage.url: not a database URL",
     "study.dir=/proc/nowhere": "study.dir: /proc/nowhere cannot be written to",
     "study.mirror=what://bucket": "study.mirror: Protocol not known",
-    "worker.device=cuda:0": "no GPU is here",
+    "worker.device=cuda:0": "this machine has no GPU",
 }
 
 
@@ -38,7 +38,7 @@ def test_check_lists_mistakes_for_programs(capsys, monkeypatch):
         "problem": "expected int of 1 or more, got 'a' (str)", "hint": "", "when": []
     }  # fmt: skip
     assert found["space.optimizer.eps"]["when"] == ["optimizer=sgd"]
-    assert found["storage.url"]["hint"].startswith("is the server up")
+    assert found["storage.url"]["hint"].startswith("check that the server is running")
     assert "secret" not in out
 
 
@@ -47,7 +47,7 @@ def test_the_device_is_judged_where_it_will_be_used(project: Project, command):
     """Login nodes of clusters often have no GPU; a worker works where it is started."""
     asked = ["launch=slurm", "worker.device=cuda:0", "budget.hours=abc"]
     project.call(command, *asked, code=2, CUDA_VISIBLE_DEVICES="")
-    assert ("no GPU is here" in project.stderr) == (command == "worker")
+    assert ("this machine has no GPU" in project.stderr) == (command == "worker")
 
 
 def test_those_who_only_look_are_told_of_the_url_and_the_settings_at_once(project: Project):

@@ -212,5 +212,7 @@ def test_a_final_of_other_types_is_passed_over_with_a_warning(tmp_path, caplog):
     for changed in ({"mean": "high"}, {"race": {"finalists": 3}}, {"seeds": ["../../etc"]}):
         (tmp_path / "final" / "final.json").write_text(json.dumps(FINAL | changed))
         assert final_of(summary, tmp_path) == {}
-    assert "mean: expected float finite, got 'high' (str); hint: tuner final" in caplog.text
+    assert (
+        "mean: expected float finite, got 'high' (str); hint: run tuner final again" in caplog.text
+    )
     assert "race.finalists: expected list[Finalist], got 3 (int)" in caplog.text

@@ -107,7 +107,7 @@ def test_a_model_of_a_study_that_lay_there_before_is_not_taken_for_this_ones(
     for number, written in ((0, True), (5, False)):
         (final / "final.json").write_text(json.dumps(told | {"number": number}))
         assert ("model.safetensors" in write(final, tmp_path)) == written
-    assert "there is no trained model yet; hint: `tuner final`" in caplog.text
+    assert "no trained model yet; hint: run `tuner final`" in caplog.text
     assert not (tmp_path / "export" / "model.safetensors").exists()
 
 

@@ -114,7 +114,7 @@ def test_one_that_diverges_is_out_and_if_all_do_nobody_wins():
     bench = Bench([math.nan, 0.9], [math.nan, 0.6])
     bench.train((10, 0), (11, 0))
     assert bench.standing() == Standing([], None, bench.standing().said)
-    assert bench.standing().said[0] == "#10 leaves the race without a value"
+    assert bench.standing().said[0] == "#10 is dropped from the race: no value"
 
 
 def test_a_finalist_may_start_the_next_round_before_the_others_have_ended_this_one():

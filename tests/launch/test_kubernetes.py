@@ -247,7 +247,7 @@ def test_a_server_that_is_away_is_waited_for(launched: Launched, caplog):
 def test_the_same_command_attaches_to_the_job_of_an_earlier_one(launched: Launched, caplog):
     launched.running()
     again = launched.start()
-    assert f"Job {JOB} is at work on this study: nothing new is submitted" in caplog.text
+    assert f"Job {JOB} already runs this study: submitting no new job" in caplog.text
     launched.state.say(launched.state.running()[0], b"still")
     launched.until(again, lambda: "still" in launched.log(2))
     assert launched.log(2) == "at work\nstill\n", "beside the logs of the first command"
@@ -454,7 +454,7 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(
         run.wait_until_at_work()
         before = run.at_work()
         watching = run.tune()
-        said = read_until(watching, "nothing new is submitted")
+        said = read_until(watching, "submitting no new job")
         assert "workers that already run this study: 2 on" in said
         os.kill(project.journal()[0][2], signal.SIGKILL)
         wait_for(lambda: len(run.at_work()) == 2 and run.at_work() - before)

@@ -200,7 +200,7 @@ def test_a_launcher_without_workers_is_refused(monkeypatch):
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(ConfigError, match="no GPU is here"):
+    with pytest.raises(ConfigError, match="this machine has no GPU"):
         gpus.require("cuda:0")
     gpus.require("cpu")
     gpus.require(None)

@@ -63,13 +63,13 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run):
     assert "2 Ray actors of CPU 1 on 2 nodes" in err
     run.wait_until_at_work()
     watching = run.tune()
-    said = read_until(watching, "no new ones are made")
-    assert "2 Ray actors are at work on this study" in said
+    said = read_until(watching, "starting no new ones")
+    assert "2 Ray actors already run this study" in said
     watching.kill()
     watching.communicate()
     assert len(run.at_work()) == 2, "they are not that command's"
     watching = run.tune()
-    read_until(watching, "no new ones are made")
+    read_until(watching, "starting no new ones")
     run.go()
     _, err = watching.communicate(timeout=280)
     assert watching.returncode == 0, err
@@ -162,7 +162,7 @@ def test_a_shipped_directory_needs_no_shared_one(run: Run, tmp_path: Path):
 def test_what_no_node_has_is_told(run: Run):
     args = ["storage=postgresql", *run.args, "launch.gpus_per_worker=0.5"]
     out = run.project.run("check", *args, TUNER_STORAGE_URL=run.url)
-    assert "4 Ray actors of CPU 1, GPU 0.5 on 2 nodes, none of which has so much" in out
+    assert "4 Ray actors of CPU 1, GPU 0.5 on 2 nodes, none of which has enough resources" in out
 
 
 @pytest.mark.slow

@@ -106,8 +106,8 @@ def test_a_detached_study_goes_on_and_the_same_command_watches_it(run: Run, slur
     assert "launch.detach=false" in out
     run.wait_until_at_work()
     watching = run.tune()
-    said = read_until(watching, "nothing new is submitted")
-    assert f"Slurm job {job} is at work on this study" in said
+    said = read_until(watching, "submitting no new job")
+    assert f"Slurm job {job} already runs this study" in said
     assert "workers that already run this study: 2 on" in said
     assert slurm.job() == job, "no second array"
     run.go()
@@ -232,14 +232,14 @@ def test_a_task_restarts_a_dead_worker_but_not_one_that_refused(tmp_path, monkey
     monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.0)
     count = "import os; os.mkdir('2' if os.path.exists('1') else '1'); os._exit({})"
     node = Node(tmp_path, monkeypatch, count.format("2 if os.path.exists('2') else 9"))
-    assert node.end() == (2, "the worker died (exit 9); new one in 0.0 s\n")
+    assert node.end() == (2, "the worker died (exit 9); restarting it in 0.0 s\n")
     assert (tmp_path / "2").exists()
 
 
 def test_the_time_limit_ends_the_pause_before_a_restart(tmp_path, monkeypatch):
     monkeypatch.setattr(restarts, "FIRST_PAUSE", 3600.0)
     node = Node(tmp_path, monkeypatch, "import os; os._exit(9)")
-    assert "new one in" in node.shell.stderr.readline()
+    assert "restarting it in" in node.shell.stderr.readline()
     node.shell.send_signal(signal.SIGUSR1)
     assert node.end()[0] == 143
     assert node.calls.read_text().endswith("scontrol requeue\n")
@@ -250,5 +250,5 @@ def test_a_time_limit_that_comes_before_the_pause_ends_it(tmp_path, monkeypatch)
     restarts_alone = f'[ "$2" = tuner.launch.restarts ] || exit 9\n{told}; echo 3600.0 0'
     command(tmp_path, "python", restarts_alone)
     node = Node(tmp_path, monkeypatch, "", python=str(tmp_path / "python"))
-    assert node.end() == (143, "the worker died (exit 9); new one in 3600.0 s\n")
+    assert node.end() == (143, "the worker died (exit 9); restarting it in 3600.0 s\n")
     assert node.calls.read_text().endswith("scontrol requeue\n")

@@ -71,7 +71,7 @@ def test_a_directory_is_no_database(refused, project, command):
 @pytest.mark.parametrize("command", ["tune", "status"])
 def test_a_file_that_is_no_database(refused, project, command):
     (project.directory / "notes.txt").write_text("what somebody wrote down")
-    assert "notes.txt is no SQLite database" in refused(
+    assert "notes.txt is not a SQLite database" in refused(
         "storage.url=sqlite:///notes.txt", code=2, command=command
     )
 

@@ -98,12 +98,12 @@ def test_a_standby_that_is_promoted_costs_no_trial_and_no_report(project):
         worker = start(project, pair.url, "worker.heartbeat=0.3")
         wait_for(lambda: epochs_begun(project, 2) == 1)
         pair.lose()
-        said = read_until(worker, "the database is away: ")
+        said = read_until(worker, "the database is unavailable: ")
         pair.promote()
-        said += read_until(worker, "the database is back after ")
+        said += read_until(worker, "the database is available again after ")
         err = check_nothing_was_lost(project, pair.url, worker)
     assert "Traceback" not in said + err
-    reasons = re.findall("the database is away: (.*)", said + err)
+    reasons = re.findall("the database is unavailable: (.*)", said + err)
     assert len(set(reasons)) == len(reasons), "each is told once"
 
 
@@ -113,10 +113,10 @@ def test_a_postgresql_that_takes_no_writes_for_a_while_costs_no_trial_and_no_rep
         wait_for(lambda: epochs_begun(project, 2) == 1)
         with backend.read_only():
             (project.directory / "go").touch()
-            said = read_until(worker, "the database is away: cannot execute ")
-        said += read_until(worker, "the database is back after ")
+            said = read_until(worker, "the database is unavailable: cannot execute ")
+        said += read_until(worker, "the database is available again after ")
         check_nothing_was_lost(project, backend.url, worker)
-    assert said.count("the database is away") == 1
+    assert said.count("the database is unavailable") == 1
 
 
 def test_a_right_that_is_taken_away_fails_no_configuration(project):
@@ -125,8 +125,8 @@ def test_a_right_that_is_taken_away_fails_no_configuration(project):
         wait_for(lambda: epochs_begun(project, 2) == 1)
         with backend.revoked("INSERT", "trial_intermediate_values"):
             (project.directory / "go").touch()
-            read_until(worker, "the database is away: permission denied for table")
-        read_until(worker, "the database is back after ")
+            read_until(worker, "the database is unavailable: permission denied for table")
+        read_until(worker, "the database is available again after ")
         check_nothing_was_lost(project, backend.url, worker)
 
 

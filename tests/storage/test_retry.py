@@ -56,7 +56,7 @@ def test_workers_that_lost_a_database_at_once_do_not_return_at_once(monkeypatch)
 def test_it_waits_no_longer_than_it_was_told(told):
     with pytest.raises(StorageLost, match=r"away for 0 s \(gone\); hint: "):
         Patience(0)(failing(GONE))
-    assert told() == ["the database is away: gone"], "and it is not said to be back"
+    assert told() == ["the database is unavailable: gone"], "and it is not said to be back"
 
 
 def test_what_waiting_does_not_help_is_the_databases_fault_at_once(told):
@@ -77,11 +77,12 @@ def test_an_outage_is_told_once_then_its_changes_and_a_last_word(told):
     )
     assert Patience(60)(call) == "back"
     assert told() == [
-        "the database is away: terminating connection due to administrator command",
-        'the database is away: connection to server at "db", port 1 failed: Connection refused',
-        "the database is away: the database system is starting up",
-        f"the database is away: {READ_ONLY}",
-        "the database is back after 0 s",
+        "the database is unavailable: terminating connection due to administrator command",
+        'the database is unavailable: connection to server at "db", port 1 failed: '
+        "Connection refused",
+        "the database is unavailable: the database system is starting up",
+        f"the database is unavailable: {READ_ONLY}",
+        "the database is available again after 0 s",
     ]
 
 
@@ -94,7 +95,7 @@ def test_it_is_back_when_nobody_waits_any_more(told):
     assert len(told()) == 1
     patience.answered("the heart")
     patience.answered("the heart")
-    assert told()[1:] == ["the database is back after 0 s"]
+    assert told()[1:] == ["the database is available again after 0 s"]
     patience.failed("the heart", postgresql("25006", READ_ONLY))
     patience.gone("the heart")
     assert len(told()) == 3, "another outage, told again; who leaves meanwhile says nothing"

@@ -46,7 +46,10 @@ def test_beats_go_on_while_the_database_is_away_and_it_is_told_once(heart, monke
         heart.beat()
         assert not heart.is_lost()
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["the database is away: shutting down", "the database is back after 0 s"]
+    assert said == [
+        "the database is unavailable: shutting down",
+        "the database is available again after 0 s",
+    ]
 
 
 def test_a_database_that_refuses_for_good_is_lost(heart, monkeypatch):

@@ -224,7 +224,7 @@ def test_a_mirror_that_cannot_be_used_is_named_before_the_first_trial(
     environment = s3 if endpoint is None else s3 | {"AWS_ENDPOINT_URL": endpoint}
     for name, value in {**environment, "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TunerError, match=r"study.mirror: .* cannot be used: .*hint: are bucket"):
+    with pytest.raises(TunerError, match=r"study.mirror: .* cannot be used: .*hint: check bucket"):
         mirror.probe(f"s3://{bucket}/x")
 
 
@@ -287,7 +287,7 @@ def test_a_killed_workers_trial_goes_on_on_another_machine(project, s3, tmp_path
     time.sleep(0.1)  # the push of the third epoch is on its way
     os.kill(first.pid, signal.SIGKILL)
     other.run("worker", *args, **s3)
-    assert "going on from the copy" in other.stderr
+    assert "resuming from the copy" in other.stderr
     epochs = [epoch for _, epoch, _ in other.journal()]
     assert epochs[0] >= 3, "at most what was under way is repeated"
     assert epochs == list(range(epochs[0], 9))

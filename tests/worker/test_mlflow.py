@@ -46,4 +46,4 @@ def test_a_server_that_is_not_there_costs_no_trial(project: Project):
     )  # fmt: skip
     assert "best:" in out
     logged = (project.directory / "runs/toy/logs/worker-0.log").read_text()
-    assert "tracking: toy-00000 is not written" in logged
+    assert "tracking: toy-00000 was not written" in logged

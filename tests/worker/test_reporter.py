@@ -93,7 +93,7 @@ def test_what_is_told_of_several_objectives(costly):
 
 def test_an_objective_that_was_never_told_is_named(costly):
     costly.call("tune", "study.objectives={latency:minimize}", "launch.workers=1", code=1)
-    assert "told no latency" in costly.stderr
+    assert "did not report latency" in costly.stderr
     assert "report.note" in costly.stderr
 
 

@@ -70,13 +70,13 @@ def test_one_that_fails_is_said_once_and_harms_nothing(caplog, monkeypatch):
     track.log(2, {"accuracy": 0.5})
     track.end("complete")
     (record,) = caplog.records
-    assert "digits-00003 is not written: ConnectionError: no server" in record.getMessage()
+    assert "digits-00003 was not written: ConnectionError: no server" in record.getMessage()
 
 
 def test_a_search_begins_without_a_tracker_that_cannot_be_prepared(caplog, monkeypatch):
     monkeypatch.setattr("tuner.worker.tracking.base.log.propagate", True)
     base.prepare(Recorder(fail=True))
-    assert "nothing is written until this is mended: ConnectionError: no server" in caplog.text
+    assert "nothing is written because of this error: ConnectionError: no server" in caplog.text
     monkeypatch.setattr(base, "SETTING_UP", 0.05)
     block = threading.Event()
     slow = Recorder()

@@ -268,7 +268,7 @@ def test_what_does_not_fit_beside_others_is_run_alone(project):
     )
     project.call("tune", "study.n_trials=4", "launch.workers=2")
     logs = "".join(p.read_text() for p in project.directory.glob("runs/toy/logs/*.log"))
-    assert "once more, alone" in logs
+    assert "retrying with exclusive access" in logs
     assert {t.state for t in ended(project)} == {TrialState.COMPLETE}
 
 

@@ -60,7 +60,7 @@ def write_model(
         (out_dir / name).unlink(missing_ok=True)  # left by an earlier winner
     final, seed = _trained(final_dir)
     if not ((seed / WEIGHTS).is_file() and is_of(final, row)):
-        log.warning("there is no trained model yet; hint: `tuner final` trains the winner")
+        log.warning("no trained model yet; hint: run `tuner final` to train the winner")
         return []
     copied = [Path(shutil.copy2(seed / WEIGHTS, out_dir))]
     model = _model(seed)
@@ -129,7 +129,7 @@ def _convert(
             )
             if len(forms) == 1:
                 raise TunerError([lacking])
-            log.warning("left out: %s", lacking)
+            log.warning("not exported: %s", lacking)
             continue
         difference = predictor.export(form, path, seed / EXAMPLES)
         log.info("%s: within %.2g of the trained model on real images", path.name, difference)

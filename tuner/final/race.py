@@ -75,13 +75,15 @@ def standing(
             return Standing(needed, None, said)
         for finalist in left:
             finalist.values.append(known[finalist.number])
-        said += [f"#{f.number} leaves the race without a value" for f in left if not _whole(f)]
+        said += [f"#{f.number} is dropped from the race: no value" for f in left if not _whole(f)]
         if not (left := [f for f in left if _whole(f)]):
             return Standing([], None, said)
         leader = max(left, key=lambda f: sign * f.mean)
         stays = [f for f in left if f is leader or _p_value(leader, f, left, sign) >= level]
         said += [
-            f"#{f.number} leaves the race behind #{leader.number}" for f in left if f not in stays
+            f"#{f.number} is dropped from the race: worse than #{leader.number}"
+            for f in left
+            if f not in stays
         ]
         left = stays
         if len(left) == 1 or (place > 1 and all(len(set(f.values)) == 1 for f in left)):

@@ -101,9 +101,9 @@ def require(device: str | None) -> None:
     """Raise ConfigError if ``worker.device`` names a GPU and this machine has none."""
     if device is not None and device.startswith("cuda") and not visible():
         raise ConfigError(
-            f"{device} asked for, but no GPU is here",
+            f"requested {device}, but this machine has no GPU",
             key="worker.device",
-            hint="null takes what there is",
+            hint="null selects the best available device",
         )
 
 

@@ -136,7 +136,7 @@ def _submitted(cluster: Cluster, asked: Object) -> Object:
         if "deletionTimestamp" in found["metadata"]:
             break
         if ended(found) is None:
-            log.info("Kubernetes Job %s is at work on this study: nothing new is submitted", name)
+            log.info("Kubernetes Job %s already runs this study: submitting no new job", name)
             return found
         delete = cluster.batch.delete_namespaced_job
         cluster.ask(delete, name, here, propagation_policy="Background")

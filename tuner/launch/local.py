@@ -186,7 +186,9 @@ class Processes:
         else:
             self.restarts_left -= 1
             slot.restart_at = time.monotonic() + pause
-            log.warning("worker %d died (exit %d); new one in %.1f s", number, code, pause)
+            log.warning(
+                "worker %d died (exit code %d); restarting it in %.1f s", number, code, pause
+            )
 
     def _fail(self, reason: str) -> None:
         self.failure = reason

@@ -65,7 +65,7 @@ class Ray:
         shown = f"{self.workers} Ray actor{'s' * (self.workers > 1)} of {each or 'no resources'}"
         shown += f" on {len(nodes)} node{'s' * (len(nodes) > 1)}"
         if not any(all(node.get(k, 0) >= v for k, v in need.items()) for node in nodes):
-            shown += ", none of which has so much: they wait until one does"
+            shown += ", none of which has enough resources: they wait until one has"
         return shown
 
     def start(self, order: Order) -> Actors:
@@ -78,7 +78,7 @@ class Ray:
             if (match := here.fullmatch(name))
         }
         if found:
-            log.info("%d Ray actors are at work on this study: no new ones are made", len(found))
+            log.info("%d Ray actors already run this study: starting no new ones", len(found))
         return Actors(found or {k: self._actor(order, k) for k in range(self.workers)}, order)
 
     def _actor(self, order: Order, k: int) -> Any:
@@ -153,7 +153,7 @@ class Ray:
             raise LaunchError(
                 f"{self.address}: {str(error).splitlines()[0]}",
                 key="launch.address",
-                hint="ray start --head begins a cluster, ray status shows one",
+                hint="start a cluster with ray start --head, or check it with ray status",
             ) from error
         return ray
 

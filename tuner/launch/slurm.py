@@ -101,7 +101,7 @@ class Slurm:
         ).stdout
         if found:
             job = found.split()[0]
-            log.info("Slurm job %s is at work on this study: nothing new is submitted", job)
+            log.info("Slurm job %s already runs this study: submitting no new job", job)
             return Array(job, order, self.poll)
         order.log_dir.mkdir(parents=True, exist_ok=True)
         pattern = str(order.log_dir.absolute()).replace("%", "%%")

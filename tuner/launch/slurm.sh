@@ -54,7 +54,7 @@ for ((n = 0; ; n++)); do
         [ -z "$leaving" ] || leave # a signal for the task has ended it
         exit $code # which is fatal
     fi
-    echo "the worker died (exit $code); new one in $pause s" >&2
+    echo "the worker died (exit $code); restarting it in $pause s" >&2
     sleep "$pause" &
     child=$! # a signal ends the pause too, also one that came before it began
     [ -z "$leaving" ] || kill -TERM "$child"

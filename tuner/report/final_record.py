@@ -139,7 +139,7 @@ def read_record(final_dir: Path) -> Mapping[str, Any]:
     else:
         if not (wrong := exported_json.told(exported_json.mistakes(found, FinalResult))):
             return found
-    log.warning("%s is passed over: %s; hint: tuner final", path, wrong)
+    log.warning("%s is ignored: %s; hint: run tuner final again", path, wrong)
     return {}
 
 

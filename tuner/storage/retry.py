@@ -73,12 +73,14 @@ class Patience:
             if kind in self.told:
                 return
             self.told.add(kind)
-        log.warning("the database is away: %s", said)
+        log.warning("the database is unavailable: %s", said)
 
     def answered(self, who: object) -> None:
         """Record that a call of ``who`` succeeded."""
         if self.gone(who):
-            log.warning("the database is back after %.0f s", time.monotonic() - self.since)
+            log.warning(
+                "the database is available again after %.0f s", time.monotonic() - self.since
+            )
 
     def gone(self, who: object) -> bool:
         """Record that ``who`` no longer waits; return whether it was the last that waited."""

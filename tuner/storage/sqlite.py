@@ -124,7 +124,7 @@ def judge_file(path: Path, *, create: bool) -> None:
     except sqlite3.DatabaseError as error:  # other errors are reported later
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise StorageError(
-                f"{path} is no SQLite database", key="storage.url", hint="name another file"
+                f"{path} is not a SQLite database", key="storage.url", hint="name another file"
             ) from None
     finally:
         asked.close()

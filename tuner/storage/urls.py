@@ -13,18 +13,18 @@ from tuner.storage.dialects import DRIVERS, is_file
 REST = "user:password@host/database"
 """What follows ``://``."""
 
-MEND = "go on with a copy of before, or with what sqlite3 FILE .recover reads out of it"
+MEND = "restore a backup, or recover the data with sqlite3 FILE .recover"
 """Hint for a damaged SQLite file."""
 
 CURES = (
-    (("authentication failed", "Access denied", "no password"), "are user and password right?"),
-    (("resolve", "translate host name"), "is the host's name right?"),
+    (("authentication failed", "Access denied", "no password"), "check user and password"),
+    (("resolve", "translate host name"), "check the host name"),
     (("does not exist", "Unknown database"), "create it on the server first, or name another"),
     (
         ("permission denied for", "command denied"),
         "grant the role the privileges that docs/security.md lists",
     ),
-    (("unable to open database file",), "may you write in its directory?"),
+    (("unable to open database file",), "check that its directory is writable"),
     (("malformed", "not a database", "can't decode"), f"the file is damaged: {MEND}"),
     (("connection option",), "leave the option out of the URL"),
 )
@@ -101,7 +101,7 @@ def _complete(url: URL) -> None:
             )
     elif url.host:
         raise StorageError(
-            "a file of SQLite is on no host",
+            "the URL of a SQLite file has no host",
             key="storage.url",
             hint=f"sqlite:///{url.host}/{url.database or ''}, with three slashes",
         )
@@ -140,4 +140,4 @@ def cure(url: URL, reason: str) -> tuple[bool, str]:
             return True, hint
     if is_file(url):
         return False, "may you write in its directory, and is it a database of tuner's or Optuna's?"
-    return False, "is the server up, and are host and port right?"
+    return False, "check that the server is running, and host and port"

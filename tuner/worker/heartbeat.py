@@ -54,7 +54,7 @@ class Heart(threading.Thread):
         while not self.stopped.wait(self.interval):
             beats += 1
             if self.supervisor and os.getppid() != self.supervisor:
-                log.warning("the supervisor is gone; leaving")
+                log.warning("the supervisor has ended; exiting")
                 self.supervisor = 0
                 self.signals.received = self.signals.received or signal.SIGTERM
             self.beat()

@@ -70,7 +70,7 @@ def _reached(url: str) -> Iterator[None]:
         raise TunerError(
             f"{masked(url)} cannot be used: {type(error).__name__}: {error}",
             key="study.mirror",
-            hint="are bucket, credentials and endpoint right? The same command goes on afterwards",
+            hint="check bucket, credentials and endpoint, then run the same command to resume",
         ) from error
 
 
@@ -106,7 +106,7 @@ class Mirror:
             _note(self.run_dir, place)
             return True
         if found:
-            log.error("%s: nothing there is whole; going on with what is here", self.pushes.shown)
+            log.error("%s: no complete snapshot; using the local files", self.pushes.shown)
         return False
 
     def push(self) -> None:
@@ -119,7 +119,7 @@ class Mirror:
         self.wanted.set()
         self.thread.join(LAST_WAIT)
         if self.thread.is_alive():
-            log.warning("%s: the last push takes too long, and is left", self.pushes.shown)
+            log.warning("%s: the last copy takes too long and is abandoned", self.pushes.shown)
 
     def _serve(self) -> None:
         last = False
@@ -130,7 +130,11 @@ class Mirror:
             try:
                 self._upload()
             except Changed as error:
-                log.info("%s: %s is being written; at the next report", self.pushes.shown, error)
+                log.info(
+                    "%s: %s is being written; copying it at the next report",
+                    self.pushes.shown,
+                    error,
+                )
             except Exception as error:  # whatever the driver raises; the training goes on
                 shown = self.pushes.shown
                 log.warning("%s: not copied (%s: %s)", shown, type(error).__name__, error)
@@ -179,7 +183,7 @@ def kept(url: str | None, run_dir: Path, attempt: int, *, first: bool) -> Iterat
     with _reached(url):
         mirror = Mirror(url, run_dir, attempt)
         if not first and mirror.fetch():
-            log.info("going on from the copy of %s in %s", run_dir.name, mirror.pushes.shown)
+            log.info("resuming from the copy of %s in %s", run_dir.name, mirror.pushes.shown)
     mirror.thread.start()
     try:
         yield mirror

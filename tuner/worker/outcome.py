@@ -79,9 +79,9 @@ def _traded(report: Report, named: Mapping[str, float]) -> Outcome:
     aims, measured = report.aims, {**report.measured, **named}
     if missing := aims.missing(measured):
         raise TunerError(
-            f"the objective told no {', '.join(missing)} (study.objectives, "
-            f"study.constraints), but {', '.join(sorted(measured))}",
-            hint="report(step, …) it with the metrics, or report.note(…) it once",
+            f"the objective did not report {', '.join(missing)} (study.objectives, "
+            f"study.constraints), only {', '.join(sorted(measured))}",
+            hint="use report(step, …), or report.note(…) once",
         )
     if reason := aims.broken(measured):
         return Outcome(reason=Reason(Kind.CONSTRAINT, reason))
@@ -167,7 +167,7 @@ def _tell(report: Report, attrs: Mapping[str, Any], outcome: Outcome) -> None:
     except ValueError:  # Optuna's word for a trial that has ended meanwhile
         if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             raise
-        raise Fenced("it was given to another worker just now") from None
+        raise Fenced("it was just assigned to another worker") from None
 
 
 def _attach(report: Report, run_dir: Path) -> None:

@@ -116,7 +116,7 @@ class Report:
             raise TunerError(
                 f"report({step}, …) has no {self.metric!r} (study.metric), "
                 f"got {', '.join(metrics) or 'nothing'}",
-                hint="report it, or study.metric=…",
+                hint="report it, or change study.metric",
             )
         self.metrics = told
         self.fence()
@@ -213,7 +213,7 @@ class Report:
         try:
             self.context.study.patience(write)
         except UpdateFinishedTrialError as error:
-            raise Fenced("the trial was given to another worker") from error
+            raise Fenced("the trial was assigned to another worker") from error
         except KeyError as error:
             self.context.study.verify()
             raise Fenced("the trial is no longer in the database") from error
@@ -231,7 +231,7 @@ class Report:
             try:
                 metrics_log.append(self.run_dir, step, finite(self.metrics))
             except OSError as error:
-                log.warning("trial %d: its metrics are not kept: %s", self.number, error)
+                log.warning("trial %d: cannot store its metrics: %s", self.number, error)
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

@@ -80,8 +80,8 @@ class Signals:
         """Acknowledge a signal, because the objective's next report may be far away."""
         if (number := self.heard.get()) is not None:
             log.warning(
-                "stopping (%s): the trial is saved and queued again at its next report; a second "
-                "signal leaves at once, and it goes on from its last checkpoint",
+                "stopping (%s): the trial is checkpointed and requeued at its next report; "
+                "a second signal exits at once, and the trial resumes from its last checkpoint",
                 signal.Signals(number).name,
             )
 

@@ -73,7 +73,7 @@ def execute(context: Context, trial_id: int) -> Fate:
     try:
         return _attempt(context, trial_id)
     except (Fenced, UpdateFinishedTrialError) as stop:
-        log.warning("the trial is left to its new worker: %s", stop)
+        log.warning("stopping: %s; the trial continues in its new worker", stop)
         return Fate.FENCED
 
 
@@ -161,7 +161,7 @@ def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report
     except Exception as error:
         if not (device_lock.is_shared() and is_out_of_memory(error)):
             raise
-        log.info("out of memory beside other workers; once more, alone")
+        log.info("out of memory while sharing the device; retrying with exclusive access")
     return turn(alone=True)
 
 

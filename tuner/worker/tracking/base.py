@@ -93,7 +93,7 @@ class Track:
         self.calls.put(None)
         self.thread.join(Track.patience)
         if self.thread.is_alive():
-            log.warning("tracking: what is still to be written is not waited for")
+            log.warning("tracking: not waiting for data that is still to be written")
             Track.patience = 0.0
 
     def _follow(self, tracker: Tracker, run: Run) -> None:
@@ -106,7 +106,7 @@ class Track:
                 if written is not None:
                     call(written)
         except Exception as error:
-            log.warning("tracking: %s is not written: %s", run.name, _told(error))
+            log.warning("tracking: %s was not written: %s", run.name, _told(error))
 
 
 class Silent:
@@ -126,13 +126,13 @@ def prepare(tracker: Tracker) -> None:
         try:
             tracker.prepare()
         except Exception as error:
-            log.warning("tracking: nothing is written until this is mended: %s", _told(error))
+            log.warning("tracking: nothing is written because of this error: %s", _told(error))
 
     thread = threading.Thread(target=attempt, name="tuner-tracking", daemon=True)
     thread.start()
     thread.join(SETTING_UP)
     if thread.is_alive():
-        log.warning("tracking: no answer for %.0f s; the search begins without it", SETTING_UP)
+        log.warning("tracking: no answer for %.0f s; the search starts without it", SETTING_UP)
 
 
 def _told(error: Exception) -> str:
