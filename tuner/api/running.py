@@ -45,11 +45,11 @@ class Asked:
         inside = self.inside if workers is None else workers == 0
         return replace(self, overrides=(*self.overrides, *more), inside=inside)
 
-    def plan(self, *, judge: bool = True) -> Plan:
+    def plan(self) -> Plan:
         """Compose the configuration; see ``plan.load``."""
         if self.function is not None:
             functions.kept(self.function)  # another one of this name may have taken its place
-        return plan.load(self.source, self.overrides, judge=judge)
+        return plan.load(self.source, self.overrides)
 
 
 def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:

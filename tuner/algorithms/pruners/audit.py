@@ -55,17 +55,15 @@ def spare(study: Study, trial: FrozenTrial, share: float) -> bool:
     return True
 
 
-def interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Clopper-Pearson confidence interval of a rate.
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a rate (Clopper and Pearson, 1934).
 
     Args:
         hits: The number of events, 0 to ``count``.
         count: The size of the sample.
-        confidence: The coverage, 0 to 1.
     """
     from scipy.special import betaincinv  # type: ignore[import-untyped]  # takes 0.6 s to import
 
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
+    low = float(betaincinv(hits, count - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 0.975)) if hits < count else 1.0
     return low, high

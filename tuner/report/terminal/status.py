@@ -139,13 +139,13 @@ def _lost(summary: Summary) -> list[str]:
     ]
 
 
-def _ago(summary: Summary, now: datetime | None = None) -> str:
+def _ago(summary: Summary) -> str:
     """Format a time and a trial such as ``3:05 ago (#12)``."""
     best = summary.best
     if best is None or best.finished is None:
         return "at a time that is not known"
-    now = now or datetime.now()  # local, like Optuna's times
-    return f"{duration(max(0.0, (now - best.finished).total_seconds()))} ago (#{best.number})"
+    passed = datetime.now() - best.finished  # both local, like Optuna's times
+    return f"{duration(max(0.0, passed.total_seconds()))} ago (#{best.number})"
 
 
 def overview(summaries: Sequence[Summary]) -> RenderableType:
