@@ -37,6 +37,20 @@ def wait_for(condition: Callable[[], object], seconds: float = 280) -> None:
         time.sleep(0.05)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Name the group of each test, by which ``--dist loadgroup`` keeps it in one process.
+
+    pytest-xdist 3.8 sets an attribute that pytest 9.2 no longer reads.
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        for mark in item.iter_markers("xdist_group"):
+            if not item.nodeid.endswith(f"@{mark.args[0]}"):
+                item._id = type(item._id).parse(f"{item.nodeid}@{mark.args[0]}")
+
+
 @dataclass
 class Project:
     """A directory of a user's with an objective `toy` and its space."""

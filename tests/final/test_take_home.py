@@ -16,6 +16,7 @@ from tests.conftest import Project
 from tests.inside import connections_closed
 from tuner import cli
 from tuner.final import export
+from tuner.launch.fork_server import ForkServer
 
 SMALL = ("trainer.epochs=1", "data.limit=100", "study.n_trials=1", "sampler=random")
 pytestmark = pytest.mark.xdist_group("take home")  # so that one process searches once
@@ -30,6 +31,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TUNER_STORAGE_URL", raising=False)
         patch.setattr(subprocess, "Popen", warm.TrainerPopen)  # for the workers of the final
+        patch.setattr(ForkServer, "begin", lambda *_: None)  # it imports what that process has
         with connections_closed(patch):
             assert cli.main(["worker", *SMALL]) == 0
             assert cli.main([*FINAL]) == 0
@@ -51,6 +53,7 @@ def here(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TUNER_STORAGE_URL", "as it was, after the test")
     monkeypatch.delenv("TUNER_STORAGE_URL")
     monkeypatch.setattr(subprocess, "Popen", warm.TrainerPopen)
+    monkeypatch.setattr(ForkServer, "begin", lambda *_: None)
     return searched
 
 
