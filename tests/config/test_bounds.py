@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 import torch
 
-from tuner.config.bounds import BELOW_ONE, Bounds, Count, Positive, Share
+from tuner.config.bounds import BELOW_ONE, BelowOne, Bounds, Count, Positive, Share
 from tuner.config.types import conforms, judged, type_name
 from tuner.errors import ConfigError
 from tuner.study import plan
@@ -47,6 +47,7 @@ def test_an_annotation_is_judged_and_named_with_its_bounds():
     assert type_name(Annotated[float, BELOW_ONE]) == "float from 0 to below 1"
     assert type_name(list[Count] | None) == "list[int of 1 or more] | null"
     assert type_name(Positive) == "float above 0"
+    assert type_name(Annotated[BelowOne, BELOW_ONE]) == "float from 0 to below 1"
     pair = tuple[float | torch.Tensor, float | torch.Tensor]
     assert type_name(Annotated[pair, BELOW_ONE]) == "[float, float] from 0 to below 1"
     assert type_name(tuple[Count, ...]) == type_name(Sequence[Count]) == "list[int of 1 or more]"

@@ -75,7 +75,8 @@ def type_name(annotation: Any) -> str:
     """Return the annotation for users: ``int | null``, ``'max' | 'avg'``, ``[int, int]``."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return " ".join([type_name(args[0]), *(str(m) for m in args[1:] if isinstance(m, Bounds))])
+        bounds = dict.fromkeys(str(m) for m in args[1:] if isinstance(m, Bounds))
+        return " ".join([type_name(args[0]), *bounds])
     if origin is Literal:
         return " | ".join(repr(arg) for arg in args)
     if origin in (Union, types.UnionType):
