@@ -199,7 +199,7 @@ def test_a_space_of_its_own_and_its_groups(there):
 @pytest.mark.parametrize(
     ("swept", "hint"),
     [
-        ("epochs=interval(1,8)", "whole number, 4, .* hint: int\\(interval\\(1, 8\\)\\) if"),
+        ("epochs=interval(1,8)", "hint: int\\(interval\\(1, 8\\)\\) for integers only"),
         ("epochs=tag(log,interval(1,8))", "hint: int\\(tag\\(log, interval\\(1, 8\\)\\)\\)"),
         ("epochs=int(interval(1,8))", ""),
         ("epochs=interval(1.5,8)", ""),
@@ -235,7 +235,7 @@ def test_mistakes_are_found_before_any_work(there, override, cure):
     [
         ("nowhere.py", "no such file"),
         ("no_such_module", "cannot be imported"),
-        ("typed.py:another", "has train; hint: --app typed.py:FUNCTION"),
+        ("typed.py:another", "hint: --app typed.py:FUNCTION"),
         ("broken.py", "cannot be imported: NameError"),
         ("json", "expected one function with @hydra.main, got none"),
     ],
@@ -292,7 +292,7 @@ def test_a_key_without_a_value_can_be_searched(there, kind):
     assert source("lacking.py").compose(["x=0.5"]).x == 0.5
     assert "???" in asked.base_text
     assert mandatory.doubts(asked.source, asked.cfg, asked.space) == []
-    with pytest.raises(ConfigError, match=r"^x: is \?\?\?, but has no value; hint: x=VALUE"):
+    with pytest.raises(ConfigError, match=r"^x: is mandatory .*; hint: x=VALUE"):
         trial.run(source("lacking.py").compose([]), run_dir=there / "a", report=print)
     (doubt,) = mandatory.doubts(asked.source, asked.cfg, Space())
     assert (doubt.key, doubt.problem) == ("x", "is mandatory (???), but has no value")

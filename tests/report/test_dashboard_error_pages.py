@@ -83,7 +83,7 @@ def test_a_damaged_database(refused, project, command):
     storage.connect(f"sqlite:///{path}").close()
     path.write_bytes(path.read_bytes()[:20_000])
     said = refused(code=2, command=command)
-    assert "disk image is malformed; hint: the file is damaged: go on with a copy" in said
+    assert "disk image is malformed; hint: the file is damaged: restore a backup" in said
 
 
 @pytest.mark.parametrize("command", ["status", "best", "report", "dashboard"])

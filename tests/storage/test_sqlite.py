@@ -117,7 +117,7 @@ def test_a_damaged_file_says_so_whatever_is_asked_of_it(tmp_path: Path) -> None:
     )
     for ask in asks:
         with pytest.raises(
-            StorageLost, match=r"the file is damaged: .*s\.db \(.*; hint: go on with"
+            StorageLost, match=r"the file is damaged: .*s\.db \(.*; hint: restore a backup"
         ):
             ask()
 
@@ -127,7 +127,7 @@ def test_a_damaged_schema_says_so(path: Path) -> None:
     opened(path).close()
     text = path.read_bytes()
     path.write_bytes(text.replace(b"CREATE TABLE studies", b"CREATE TABLE \xa3 tudies"))
-    with pytest.raises(StorageError, match=r"cannot open .*; hint: the file is damaged: go on"):
+    with pytest.raises(StorageError, match=r"cannot open .*; hint: the file is damaged: restore a backup"):
         storage.connect(f"sqlite:///{path}")
 
 

@@ -192,7 +192,7 @@ def test_mistakes_name_the_key_and_the_cure(tmp_path):
     with pytest.raises(ConfigError, match=r"trainer\.epochs: expected int of 1 or more, got 0"):
         settings(epochs=0)
     train(tmp_path, Curve())
-    with pytest.raises(ConfigError, match=r"model.depth: 2 then, 1 now.*hint: another run_dir"):
+    with pytest.raises(ConfigError, match=r"model.depth: 2 then, 1 now; hint: .*another run_dir"):
         train(tmp_path, Curve(), model=network(depth=1))
 
 

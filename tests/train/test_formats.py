@@ -87,7 +87,7 @@ def test_weights_that_are_not_those_of_the_training_are_noticed(
     model = tuner.load(trained)
     with torch.no_grad():
         next(model.module.network.parameters()).mul_(1.5)
-    with pytest.raises(TunerError, match="the network with its weights does not give"):
+    with pytest.raises(TunerError, match="the network with its weights differs from"):
         model.export("pt2", tmp_path / "model.pt2", trained / "examples.safetensors")
     known = load_file(trained / "examples.safetensors")
     save_file(known | {"outputs": known["outputs"] * float("nan")}, tmp_path / "nan.safetensors")

@@ -110,7 +110,7 @@ def typed_rows() -> Iterator[None]:
         raise StorageLost(
             f"a row of a trial is damaged ({type(error).__name__}: {error})",
             key="storage.url",
-            hint="mend or delete it, or go on with a copy of before",
+            hint="restore a backup, or delete the row",
         ) from error
 
 
