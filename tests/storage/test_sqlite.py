@@ -127,7 +127,7 @@ def test_a_damaged_schema_says_so(path: Path) -> None:
     opened(path).close()
     text = path.read_bytes()
     path.write_bytes(text.replace(b"CREATE TABLE studies", b"CREATE TABLE \xa3 tudies"))
-    with pytest.raises(StorageError, match=r"cannot open .*; hint: the file is damaged: restore a backup"):
+    with pytest.raises(StorageError, match=r"cannot open .*; hint: the file is damaged: restore"):
         storage.connect(f"sqlite:///{path}")
 
 
