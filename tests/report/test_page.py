@@ -345,7 +345,7 @@ def test_several_objectives_and_limits_are_all_named(tmp_path: Path) -> None:
     aim = "the highest accuracy and the lowest parameters, with latency_ms at most 2"
     assert f"Searched for {aim}" in found.text
     assert "· parameters 129600" in found.text
-    assert "on the Pareto front below" in found.text
+    assert "the Pareto front below" in found.text
     (pruned,) = [t for t in found.figures["plot-history"]["data"] if t["name"] == "pruned"]
     assert pruned["y"] == [0.5]
     summary = summarise(study)

@@ -116,7 +116,7 @@ def test_a_planted_word_is_refused_with_the_trial_the_word_and_a_cure(word: str)
         ({"model.width": {"_target_": "evil"}}, "is not in int 8 to 64"),
         ({"optimizer": "evil"}, "optimizer=evil: is not in one of adamw, sgd"),
         ({"optimizer": "$(evil)"}, "optimizer='$(evil)': is not in"),
-        ({"lr": 0.1}, "has lr, other than the space of this command; hint: repeat the options"),
+        ({"lr": 0.1}, "has lr, unlike the space of this command; hint: repeat the options"),
     ],
 )
 def test_a_value_outside_of_the_space_is_refused(params: dict[str, Any], told: str) -> None:
@@ -127,7 +127,7 @@ def test_a_value_outside_of_the_space_is_refused(params: dict[str, Any], told: s
 
 def test_a_value_that_is_lacking_is_named() -> None:
     (line,) = refusal({"optimizer": "sgd"})
-    assert "lacks model.width, trainer.ema, other than the space" in line
+    assert "lacks model.width, trainer.ema, unlike the space" in line
 
 
 def test_of_another_search_the_word_that_is_not_given_here_is_named() -> None:

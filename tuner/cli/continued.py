@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuner.cli import context
 from tuner.config import directories
+from tuner.config.lookup import key_of
 from tuner.errors import ConfigError, TunerError
 from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats
@@ -25,7 +26,7 @@ def of(args: argparse.Namespace) -> tuple[list[str], Path]:
         TunerError: There is no such trial, or no checkpoint of it on this machine.
     """
     more = [text for text in args.overrides if _is_changed(text)]
-    if not any(_key(text).endswith("epochs") for text in more):
+    if not any(key_of(text).endswith("epochs") for text in more):
         told = "--continue requires the total number of epochs"
         raise ConfigError(told, key="trainer.epochs", hint="trainer.epochs=30")
     args.overrides = [text for text in args.overrides if text not in more]
@@ -43,8 +44,8 @@ def of(args: argparse.Namespace) -> tuple[list[str], Path]:
         )
     stored = [text for text in row.stored if not _is_changed(str(text))]
     own = Repeats(asked).overrides(replace(row, stored=stored))
-    changed = {_key(text) for text in more}
-    return [*(text for text in own if _key(text) not in changed), *more], checkpoint
+    changed = {key_of(text) for text in more}
+    return [*(text for text in own if key_of(text) not in changed), *more], checkpoint
 
 
 def copy(checkpoint: Path, run_dir: Path) -> None:
@@ -65,9 +66,5 @@ def _numbered(found: Summary, named: str) -> Row:
     raise TunerError(told, key="--continue", hint="a number listed by tuner trials, or best")
 
 
-def _key(text: str) -> str:
-    return text.partition("=")[0].lstrip("+~")
-
-
 def _is_changed(text: str) -> bool:
-    return _key(text).rpartition(".")[2] in CHANGED
+    return key_of(text).rpartition(".")[2] in CHANGED

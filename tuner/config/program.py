@@ -61,8 +61,9 @@ def load(app: str) -> Main:
     named = {n: main for n, main in found.items() if name in ("", n, main.__name__)}
     if len({id(main) for main in named.values()}) != 1:
         known = ", ".join(found) or "none"
+        wanted = f"a function {name!r}" if name else "one function"
         raise ConfigError(
-            f"--app {app}: expected {name or 'one function'} with @hydra.main, got {known}",
+            f"--app {app}: expected {wanted} with @hydra.main, got {known}",
             hint=f"--app {where}:FUNCTION",
         )
     attribute, main = next(iter(named.items()))

@@ -91,9 +91,8 @@ def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
     said = " and ".join(f"{verb} {names}" for verb, names in shown.items())
     return Mistake(
         "",
-        f"{said}, other than the space of this command",
-        "repeat the options and overrides of the search, see command.json in its "
-        "study.dir has them",
+        f"{said}, unlike the space of this command",
+        "repeat the options and overrides of the search; command.json in its study.dir lists them",
     )
 
 
