@@ -53,7 +53,7 @@ class Kubernetes:
         self.logs: dict[str, list[bytes]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.crashes: dict[str, int] = {}
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, Any]]] = []
 
     def put(self, kind: str, item: Object, event: str = "MODIFIED") -> None:
         self.items[kind][item["metadata"]["name"]] = item
@@ -249,8 +249,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        query = dict(parse_qsl(parts.query))
+        query: dict[str, Any] = dict(parse_qsl(parts.query))
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+        query |= body if self.command == "DELETE" else {}  # its options may be in either
         self.state.requests.append((self.command, parts.path, query))
         try:
             with self.state.changed:
@@ -281,7 +282,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _found(
-        self, path: str, query: dict[str, str], body: Object
+        self, path: str, query: dict[str, Any], body: Object
     ) -> tuple[int, object] | Iterator[list[bytes]]:
         """Status and content of an answer, or the parts of a stream."""
         if path in ("/apis", "/apis/"):
@@ -298,18 +299,22 @@ class Handler(BaseHTTPRequestHandler):
             return self._of_list(kind, query, body)
         missing = 404, f'{kind}{group} "{name[0]}" not found'
         if kind not in self.state.items:
-            return (200, {}) if path in self.state.objects else missing
+            data = {"data": self.state.secrets} if kind == "secrets" else {}
+            return (200, data) if path in self.state.objects else missing
         item = self.state.items[kind].get(name[0])
         if item is None:
             return missing
         if name[1:] == ["log"]:
             return self._lines(name[0])
+        meant = query.get("preconditions", {}).get("uid", item["metadata"]["uid"])
+        if meant != item["metadata"]["uid"]:
+            return 409, f"Precondition failed: UID in precondition: {meant}"
         if self.command == "DELETE" and query.get("dryRun") != "All":
             self.state.delete_job(name[0], query["propagationPolicy"])
         return 200, copy.deepcopy(item)
 
     def _of_list(
-        self, kind: str, query: dict[str, str], body: Object
+        self, kind: str, query: dict[str, Any], body: Object
     ) -> tuple[int, object] | Iterator[list[bytes]]:
         state, fits = self.state, selected(query)
         if self.command == "POST":
@@ -365,7 +370,7 @@ class Handler(BaseHTTPRequestHandler):
                 yield [line + b"\n" for line in new]
 
 
-def selected(query: dict[str, str]) -> Callable[[Object], bool]:
+def selected(query: dict[str, Any]) -> Callable[[Object], bool]:
     """Whether an object is among those that a request selects."""
 
     def fits(item: Object) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import kubernetes.client
 import kubernetes_validate
@@ -20,10 +21,12 @@ from tests.launch.kubernetes_server import HERE
 from tests.launch.test_kubernetes_objects import COMMAND, launcher
 from tests.launched import Run, new_database, read_until
 from tuner.api import preflight
+from tuner.config.composition import Source
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch import kubernetes_api, kubernetes_watch
 from tuner.launch.base import Order
 from tuner.launch.kubernetes_job import PodsOfJob
+from tuner.study import plan
 
 JOB = "tuner-toy-12345678"
 
@@ -75,7 +78,7 @@ class Launched:
         path = self.directory / f"logs/worker-{k}.log"
         return path.read_text() if path.exists() else ""
 
-    def asked(self, method: str, end: str) -> list[dict[str, str]]:
+    def asked(self, method: str, end: str) -> list[dict[str, Any]]:
         """The queries of the requests with this method whose path ends so."""
         found = self.state.requests
         return [query for m, path, query in found if m == method and path.endswith(end)]
@@ -287,12 +290,45 @@ def test_stopping_deletes_the_job_which_ends_with_its_pods(launched: Launched, c
     job = launched.running()
     pods = launched.state.running()
     job.stop(15)
-    assert launched.asked("DELETE", JOB) == [{"propagationPolicy": "Foreground"}]
     assert not launched.until(job)
+    only = {"uid": job.job["metadata"]["uid"]}
+    assert launched.asked("DELETE", JOB) == [
+        {"propagationPolicy": "Foreground", "preconditions": only}
+    ]
     assert sorted(launched.ended) == pods
     assert job.failure is None
     job.stop(15)
     assert "not found" not in caplog.text
+
+
+def test_a_job_is_deleted_once_the_server_is_back(launched: Launched, caplog):
+    job = launched.running()
+    launched.state.refuses = lambda method, _: (503, "etcd") if method == "DELETE" else None
+    job.stop(15)
+    launched.until(job, lambda: len(launched.asked("DELETE", JOB)) > 2)
+    assert job.poll()
+    assert caplog.text.count("will be deleted once it can be") == 1
+    launched.state.refuses = lambda *_: None
+    assert not launched.until(job)
+    assert launched.state.items["jobs"] == {}
+
+
+def test_a_later_job_of_the_same_name_is_not_deleted(launched: Launched):
+    job = launched.running()
+    with launched.state.changed:
+        launched.state.delete_job(JOB, "Background")
+    later = launched.start()
+    kubernetes_watch.Deletion(job.cluster, job.job, "Foreground").ask()
+    uid = launched.state.items["jobs"][JOB]["metadata"]["uid"]
+    assert uid == later.job["metadata"]["uid"] != job.job["metadata"]["uid"]
+
+
+def test_what_a_kill_could_not_delete_is_told(launched: Launched, caplog):
+    job = launched.running()
+    launched.state.refuses = lambda *_: (503, "etcd")
+    job.kill()
+    assert not job.poll()
+    assert f"kubectl delete job {JOB} is left to you" in caplog.text
 
 
 def test_killing_deletes_the_pods_at_once(launched: Launched):
@@ -423,11 +459,40 @@ def test_a_server_that_does_not_answer_is_no_mistake_of_the_users(launched: Laun
         launcher().describe()
 
 
-def test_a_password_on_the_command_line_is_refused_before_anything_is_submitted(launched):
-    words = [*COMMAND, "storage.url=${oc.env:TUNER_GIVEN_STORAGE_URL}"]
-    order = Order(words, launched.directory / "logs", lambda worker: False, "toy-12345678")
-    with pytest.raises(ConfigError, match=r"storage\.url: has a password, which .* TUNER_STORAGE"):
-        launcher().start(order)
+@pytest.mark.parametrize("before_work", [preflight.launched, preflight.launcher_of])
+def test_a_password_that_pods_would_not_have_is_refused_before_the_study_is_created(
+    launched: Launched, monkeypatch, before_work
+):
+    monkeypatch.setenv("TUNER_STUDY_PRIOR_URL", "postgresql://me:hunter22@db/old")
+    monkeypatch.setattr("tuner.storage.database.probe", lambda url: None)
+    asked = plan.load(
+        Source(),
+        ["launch=kubernetes", "launch.image=tuner", "storage.url=postgresql://tuner@db/tuner",
+         "study.prior_url='${oc.env:TUNER_STUDY_PRIOR_URL}'"],
+        judge=False,
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        before_work(asked)
+    assert caught.value.mistakes[-1].key == "study.prior_url"
+    assert "TUNER_STUDY_PRIOR_URL" in caught.value.mistakes[-1].problem
+    launched.state.secrets["TUNER_STUDY_PRIOR_URL"] = "aHR0cHM6"
+    before_work(asked)
+
+
+def test_passwords_are_looked_for_where_the_user_may_look(launched: Launched, monkeypatch):
+    monkeypatch.setenv("OURS", "https://me:hunter22@mlflow")
+    monkeypatch.setenv("TUNER_GIVEN_STORAGE_URL", "postgresql://me:hunter22@db/tuner")
+    words = ["tracking.uri=${oc.env:OURS}", "+storage.url=${oc.env:TUNER_GIVEN_STORAGE_URL}"]
+    words.append("data.root=${oc.env:HOME}")  # the image may have it
+
+    def told() -> list[str]:
+        return [mistake.key for mistake in launcher().lacks(words)]
+
+    assert told() == ["tracking.uri", "storage.url"]
+    launched.state.refuses = lambda method, path: (403, "no") if "/secrets/" in path else None
+    assert told() == ["storage.url"], "a Secret may have the other"
+    launched.state.requests.clear()
+    assert launcher().lacks(words[2:]) == []
     assert launched.state.requests == []
 
 

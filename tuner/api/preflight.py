@@ -49,6 +49,7 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
         launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
         found.append((launcher, ""))
         found.append((launcher, launcher.describe()))
+        asked.require(_lacking(asked, launcher))
 
     makes = {
         "launch": launch,
@@ -72,7 +73,9 @@ def launcher_of(asked: Plan) -> tuple[Launcher, str]:
     """
     launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
     asked.require([*_out_of_reach(asked, launcher), *turns_refused(asked, launcher)])
-    return launcher, launcher.describe()
+    described = launcher.describe()
+    asked.require(_lacking(asked, launcher))
+    return launcher, described
 
 
 def _out_of_reach(asked: Plan, launcher: Launcher) -> list[Mistake]:
@@ -81,6 +84,12 @@ def _out_of_reach(asked: Plan, launcher: Launcher) -> list[Mistake]:
         return []
     told = "a SQLite file can be used on one machine only; this launcher may use several"
     return [Mistake("storage.url", told, "storage=postgresql, or launch=local")]
+
+
+def _lacking(asked: Plan, launcher: Launcher) -> list[Mistake]:
+    """Return an error for each password of an override that its workers would not have."""
+    lacks = getattr(launcher, "lacks", None)
+    return lacks(asked.overrides) if lacks else []
 
 
 def turns_refused(asked: Plan, launcher: Launcher | None = None) -> list[Mistake]:

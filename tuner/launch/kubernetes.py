@@ -1,10 +1,13 @@
 """Run workers as the pods of one indexed Job on a Kubernetes cluster, by its official client."""
 
-from collections.abc import Callable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from tuner.config.lookup import key_of
 from tuner.errors import ConfigError, LaunchError, Mistake
 from tuner.launch import kubernetes_objects
 from tuner.launch.base import Order
@@ -12,10 +15,13 @@ from tuner.launch.kubernetes_api import Cluster, Refusal
 from tuner.launch.kubernetes_job import PodsOfJob, ended
 from tuner.launch.kubernetes_objects import Object, Pods
 from tuner.log import log
+from tuner.masking import has_secret
 
 KUEUE = "kueue.x-k8s.io"
-GIVEN = "oc.env:TUNER_GIVEN_"
-"""Part of an option whose password was moved to an environment variable of this process."""
+GIVEN = "TUNER_GIVEN_"
+"""Beginning of the variables to which passwords of arguments in Python were moved."""
+VARIABLE = re.compile(r"oc\.env:(\w+)")
+"""A reference of an override to an environment variable, with its name."""
 NOWHERE = "tuner-check"
 """Name of no object, for requests that only show whether this user may send them."""
 
@@ -52,12 +58,31 @@ class Kubernetes(Pods):
         queue = f" in Kueue's queue {self.queue}" if self.queue else ""
         return f"{pods} in namespace {cluster.namespace} at {cluster.host}{queue}"
 
+    def lacks(self, overrides: Sequence[str]) -> list[Mistake]:
+        """Return an error for each password that is in a variable of this process alone.
+
+        Pods have the variables of the Secrets. Those that this user may not read may have any.
+        """
+        named = [(key_of(o), name) for o in overrides for name in VARIABLE.findall(o)]
+        named = [(key, name) for key, name in named if has_secret(os.environ.get(name, ""))]
+        if not named:
+            return []
+        with closing(Cluster(self.namespace)) as cluster:
+            keys = self._keys(cluster)
+        return [
+            Mistake(
+                key,
+                f"has a password, and no Secret of launch.secrets has the key {name}",
+                "leave it out, and give TUNER_STORAGE_URL here and in a Secret"
+                if key == "storage.url"
+                else f"kubectl create secret generic NAME --from-literal={name}=…, and add NAME",
+            )
+            for key, name in named
+            if (name.startswith(GIVEN) if keys is None else name not in keys)
+        ]
+
     def start(self, order: Order) -> PodsOfJob:
         """Submit the Job, or attach to that of an earlier command which has not ended."""
-        if hidden := [word.partition("=")[0] for word in order.command if GIVEN in word]:
-            told = "has a password, which everybody who may read Jobs would see"
-            hint = "put it into a Secret of launch.secrets; the URL as TUNER_STORAGE_URL"
-            raise ConfigError([Mistake(key, told, hint) for key in hidden])
         asked = kubernetes_objects.job(self, order.name, order.command)
         cluster = Cluster(self.namespace)
         try:
@@ -92,6 +117,19 @@ class Kubernetes(Pods):
             if refusal and "cannot create resource" not in str(refusal):
                 found = refusal.mistakes
         return found
+
+    def _keys(self, cluster: Cluster) -> set[str] | None:
+        """Return the keys of all Secrets; None if one of them may not be read."""
+        try:
+            return {
+                key
+                for name in self.secrets
+                for key in cluster.ask(
+                    cluster.core.read_namespaced_secret, name, cluster.namespace
+                ).get("data", ())
+            }
+        except Refusal:
+            return None
 
     def _missing(self, cluster: Cluster) -> Iterator[Mistake]:
         """Yield what the Job names and the cluster lacks, as far as this user may read it."""

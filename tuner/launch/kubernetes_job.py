@@ -2,15 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 from tuner.errors import TunerError
 from tuner.launch import worker_logs
 from tuner.launch.base import Order, last_line
-from tuner.launch.kubernetes_api import Cluster, Refusal
+from tuner.launch.kubernetes_api import Cluster
 from tuner.launch.kubernetes_objects import Object
-from tuner.launch.kubernetes_watch import PodLog, Watched
+from tuner.launch.kubernetes_watch import Deletion, PodLog, Watched
 from tuner.launch.restarts import FATAL
 from tuner.log import log
 
@@ -48,6 +46,7 @@ class PodsOfJob:
         self.begun: set[int] = set()  # workers of which a pod has ended
         self.gave_up: int | None = None
         self.stopping = self.over = False
+        self.deletion: Deletion | None = None
         self.shown = ""
 
     def poll(self) -> bool:
@@ -62,13 +61,17 @@ class PodsOfJob:
 
     def stop(self, signal_number: int) -> None:
         """Delete the Job: its pods get SIGTERM and ``launch.notice`` seconds to leave."""
-        self._delete("Foreground")
+        self._delete()
 
     def kill(self) -> None:
-        """Delete the Job and its pods at once."""
-        self._delete("Background")
+        """Delete the Job and its pods at once, or tell that they are left."""
+        self.stopping = True
         call, where = self.cluster.core.delete_collection_namespaced_pod, self.cluster.namespace
-        self._try(call, where, label_selector=self.own, grace_period_seconds=0)
+        try:
+            Deletion(self.cluster, self.job, "Background").ask()
+            self.cluster.ask(call, where, label_selector=self.own, grace_period_seconds=0)
+        except TunerError as error:
+            log.warning("kubectl delete job %s is left to you:\n%s", self.name, error)
         for pod in self.live:
             self.order.on_end(pod)
         self.over = True
@@ -77,8 +80,8 @@ class PodsOfJob:
         """End all threads and close their connections and files."""
         self.cluster.close()
         deadline = time.monotonic() + LEAVE
-        for thread in (self.jobs, self.pods, *self.logs.values()):
-            if thread.is_alive():
+        for thread in (self.jobs, self.pods, self.deletion, *self.logs.values()):
+            if thread is not None and thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
         for held in self.files:
             held.file.close()
@@ -121,7 +124,7 @@ class PodsOfJob:
         # A pod that replaces another is needed: that may have left a trial behind.
         waiting = {_phase(pods[name]) for name in self.live} == {"Pending"}
         if unneeded and waiting and self.begun.isdisjoint(self.live.values()):
-            self._delete("Foreground")
+            self._delete()
 
     def _look_at(self, name: str, pod: Object) -> None:
         """Copy the log of a pod that has started, and report the end of one."""
@@ -161,18 +164,12 @@ class PodsOfJob:
             self.shown = text
             log.info("%s: %s", self.title, text)
 
-    def _delete(self, propagation: str) -> None:
+    def _delete(self) -> None:
+        """Delete the Job as soon as the server answers, once its pods have left."""
         self.stopping = True
-        call, where = self.cluster.batch.delete_namespaced_job, self.cluster.namespace
-        self._try(call, self.name, where, propagation_policy=propagation)
-
-    def _try(self, call: Callable[..., Any], *args: str, **keywords: object) -> None:
-        """Delete something that may be gone; log a failure."""
-        try:
-            self.cluster.ask(call, *args, **keywords)
-        except TunerError as error:
-            if not (isinstance(error, Refusal) and error.code == 404):
-                log.warning("%s", error)
+        if self.deletion is None:
+            self.deletion = Deletion(self.cluster, self.job, "Foreground")
+            self.deletion.start()
 
 
 def ended(job: Object) -> Object | None:

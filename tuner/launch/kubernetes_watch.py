@@ -1,4 +1,4 @@
-"""Follow lists and logs of a Kubernetes cluster in threads, however often connections drop."""
+"""Follow and change a Kubernetes cluster in threads, however often connections drop."""
 
 import json
 import threading
@@ -109,3 +109,47 @@ class PodLog(threading.Thread):
                 self.known = frozenset()
                 self.file.write(text + b"\n")
                 self.file.flush()
+
+
+class Deletion(threading.Thread):
+    """Deletes a Job as soon as the server answers; the Job may be gone already.
+
+    Args:
+        cluster: Where it is.
+        job: The Job as the API returned it; a later one of the same name stays.
+        propagation: What becomes of its pods, as for the API.
+    """
+
+    def __init__(self, cluster: Cluster, job: Object, propagation: str) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.job = cluster, job["metadata"]["name"]
+        only = {"uid": job["metadata"]["uid"]}
+        self.options: Object = {"propagationPolicy": propagation, "preconditions": only}
+
+    def run(self) -> None:
+        told = False
+        while not self.cluster.closed:
+            try:
+                self.ask()
+                return
+            except Refusal as error:
+                log.warning("%s", error)
+                return
+            except LaunchError as error:
+                if not (told or self.cluster.closed):
+                    log.warning("Job %s will be deleted once it can be:\n%s", self.job, error)
+                told = True
+            time.sleep(PAUSE)
+
+    def ask(self) -> None:
+        """Ask the server once.
+
+        Raises:
+            Refusal, LaunchError: As for ``Cluster.ask``.
+        """
+        call, where = self.cluster.batch.delete_namespaced_job, self.cluster.namespace
+        try:
+            self.cluster.ask(call, self.job, where, body=self.options)
+        except Refusal as error:
+            if error.code not in (404, 409):  # gone, or another of this name
+                raise
