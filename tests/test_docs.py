@@ -3,8 +3,8 @@
 Each line of a fenced ``bash`` block is run, all lines of a page in one directory. ``python FILE``
 and ``yaml FILE`` are written there first; ``python`` alone is run after the commands. A word after
 ``bash`` names a requirement: ``postgresql``, ``s3``, ``slurm``, ``ray``, ``kubernetes``,
-``download``; ``again`` marks commands that other pages run. Only ``NOT_RUN`` is not run, for the
-reasons in docs/README.md.
+``download``, ``machines`` (in test_workstations.py); ``again`` marks commands that other pages run.
+Only ``NOT_RUN`` is not run, for the reasons in docs/README.md.
 """
 
 import ast
@@ -32,7 +32,7 @@ from tests.pages import DOCS, EXAMPLES, PAGES, blocks, commands, name
 from tests.train.test_torchvision_files import idx
 from tests.typist import NOT_RUN, follow
 
-NEEDS = ("postgresql", "s3", "slurm", "ray", "kubernetes", "download")
+NEEDS = ("postgresql", "s3", "slurm", "ray", "kubernetes", "download", "machines")
 EXTRAS = ("lightning", "transformers")
 """What a block of an example's page needs."""
 EVERY = [*PAGES, *sorted(EXAMPLES.rglob("*.md"))]

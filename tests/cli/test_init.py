@@ -89,3 +89,41 @@ def test_an_empty_directory_will_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["init", "."]) == 0
     assert capsys.readouterr().out.startswith("tuner tune"), "one is there already"
+
+
+NODE = (
+    "NodeName=ws1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1"
+    " RealMemory=24105 Gres=gpu:1\nUpTime=0-18:54:56\n"
+)
+
+
+def test_it_writes_the_configuration_of_a_cluster(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nodes.txt").write_text(NODE)
+    assert cli.main(["init", "a cluster", "--cluster", "ws1", "--nodes", "nodes.txt"]) == 0
+    assert {path.name for path in (tmp_path / "a cluster").iterdir()} == {"slurm.conf", "gres.conf"}
+    first = shlex.split(capsys.readouterr().out.splitlines()[0], comments=True)
+    assert first == ["sudo", "cp", f"{tmp_path}/a cluster/*.conf", "/etc/slurm/"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["new", "--cluster", "ws1"], "expected --cluster and --nodes together"),
+        (["new", "--nodes", "nodes.txt"], "expected --cluster and --nodes together"),
+        (["new", "--cluster", "ws1", "--nodes", "none.txt"], "none.txt: No such file"),
+        (["new", "--cluster", "ws2", "--nodes", "nodes.txt"], "got ws1"),
+        (["full", "--cluster", "ws1", "--nodes", "nodes.txt"], "full exists and is not empty"),
+    ],
+)
+def test_a_cluster_that_cannot_be_written_leaves_nothing_behind(
+    tmp_path, monkeypatch, capsys, words, told
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nodes.txt").write_text(NODE)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/slurm.conf").write_text("mine")
+    assert cli.main(["init", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "full/slurm.conf").read_text() == "mine"

@@ -44,6 +44,19 @@ TRUST = _flag(
 OPTIONS: dict[str, list[Option | list[Option]]] = {
     "init": [
         _option("directory", type=Path, help="directory to create; an existing one must be empty"),
+        _option(
+            "--cluster",
+            nargs="+",
+            metavar="HOST",
+            help="write the configuration of a Slurm cluster of these machines instead of a"
+            " project; the first one is the controller",
+        ),
+        _path(
+            "--nodes",
+            "FILE",
+            "with --cluster: file with the line that `slurmd -C` prints on each machine, and"
+            " Gres=gpu:N at its end for N GPUs",
+        ),
     ],
     "completion": [_option("shell", choices=("bash", "zsh", "fish"), help="your shell")],
     "worker": [

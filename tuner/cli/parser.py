@@ -18,7 +18,7 @@ from tuner.errors import Mistake
 from tuner.masking import remember
 
 COMMANDS = {
-    "init": "create a small example project in a new directory",
+    "init": "create a small example project, or the configuration of a small Slurm cluster",
     "completion": "print shell code that enables tab completion of commands, options and keys",
     "tune": "create or resume a study, start its workers, show progress and write the report",
     "worker": "start one worker on this machine and join a study",
