@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.conftest import Project
 from tuner import cli
 
 LOOK = """
@@ -38,7 +39,7 @@ def test_a_study_that_is_named_is_looked_at_without_its_configuration(
     study = optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path}/studies.db")
     study.add_trial(optuna.create_trial(value=0.5))
     place = "storage.url=sqlite:///studies.db"
-    done = look(tmp_path, command, "mine", place, names=(*TRAINER, *CONFIGURATION))
+    done = look(tmp_path, command, "mine", place, names=(*TRAINER, *CONFIGURATION, "numpy.random"))
     assert "0.5" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -54,7 +55,7 @@ def test_a_slow_command_says_at_once_what_it_does(
     assert capsys.readouterr().err == "checking the configuration …\ninterrupted\n"
 
 
-def test_a_process_searches_for_garbage_neither_while_it_imports_nor_at_its_exit(
+def test_a_process_searches_for_garbage_neither_in_what_it_imports_nor_at_its_exit(
     tmp_path: Path,
 ) -> None:
     code = """
@@ -63,11 +64,28 @@ from tuner import cli
 load = importlib.import_module
 def loaded(name):
     print(gc.isenabled())
-    return load(name)
+    command = load(name)
+    run = command.run
+    command.run = lambda args: print(gc.isenabled(), gc.get_freeze_count() > 1000) or run(args)
+    return command
 importlib.import_module = loaded
 atexit.register(lambda: print(gc.isenabled(), gc.get_count()[2], gc.get_freeze_count() > 1000))
 cli.run()
 """
     line = [sys.executable, "-c", code, "study", "list", "--json"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True", "0", "True"], done.stdout + done.stderr
+    shown = ["False", "True", "True", "True", "0", "True"]
+    assert done.stdout.split() == shown, done.stdout + done.stderr
+
+
+def test_check_searches_for_garbage_in_nothing_that_the_objective_imports(
+    project: Project,
+) -> None:
+    toy = project.directory / "toy.py"
+    toy.write_text(f"KEPT = [[] for _ in range(500_000)]\n{toy.read_text()}")
+    code = (
+        "import gc, sys; from tuner import cli; cli.main(); print(gc.get_freeze_count() > 500_000)"
+    )
+    line = [sys.executable, "-c", code, "check", *Project.DEFAULTS]
+    done = subprocess.run(line, cwd=project.directory, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True", done.stdout + done.stderr

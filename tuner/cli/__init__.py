@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module("tuner.cli.secret_arguments").take_secrets(args)
         with uncollected():
             command = importlib.import_module(f"tuner.cli.commands.{args.command}")
+        gc.freeze()  # modules are never garbage: searching them took a tenth of `tuner status`
         return int(command.run(args))
     except TunerError as error:
         _tell(f"error: {error}")

@@ -1,9 +1,11 @@
 """Load what commands need: the configuration, the plan, the study, its best trial."""
 
 import argparse
+import gc
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,11 @@ from tuner.api import preflight, search_checks
 from tuner.cli import parser
 from tuner.cli.command_lines import flags
 from tuner.cli.view import View
-from tuner.config import lookup, override_parser, search_path
+from tuner.config import lookup, override_parser, search_path, targets
 from tuner.config.application import ApplicationSource
 from tuner.config.composition import Source
 from tuner.config.override_text import text_of
-from tuner.errors import RowRefused
+from tuner.errors import ConfigError, RowRefused
 from tuner.launch.base import Launcher
 from tuner.report.configurations import Row
 from tuner.report.reproduce import Repeats
@@ -62,7 +64,15 @@ def launched(
 ) -> tuple[Plan, Launcher, str]:
     """Load the plan and build its launcher; see ``plan.load`` and ``preflight.launched``."""
     log.to_stderr()
-    return preflight.launched(plan.load(source(args), args.overrides, composed=composed))
+
+    def import_objective(cfg: DictConfig) -> None:
+        composed(cfg)
+        with suppress(ConfigError):  # which the plan reports
+            targets.locate(lookup.text_at(cfg, "objective._target_") or "")
+        gc.freeze()  # a collection would search all of PyTorch's modules
+
+    asked = plan.load(source(args), args.overrides, composed=import_objective)
+    return preflight.launched(asked)
 
 
 def readable(args: argparse.Namespace) -> Plan:

@@ -80,7 +80,7 @@ def false_prunings(rungs: Sequence[Rung]) -> Floats:
     return sum((_counts(rung, rng, draws) for rung in rungs), np.zeros(round(RETAINED * draws)))
 
 
-def _counts(rung: Rung, rng: np.random.Generator, draws: int) -> Floats:
+def _counts(rung: Rung, rng: "np.random.Generator", draws: int) -> Floats:  # imported if used
     """Return the counts in the retained studies, in the order of their r.
 
     At all rungs, ranks persist less in the first studies than in the last.
