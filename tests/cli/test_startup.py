@@ -16,8 +16,9 @@ from tuner import cli
 cli.main(sys.argv[1:])
 print([name for name in {names} if name in sys.modules])
 """
-TRAINER = ("torch", "scipy", "sklearn", "plotly", "ray")
+TRAINER = ("torch", "scipy", "sklearn", "pandas", "plotly", "ray")
 CONFIGURATION = ("hydra", "omegaconf", "alembic", "sqlalchemy.dialects.postgresql")
+NOT_TO_LOOK = (*TRAINER, *CONFIGURATION, "numpy.random")
 
 
 def look(there: Path, *words: str, names: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
@@ -32,15 +33,21 @@ def test_status_imports_neither_the_trainer_nor_the_statistics(tmp_path: Path) -
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["status", "best"])
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [("status", "0.5"), ("best", "0.5"), ("trials", "0.5"), ("report", "html")],
+)
 def test_a_study_that_is_named_is_looked_at_without_its_configuration(
-    tmp_path: Path, command: str
+    tmp_path: Path, command: str, shown: str
 ) -> None:
     study = optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path}/studies.db")
-    study.add_trial(optuna.create_trial(value=0.5))
+    space = {"x": optuna.distributions.IntDistribution(1, 12)}
+    study.add_trials(
+        optuna.create_trial(value=x / 2, params={"x": x}, distributions=space) for x in range(1, 13)
+    )
     place = "storage.url=sqlite:///studies.db"
-    done = look(tmp_path, command, "mine", place, names=(*TRAINER, *CONFIGURATION, "numpy.random"))
-    assert "0.5" in done.stdout
+    done = look(tmp_path, command, "mine", place, names=NOT_TO_LOOK)
+    assert shown in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 

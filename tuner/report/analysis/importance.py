@@ -1,22 +1,19 @@
 """Compute how important each parameter is for reaching the best trials, and how sure that is."""
 
 import random
-import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import optuna
+import numpy as np
 from optuna import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from tuner.report.analysis import ped_anova
 from tuner.report.configurations import Row
 from tuner.report.formatting import finite, word
 from tuner.report.summary import Summary
 
 RESAMPLED = 20
-LARGEST_SAMPLE = 1000  # trials of a resample
-PATIENCE = 3.0  # seconds for all resamples, because each command ends with a report
 ENOUGH = 10  # completed configurations; with fewer, PED-ANOVA's top tenth is empty
 
 
@@ -35,7 +32,7 @@ class Importance:
 
 
 def importances(study: Study, summary: Summary) -> list[Importance] | str:
-    """Return importances for reaching the top tenth (PED-ANOVA, Optuna's default), descending.
+    """Return importances for reaching the top tenth (PED-ANOVA), descending.
 
     Returns a note instead if too few trials are complete or no parameter varies.
     """
@@ -47,57 +44,31 @@ def importances(study: Study, summary: Summary) -> list[Importance] | str:
     varied = [name for name in summary.space if len(taken(done, name)) > 1]
     if not varied:
         return "No parameter took more than one value."
-    try:
-        shares = _shares(study, summary, varied)
-    except (ValueError, RuntimeError, ArithmeticError) as error:
-        return f"Importances cannot be computed for this study: {error}"
-    spread = _spread(study, summary, varied)
+    shares, spread = _resampled(study, summary, varied)
     return [
-        Importance(name, share, *_middle(spread.get(name, ()), share))
-        for name, share in shares.items()
-        if finite(share)
+        Importance(name, share, *_middle(spread[name], share)) for name, share in shares.items()
     ]
 
 
-def _spread(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, list[float]]:
-    """Return each parameter's importances over bootstrap resamples of the completed trials.
+def _resampled(
+    study: Study, summary: Summary, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return each parameter's importance, and those over bootstrap resamples of the trials.
 
     Their spread shows how much an importance depends on which configurations were tried.
     """
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    scored = [(summary.loss(trial.values[0]), trial) for trial in completed]
+    done = [(loss, trial) for loss, trial in scored if finite(loss)]
+    losses, numbers = np.array([loss for loss, _ in done]), range(len(done))
+    known = ped_anova.ranges([trial for _, trial in done], names)
     rng = random.Random(0)
-    found: dict[str, list[float]] = {name: [] for name in names}
-    until = time.monotonic() + PATIENCE
+    spread: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(RESAMPLED):
-        sample = _Sample(study, rng.choices(done, k=min(len(done), LARGEST_SAMPLE)))
-        try:
-            shares = _shares(sample, summary, names)
-        except (ValueError, RuntimeError, ArithmeticError):
-            continue  # a resample with a single value of a parameter
-        for name, share in shares.items():
-            found[name].append(share)
-        if time.monotonic() > until:
-            break
-    return found
-
-
-class _Sample(Study):
-    """A study that consists of the given trials."""
-
-    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
-        super().__init__(study.study_name, study._storage)
-        self.sample = list(trials)
-
-    def get_trials(self, deepcopy: bool = True, states: object = None) -> list[FrozenTrial]:
-        return self.sample
-
-
-def _shares(study: Study, summary: Summary, names: Sequence[str]) -> dict[str, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its advice is for callers who choose an evaluator
-        return optuna.importance.get_param_importances(
-            study, params=list(names), target=lambda trial: summary.loss(trial.values[0])
-        )
+        drawn = np.array(rng.choices(numbers, k=len(done)))
+        for name, share in ped_anova.shares(known, names, losses, drawn).items():
+            spread[name].append(share)
+    return ped_anova.shares(known, names, losses, np.array(numbers)), spread
 
 
 def _middle(shares: Sequence[float], own: float) -> tuple[float, float]:
