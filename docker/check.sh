@@ -93,6 +93,21 @@ wait "$worker"
 if "${inside[@]}" health.py 2>/dev/null; then die "healthy without a worker"; fi
 "${inside[@]}" entrypoint.sh best --json "${search[@]}"
 
+say "a worker that waits for studies, as compose restarts it"
+start "${inside[@]}" sh -c 'while :; do entrypoint.sh worker --wait storage=postgresql; done'
+for name in first second; do
+    "${inside[@]}" entrypoint.sh tune storage=postgresql launch=none experiment=digits \
+        study.name=$name study.n_trials=2
+done
+for name in first second; do
+    for _ in $(seq 300); do
+        sleep 1
+        "${inside[@]}" entrypoint.sh status "$name" --json >"$work/log"
+        grep -Eq '"ended": "study' "$work/log" && break
+    done
+    grep -Eq '"ended": "study' "$work/log" || { cat "$work/log"; die "study $name was not run"; }
+done
+
 say "training with trainer.graph=compile"
 "${inside[@]}" entrypoint.sh train trainer.graph=compile trainer.epochs=1 >"$work/log" 2>&1 || {
     tail -n 30 "$work/log"; die "no training"; }

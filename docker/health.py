@@ -2,7 +2,8 @@
 """Whether this container does what it was started for: exit code 0 or 1.
 
 The dashboard must answer; of a worker the database must have a sign of life from this host, which a
-process that hangs does not give.  Of a training without a study there is nothing to ask.
+process that hangs does not give.  Of a training without a study there is nothing to ask.  A worker
+that waits ends by itself where it cannot reach the database.
 """
 
 import json
@@ -19,7 +20,7 @@ def main() -> int:
         port = args[args.index("--port") + 1] if "--port" in args else "8080"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
             return int(answer.status != 200)
-    if command in ("train", "final"):
+    if command in ("train", "final") or "--wait" in args:
         return 0
     asked = ["entrypoint.sh", "status", "--json", *args]
     status = json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)

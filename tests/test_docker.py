@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,13 +26,15 @@ def compose(**env: str) -> dict[str, Any]:
 
     def fill(found: re.Match[str]) -> str:
         name, operator, rest = found.groups()
+        if operator == ":+":
+            return (rest or "") * (name in env)
         if name in env:
             return env[name]
         if operator == ":?":
             raise KeyError(f"{name}: {rest}")
         return rest or ""
 
-    text = re.sub(r"\$\{(\w+)(:-|:\?)?([^}]*)\}", fill, COMPOSE.read_text())
+    text = re.sub(r"\$\{(\w+)(:-|:\?|:\+)?([^}]*)\}", fill, COMPOSE.read_text())
     found: dict[str, Any] = yaml.safe_load(text)
     return found
 
@@ -55,8 +58,6 @@ def test_the_image_can_compile_networks():
 def test_the_compose_file_keeps_its_schema():
     read = compose_spec.PyCompose.from_yaml
     found = compose(**SECRETS)
-    for service in found["services"].values():  # the reader does not know the number of retries
-        service["restart"] = service["restart"].partition(":")[0]
     read(json.dumps(found))
     found["services"]["db"]["helthcheck"] = {}
     with pytest.raises(ValueError, match="helthcheck"):
@@ -76,7 +77,16 @@ def test_what_compose_starts_waits_for_the_database_and_shows_no_password():
         assert ":" not in services[name]["environment"]["TUNER_STORAGE_URL"].split("//")[1]
     assert services["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert "deploy" not in services["worker-cpu"]
-    assert services["worker-cpu"]["restart"] == services["worker"]["restart"] == "on-failure:10"
+    assert services["worker-cpu"]["restart"] == services["worker"]["restart"] == "always"
+
+
+def test_workers_wait_for_the_studies_that_the_environment_names():
+    def command(**env: str) -> list[str]:
+        return shlex.split(compose(**SECRETS, **env)["services"]["worker-cpu"]["command"])
+
+    assert command() == ["worker", "--wait", "storage=postgresql"]
+    given = command(TUNER_EXPERIMENT="digits", TUNER_STUDY="mine")
+    assert given == [*command(), "experiment=digits", "study.name=mine"]
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)

@@ -66,13 +66,16 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
 
 
 def launcher_of(asked: Plan) -> tuple[Launcher, str]:
-    """Return the launcher of a plan, and a description of what it would start.
+    """Return the launcher of final trainings, and a description of what it would start.
 
     Raises:
         ConfigError: The engine would reject the workers, or they could not reach the database.
     """
     launcher: Launcher = instantiation.instantiate(asked.cfg.launch)
-    asked.require([*_out_of_reach(asked, launcher), *turns_refused(asked, launcher)])
+    wrong = [*_out_of_reach(asked, launcher), *turns_refused(asked, launcher)]
+    if told := getattr(launcher, "no_final", ""):
+        wrong.append(Mistake("launch", told, "launch=local"))
+    asked.require(wrong)
     described = launcher.describe()
     asked.require(_lacking(asked, launcher))
     return launcher, described

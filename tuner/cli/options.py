@@ -60,9 +60,16 @@ OPTIONS: dict[str, list[Option | list[Option]]] = {
     ],
     "completion": [_option("shell", choices=("bash", "zsh", "fish"), help="your shell")],
     "worker": [
-        _option(
-            "--join", metavar="UID", help="join the study with this unique id; never create one"
-        ),
+        [
+            _option(
+                "--join", metavar="UID", help="join the study with this unique id; never create one"
+            ),
+            _flag(
+                "--wait",
+                "wait until a study of the database that this configuration has needs a worker,"
+                " join it, and exit at its end",
+            ),
+        ],
         _flag("--final", "run the trainings of a tuner final in progress"),
     ],
     "train": [

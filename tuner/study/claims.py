@@ -105,6 +105,11 @@ class Claims:
         with self.storage.turn, self.storage.single.connect() as connection:
             return self._ended(connection, budget, next_trial.EMPTY)
 
+    def may_start(self, budget: Budget) -> bool:
+        """Return whether a trial waits or may be created now, without the lock."""
+        with self.storage.turn, self.storage.single.connect() as connection:
+            return not isinstance(next_trial.next_trial(self._books(connection), budget), str)
+
     def may_go_on(self, budget: Budget) -> bool:
         """Return whether a running trial of unknown length may begin another epoch.
 

@@ -38,6 +38,7 @@ def open_study(plan: Plan) -> Study:
         _match(study, plan, described)
         start_cost.judge(study, plan.worker.turn)
         _keep_budget(study, limits.budget(plan))
+        _go_on(study)
     if plan.study.prior is not None:
         _keep_prior(study, plan)
     return study
@@ -121,6 +122,13 @@ def _keep_budget(study: Study, budget: Budget) -> None:
             study.storage.set_study_user_attr(study.id, key, value)
 
 
+def _go_on(study: Study) -> None:
+    """Let workers that wait serve a study again that was stopped, once all have left it."""
+    left = set(study.attrs.get("stopped", ())) - {worker.id for worker in study.workers()}
+    if left and left == set(study.attrs["stopped"]):
+        study.storage.set_study_user_attr(study.id, "stopped", [])
+
+
 def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
     """Create the study if it is missing, or complete one whose creator died half-way."""
     objectives = plan.aims.objectives
@@ -150,7 +158,7 @@ def _description(plan: Plan) -> dict[str, Any]:
         "overrides": list(plan.pins),
         "command": recorded.words_of(plan),
         "study_dir": plan.study.dir,
-        "search": _search_text(plan),
+        "search": search_text(plan),
         **fingerprint.here(str(plan.cfg.objective._target_)),
         "space": plan.space.rows(),
     }
@@ -209,7 +217,7 @@ def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
         raise damaged(told)
 
 
-def _search_text(plan: Plan) -> str:
+def search_text(plan: Plan) -> str:
     """Return sampler and pruner as YAML; a study may be resumed with others."""
     kept = {"sampler", "pruner"}
     return lookup.text(plan.cfg, without=[str(k) for k in plan.cfg if k not in kept])

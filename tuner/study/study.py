@@ -172,6 +172,11 @@ class Study:
         with self._there():
             return self.claims.seems_ended(budget)
 
+    def may_start(self, budget: Budget) -> bool:
+        """Return whether a worker would be given a trial, for one that has not joined."""
+        with self._there():
+            return self.claims.may_start(budget)
+
     def may_go_on(self, budget: Budget) -> bool:
         """Return whether a running trial of unknown length may begin another epoch."""
         with self._there():

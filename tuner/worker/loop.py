@@ -194,7 +194,7 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
             study.requeue(trial_id, "its worker gave it up")
         study.release(context.worker)
         if fate is Fate.FAILED:
-            _judge_failures(plan, study)
+            judge_failures(plan, study)
     if signals.received is None:
         log.info("leaving: %s", signals.reason())
         return signals.code
@@ -219,12 +219,12 @@ def _may_leave(study: Study, worker: str, breadth: int) -> bool:
     return bool(idle) and worker not in idle[:breadth]
 
 
-def _judge_failures(plan: Plan, study: Study) -> None:
+def judge_failures(plan: Plan, study: Study) -> None:
     """Raise ``TooManyFailures`` if the objective fails too often to continue."""
     finished = [t for t in study.patience(study.attempts) if t.state.is_finished()]
     failed = [t for t in finished if t.state == TrialState.FAIL and kind(t) != Kind.SET_ASIDE]
-    rate = len(failed) / len(finished)
-    if len(failed) >= plan.worker.min_failures and rate > plan.worker.max_failure_rate:
+    allowed = plan.worker.max_failure_rate * len(finished)
+    if len(failed) >= plan.worker.min_failures and len(failed) > allowed:
         last = brief(failed[-1].user_attrs.get("reason", ""), REASON)
         raise TooManyFailures(
             "too many configurations fail, more than "

@@ -40,8 +40,10 @@ def _tune(args: argparse.Namespace, server: ForkServer) -> int:
     job = supervision.start(plan, study, launcher, described, server.fork)
     if launcher.detach:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
-        say(f"status:    {short_form.line(args, plan, 'status')}")
-        say(f"watch:     {same(args, 'tune')} launch.detach=false")
+        status_line = short_form.line(args, plan, "status")
+        say(f"status:    {status_line}")
+        again = f"{same(args, 'tune')} launch.detach=false"
+        say(f"watch:     {again if 'detach' in plan.cfg.launch else f'{status_line} --watch'}")
         return 0
     stop = supervision.follow(plan, study, job)
     if stop.signal is not None:

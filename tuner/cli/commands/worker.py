@@ -2,10 +2,12 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
 from tuner.api import in_process
+from tuner.api.waiting import Waiting
 from tuner.cli import context
 from tuner.environment import SUPERVISOR, WORKER
 from tuner.errors import TunerError
@@ -23,10 +25,14 @@ from tuner.worker.loop import CRASHED, work
 
 def run(args: argparse.Namespace) -> int:
     """Run one worker without repeating the supervisor's checks, which take a second."""
-    plan = context.planned(args, judge=SUPERVISOR not in os.environ)
+    plan = context.planned(args, judge=not (args.wait or SUPERVISOR in os.environ))
     patience = Patience(plan.storage.patience)
     # The study is entered patiently, because a worker may start beside a restarting server.
-    if args.final:
+    if args.wait:
+        plan, study = Waiting(context.source(args), args.overrides, plan).until_work()
+        recorded.keep(plan)
+        run_all: Callable[[], int] = partial(_search, plan, study, args)
+    elif args.final:
         run_all = patience(lambda: join_trainings(plan, args.join)).work
     else:
         run_all = partial(_search, plan, patience(lambda: _entered(plan, args.join)), args)
@@ -53,7 +59,9 @@ def _search(plan: Plan, study: Study, args: argparse.Namespace) -> int:
     """Run trials of the search."""
     with nullcontext() if SUPERVISOR in os.environ else in_process.shown(plan, study):
         code = work(plan, study)
-    if code == 0 and WORKER not in os.environ:  # a launcher reports it once for all
+    if (
+        code == 0 and not args.wait and WORKER not in os.environ
+    ):  # a launcher reports it once for all
         _require_value(plan, study, args)
     return code
 

@@ -1,0 +1,150 @@
+"""Workers that wait: which studies they run, and that a row chooses nothing but these."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.conftest import Project
+from tests.launched import new_database, read_until
+from tuner.api import preflight, served, waiting
+from tuner.api.waiting import Waiting
+from tuner.config.composition import Source
+from tuner.errors import TunerError
+from tuner.study import create, plan, study
+from tuner.study.budget import Budget
+from tuner.study.plan import Plan
+from tuner.study.study import Study
+
+
+class Sleepless(Exception):
+    """The worker has nothing to do."""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The override that names a database; the current directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    return f"storage.url=sqlite:///{tmp_path}/study.db"
+
+
+def created(*overrides: str) -> Study:
+    return create.open_study(plan.load(Source(), overrides, judge=False))
+
+
+def waits(monkeypatch: pytest.MonkeyPatch, *overrides: str, idle: Callable[[], object]) -> Plan:
+    """The plan of the study that a worker found, which calls ``idle`` instead of sleeping."""
+    monkeypatch.setattr(waiting, "sleep", lambda _: idle())
+    asked = plan.load(Source(), overrides, judge=False)
+    found, joined = Waiting(Source(), overrides, asked).until_work()
+    assert joined.name == found.study.name
+    return found
+
+
+def sleepless() -> None:
+    raise Sleepless
+
+
+def test_a_study_is_repeated_from_its_experiment_name_seed_and_limits(here):
+    made = created(here, "experiment=digits", "study.name='a b'", "seed=3", "study.n_trials=7",
+                   "budget.hours=1.5", "launch=none", "worker.grace=30")  # fmt: skip
+    found = served.planned(Source(), [here, "worker.grace=20"], made)
+    assert found.overrides[2:6] == (
+        "experiment=digits", "study.name='a b'", "seed=3", "study.n_trials=7"
+    )  # fmt: skip
+    assert (found.study.name, found.seed, found.budget.hours) == ("a b", 3, 1.5)
+    assert found.worker.grace == 20, "how to run is said here"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "stored", "ours", "told"),
+    [
+        (["model.width=16", "study.enqueue=[[seed=1]]"], {}, [], "sets model.width, study.enqueue"),
+        ([], {"command": ["experiment=../evil"]}, [], r"no experiment ../evil here"),
+        (["experiment=digits"], {}, ["experiment=cifar10"], "this command is for cifar10"),
+        ([], {"config": "model: {width: 99}"}, [], r"another one\n  data"),
+        ([], {"search": "sampler: {_target_: os.system}"}, [], r"another one\n  pruner"),
+        ([], {"seed": "${oc.env:HOME}"}, [], "damaged: it has no seed"),
+    ],
+)
+def test_a_study_that_the_files_here_do_not_repeat_is_refused(here, theirs, stored, ours, told):
+    made = created(here, *theirs)
+    for key, value in stored.items():
+        made.storage.set_study_user_attr(made.id, key, value)
+    with pytest.raises(TunerError, match=told):
+        served.planned(Source(), [here, *ours], made)
+
+
+def test_a_name_is_no_interpolation(here):
+    made = created(here)
+    made.name = "${oc.env:HOME}"
+    with pytest.raises(TunerError, match="its name"):
+        served.planned(Source(), [here], made)
+
+
+def test_a_worker_waits_for_a_study_with_work(here, monkeypatch):
+    later = iter([
+        lambda: created(here, "study.name=finished", "study.n_trials=0"),
+        lambda: created(here, "study.name=other", "model.width=16"),
+        lambda: created(here, "study.name=ours"),
+    ])  # fmt: skip
+    assert waits(monkeypatch, here, idle=lambda: next(later)()).study.name == "ours"
+
+
+def test_a_worker_waits_for_the_study_that_it_is_given(here, monkeypatch):
+    created(here, "study.name=other")
+    later = lambda: created(here, "study.name=ours")  # noqa: E731
+    assert waits(monkeypatch, here, "study.name=ours", idle=later).study.name == "ours"
+
+
+def test_a_stopped_study_waits_for_somebody_who_goes_on_with_it(here, monkeypatch):
+    made = created(here)
+    made.join("worker", "cpu")
+    made.stop()
+    made.leases.leave("worker")
+    with pytest.raises(Sleepless):
+        waits(monkeypatch, here, idle=sleepless)
+    assert waits(monkeypatch, here, idle=lambda: created(here)).study.name == made.name
+
+
+def test_a_lost_trial_is_work_and_a_running_one_is_not(here, monkeypatch):
+    made = created(here, "study.n_trials=1")
+    made.join("worker", "cpu")
+    assert made.claim("worker", budget=Budget(n_trials=1), max_retries=1)
+    with pytest.raises(Sleepless):
+        waits(monkeypatch, here, idle=sleepless)
+    made.expire("worker")
+    assert waits(monkeypatch, here, idle=sleepless).study.name == made.name
+
+
+def test_a_study_that_fails_too_often_is_not_tried_again(project: Project, postgresql, monkeypatch):
+    env = {"TUNER_STORAGE_URL": new_database(postgresql)}
+    args = ["storage=postgresql", "objective.fate=raise", "worker.min_failures=1"]
+    project.call("tune", "launch=none", *args, **env)
+    project.call("worker", "--wait", *args, code=1, **env)
+    monkeypatch.setattr(waiting, "sleep", lambda _: sleepless())
+    with pytest.raises(Sleepless):
+        project.call("worker", "--wait", *args, **env)
+
+
+def test_a_study_created_without_workers_is_run_by_one_that_waits(project: Project, postgresql):
+    url = new_database(postgresql)
+    env = {"TUNER_STORAGE_URL": url}
+    args = ["storage=postgresql", "study.n_trials=2"]
+    out = project.call("tune", "launch=none", "study.name=made", *args, **env)
+    assert "watch:     tuner status made --watch" in out
+    project.call("worker", "--wait", "storage=postgresql", **env)
+    trials = study.load(url, "made", grace=60, patience=5).optuna.get_trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+    idle = project.start("worker", "--wait", "storage=postgresql", **env)
+    read_until(idle, "waiting for studies")
+    idle.send_signal(signal.SIGTERM)
+    assert idle.wait(timeout=280) == 143
+
+
+def test_a_final_needs_workers_of_its_own():
+    words = ["launch=none", "storage.url=postgresql://tuner@db/tuner"]
+    with pytest.raises(TunerError, match="launch: the workers that wait"):
+        preflight.launcher_of(plan.load(Source(), words, judge=False))
