@@ -92,6 +92,14 @@ def test_slurm(group: Machines, shared: Path, postgresql: str):
         assert known["CPUTot"] == here["CPUs"]
         assert known["CoresPerSocket"] == here["CoresPerSocket"]
         assert 0.9 * int(here["RealMemory"]) < int(known["RealMemory"]) < int(here["RealMemory"])
+    # A job that gave its machines back does not come before one that already waits.
+    submit = "sbatch --parsable --exclusive --nodes=4 --output=/dev/null --wrap='sleep 600'"
+    first = group.run("ws1", submit, shared).strip()
+    running = f"squeue --noheader --jobs={first} --format=%T"
+    wait_for(lambda: group.run("ws1", running, shared) == "RUNNING\n")
+    queue = f"{submit}; scontrol requeue {first}; squeue --noheader --format=%Q; scancel --me"
+    _, *priorities = group.run("ws1", queue, shared).split()
+    assert priorities == ["1000000"] * 2
 
 
 def test_ray(group: Machines, shared: Path, postgresql: str):
