@@ -7,6 +7,11 @@ configuration; it imports while they check everything else, and their workers th
 ``python -m tuner.launch.fork_server DESCRIPTOR MODULE…`` is the process. It answers each order,
 which comes with the open log, with the id of a new worker, and tells the exit codes of its workers.
 It ends when the other side of its socket is closed.
+
+The ``forkserver`` of ``multiprocessing`` is no substitute: up to Python 3.13 its processes skip
+``atexit`` handlers, with which trackers flush; when it is killed, they go on unsupervised; it
+imports with the environment, terminal and session of ``tuner tune``, so that Ctrl-C ends it; and
+it returns the id of a process that does not lead its session yet, which a kill of its group misses.
 """
 
 import gc
