@@ -70,7 +70,7 @@ def main() -> None:
     print(f"tuner tune + tuner final         {whole:.0f} s")
     print(f"best validation accuracy         {read['best']['value']:.4f}")
     print(f"test accuracy over 3 seeds       {final['mean']:.4f} ± {final['sd']:.4f}")
-    print(f"share of epochs pruning saved    {read['status']['share_saved']:.2f}")
+    print(f"share of epochs pruning saved    {read['status']['epochs_saved_fraction']:.2f}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from optuna.trial import Trial, TrialState, create_trial
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.curves import LCBENCH_EPOCHS, LCBENCH_SPACE, LCBench, decode
 from benchmarks.search import TASKS
-from tuner.algorithms.pruners.audit import condemned_at, interval
+from tuner.algorithms.pruners.audit import interval, would_prune_at
 from tuner.algorithms.pruners.factory import build_pruner
 from tuner.algorithms.pruners.score_error import EXAMPLES
 from tuner.config import composition
@@ -69,7 +69,7 @@ class Result:
     """Epochs as a share of those without pruning."""
     lost: float
     """Difference between the best of the batch and the chosen one, the best by its last report."""
-    condemned: int = 0
+    rejected: int = 0
     wrong: int = 0
     """Condemned ones that beat every survivor, known from the record."""
     audited: int = 0
@@ -170,16 +170,16 @@ def _result(study: optuna.Study, batch: list[Run], spent: int) -> Result:
     trials = study.get_trials(deepcopy=False)
     final = {n: -np.inf if run.diverged else run.values[-1] for n, run in enumerate(batch)}
     done = {t.number for t in trials if t.state == TrialState.COMPLETE}
-    audited = {t.number for t in trials if condemned_at(t) is not None}
-    condemned = audited | {t.number for t in trials if t.state == TrialState.PRUNED}
+    audited = {t.number for t in trials if would_prune_at(t) is not None}
+    rejected = audited | {t.number for t in trials if t.state == TrialState.PRUNED}
     survivors = max((final[n] for n in done - audited), default=-np.inf)
-    wrong = {n for n in condemned if final[n] > survivors}
+    wrong = {n for n in rejected if final[n] > survivors}
     chosen = max(done, key=lambda n: trials[n].values[0], default=None)
     return Result(
         lost=max(final.values()) - (0.0 if chosen is None else final[chosen]),
         kept=max((final[n] for n in done), default=-np.inf) >= max(final.values()),
         cost=spent / sum(run.cost for run in batch),
-        condemned=len(condemned),
+        rejected=len(rejected),
         wrong=len(wrong),
         audited=len(audited),
         found=len(wrong & audited),
@@ -237,11 +237,11 @@ def main() -> None:
 
 def _told(found: list[Result]) -> str:
     kept, cost = np.mean([r.kept for r in found]), np.mean([r.cost for r in found])
-    wrong, condemned = sum(r.wrong for r in found), sum(r.condemned for r in found)
+    wrong, rejected = sum(r.wrong for r in found), sum(r.rejected for r in found)
     hits, audited = sum(r.found for r in found), sum(r.audited for r in found)
     lost = np.mean([r.lost for r in found])
     error = np.sqrt(kept * (1 - kept) / len(found))
-    known = f"{wrong / condemned:.2%} of {condemned}" if condemned else "none"
+    known = f"{wrong / rejected:.2%} of {rejected}" if rejected else "none"
     low, high = interval(hits, audited)
     told = f"{hits / audited:.2%} ({low:.2%} to {high:.2%}) of {audited}" if audited else "none"
     return f"{kept:.1%} ± {error:.1%} | {cost:.1%} | {known} | {told} | {lost:.4f}"

@@ -67,9 +67,11 @@ def _row(pools: list[list[Run]], seeds: range, size: int) -> str:
 
 
 def _figures(known: list[tuple[Result, Pruning]]) -> Mapping[str, str]:
-    true = np.array([result.wrong / result.condemned for result, _ in known])
+    true = np.array([result.wrong / result.rejected for result, _ in known])
     low, high = np.array([estimate.interval for _, estimate in known]).T
-    audits = np.array([interval(estimate.wrong, estimate.audited) for _, estimate in known])
+    audits = np.array(
+        [interval(estimate.false_prunings, estimate.audited) for _, estimate in known]
+    )
     width, alone = high - low, audits[:, 1] - audits[:, 0]
     held = (low <= true) & (true <= high)
     return {

@@ -178,7 +178,7 @@ DATABASES = {"sqlite": sqlite, "postgresql": servers.postgresql}
 
 def planned(url: str, name: str, *more: str) -> Plan:
     overrides = [f"storage.url='{url}'", f"study.name='{name}'", *SPACE, *more]
-    return plan.load(Source(), overrides, judge=False).require()
+    return plan.load(Source(), overrides, validate=False).require()
 
 
 def compare(asked: Plan, cold: int, rounds: int) -> dict[str, dict[str, Cost]]:

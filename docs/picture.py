@@ -61,7 +61,7 @@ def half_way(url: str, n_trials: int) -> Summary:
     while time.monotonic() < deadline:
         time.sleep(0.5)
         try:
-            found = status.look(study.load(url, "picture", grace=60, patience=5))
+            found = status.summary_of(study.load(url, "picture", grace=60, patience=5))
         except Exception:  # not there yet
             continue
         curves = [row for row in found.rows if row.state == "running" and len(row.curve) > 3]

@@ -33,7 +33,7 @@ ESCAPE = re.compile(
 """A whole escape sequence: without its first character the rest would appear as text."""
 
 
-def told(text: str) -> str:
+def sanitised(text: str) -> str:
     """The text of an exception as it is stored: without secrets and escape sequences."""
     return masked(ESCAPE.sub("", text))
 

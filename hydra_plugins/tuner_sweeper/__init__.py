@@ -89,7 +89,7 @@ class TunerSweeper(Sweeper):
             raise SystemExit(error.exit_code) from None
         of_hydra = [text for text in typed if not text.lstrip("+~").startswith(SEARCH)]
         if code := cli.main(
-            ["tune", *self.options(), *written, *of_hydra, *sweeper.unadded(arguments)]
+            ["tune", *self.options(), *written, *of_hydra, *sweeper.strip_plus(arguments)]
         ):
             raise SystemExit(code)
 

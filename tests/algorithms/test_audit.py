@@ -1,4 +1,4 @@
-"""The audit: the random sample of condemned trials, and the interval of the false-pruning rate."""
+"""The audit: the random sample of rejected trials, and the interval of the false-pruning rate."""
 
 import math
 
@@ -24,8 +24,8 @@ def test_who_is_spared_is_marked_with_the_step_and_nobody_else(share: float):
     study = optuna.create_study()
     running = study.ask()
     running.report(0.5, 3)
-    assert audit.spare(study, study.trials[0], share) == bool(share)
-    assert audit.condemned_at(study.trials[0]) == (3 if share else None)
+    assert audit.begin_if_drawn(study, study.trials[0], share) == bool(share)
+    assert audit.would_prune_at(study.trials[0]) == (3 if share else None)
 
 
 def test_a_retry_is_drawn_as_its_first_attempt_was():
@@ -34,7 +34,7 @@ def test_a_retry_is_drawn_as_its_first_attempt_was():
     study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={FIRST: drawn}))
     study.ask().report(0.5, 1)
     assert not audit.is_drawn("mine", study.trials[0].number, 0.1)
-    assert audit.spare(study, study.trials[0], 0.1)
+    assert audit.begin_if_drawn(study, study.trials[0], 0.1)
 
 
 def tail(k: int, n: int, rate: float) -> float:

@@ -158,7 +158,7 @@ def test_what_diverges_is_avoided():
 def gains(study, cost):
     """Of a cheap and of a dear configuration."""
     made = sampler(LINE, cost=cost)
-    table = made.scoreboard.look(study, made.encoding)
+    table = made.scoreboard.table(study, made.encoding)
     good, bad = made._densities(*made.split(table))
     rows = np.array([[0.1, 0.95], [0.9, 0.95]])
     return made._gain(rows, table, good, bad, np.random.default_rng(0)) - made.costs.log(

@@ -44,7 +44,7 @@ def test_rungs_are_fractions_of_the_trials_own_schedule(study):
     add(study, 0.1, range(1, 28), length=27)
     add(study, 0.2, range(1, 4), TrialState.RUNNING, length=9)
     add(study, 0.3, range(1, 31), TrialState.PRUNED, length=90)
-    table = Scoreboard().look(study, ENCODE)
+    table = Scoreboard().table(study, ENCODE)
     assert np.array_equal(table.scores[0], [1, 3, 9, 27])
     assert np.array_equal(table.scores[1], [1, 1, 3, NAN], equal_nan=True)
     assert np.array_equal(table.scores[2], [4, 10, 30, NAN], equal_nan=True)
@@ -58,36 +58,36 @@ def test_a_value_that_was_not_reported_at_the_rung_is_the_next(study):
         system_attrs={LENGTH: 27},
     )  # fmt: skip
     study.add_trial(trial)
-    assert Scoreboard().look(study, ENCODE).scores[0].tolist() == [0.2, 1.0, 1.0, 5.0]
+    assert Scoreboard().table(study, ENCODE).scores[0].tolist() == [0.2, 1.0, 1.0, 5.0]
 
 
 def test_minimised_values_change_their_sign_and_what_is_not_finite_is_none():
     study = optuna.create_study(direction="minimize")
     add(study, 0.1, [3.0, NAN, float("inf")], TrialState.RUNNING, length=3)
     assert np.array_equal(
-        Scoreboard().look(study, ENCODE).scores[0], [-3.0, -3.0, -3.0, NAN], equal_nan=True
+        Scoreboard().table(study, ENCODE).scores[0], [-3.0, -3.0, -3.0, NAN], equal_nan=True
     )
     add(study, 0.2, [NAN, 2.0], TrialState.PRUNED, length=3)
-    assert np.isnan(Scoreboard().look(study, ENCODE).scores[1]).all()
+    assert np.isnan(Scoreboard().table(study, ENCODE).scores[1]).all()
 
 
 def test_a_length_that_nobody_noted_is_that_of_the_longest_completed(study):
     board = Scoreboard()
     add(study, 0.1, range(1, 10), TrialState.PRUNED)
-    assert np.isnan(board.look(study, ENCODE).scores).all()
+    assert np.isnan(board.table(study, ENCODE).scores).all()
     add(study, 0.2, range(1, 10))
-    assert board.look(study, ENCODE).scores[0].tolist()[:3] == [1, 1, 3]
+    assert board.table(study, ENCODE).scores[0].tolist()[:3] == [1, 1, 3]
     add(study, 0.3, range(1, 28))
-    assert np.array_equal(board.look(study, ENCODE).scores[0], [1, 3, 9, NAN], equal_nan=True)
-    assert board.look(study, ENCODE).scores[1].tolist() == [1, 3, 9, 9]
+    assert np.array_equal(board.table(study, ENCODE).scores[0], [1, 3, 9, NAN], equal_nan=True)
+    assert board.table(study, ENCODE).scores[1].tolist() == [1, 3, 9, 9]
 
 
 def test_a_retry_takes_the_place_of_the_attempts_before_it(study):
     add(study, 0.1, [1.0, 2.0], TrialState.FAIL, length=9)
     board = Scoreboard()
-    assert board.look(study, ENCODE).live.tolist() == [True]
+    assert board.table(study, ENCODE).live.tolist() == [True]
     add(study, 0.1, [1.0, 2.0, 3.0], TrialState.RUNNING, length=9, **{HISTORY: [0]})
-    table = board.look(study, ENCODE)
+    table = board.table(study, ENCODE)
     assert table.live.tolist() == [False, True]
     assert table.reached(2).tolist() == [False, True]
 
@@ -114,7 +114,7 @@ def test_a_broken_constraint_is_bad(study):
     trial = study.ask({"x": FloatDistribution(0, 1)})
     trial.set_constraint("parameters", 1.0)
     study.tell(trial, 1.0)
-    table = Scoreboard().look(study, ENCODE)
+    table = Scoreboard().table(study, ENCODE)
     assert table.bad.tolist() == [True]
     assert table.highest(1) is None
 
@@ -133,7 +133,7 @@ def test_it_is_kept_up_and_equals_one_that_reads_anew(study):
                 state = TrialState.COMPLETE if step == 9 else TrialState.PRUNED
                 study.tell(trial, step if step == 9 else None, state=state)
                 running.remove(trial)
-        kept, anew = board.look(study, ENCODE), Scoreboard().look(study, ENCODE)
+        kept, anew = board.table(study, ENCODE), Scoreboard().table(study, ENCODE)
         for name in ("points", "scores", "over", "bad", "live"):
             assert np.array_equal(getattr(kept, name), getattr(anew, name), equal_nan=True)
 
@@ -148,10 +148,10 @@ def test_what_is_over_is_not_read_again(study):
         return ENCODE(trials)
 
     board = Scoreboard()
-    board.look(study, encode)
+    board.table(study, encode)
     read.clear()
     study.ask({"x": FloatDistribution(0, 1)})
-    board.look(study, encode)
+    board.table(study, encode)
     assert read == [50]
 
 
@@ -165,24 +165,24 @@ def test_lengths_are_guessed_without_reading_a_study_twice(study):
         return ENCODE(trials)
 
     board = Scoreboard()
-    assert board.look(study, encode).scores[0].tolist() == [1, 1, 3, 9]
+    assert board.table(study, encode).scores[0].tolist() == [1, 1, 3, 9]
     assert read == [*range(5)]
     add(study, 0.9, range(1, 28))  # nine epochs were not the whole of a schedule
-    assert board.look(study, encode).scores[0].tolist() == [1, 3, 9, 9]
+    assert board.table(study, encode).scores[0].tolist() == [1, 3, 9, 9]
 
 
 def test_another_study_or_space_is_read_from_the_beginning(study):
     board = Scoreboard()
     add(study, 0.5, [1.0], length=3)
     add(study, 0.6, [1.0], length=3)
-    board.look(study, ENCODE)
+    board.table(study, ENCODE)
     wider = of_distributions({"x": FloatDistribution(0, 2)})
-    assert board.look(study, wider).points[:, 0] == pytest.approx([0.25, 0.3])
+    assert board.table(study, wider).points[:, 0] == pytest.approx([0.25, 0.3])
     other = optuna.create_study(direction="maximize")
     add(other, 0.9, [1.0], length=3)
     add(other, 0.8, [1.0], length=3)
-    assert board.look(other, wider).points[:, 0] == pytest.approx([0.45, 0.4])
-    assert len(board.look(optuna.create_study(), wider).points) == 0
+    assert board.table(other, wider).points[:, 0] == pytest.approx([0.45, 0.4])
+    assert len(board.table(optuna.create_study(), wider).points) == 0
 
 
 def test_studies_of_one_name_in_two_databases_are_two():
@@ -191,7 +191,7 @@ def test_studies_of_one_name_in_two_databases_are_two():
         same = optuna.create_study(study_name="s", direction="maximize")
         for _ in range(2):
             add(same, x, [1.0], length=3)
-        assert board.look(same, ENCODE).points[:, 0].tolist() == [x, x]
+        assert board.table(same, ENCODE).points[:, 0].tolist() == [x, x]
 
 
 def test_trials_that_are_no_more_are_forgotten(study):
@@ -199,14 +199,14 @@ def test_trials_that_are_no_more_are_forgotten(study):
     board = Scoreboard()
     for x in (0.1, 0.2, 0.3):
         add(study, x, [], TrialState.RUNNING, length=3)
-    board.look(study, ENCODE)
+    board.table(study, ENCODE)
     trials = study.get_trials(deepcopy=False)
     study.get_trials = lambda **_: trials[:2]
-    assert board.look(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.2])
+    assert board.table(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.2])
     other = copy.copy(trials[0])
     other._trial_id, other.params = 99, {"x": 0.9}
     study.get_trials = lambda **_: [trials[0], other, trials[2]]
-    assert board.look(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.9, 0.3])
+    assert board.table(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.9, 0.3])
 
 
 def test_the_place_of_a_trial_is_the_share_of_all_that_it_beats(study):
@@ -219,7 +219,7 @@ def test_the_place_of_a_trial_is_the_share_of_all_that_it_beats(study):
         add(study, 0.1, [value] * 4, TrialState.RUNNING, length=9)
     add(study, 0.1, [50], TrialState.PRUNED, length=9, user={"reason_kind": "diverged"})
     add(study, 0.1, [], TrialState.RUNNING, length=9)
-    places = Scoreboard().look(study, ENCODE).places()
+    places = Scoreboard().table(study, ENCODE).places()
     # At the third, 1 beats the diverged one and is tied with itself; the two that ended are
     # compared at the end only, where nothing else has been.
     assert places[:8] * 8 == pytest.approx([1.5, 3, 3, 6.5, 7.5, 7.5, 6.5, 0])
@@ -233,10 +233,10 @@ def test_what_is_derived_is_kept_until_another_study_is_read(study):
         return scoreboard.derived(name, key, lambda: made.append(key) or len(made))
 
     add(study, 0.1, [1.0])
-    scoreboard.look(study, ENCODE)
+    scoreboard.table(study, ENCODE)
     assert [derived("a"), derived("a"), derived("b"), derived("a")] == [1, 1, 2, 3]
     assert [derived("a", "other"), derived("a"), derived("a", "other")] == [4, 3, 4]
-    scoreboard.look(optuna.create_study(), ENCODE)
+    scoreboard.table(optuna.create_study(), ENCODE)
     assert derived("a") == 5
 
 

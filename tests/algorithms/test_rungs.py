@@ -143,14 +143,14 @@ def test_an_unknown_length_is_that_of_the_longest_complete():
     assert bench.run([0.1] * 18, None) == 2
 
 
-def test_an_audited_trial_lives_and_is_no_measure_beyond_where_it_was_condemned():
+def test_an_audited_trial_lives_and_is_no_measure_beyond_where_it_was_rejected():
     bench = Bench(audited=1.0)
     for level in (0.5, 0.1, 0.1, 0.1):
         assert bench.run([level] * 9) == 9
     marks = [trial.system_attrs.get(AUDIT) for trial in bench.study.trials]
-    assert marks == [None, 1, 1, 3], "marked at the rung that condemned it, once"
+    assert marks == [None, 1, 1, 3], "marked at the rung that rejected it, once"
     best = bench.study.trials[0]
-    standings = bench.study.pruner.standings.look(bench.study)
+    standings = bench.study.pruner.standings.updated(bench.study)
     assert standings.others(0, best) == ([0.1, 0.1, 0.1, 0.5], [])
     assert standings.others(1, best) == ([0.1, 0.5], []), "the last had come there by itself"
 
@@ -165,12 +165,12 @@ def test_attempts_at_a_configuration_count_once_and_repeats_of_the_best_not_at_a
     asking.number = 7
     lost, again, repeat = (bench.study.ask() for _ in range(3))
     again.report(0.7, 3)
-    assert standings.look(bench.study).others(0, asking) == ([], [0.8])
+    assert standings.updated(bench.study).others(0, asking) == ([], [0.8])
     bench.study.tell(lost, state=TrialState.FAIL)
-    assert standings.look(bench.study).others(1, asking) == ([], [0.7]), "the attempt that runs"
+    assert standings.updated(bench.study).others(1, asking) == ([], [0.7]), "the attempt that runs"
     bench.study.tell(again, 0.5)
     bench.study.tell(repeat, 0.5)
-    assert standings.look(bench.study).others(0, asking) == ([0.8], [])
+    assert standings.updated(bench.study).others(0, asking) == ([0.8], [])
 
 
 def test_a_study_is_read_once_and_then_what_is_new(monkeypatch):
@@ -214,11 +214,11 @@ def test_real_workers_prune_by_the_default_and_a_killed_trial_is_judged_as_if_it
     floor = max((t.intermediate_values[t.last_step] * 8 / t.last_step
                  for t in ended if t.state == TrialState.PRUNED), default=0.0)  # fmt: skip
     assert floor < best
-    assert json.loads(project.call("status", "--json"))["share_saved"] > 0
+    assert json.loads(project.call("status", "--json"))["epochs_saved_fraction"] > 0
 
 
 def test_an_audited_trial_outlives_its_worker_and_the_audit_is_told(project: Project, replaced):
-    """All that are condemned are audited, killed after it, and go on to their end."""
+    """All that are rejected are audited, killed after it, and go on to their end."""
     args = ["pruner=rungs", "pruner.audited=1", "objective.epochs=8", "study.n_trials=4"]
     project.call("tune", *args, "launch.workers=1", "objective.fate=die")
     ended = project.study().attempts()
@@ -226,7 +226,11 @@ def test_an_audited_trial_outlives_its_worker_and_the_audit_is_told(project: Pro
     marked = [trial for trial in ended if AUDIT in trial.system_attrs]
     assert any(trial.system_attrs.get("retry_history") for trial in marked)
     told = json.loads(project.call("status", "--json"))["pruning"]
-    assert (told["condemned"], told["audited"], told["wrong"]) == (len(marked), len(marked), 0)
+    assert (told["pruned_or_audited"], told["audited"], told["false_prunings"]) == (
+        len(marked),
+        len(marked),
+        0,
+    )
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
@@ -270,11 +274,13 @@ def test_a_retry_knows_how_precise_its_scores_are():
 def test_the_first_judgement_is_described():
     pruner = rungs(n_min_trials=4)
     told = "at epoch 2 of 15, against at least 3 others; "
-    assert pruner.first_judged(15, None) == told + "the precision of the scores is unknown"
-    assert pruner.first_judged(15, 1000) == (
+    assert (
+        pruner.describe_first_decision(15, None) == told + "the precision of the scores is unknown"
+    )
+    assert pruner.describe_first_decision(15, 1000) == (
         told + "scores rest on 1,000 examples, so differences below 0.013 do not count "
         "(near a score of 0.9)"
     )
-    assert rungs(noise=0.01).first_judged(None, 1000) == (
+    assert rungs(noise=0.01).describe_first_decision(None, 1000) == (
         "after 11% of a trial, against at least 1 other; differences below 0.014 do not count"
     )

@@ -31,13 +31,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def created(*overrides: str) -> Study:
-    return create.open_study(plan.load(Source(), overrides, judge=False))
+    return create.open_study(plan.load(Source(), overrides, validate=False))
 
 
 def waits(monkeypatch: pytest.MonkeyPatch, *overrides: str, idle: Callable[[], object]) -> Plan:
     """The plan of the study that a worker found, which calls ``idle`` instead of sleeping."""
     monkeypatch.setattr(waiting, "sleep", lambda _: idle())
-    asked = plan.load(Source(), overrides, judge=False)
+    asked = plan.load(Source(), overrides, validate=False)
     found, joined = Waiting(Source(), overrides, asked).until_work()
     assert joined.name == found.study.name
     return found
@@ -147,4 +147,4 @@ def test_a_study_created_without_workers_is_run_by_one_that_waits(project: Proje
 def test_a_final_needs_workers_of_its_own():
     words = ["launch=none", "storage.url=postgresql://tuner@db/tuner"]
     with pytest.raises(TunerError, match="launch: the workers that wait"):
-        preflight.launcher_of(plan.load(Source(), words, judge=False))
+        preflight.launcher_of(plan.load(Source(), words, validate=False))

@@ -68,7 +68,7 @@ def test_check_shows_the_space_and_runs_nothing(project: Project):
     assert re.search(r"pinned +objective=toy$", run, re.MULTILINE)
     assert re.search(r"budget +study.n_trials: 24$", run, re.MULTILINE)
     assert not re.search(r"[\[\]{}']|None", run), "words, not Python's"
-    assert "first judged" not in run, "Optuna's pruners do not tell"
+    assert "first_decision" not in run, "Optuna's pruners do not tell"
     assert "_target_" not in out
     config = yaml.safe_load(project.call("check", "--config"))
     assert config["objective"]["_target_"] == "toy.train"
@@ -83,8 +83,8 @@ def test_check_tells_when_trials_are_judged_first(project: Project):
     with (project.directory / "toy.py").open("a") as module:
         module.write("\ntrain.check = lambda **_: {'validation_examples': 1000}\n")
     run = json.loads(project.call("check", "--json", "pruner=rungs", "objective.epochs=18"))["run"]
-    assert run["first judged"].startswith("at epoch 2 of 18, against at least 3 others; ")
-    assert "1,000 examples, so differences below 0.013 do not count" in run["first judged"]
+    assert run["first_decision"].startswith("at epoch 2 of 18, against at least 3 others; ")
+    assert "1,000 examples, so differences below 0.013 do not count" in run["first_decision"]
     assert "validation_examples" not in run
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tuner.config.bounds import BELOW_ONE, BelowOne, Bounds, Count, Positive, Share
-from tuner.config.types import conforms, judged, type_name
+from tuner.config.types import conforms, type_name, validate_arguments
 from tuner.errors import ConfigError
 from tuner.study import plan
 
@@ -55,7 +55,7 @@ def test_an_annotation_is_judged_and_named_with_its_bounds():
 
 
 def test_a_builder_refuses_all_at_once():
-    @judged("loss")
+    @validate_arguments("loss")
     def build(width: Count, share: Share = 2.0) -> Any:
         raise AssertionError("it is not called")
 

@@ -271,7 +271,7 @@ def test_an_option_that_only_optunas_class_has_is_passed_over(caplog, monkeypatc
 def test_hydras_plus_is_for_keys_that_are_new_to_the_application():
     typed = ["+study.direction=minimize", "++sampler=random", "+new=1", "+studyroom=2", "x=1"]
     said = ["study.direction=minimize", "sampler=random", "+new=1", "+studyroom=2", "x=1"]
-    assert sweeper.unadded(typed) == said
+    assert sweeper.strip_plus(typed) == said
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def trainings(directory: Path, *overrides: str) -> Trainings:
             "study.n_trials=2", "study.enqueue_defaults=false", "storage.url=sqlite:///s.db",
             "final.overrides=['objective.protocol=final']", "pruner=none", *overrides,
         ],
-        judge=False,
+        validate=False,
     ).require()  # fmt: skip
     study = create.open_study(asked)
     if not study.optuna.trials:

@@ -43,7 +43,7 @@ WITHOUT = st.one_of(
 @given(WITH_PASSWORD | WITHOUT)
 def test_a_url_is_of_use_or_refused_without_its_password(url: str) -> None:
     with harmless(url):
-        _, said = outcome(lambda: urls.judge(url))
+        _, said = outcome(lambda: urls.validate(url))
         told = log.printable(masking.masked(f"{urls.masked(url)} {said}"))
     assert not said or "hint: " in said
     assert PASSWORD not in told
@@ -79,7 +79,7 @@ def test_a_name_names_a_study_and_what_is_written_of_it_or_is_refused(
     before = {p.name for p in tmp_path.parent.iterdir()}
     words = ["space=none", f"study.name={text_of(name)}", "model.width=choice(8,9)"]
     with harmless(name):
-        found, _ = outcome(lambda: plan.load(Source(), words, judge=False).require())
+        found, _ = outcome(lambda: plan.load(Source(), words, validate=False).require())
         if found is not None:
             study = create.open_study(found)
             assert study.name == found.study.name

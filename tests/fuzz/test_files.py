@@ -85,7 +85,7 @@ def test_an_archive_is_read_or_refused_in_words(directory: Path, content: bytes)
     path = directory / "a.npz"
     path.write_bytes(content)
     with harmless(content):
-        looked, unseen = outcome(lambda: npz.look(root=str(directory), name=path.name))
+        looked, unseen = outcome(lambda: npz.overview(root=str(directory), name=path.name))
         read, refused = outcome(lambda: npz.read(path))
     assert read is not None or str(path) in refused
     assert looked is not None or str(path) in unseen

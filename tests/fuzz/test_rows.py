@@ -151,14 +151,14 @@ def written(path: Path, cells: list[Any]) -> None:
 
 
 def asked_of(path: Path, *words: str) -> plan.Plan:
-    return plan.load(Source(), [*ASKED, f"storage.url=sqlite:///{path}", *words], judge=False)
+    return plan.load(Source(), [*ASKED, f"storage.url=sqlite:///{path}", *words], validate=False)
 
 
 def shown(asked: plan.Plan, output: Path) -> str:
     """All that is said of a study, the page included."""
     found = study.load(asked.storage.url, "x", grace=60, patience=0)
     try:
-        repeats, look, budget = Repeats(asked), status.look(found), status.budget_of(found)
+        repeats, look, budget = Repeats(asked), status.summary_of(found), status.budget_of(found)
         told = [status.as_json(look, budget, found.ended(budget), repeats.known)]
         best = summary.summarise(found.optuna)
         told += [str(configurations.as_data(row, repeats.known)) for row in best.ranking]

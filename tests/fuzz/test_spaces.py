@@ -135,4 +135,4 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_file_of_a_space_is_of_use_or_refused_in_words(directory: Path, text: str) -> None:
     (directory / "space" / "fuzz.yaml").write_bytes(text.encode(errors="surrogateescape"))
     with harmless(text):
-        outcome(lambda: plan.load(Source((directory,)), ["space=fuzz"], judge=False).require())
+        outcome(lambda: plan.load(Source((directory,)), ["space=fuzz"], validate=False).require())

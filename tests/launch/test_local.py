@@ -65,7 +65,7 @@ def test_the_lock_of_a_partitioned_gpu_is_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (env, _) = slots(monkeypatch, "MIG-GPU-0a1b/1/0", workers=2)
     monkeypatch.setenv(SHARED, env[SHARED])
-    with device_lock.turn(lambda: None):
+    with device_lock.hold(lambda: None):
         assert len(list(tmp_path.iterdir())) == 2
 
 

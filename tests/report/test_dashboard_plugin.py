@@ -84,7 +84,7 @@ def test_columns_stay_when_a_poll_brings_no_trial_that_has_them(study: Study) ->
 def test_the_note_repeats_the_trial_as_the_command_that_serves_would(study: Study) -> None:
     words = ["study.name=digits", "space=none", "data=mnist", "optimizer=choice(sgd,adamw)"]
     conf = Path(__file__).parents[1]
-    asked = plan.load(Source((conf,)), words, judge=False)
+    asked = plan.load(Source((conf,)), words, validate=False)
     own = ["data=mnist", "optimizer=sgd", "seed=3"]
     add(study, C, [0.5], params={"optimizer": "sgd"}, overrides=own)
     add(study, C, [0.5], params={"optimizer": "sgd"}, overrides=[*own, "--app=evil.py"])

@@ -16,7 +16,7 @@ def told(study: Study) -> list[str]:
     def command(row: Row) -> str:
         return f"tuner train {' '.join(row.stored)}" if row.stored else ""
 
-    return str(no_result.told(summarise(study), command) or "").splitlines()
+    return str(no_result.explain(summarise(study), command) or "").splitlines()
 
 
 @pytest.fixture

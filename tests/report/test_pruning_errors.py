@@ -29,7 +29,7 @@ NOW = START + timedelta(seconds=400)
 
 
 def spared(study: optuna.Study, curve: Sequence[float], state: TrialState = C, **attrs: object):
-    """Add a trial that was condemned at its first epoch and audited."""
+    """Add a trial that was rejected at its first epoch and audited."""
     value = curve[-1] if state == C else None
     study.add_trial(
         optuna.create_trial(
@@ -72,7 +72,12 @@ def audited(tmp_path: Path, request: pytest.FixtureRequest) -> Summary:
 def test_a_false_pruning_beats_every_survivor(audited: Summary) -> None:
     found = pruning_errors.pruning(audited)
     assert found is not None
-    assert (found.condemned, found.audited, found.wrong, found.completed) == (11, 4, 1, 4)
+    assert (found.pruned_or_audited, found.audited, found.false_prunings, found.completed) == (
+        11,
+        4,
+        1,
+        4,
+    )
     assert found.rate is not None
     low, high = found.interval
     assert 1 / 11 <= low <= found.rate <= high <= 8 / 11, "one did; three did not"

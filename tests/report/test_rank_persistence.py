@@ -6,16 +6,16 @@ import pytest
 from tuner.report.analysis.rank_persistence import Rung, false_prunings, normal_scores
 
 
-def rung(final: np.ndarray, condemned: float = -1.0) -> Rung:
-    """Twelve survivors with scores from 0 to 2, and thirty condemned trials."""
+def rung(final: np.ndarray, rejected: float = -1.0) -> Rung:
+    """Twelve survivors with scores from 0 to 2, and thirty rejected trials."""
     scores = np.linspace(0, 2, 12)
-    return Rung(np.full(30, condemned), scores, final, np.ones(12, bool))
+    return Rung(np.full(30, rejected), scores, final, np.ones(12, bool))
 
 
 def test_the_better_ranks_persist_the_fewer_false_prunings_there_are():
     ranks = np.arange(12.0)
     found = [
-        false_prunings([rung(final, condemned=0.0)]).mean()
+        false_prunings([rung(final, rejected=0.0)]).mean()
         for final in (ranks, np.roll(ranks, 3), -ranks)
     ]
     assert found[0] < found[1] < found[2]
@@ -34,8 +34,8 @@ def test_those_who_were_further_behind_win_less_often():
 
 def test_an_audited_trial_is_no_survivor():
     """Without the best of the completed ones, the best survivor is beaten more often."""
-    one = rung(np.arange(12.0), condemned=1.0)
-    other = Rung(one.condemned, one.completed, one.final, np.arange(12) < 6)
+    one = rung(np.arange(12.0), rejected=1.0)
+    other = Rung(one.rejected, one.completed, one.final, np.arange(12) < 6)
     assert false_prunings([other]).mean() > false_prunings([one]).mean()
 
 

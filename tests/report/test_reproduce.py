@@ -28,7 +28,7 @@ def searched(tmp_path: Path) -> tuple[Plan, Summary]:
         "model.width=int(interval(8,64))", f"study.prior_url='{SECRET}'", "data=npz",
         "data.root=/here",
     ]  # fmt: skip
-    asked = plan.load(Source((tmp_path / "my conf",)), words, judge=False).require()
+    asked = plan.load(Source((tmp_path / "my conf",)), words, validate=False).require()
     opened = create.open_study(asked)
     assert "secret" not in str(opened.attrs["command"])
     trial = create_trial(

@@ -109,7 +109,7 @@ def test_workers_and_their_trials_are_seen_while_they_run(project: Project) -> N
     (worker,) = told["workers"]
     assert worker["trial"] == 0
     assert told["counts"]["running"] == 1
-    assert (told["ended"], told["n_trials"]) == (None, 3)
+    assert (told["finished_reason"], told["n_trials"]) == (None, 3)
     shown = project.call("status", *args)
     assert "1 worker" in shown
     assert status.IDLE not in shown
@@ -123,10 +123,10 @@ def test_watching_ends_with_the_study(project: Project) -> None:
     project.wait_until_held()
     watch = project.start("status", "--watch", "--json")
     assert watch.stdout is not None
-    assert json.loads(watch.stdout.readline())["ended"] is None
+    assert json.loads(watch.stdout.readline())["finished_reason"] is None
     project.go()
     last = json.loads(watch.stdout.read().splitlines()[-1])
-    assert last["ended"]
+    assert last["finished_reason"]
     assert last["counts"]["complete"] == 1
     assert project.call("status", "--watch").splitlines()[-1].startswith("1 of 1 finished before")
     for process in (worker, watch):
@@ -174,7 +174,8 @@ def test_all_studies_are_listed_and_a_wrong_name_offers_them(
 
 
 KEYS = {
-    "study", "n_trials", "budget", "ended", "counts", "epochs", "share_saved", "pruning",
+    "study", "n_trials", "budget", "finished_reason", "counts", "epochs", "epochs_saved_fraction",
+    "pruning",
     "device_hours", "trials_per_hour", "seconds_left", "best", "workers",
 }  # fmt: skip
 

@@ -20,7 +20,9 @@ def test_an_empty_study(tmp_path: Path) -> None:
     summary = summarise(new_study(tmp_path))
     assert summary.rows == []
     assert set(summary.counts.values()) == {0}
-    assert (summary.best, summary.hourly, summary.share_saved, summary.epochs_saved) == (None,) * 4
+    assert (summary.best, summary.hourly, summary.epochs_saved_fraction, summary.epochs_saved) == (
+        None,
+    ) * 4
     assert (summary.wall, summary.epochs, summary.failures) == (0, 0, {})
 
 
@@ -95,7 +97,7 @@ def test_what_pruning_saved(tmp_path: Path) -> None:
     add(study, P, [0.1] * 3, reason="diverged")  # could not have gone on: nothing saved
     summary = summarise(study, now=NOW)
     assert (summary.full_length, summary.epochs, summary.epochs_saved) == (10, 39, 14)
-    assert summary.share_saved == pytest.approx(14 / 53)
+    assert summary.epochs_saved_fraction == pytest.approx(14 / 53)
 
 
 def test_where_the_time_went(tmp_path: Path) -> None:
@@ -122,7 +124,11 @@ def test_an_objective_that_reports_nothing_saves_nothing(tmp_path: Path) -> None
     study = new_study(tmp_path)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     summary = summarise(study)
-    assert (summary.counts["complete"], summary.full_length, summary.share_saved) == (2, None, None)
+    assert (summary.counts["complete"], summary.full_length, summary.epochs_saved_fraction) == (
+        2,
+        None,
+        None,
+    )
 
 
 def test_wall_time_is_the_time_with_work_under_way(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from tuner.worker.trial import Fate, execute
 
 C, W, R = TrialState.COMPLETE, TrialState.WAITING, TrialState.RUNNING
 WORDS = ["study.name=x", "space=none", "model.width=int(interval(8,64))"]
-ASKED = plan.load(Source(), WORDS, judge=False)
+ASKED = plan.load(Source(), WORDS, validate=False)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -213,7 +213,7 @@ def test_a_command_that_looks_shows_the_rest(
     assert "2 complete, 1 running, 1 queued" in out
     assert "study 'x': its attribute metric is malformed and left out: no JSON" in err
     assert "trial 0: its attribute overrides is malformed and left out: 'x'" in err
-    found = status.look(opened)
+    found = status.summary_of(opened)
     budget = status.budget_of(opened)
     assert json.loads(status.as_json(found, budget, opened.ended(budget)))["best"]["value"] == 0.5
     Console(file=io.StringIO()).print(status.as_picture(found, budget, None, width=80))

@@ -9,8 +9,8 @@ from tuner.study.budget import Budget, Spent
 
 def test_only_limits_that_are_set_are_shown():
     spent = Spent(n_trials=6, epochs=40, hours=0.5, device_hours=1.0)
-    assert Budget().shares(spent) == []
-    shown = [str(share) for share in Budget(n_trials=24, hours=2.0).shares(spent)]
+    assert Budget().usage(spent) == []
+    shown = [str(share) for share in Budget(n_trials=24, hours=2.0).usage(spent)]
     assert shown == ["study.n_trials: 6 of 24", "budget.hours: 0.5 of 2"]
 
 

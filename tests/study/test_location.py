@@ -17,7 +17,7 @@ def test_the_location_is_that_of_the_composed_configuration(
     monkeypatch.delenv(STORAGE_URL, raising=False)
     if url is not None:
         monkeypatch.setenv(STORAGE_URL, url)
-    composed = plan.load(Source(), ["study.name=mine"], judge=False)
+    composed = plan.load(Source(), ["study.name=mine"], validate=False)
     assert location.named("mine") == location.of(composed)
 
 

@@ -19,7 +19,7 @@ def asked(url, request) -> list[str]:
 
 
 def opened(asked: list[str], *more: str) -> Study:
-    return create.open_study(plan.load(Source(), [*asked, *more], judge=False))
+    return create.open_study(plan.load(Source(), [*asked, *more], validate=False))
 
 
 def is_due(notices: Notices, study: Study) -> bool:

@@ -135,7 +135,7 @@ def test_a_trial_takes_no_time_while_its_worker_is_dead(planned):
     silence(opened, 100)
     opened.leases.expire("w")
     fresh = study.load(asked.storage.url, asked.study.name, grace=60, patience=5)
-    found = status.look(fresh)
+    found = status.summary_of(fresh)
     (row,) = found.rows
     assert (row.state, row.seconds) == ("queued", pytest.approx(200, abs=20))
     assert (found.workers, found.wall) == ([], pytest.approx(200, abs=20))
@@ -145,7 +145,7 @@ def test_a_trial_takes_no_time_while_its_worker_is_dead(planned):
     ended, again = opened.optuna.get_trials()
     assert ended.duration.total_seconds() == pytest.approx(200, abs=20)
     assert again.duration is None
-    (row,) = status.look(opened).rows
+    (row,) = status.summary_of(opened).rows
     assert (row.state, row.seconds) == ("running", pytest.approx(200, abs=20))
 
 
@@ -452,7 +452,7 @@ def test_a_copied_study_knows_what_it_cost_and_goes_on(planned):
     hours = opened.times().device_hours
     assert hours == pytest.approx(300 / 3600, abs=5 / 3600)
     assert copied.times() == opened.times()
-    assert status.look(copied).device_hours == hours
+    assert status.summary_of(copied).device_hours == hours
     again = copied.start("another cpu", 1)
     assert again.times().device_hours == pytest.approx(hours, abs=5 / 3600)
     copied.join("c", "cpu")

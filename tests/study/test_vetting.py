@@ -45,8 +45,8 @@ OWN = [
     "trainer.ema=0.5",
 ]
 SEEDED = [*OWN, "seed=7"]
-ASKED = plan.load(Source(), WORDS, judge=False)
-NAMED = plan.load(Source(), [*WORDS, "study.name=x"], judge=False)
+ASKED = plan.load(Source(), WORDS, validate=False)
+NAMED = plan.load(Source(), [*WORDS, "study.name=x"], validate=False)
 PLANTED = [
     "objective._target_=evil.train",
     "++model={_target_:evil.train}",
@@ -131,7 +131,7 @@ def test_a_value_that_is_lacking_is_named() -> None:
 
 
 def test_of_another_search_the_word_that_is_not_given_here_is_named() -> None:
-    bare = plan.load(Source(), [w for w in WORDS if not w.startswith("trainer.ep")], judge=False)
+    bare = plan.load(Source(), [w for w in WORDS if not w.startswith("trainer.ep")], validate=False)
     (line,) = refusal(asked=bare)
     told = (
         "trainer.epochs=3: is neither pinned nor searched by this command; "

@@ -27,7 +27,7 @@ def planned(tmp_path: Path):
     def make(name: str, *overrides: str) -> plan.Plan:
         url = f"storage.url='sqlite:///{tmp_path}/s.db'"
         fixed = [url, "space=none", f"study.name={name}", "study.enqueue_defaults=false"]
-        return plan.load(Source(), [*fixed, *overrides], judge=False).require()
+        return plan.load(Source(), [*fixed, *overrides], validate=False).require()
 
     return make
 

@@ -27,7 +27,7 @@ from tuner.errors import Pruned
 from tuner.train.data import dataset
 from tuner.train.device import cuda_graph, hardware
 from tuner.train.fused import probe
-from tuner.train.fused.fused_learner import Crew
+from tuner.train.fused.fused_learner import FusedLearner
 from tuner.train.fused.stacked_modules import Form
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy
@@ -127,13 +127,13 @@ def crewed(device: torch.device, form: Form) -> list[list[float]]:
             CrossEntropy([1] * 10, **recipes.LOSS | weighed), images,
             recipes.settings(graph="graph", epochs=2, batch_size=15, fused=3, clip=1.0),
         ))  # fmt: skip
-    crew, losses = Crew(learners, form), []
+    fused_learner, losses = FusedLearner(learners, form), []
     for epoch in (1, 2):
         generators = [torch.Generator(device).manual_seed(number) for number in range(3)]
-        steps = crew.train_epoch(images.train, epoch, generators, generators)
-        crew.store(epoch * steps)
-        losses.append(crew.total.clone())
-    tallies = crew.evaluate(images.validation)
+        steps = fused_learner.train_epoch(images.train, epoch, generators, generators)
+        fused_learner.store(epoch * steps)
+        losses.append(fused_learner.total.clone())
+    tallies = fused_learner.evaluate(images.validation)
     return [total.tolist() for total in losses] + [[t.read()[0].loss for t in tallies]]
 
 

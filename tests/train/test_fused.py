@@ -18,7 +18,7 @@ from tuner.train import engine
 from tuner.train.checkpoint import checkpoint
 from tuner.train.data import dataset
 from tuner.train.fused import member, optimizer_steps, probe, rendezvous, stacked_modules
-from tuner.train.fused.fused_learner import Crew
+from tuner.train.fused.fused_learner import FusedLearner
 from tuner.train.learner import Learner
 from tuner.train.loss import CrossEntropy, MeanSquaredError
 from tuner.train.optim import parameter_groups
@@ -60,7 +60,7 @@ TRIALS = [  # which differ in all that may differ
 def fusing(monkeypatch) -> list[int]:
     """Fuses whether or not it is faster; how many trials each epoch trained as one."""
     sizes = []
-    train_epoch = Crew.train_epoch
+    train_epoch = FusedLearner.train_epoch
 
     def noted(self, *args):
         sizes.append(len(self.learners))
@@ -69,7 +69,7 @@ def fusing(monkeypatch) -> list[int]:
     def choose(learners):
         return "grouped" if len(learners) > 1 else None
 
-    monkeypatch.setattr(Crew, "train_epoch", noted)
+    monkeypatch.setattr(FusedLearner, "train_epoch", noted)
     monkeypatch.setattr(probe, "choose", choose)
     return sizes
 
@@ -147,18 +147,18 @@ def test_fused_trials_have_the_curves_that_they_have_alone(tmp_path, fusing, opt
 def test_every_layer_of_the_cnn_has_its_stacked_form(model, form):
     images = recipes.digits()
     learners = [learner(images, **model) for _ in range(3)]
-    crew = Crew(learners, form)
+    fused_learner = FusedLearner(learners, form)
     batch = images.normalise(images.train.images[:5])
-    for one, outputs in zip(learners, crew.outputs(batch.repeat(3, 1, 1, 1)), strict=True):
+    for one, outputs in zip(learners, fused_learner.outputs(batch.repeat(3, 1, 1, 1)), strict=True):
         with torch.no_grad():
             torch.testing.assert_close(outputs, one.network.eval()(batch), rtol=1e-4, atol=1e-5)
     generators = [torch.Generator().manual_seed(n) for n in range(3)]
-    crew.train_epoch(images.train, 1, generators, generators)
+    fused_learner.train_epoch(images.train, 1, generators, generators)
     for n, one in enumerate(learners):
         torch.manual_seed(0)
         total = one.train_epoch(images.train, 1, torch.Generator().manual_seed(n))
         steps = len(images.train) // 32
-        assert float(crew.total[n]) / steps == pytest.approx(float(total), rel=1e-3)
+        assert float(fused_learner.total[n]) / steps == pytest.approx(float(total), rel=1e-3)
 
 
 def learner(images=None, optimizer=OPTIMIZERS["adamw"][0], loss=None, **model) -> Learner:
@@ -248,7 +248,7 @@ def test_an_error_in_the_common_training_reaches_all(tmp_path, fusing, monkeypat
     def broken(*_):
         raise ZeroDivisionError("in the stack")
 
-    monkeypatch.setattr(Crew, "train_epoch", broken)
+    monkeypatch.setattr(FusedLearner, "train_epoch", broken)
     results = together(tmp_path, TRIALS)
     assert [str(result) for result in results] == ["in the stack"] * 3
     assert {type(result) for result in results} == {ZeroDivisionError}
@@ -355,13 +355,13 @@ def test_a_network_that_mixes_channels_is_not_fused(monkeypatch, caplog):
 
 def test_nothing_keeps_a_crew_alive():
     images = recipes.digits()
-    crew = Crew([learner(images) for _ in range(2)], "grouped")
+    fused_learner = FusedLearner([learner(images) for _ in range(2)], "grouped")
     generators = [torch.Generator().manual_seed(n) for n in range(2)]
-    crew.train_epoch(images.train, 1, generators, generators)
-    gone = weakref.ref(crew)
+    fused_learner.train_epoch(images.train, 1, generators, generators)
+    gone = weakref.ref(fused_learner)
     gc.disable()
     try:
-        del crew
+        del fused_learner
         assert gone() is None, "a cycle would keep its memory on the device"
     finally:
         gc.enable()
@@ -485,7 +485,7 @@ def test_an_epochs_numbers_are_sent_and_not_waited_for(monkeypatch):
 
 
 def test_a_device_that_is_lost_is_no_form_that_does_not_pay(monkeypatch):
-    def lost(crew, split):
+    def lost(fused_learner, split):
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(probe, "_check", lost)

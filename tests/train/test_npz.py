@@ -127,7 +127,7 @@ OBJECTS = np.array([None] * 200)
 )
 def test_what_is_no_such_archive_is_named(tmp_path, arrays, message):
     data = saved(tmp_path, **arrays)
-    for read in (lambda: data(CPU), lambda: npz.look(root=str(tmp_path), name="a b.npz")):
+    for read in (lambda: data(CPU), lambda: npz.overview(root=str(tmp_path), name="a b.npz")):
         with pytest.raises(TunerError, match=rf"a b\.npz: .*{message}"):
             read()
 
@@ -135,7 +135,7 @@ def test_what_is_no_such_archive_is_named(tmp_path, arrays, message):
 def test_channels_may_come_first(tmp_path):
     images = RANDOM.integers(0, 256, (200, 3, 9, 8)).astype(np.uint8)
     read = saved(tmp_path, images=images, targets=np.arange(200) % 3)
-    assert npz.look(root=str(tmp_path), name="a b.npz").in_shape == (3, 9, 8)
+    assert npz.overview(root=str(tmp_path), name="a b.npz").in_shape == (3, 9, 8)
     assert read(CPU).in_shape == (3, 9, 8)
     arrays = npz.read(tmp_path / "a b.npz")
     assert (arrays.images == images.transpose(0, 2, 3, 1)).all()
@@ -173,7 +173,7 @@ def test_a_broken_header_names_the_file(tmp_path, written, message, name):
         for array, content in (contents | {name: written}).items():
             file.writestr(f"{array}.npy", content)
     message = message.replace("images", name)
-    for read in (lambda: data(CPU), lambda: npz.look(root=str(tmp_path), name="a b.npz")):
+    for read in (lambda: data(CPU), lambda: npz.overview(root=str(tmp_path), name="a b.npz")):
         with pytest.raises(TunerError, match=rf"a b\.npz.*: {message}.*; hint: "):
             read()
 
@@ -184,10 +184,10 @@ def test_a_single_array_or_no_file_at_all_is_no_archive(tmp_path):
     with pytest.raises(
         TunerError, match=r"a\.npz cannot be read: it is damaged, or not a NumPy archive"
     ):
-        npz.look(root=str(tmp_path), name="a.npz")
+        npz.overview(root=str(tmp_path), name="a.npz")
     os.mkfifo(tmp_path / "b.npz")
     with pytest.raises(TunerError, match=r"b\.npz: is not a regular file; hint: "):
-        npz.look(root=str(tmp_path), name="b.npz")
+        npz.overview(root=str(tmp_path), name="b.npz")
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):

@@ -84,7 +84,7 @@ def server(tmp_path):
 def missing(name, root) -> str:
     """What is said of data that are not there, by the look and by the reading of them."""
     said = []
-    for find in (torchvision_files.look, functools.partial(torchvision_files.read, train=True)):
+    for find in (torchvision_files.overview, functools.partial(torchvision_files.read, train=True)):
         with pytest.raises(TunerError) as caught:
             find(name=name, root=str(root))
         said.append(str(caught.value))

@@ -15,7 +15,7 @@ from tuner.errors import StorageLost
 from tuner.study.attempts import REQUEUE
 from tuner.study.budget import Budget
 from tuner.worker import trial
-from tuner.worker.outcome import Fate
+from tuner.worker.outcome import AttemptEnd
 from tuner.worker.reporter import Context
 
 
@@ -26,7 +26,7 @@ class Attempts:
         self.bench, self.monkeypatch = bench, monkeypatch
         self.lost: Callable[[], bool] = lambda: False
 
-    def run(self, objective: Callable[..., float]) -> Fate:
+    def run(self, objective: Callable[..., float]) -> AttemptEnd:
         def run(_cfg: object, *, report: object, **_: object) -> float:
             return objective(report)
 
@@ -75,7 +75,7 @@ REVOKED = "permission denied for table trial_intermediate_values"
 @pytest.mark.parametrize("state", ["42501", "25006", "53100", "57P01"])
 def test_a_database_that_refuses_for_a_moment_costs_nothing(attempts, state):
     attempts.refuse(postgresql(state), times=3)
-    assert attempts.run(reports_twice) is Fate.FINISHED
+    assert attempts.run(reports_twice) is AttemptEnd.FINISHED
     (only,) = attempts.bench.study.optuna.get_trials()
     assert (only.state, only.intermediate_values) == (TrialState.COMPLETE, {1: 0.25, 2: 0.5})
 
@@ -127,7 +127,7 @@ def test_a_report_that_is_stored_after_all_settles_it(attempts):
         report(2, accuracy=0.5)
         return 0.5
 
-    assert attempts.run(goes_on) is Fate.FINISHED
+    assert attempts.run(goes_on) is AttemptEnd.FINISHED
     assert attempts.states() == [TrialState.COMPLETE]
 
 
@@ -135,7 +135,7 @@ def test_an_objectives_own_database_is_its_own_affair(attempts):
     def fails(_report: Callable[..., None]) -> float:
         raise wrapped(psycopg.OperationalError("the warehouse is closed"), psycopg.Error)
 
-    assert attempts.run(fails) is Fate.FAILED
+    assert attempts.run(fails) is AttemptEnd.FAILED
     assert attempts.states() == [TrialState.FAIL]
 
 
@@ -161,10 +161,10 @@ def test_a_trial_that_a_standby_does_not_know_is_left(attempts):
                 connection.execute(sa.text(f"DELETE FROM {table}"))
         return reports_twice(report)
 
-    assert attempts.run(vanishes) is Fate.FENCED
+    assert attempts.run(vanishes) is AttemptEnd.FENCED
     study.requeue(1, "its worker gave it up")
     assert attempts.states() == []
-    assert attempts.run(reports_twice) is Fate.FINISHED
+    assert attempts.run(reports_twice) is AttemptEnd.FINISHED
     (only,) = study.optuna.get_trials()
     assert (only.number, only.state) == (0, TrialState.COMPLETE)
     assert study.configurations() == 1

@@ -69,7 +69,7 @@ def test_what_was_pruned_is_none_of_the_best(study):
 def test_of_several_objectives_all_that_are_complete_keep_theirs(study, tmp_path):
     asked = [f"study.dir={tmp_path}/runs", "study.name=mine", "study.keep_checkpoints=1"]
     plans = [
-        plan.load(Source(), [*asked, *more], judge=False).require()
+        plan.load(Source(), [*asked, *more], validate=False).require()
         for more in (["study.objectives={loss:minimize}"], [])
     ]
     for name in ("00005-01234567", "00006-01234567"):
@@ -85,7 +85,7 @@ def test_of_several_objectives_all_that_are_complete_keep_theirs(study, tmp_path
 
 def test_the_previous_checkpoint_of_an_ended_trial_goes_whatever_is_kept(study, tmp_path):
     places = [f"study.dir={tmp_path}/runs", "study.keep_checkpoints=null", "study.name=mine"]
-    asked = plan.load(Source(), places, judge=False).require()
+    asked = plan.load(Source(), places, validate=False).require()
     run_dir = tmp_path / "runs" / "trials" / "00005-01234567"
     run_dir.mkdir(parents=True)
     for name in ("checkpoint.pt", "checkpoint.previous.pt", "model.pt"):
@@ -119,7 +119,7 @@ def test_a_search_keeps_the_checkpoints_of_the_best_few_and_every_other_file(pro
 )
 def test_what_a_stranger_has_stored_names_nothing_else(study, tmp_path, stored):
     places = [f"study.dir={tmp_path}/runs", f"study.mirror=file://{tmp_path}/mirror/mine"]
-    asked = plan.load(Source(), ["study.name=mine", *places], judge=False).require()
+    asked = plan.load(Source(), ["study.name=mine", *places], validate=False).require()
     treasures = [tmp_path / "runs" / "checkpoint", tmp_path / "mirror" / "mine" / "mine" / "file"]
     treasures += [tmp_path / "runs" / "trials" / name / "checkpoint" for name in ("mine", LONGER)]
     for path in treasures:

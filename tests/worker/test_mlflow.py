@@ -27,7 +27,7 @@ def test_mlflow_has_one_run_a_configuration_whoever_died(project: Project):
     where = client.get_experiment_by_name("toy").experiment_id
     (run,) = client.search_runs([where])
     assert (run.info.run_name, run.info.status) == ("toy-00000", "FINISHED")
-    assert run.data.tags["tuner.fate"] == "complete"
+    assert run.data.tags["tuner.state"] == "complete"
     assert 0 <= float(run.data.params["objective.x"]) <= 1
     points = client.get_metric_history(run.info.run_id, "accuracy")
     (trial,) = [t for t in project.study().optuna.get_trials() if t.state.name == "COMPLETE"]
@@ -36,7 +36,7 @@ def test_mlflow_has_one_run_a_configuration_whoever_died(project: Project):
     assert curve == pytest.approx(trial.intermediate_values)
     MLflow(uri, "toy").begin(RUN).close("failed")
     (failed,) = client.search_runs([where], "tags.`tuner.run` = 'a1b2/3'")
-    assert (failed.info.status, failed.data.tags["tuner.fate"]) == ("FAILED", "failed")
+    assert (failed.info.status, failed.data.tags["tuner.state"]) == ("FAILED", "failed")
 
 
 def test_a_server_that_is_not_there_costs_no_trial(project: Project):

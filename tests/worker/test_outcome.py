@@ -16,7 +16,7 @@ from tuner.storage.reason_kind import Kind
 from tuner.study.attempts import CRASHES, HISTORY, REQUEUE, Reason
 from tuner.study.budget import Budget
 from tuner.worker import outcome as fate
-from tuner.worker.outcome import Fate, Outcome
+from tuner.worker.outcome import AttemptEnd, Outcome
 from tuner.worker.reporter import Context, Report
 
 HALVING = (
@@ -38,13 +38,13 @@ class Attempt:
         )  # fmt: skip
         self.report = Report(self.context, self.trial)
 
-    def finish(self, value: float = 0.5) -> Fate:
+    def finish(self, value: float = 0.5) -> AttemptEnd:
         return self._end(Outcome([value]))
 
-    def prune(self) -> Fate:
+    def prune(self) -> AttemptEnd:
         return self._end(Outcome(reason=Reason(Kind.PRUNED)))
 
-    def _end(self, outcome: Outcome) -> Fate:
+    def _end(self, outcome: Outcome) -> AttemptEnd:
         return fate.finish(self.report, outcome)
 
     def again(self) -> "Attempt":
@@ -81,7 +81,7 @@ def test_an_end_whose_answer_was_lost_is_stored_once(bench, monkeypatch):
     attempt.report(1, accuracy=0.25, loss=1.0)
     storage = bench.study.storage
     meanwhile(monkeypatch, storage, "set_trial_state_values", cut_off)
-    assert attempt.finish() is Fate.FINISHED
+    assert attempt.finish() is AttemptEnd.FINISHED
     (only,) = bench.study.optuna.get_trials()
     assert (only.state, only.value) == (TrialState.COMPLETE, 0.5)
     assert "reason_kind" not in only.user_attrs
@@ -93,7 +93,7 @@ def test_attributes_whose_answer_was_lost_are_stored_again_with_the_end(bench, m
     attempt = Attempt(bench)
     commits = bench.study.storage.commits
     meanwhile(monkeypatch, commits, "_store", cut_off)
-    assert attempt.finish() is Fate.FINISHED
+    assert attempt.finish() is AttemptEnd.FINISHED
     (only,) = bench.study.optuna.get_trials()
     assert (only.state, only.user_attrs["epochs"]) == (TrialState.COMPLETE, 0)
 
@@ -120,7 +120,7 @@ def test_who_lost_the_trial_ends_nothing(bench, monkeypatch, turn):
 def test_two_who_end_one_trial_leave_one_fate(bench):
     attempt = Attempt(bench)
     other = Attempt(bench, attempt.trial)
-    assert attempt.prune() is Fate.FINISHED
+    assert attempt.prune() is AttemptEnd.FINISHED
     with pytest.raises(Fenced, match="it is PRUNED"):
         other.finish(0.75)
     (only,) = bench.study.optuna.get_trials()
@@ -131,7 +131,7 @@ def test_without_a_return_value_the_last_report_counts_not_the_best(bench):
     attempt = Attempt(bench)
     for step, accuracy in ((1, 0.9), (2, 0.25)):
         attempt.report(step, accuracy=accuracy)
-    assert fate.judged(attempt.report, None) == Outcome([0.25])
+    assert fate.outcome_of(attempt.report, None) == Outcome([0.25])
 
 
 def run_others(bench: Bench, value: float, epochs: int) -> None:
@@ -185,7 +185,7 @@ def test_a_failure_behind_which_the_device_is_lost_is_tried_again_elsewhere(benc
     gpu = Gpu(monkeypatch)
     gpu.error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
     found = fate.classify(attempt.report, plain)
-    assert found is Fate.BROKEN_DEVICE
+    assert found is AttemptEnd.BROKEN_DEVICE
     (only,) = bench.study.optuna.get_trials()
     assert only.state == TrialState.RUNNING, "until the next claim takes it from its worker"
     bench.study.join("v", "cpu")
@@ -197,7 +197,7 @@ def test_a_lack_of_memory_beside_the_allocator_is_no_failure(bench):
     attempt = Attempt(bench)
     error = torch.AcceleratorError("CUDA error: out of memory")
     found = fate.classify(attempt.report, error)
-    assert found is Fate.FINISHED
+    assert found is AttemptEnd.FINISHED
     (only,) = bench.study.optuna.get_trials()
     assert only.state == TrialState.PRUNED
     assert only.user_attrs["reason_kind"] == "out_of_memory"

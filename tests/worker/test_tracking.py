@@ -36,21 +36,21 @@ class Recorder:
     def metrics(self, step, metrics) -> None:
         self.told.append((step, metrics))
 
-    def close(self, fate) -> None:
-        self.told.append(fate)
+    def close(self, state) -> None:
+        self.told.append(state)
 
 
-@pytest.mark.parametrize("fate", ["complete", "pruned", "failed", None])
-def test_steps_in_order_and_the_way_it_ended(fate):
+@pytest.mark.parametrize("state", ["complete", "pruned", "failed", None])
+def test_steps_in_order_and_the_way_it_ended(state):
     recorder = Recorder()
     track = base.begin(recorder, RUN)
     metrics = {"accuracy": 0.5}
     track.log(1, metrics)
     metrics["accuracy"] = 0.6
     track.log(2, metrics)
-    track.end(fate)
+    track.end(state)
     track.end("something else")  # the first word holds
-    expected = ["digits-00003", (1, {"accuracy": 0.5}), (2, {"accuracy": 0.6}), fate]
+    expected = ["digits-00003", (1, {"accuracy": 0.5}), (2, {"accuracy": 0.6}), state]
     assert recorder.told == expected
 
 

@@ -41,8 +41,8 @@ def of(kind: str, path: Path) -> list[Any]:
     return [getattr(r, kind) for r in records(path) if r.WhichOneof("record_type") == kind]
 
 
-@pytest.mark.parametrize(("fate", "code"), [("complete", 0), (None, 1)])
-def test_a_run_has_its_parameters_its_curve_and_how_it_ended(fate, code, tmp_path):
+@pytest.mark.parametrize(("state", "code"), [("complete", 0), (None, 1)])
+def test_a_run_has_its_parameters_its_curve_and_how_it_ended(state, code, tmp_path):
     cfg = Source().compose(["tracking=wandb", "tracking.mode=offline", f"study.dir={tmp_path}"])
     tracker = build_tracker(cfg)
     tracker.prepare()
@@ -50,7 +50,7 @@ def test_a_run_has_its_parameters_its_curve_and_how_it_ended(fate, code, tmp_pat
     run.metrics(1, {"val/acc": 0.5})
     run.metrics(2, {"val/acc": 0.75})
     run.metrics(2, {"val/acc": 0.0})  # sent again
-    run.close(fate)
+    run.close(state)
     (path,) = (tmp_path / "wandb").rglob("*.wandb")
     while not of("exit", path):  # written by a process of its own, also after finish() returns
         time.sleep(0.01)
@@ -62,4 +62,4 @@ def test_a_run_has_its_parameters_its_curve_and_how_it_ended(fate, code, tmp_pat
     assert [(row["_step"], row["val/acc"]) for row in rows] == [("1", "0.5"), ("2", "0.75")]
     (left,) = of("exit", path)
     assert left.exit_code == code
-    assert bool(of("preempting", path)) == (fate is None)
+    assert bool(of("preempting", path)) == (state is None)

@@ -356,7 +356,7 @@ def test_a_budget_of_time_pauses_what_runs_and_a_larger_one_goes_on_with_it(proj
     states = Counter(t.state for t in study.attempts())
     assert states == {TrialState.WAITING: 2}
     status = json.loads(project.call("status", "--json"))
-    assert status["ended"].startswith("budget.hours: ")
+    assert status["finished_reason"].startswith("budget.hours: ")
     assert status["budget"]["budget.hours"]["spent"] >= 2
     assert "ended: budget.hours" in project.call("status")
     project.go()

@@ -123,7 +123,7 @@ class Scoreboard:
         """Pickle without the cache; the copy reads the study again."""
         return Scoreboard, (self.fractions,)
 
-    def look(self, study: Study, encode: Encode) -> Table:
+    def table(self, study: Study, encode: Encode) -> Table:
         """Return the present table; thread-safe."""
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         with self._lock:

@@ -49,7 +49,7 @@ def leave(number: int, study: Study) -> None:
 def shown(plan: Plan, study: Study) -> AbstractContextManager[None]:
     """Show the study during a block, on a terminal."""
     return live.beside(
-        lambda: status.look(study),
+        lambda: status.summary_of(study),
         console=screen.console(stderr=True),
         n_trials=limits.budget(plan).n_trials,
         epochs=resolvers.epochs(plan.cfg),

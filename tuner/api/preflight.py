@@ -28,7 +28,7 @@ def planned(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
     """
     makes = {
         "launch": lambda: instantiation.instantiate(asked.cfg.launch),
-        "storage": lambda: urls.judge(asked.storage.url),
+        "storage": lambda: urls.validate(asked.storage.url),
         "device": lambda: _judge_device(asked),
     }
     return required(asked, [*more, *mistakes(asked, makes)])
@@ -148,7 +148,7 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[Mis
     return [*found, *directories.refusals(_written_to(asked))]
 
 
-def _written_to(asked: Plan) -> Iterable[directories.Named]:
+def _written_to(asked: Plan) -> Iterable[directories.DirectoryOption]:
     """Return the directories that a search will write to, if their keys can be read."""
     wrong = {mistake.key for mistake in asked.mistakes}
     # What a directory is named after.

@@ -51,5 +51,5 @@ def write(
         ConfigError: The file cannot be written.
     """
     directories.judge_output(output, key)
-    found = status.look(study)
+    found = status.summary_of(study)
     return write_page(study.optuna, output, directory, form, found, commands(found))

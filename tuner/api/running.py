@@ -120,7 +120,7 @@ def _require_value(study: Study) -> None:
     def how(row: Row) -> str:
         return f"tuner.open({study.name!r}).trial({row.number}).traceback"
 
-    if wrong := no_result.told(study.patience(lambda: status.look(study)), how):
+    if wrong := no_result.explain(study.patience(lambda: status.summary_of(study)), how):
         raise TunerError([wrong])
 
 

@@ -237,4 +237,4 @@ class Study:
         return FUNCTION in self._record.attrs.get("command", ())
 
     def _summary(self) -> Summary:
-        return self._record.patience(lambda: status.look(self._record))
+        return self._record.patience(lambda: status.summary_of(self._record))

@@ -49,7 +49,7 @@ def follow(plan: Plan, study: Study, job: Job) -> "Stop":
     """Show the study until its workers have ended, and end them when this process is asked to."""
     with forwarding(job) as stop:
         live.follow(
-            lambda: status.look(study),
+            lambda: status.summary_of(study),
             stop.look_after,
             console=screen.console(stderr=True),
             n_trials=limits.budget(plan).n_trials,

@@ -4,7 +4,7 @@ import argparse
 import shlex
 
 
-def same(args: argparse.Namespace, command: str) -> str:
+def command_line(args: argparse.Namespace, command: str) -> str:
     """Return another command with the options and overrides of this one."""
     study = [] if args.study is None else [args.study]
     return shlex.join(["tuner", command, *study, *flags(args), *args.overrides])

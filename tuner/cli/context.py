@@ -47,13 +47,13 @@ def take_searchpath(args: argparse.Namespace) -> None:
         args.config_dir = [*args.config_dir, *named]  # whose default all parsers share
 
 
-def planned(args: argparse.Namespace, *, judge: bool = True) -> Plan:
+def planned(args: argparse.Namespace, *, validate: bool = True) -> Plan:
     """Return the requested plan.
 
     Raises:
         ConfigError: It has errors, all of which are reported.
     """
-    if not judge:
+    if not validate:
         return readable(args)
     log.to_stderr()
     return preflight.planned(plan.load(source(args), args.overrides))
@@ -82,9 +82,9 @@ def readable(args: argparse.Namespace) -> Plan:
     """
     log.to_stderr()
     args = args if args.study is None else _as_searched(args)
-    asked = plan.load(source(args), args.overrides, judge=False)
+    asked = plan.load(source(args), args.overrides, validate=False)
     url = lookup.text_at(asked.cfg, "storage.url")
-    makes = {} if url is None else {"storage": lambda: urls.judge(url)}
+    makes = {} if url is None else {"storage": lambda: urls.validate(url)}
     return asked.require(search_checks.refusals(makes))
 
 

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 
-from tuner.cli.command_lines import same
+from tuner.cli.command_lines import command_line
 from tuner.config.override_text import text_of
 from tuner.masking import has_secret
 from tuner.study import location, recorded
@@ -18,7 +18,7 @@ def line(args: argparse.Namespace, asked: Plan, command: str) -> str:
     """
     known = args.study is not None or recorded.words(location.of(asked).directory) is not None
     words = _words(asked) if known else None
-    return same(args, command) if words is None else shlex.join(["tuner", command, *words])
+    return command_line(args, command) if words is None else shlex.join(["tuner", command, *words])
 
 
 def _words(asked: Plan) -> list[str] | None:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.cli.command_lines import same
+from tuner.cli.command_lines import command_line
 from tuner.errors import Mistake, TunerError
 from tuner.report.analysis import no_result
 from tuner.report.commands import UNKNOWN, Commands, OfBest
@@ -43,7 +43,7 @@ class View:
 
     def train_line(self, _best: Row) -> str:
         """Return the command that trains the best trial again, to paste into a shell."""
-        return f"tuner train $({same(self.args, 'best')} --overrides)"
+        return f"tuner train $({command_line(self.args, 'best')} --overrides)"
 
     def overrides(self, _row: Row) -> list[str] | None:
         """Return the overrides that repeat a trial; None, with a warning, if they are refused."""
@@ -70,5 +70,5 @@ class View:
         if found.best is None:
             told = f"study {found.name!r} has no completed trial yet (got {found.tally or 'none'})"
             none = Mistake("", told, "tuner status shows its progress")
-            raise TunerError([no_result.told(found, self.again) or none])
+            raise TunerError([no_result.explain(found, self.again) or none])
         return found.best

@@ -3,7 +3,7 @@
     def cosine(progress: float, *, final: Share, warmup: BelowOne = 0.0) -> float: ...
 
 ``types.conforms`` checks them: the values of a configuration, the ends of searched ranges, and the
-arguments of a builder that is decorated with ``types.judged``.
+arguments of a builder that is decorated with ``types.validate_arguments``.
 """
 
 import math

@@ -14,17 +14,17 @@ RUN = re.compile(r"\d+-[0-9a-f]{8}")
 LONGEST_NAME = 200
 """Maximum length in bytes: names derived from it are longer, and most file systems allow 255."""
 
-Named = tuple[str, str | Path]
+DirectoryOption = tuple[str, str | Path]
 """The key or option that names a directory, and the directory."""
 
 
-def probe(named: Iterable[Named]) -> None:
+def probe(named: Iterable[DirectoryOption]) -> None:
     """Raise ``ConfigError`` with all problems of the directories."""
     if found := refusals(named):
         raise ConfigError(found)
 
 
-def refusals(named: Iterable[Named]) -> list[Mistake]:
+def refusals(named: Iterable[DirectoryOption]) -> list[Mistake]:
     """What is wrong, with the cure, of each key's first directory that cannot be written to."""
     found: dict[str, Mistake] = {}
     for key, directory in named:

@@ -55,7 +55,7 @@ def model(path: Path) -> dict[str, Any]:
     wrong = mistakes(found, Model) or _contradictions(found)
     if wrong:
         hint = "write it again with `tuner final` or `tuner export`"
-        raise TunerError(f"{path}: {told(wrong)}", hint=hint)
+        raise TunerError(f"{path}: {in_one_line(wrong)}", hint=hint)
     return found
 
 
@@ -75,7 +75,7 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def told(wrong: Sequence[Mistake]) -> str:
+def in_one_line(wrong: Sequence[Mistake]) -> str:
     """What is wrong with a file, in one line."""
     return "; ".join(str(mistake)[:LETTERS] for mistake in wrong)
 
@@ -127,8 +127,8 @@ def _contradictions(found: Mapping[str, Any]) -> list[Mistake]:
         )
     means, deviations = len(found["mean"]), len(found["std"])
     if means != deviations or not (means == channels or (channels == 1 and means == 3)):
-        told = f"of {means}, std of {deviations} and in_shape of {channels} channels"
-        said.append(Mistake("mean", told))  # ImageNet weights treat grey images as colour images
+        problem = f"of {means}, std of {deviations} and in_shape of {channels} channels"
+        said.append(Mistake("mean", problem))  # ImageNet weights treat grey images as colour images
     if height * width > PIXELS:
         said.append(Mistake("in_shape", f"images of {height}x{width} pixels"))
     if not isinstance(found["recipe"].get("model"), str):

@@ -24,7 +24,7 @@ def instantiate(node: DictConfig, **injected: object) -> Any:
     return built(**accepted)
 
 
-def rehearse(cfg: DictConfig) -> tuple[list[Mistake], dict[str, object]]:
+def dry_instantiate(cfg: DictConfig) -> tuple[list[Mistake], dict[str, object]]:
     """What the objective's parts refuse as they are built, or its ``check`` of them; and its facts.
 
     A callable may have a ``check`` that takes the same keywords: it says what would run, as a

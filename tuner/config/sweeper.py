@@ -89,7 +89,7 @@ def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str
     return [*reader.params(), *reader.found.values()]
 
 
-def unadded(arguments: Sequence[str]) -> list[str]:
+def strip_plus(arguments: Sequence[str]) -> list[str]:
     """Overrides of the application, those of our sections without the + that Hydra asks for.
 
     It knows them as no keys of the application's; to us they are there.

@@ -127,7 +127,7 @@ def bare(annotation: Any) -> Any:
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
-def judged(section: str) -> Callable[[Builder], Builder]:
+def validate_arguments(section: str) -> Callable[[Builder], Builder]:
     """Has a function refuse arguments out of the bounds that its own signature declares.
 
     Raises: ConfigError with all of them, named as keys of ``section``.

@@ -77,7 +77,7 @@ class Agenda:
 
         After a final training without a value none is needed: there is no result to come.
         """
-        known = Known(self, trials)
+        known = AgendaTrials(self, trials)
         standing = self.standing(trials)
         if standing.needed:
             first = sorted(standing.needed, key=known.urgency)
@@ -95,7 +95,7 @@ class Agenda:
         finalists = [Finalist(entrant.number, []) for entrant in self.entrants]
         if len(finalists) == 1:
             return race.Standing([], Race(finalists, finalists[0].number, None), [])
-        known = Known(self, trials)
+        known = AgendaTrials(self, trials)
         return race.standing(
             finalists,
             seeds=range(FIRST_OF_RACE, FIRST_OF_RACE + self.settings.race_seeds),
@@ -105,7 +105,7 @@ class Agenda:
         )
 
 
-class Known:
+class AgendaTrials:
     """The trainings of an agenda among the trials of its study."""
 
     def __init__(self, agenda: Agenda, trials: Sequence[FrozenTrial]) -> None:

@@ -79,7 +79,7 @@ def write_model(
     return [*copied, *made, card]
 
 
-def take_home(
+def export_winner(
     source: Source,
     summary: Summary,
     row: Row,

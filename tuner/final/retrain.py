@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner import files
 from tuner.config import directories, exported_json
 from tuner.errors import TunerError
-from tuner.final.agenda import FIRST_OF_RACE, Known, Protocol
+from tuner.final.agenda import FIRST_OF_RACE, AgendaTrials, Protocol
 from tuner.final.trainings import Trainings
 from tuner.report.analysis.intervals import interval_of
 from tuner.report.final_record import FinalResult
@@ -96,7 +96,7 @@ def _run_dir(trainings: Trainings, trial: FrozenTrial) -> Path:
     return run_dir
 
 
-def _remove_checkpoints(trainings: Trainings, known: Known) -> None:
+def _remove_checkpoints(trainings: Trainings, known: AgendaTrials) -> None:
     """Remove the checkpoints of the race, which are of no use to anybody once it is over."""
     settings = trainings.agenda.settings
     for number in known.entrants:
@@ -110,7 +110,7 @@ def _run_dir_here(trainings: Trainings, trial: FrozenTrial) -> Path | None:
     return directories.of_run(Path(trainings.plan.study.dir), trial.user_attrs.get("run_dir"))
 
 
-def _why(known: Known, protocol: Protocol, number: int | None = None) -> str:
+def _why(known: AgendaTrials, protocol: Protocol, number: int | None = None) -> str:
     """Return the reason of the first training without a value."""
     settings = known.agenda.settings
     first, count = (

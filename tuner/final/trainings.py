@@ -13,7 +13,7 @@ from tuner.config import lookup, signatures
 from tuner.config.lookup import OPERATIONAL
 from tuner.config.settings import BudgetSettings
 from tuner.errors import StudyMissing
-from tuner.final.agenda import Agenda, Entrant, Known
+from tuner.final.agenda import Agenda, AgendaTrials, Entrant
 from tuner.final.race import Standing
 from tuner.log import log
 from tuner.report.configurations import Row
@@ -47,8 +47,8 @@ class Trainings:
     def standing(self) -> Standing:
         return self.agenda.standing(self.study.attempts())
 
-    def known(self) -> Known:
-        return Known(self.agenda, self.study.attempts())
+    def known(self) -> AgendaTrials:
+        return AgendaTrials(self.agenda, self.study.attempts())
 
     def work(self) -> int:
         """Run trainings in this process until none is needed; return the worker's exit code."""

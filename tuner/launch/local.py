@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuner.config.bounds import Count, Whole
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.environment import DEVICE, MEMORY_FRACTION, SHARED, SUPERVISOR, WORKER, device_lock
 from tuner.launch import gpus, worker_logs
 from tuner.launch.base import Order, Process, last_line, worker_environment
@@ -28,7 +28,7 @@ class Local:
     spread = False
     detach = False
 
-    @judged("launch")
+    @validate_arguments("launch")
     def __init__(
         self,
         workers: Count | None,

@@ -14,7 +14,7 @@ from typing import Any
 
 from tuner.config import extras
 from tuner.config.bounds import Count, NonNegative, Whole
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.environment import MEMORY_FRACTION
 from tuner.errors import ConfigError, LaunchError
 from tuner.launch.base import Order
@@ -24,7 +24,7 @@ from tuner.log import log
 
 NAMESPACE = "tuner"
 
-KNOCK = 5.0
+CONNECT_LIMIT = 5.0
 """Seconds to wait for a connection; Ray itself would try for half a minute and then abort."""
 
 
@@ -33,7 +33,7 @@ class Ray:
 
     spread = True
 
-    @judged("launch")
+    @validate_arguments("launch")
     def __init__(
         self,
         workers: Count,
@@ -135,7 +135,7 @@ class Ray:
             ) from error
         if ray.is_initialized():
             return ray
-        knock(self.address)
+        check_reachable(self.address)
         environment = dict(self.runtime_env)
         if self.working_dir is not None:
             environment["working_dir"] = self.working_dir
@@ -158,13 +158,13 @@ class Ray:
         return ray
 
 
-def knock(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Raise LaunchError if nothing listens at the address of the cluster."""
     found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
     if found is None:  # auto, local
         return
     try:
-        socket.create_connection((found[1], int(found[2])), KNOCK).close()
+        socket.create_connection((found[1], int(found[2])), CONNECT_LIMIT).close()
     except OSError as error:
         raise LaunchError(
             f"no Ray cluster answers at {address} ({error})",

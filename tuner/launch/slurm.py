@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from tuner.config.bounds import Count, Whole
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.environment import GAVE_WAY
 from tuner.errors import ConfigError
 from tuner.launch.base import Order, worker_environment
@@ -29,7 +29,7 @@ class Slurm:
 
     spread = True
 
-    @judged("launch")
+    @validate_arguments("launch")
     def __init__(
         self,
         workers: Count,

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.algorithms.pruners import audit
-from tuner.log import told
+from tuner.log import sanitised
 from tuner.space.distributions import counted
 from tuner.storage.reason_kind import Kind
 from tuner.study import fidelity
@@ -24,7 +24,7 @@ STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
 """States in display order; ``tuner.study.attempts.word`` assigns them."""
 
 
-Ends = Mapping[int, datetime]
+LastSeen = Mapping[int, datetime]
 """Ids of trials whose worker is dead, and the time of its last heartbeat."""
 
 
@@ -66,8 +66,8 @@ class Row:
     run_dir: str | None = None
     length: int | None = None
     """Number of epochs of its whole schedule, if known."""
-    condemned_at: int | None = None
-    """Epoch at which an audited configuration was condemned."""
+    would_prune_at: int | None = None
+    """Epoch at which the pruner rejected an audited configuration."""
     repeats: int | None = None
     """Number of the configuration that this one repeats to measure the noise."""
 
@@ -116,7 +116,7 @@ def alike(rows: Sequence[Row]) -> set[str]:
     return {key for key in first if all(r.settings.get(key, missing) == first[key] for r in rows)}
 
 
-def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: Ends) -> Row:
+def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: LastSeen) -> Row:
     """Merge the attempts at a configuration, oldest first; see ``spans`` for the arguments."""
     last = attempts[-1]
     attrs = last.user_attrs
@@ -150,14 +150,14 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: En
         origin=attrs.get("origin"),
         run_dir=attrs.get("run_dir"),
         length=fidelity.length(last),
-        condemned_at=audit.condemned_at(last),
+        would_prune_at=audit.would_prune_at(last),
         repeats=last.system_attrs.get(REPEAT),
     )
 
 
 def _said(text: str | None) -> str | None:
     """The text of an exception, which another program may have stored unmasked."""
-    return None if text is None else told(text)
+    return None if text is None else sanitised(text)
 
 
 def _told(value: Any, asked: BaseDistribution) -> Any:
@@ -173,13 +173,13 @@ def _reached(trial: FrozenTrial) -> float | None:
     return curve[max(curve)] if curve and trial.state == TrialState.PRUNED else None
 
 
-def _goes_on(trial: FrozenTrial, lost: Ends) -> bool:
+def _goes_on(trial: FrozenTrial, lost: LastSeen) -> bool:
     """Return whether the next worker will resume the trial."""
     return is_superseded(trial) or (trial.state == TrialState.RUNNING and trial._trial_id in lost)
 
 
 def spans(
-    trials: Iterable[FrozenTrial], now: datetime, lost: Ends
+    trials: Iterable[FrozenTrial], now: datetime, lost: LastSeen
 ) -> Iterable[tuple[datetime, datetime]]:
     """Return when each of the trials began and ended.
 

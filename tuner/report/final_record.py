@@ -137,7 +137,7 @@ def read_record(final_dir: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         wrong = str(error)
     else:
-        if not (wrong := exported_json.told(exported_json.mistakes(found, FinalResult))):
+        if not (wrong := exported_json.in_one_line(exported_json.mistakes(found, FinalResult))):
             return found
     log.warning("%s is ignored: %s; hint: run tuner final again", path, wrong)
     return {}

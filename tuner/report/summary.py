@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from tuner.report import formatting
 from tuner.report.configurations import STATES, Row, merged, spans
 from tuner.study.attempts import first_number
-from tuner.study.budget import Budget, Share, Spent, Times
+from tuner.study.budget import Budget, LimitUse, Spent, Times
 from tuner.study.leases import Worker
 
 
@@ -41,7 +41,7 @@ class Summary:
     space: Mapping[str, BaseDistribution]
     wall: float
     attrs: Mapping[str, Any]
-    budget: Sequence[Share] = ()
+    budget: Sequence[LimitUse] = ()
     times: Times = field(default_factory=Times)
     workers: Sequence[Worker] = ()
     lost: Sequence[Worker] = ()
@@ -132,7 +132,7 @@ class Summary:
         return None if full is None else sum(_left(row, full) for row in self.pruned)
 
     @property
-    def share_saved(self) -> float | None:
+    def epochs_saved_fraction(self) -> float | None:
         """Fraction of epochs saved relative to the same search without pruning, in [0, 1)."""
         saved = self.epochs_saved
         return None if saved is None else saved / (self.epochs + saved)
@@ -218,7 +218,7 @@ def summarise(
         space={name: kind for trial in trials for name, kind in trial.distributions.items()},
         wall=wall,
         attrs=attrs,
-        budget=limits_of(attrs).shares(spent),
+        budget=limits_of(attrs).usage(spent),
         times=times or Times(),
         workers=[worker for worker in workers if worker.alive],
         lost=dead,

@@ -36,7 +36,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
         for override in map(parse, overrides):
             if override.key_or_group not in chosen:
                 lookup.put(edge, override.key_or_group, override.value())
-        found.extend(instantiation.rehearse(edge)[0])
+        found.extend(instantiation.dry_instantiate(edge)[0])
     return list(dict.fromkeys(found))
 
 

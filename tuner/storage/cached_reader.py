@@ -32,7 +32,7 @@ ATTRIBUTES_EVERY = 1.0
 """Seconds between two reads of the user attributes of trials that run in other processes."""
 
 
-class Known:
+class StudyCache:
     """The cached trials of one study.
 
     Callers get the cached objects, so these are never changed: news create a new object. Trials of
@@ -159,7 +159,7 @@ class Reader:
     def __init__(self, engine: Engine, replaced: Callable[[int], object]) -> None:
         self.engine = engine
         self.replaced = replaced
-        self.studies: dict[int, Known] = {}
+        self.studies: dict[int, StudyCache] = {}
         self.guard = threading.Lock()
 
     def trials(
@@ -201,12 +201,12 @@ class Reader:
         with self.guard:
             self.studies.pop(study_id, None)
 
-    def _known(self, study_id: int) -> Known:
+    def _known(self, study_id: int) -> StudyCache:
         with self.guard:
             if study_id not in self.studies:
                 with self.engine.connect() as connection:
                     queries.require_study(connection, study_id)
-                self.studies[study_id] = Known(study_id, partial(self.replaced, study_id))
+                self.studies[study_id] = StudyCache(study_id, partial(self.replaced, study_id))
             return self.studies[study_id]
 
 

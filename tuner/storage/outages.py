@@ -126,7 +126,7 @@ def watch(engine: Engine, path: Path | None = None) -> None:
     closed: after a failover the next connection may reach one that accepts writes.
     """
 
-    def judge(context: ExceptionContext) -> None:
+    def classify(context: ExceptionContext) -> None:
         error = context.sqlalchemy_exception or context.original_exception
         if path is not None and is_damage(error):
             raise lost(error, path)
@@ -134,7 +134,7 @@ def watch(engine: Engine, path: Path | None = None) -> None:
             context.is_disconnect = True
         error.__dict__[OURS] = True
 
-    event.listen(engine, "handle_error", judge)
+    event.listen(engine, "handle_error", classify)
 
 
 def is_ours(error: BaseException) -> bool:

@@ -54,7 +54,7 @@ def opened(url: URL) -> tuple[Engine, schema.Options]:
     return engine, options
 
 
-def lend(engine: Engine, tables: Sequence[Table]) -> None:
+def attach_empty_tables(engine: Engine, tables: Sequence[Table]) -> None:
     """Make connections find an empty table for each of ``tables`` that the database lacks."""
     lent = (table.to_metadata(MetaData(), schema="lent") for table in tables)
     made = [str(CreateTable(table).compile(engine)) for table in lent]

@@ -41,7 +41,7 @@ def masked(url: str) -> str:
     return shown
 
 
-def judge(url: str) -> None:
+def validate(url: str) -> None:
     """Raise ``StorageError`` for a URL that is invalid or whose driver is not installed."""
     parsed = parse(url)
     try:
@@ -81,7 +81,7 @@ def parse(url: str) -> URL:
             hint="".join([hint, *begins]),
         ) from error
     except ImportError:
-        return parsed  # the driver is missing, which `judge` says
+        return parsed  # the driver is missing, which `validate` says
     _complete(parsed)
     return parsed
 

@@ -25,7 +25,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Share:
+class LimitUse:
     """One limit, named by its configuration key, and how much of it is spent."""
 
     key: str
@@ -63,7 +63,7 @@ class Budget:
     def timed(self) -> bool:
         return self.hours is not None or self.device_hours is not None
 
-    def shares(self, spent: Spent) -> list[Share]:
+    def usage(self, spent: Spent) -> list[LimitUse]:
         """Return the limits that are set, with what is spent of them."""
         known = {
             "study.n_trials": (spent.n_trials, self.n_trials),
@@ -71,12 +71,12 @@ class Budget:
             "budget.hours": (spent.hours, self.hours),
             "budget.device_hours": (spent.device_hours, self.device_hours),
         }
-        return [Share(key, done, end) for key, (done, end) in known.items() if end is not None]
+        return [LimitUse(key, done, end) for key, (done, end) in known.items() if end is not None]
 
     def time_over(self, hours: float, device_hours: float) -> str | None:
         """Return why nothing may run any more, or None while there is time."""
         timed = Budget(hours=self.hours, device_hours=self.device_hours)
-        shares = timed.shares(Spent(hours=hours, device_hours=device_hours))
+        shares = timed.usage(Spent(hours=hours, device_hours=device_hours))
         return next((str(share) for share in shares if share.part >= 1), None)
 
     def left(self, step: int) -> int:

@@ -36,7 +36,7 @@ def open_study(plan: Plan) -> Study:
         _create(rdb, plan, described)
         study = Study(rdb, name, grace=plan.worker.grace, patience=plan.storage.patience)
         _match(study, plan, described)
-        start_cost.judge(study, plan.worker.turn)
+        start_cost.check(study, plan.worker.turn)
         _keep_budget(study, limits.budget(plan))
         _go_on(study)
     if plan.study.prior is not None:

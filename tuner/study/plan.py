@@ -84,7 +84,7 @@ def load(
     overrides: Sequence[str],
     *,
     search: bool = True,
-    judge: bool = True,
+    validate: bool = True,
     composed: Callable[[DictConfig], object] = lambda _: None,
 ) -> Plan:
     """Compose and check a command line.
@@ -103,18 +103,18 @@ def load(
     lookup.remember(cfg)
     space, unreadable = read.space(source) if search else (Space(), [])
     mistakes.extend(mandatory.unspecified(source, read.stand_ins, space))
-    whole = mandatory.filled(cfg, space.parameters(), with_targets=judge)
-    found = signatures.check(whole, roots=signatures.ROOTS if judge else ())
+    whole = mandatory.filled(cfg, space.parameters(), with_targets=validate)
+    found = signatures.check(whole, roots=signatures.ROOTS if validate else ())
     unread = {mistake.key.removeprefix("space.") for mistake in unreadable}
     mistakes.extend(m for m in found if not (m.problem == "missing" and m.key in unread))
     mistakes.extend(_news(value_checks.mistakes(whole), mistakes))
-    refused, facts = _rehearsed(source, replace(read, cfg=whole)) if judge else ([], {})
+    refused, facts = _dry_instantiated(source, replace(read, cfg=whole)) if validate else ([], {})
     mistakes.extend(refused)
     items = list[Item]()
     if search:
         mistakes.extend(unreadable)
         # A space or a sweep that cannot be read would have had something in it.
-        if judge and (space.root.parameters or not (unreadable or read.unparsed)):
+        if validate and (space.root.parameters or not (unreadable or read.unparsed)):
             found = checks.mistakes(source, _pins(plain), space, mistakes, read.lost)
             mistakes.extend(_news(found, mistakes))
         items, unusable = _queue(source, read, space)
@@ -195,14 +195,14 @@ ALONE = {"data", "optimizer", "schedule"}
 """Sections that are checked independently of others."""
 
 
-def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, object]]:
+def _dry_instantiated(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, object]]:
     """What the objective refuses, and its facts.
 
     Where some of its sections are known to be wrong, the others are judged without them.
     """
     bad = (_sections(read.mistakes) | read.lost) - OPERATIONAL
     if not bad:
-        refused, facts = instantiation.rehearse(read.cfg)
+        refused, facts = instantiation.dry_instantiate(read.cfg)
         return _news(refused, read.mistakes), facts
     if "objective" in bad or bad >= ALONE:
         return [], {}
@@ -213,7 +213,7 @@ def _rehearsed(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str,
     if _sections(signatures.check(cfg)) - OPERATIONAL:  # in a file, that is
         return [], {}
     sure = ALONE - bad | (set() if "data" in bad else {"study"})
-    refused = _news(instantiation.rehearse(cfg)[0], read.mistakes)
+    refused = _news(instantiation.dry_instantiate(cfg)[0], read.mistakes)
     return [mistake for mistake in refused if mistake.section in sure], {}
 
 

@@ -20,18 +20,18 @@ def is_too_short(minutes: float, seconds: float) -> bool:
     return 60 * minutes < TIMES * seconds
 
 
-def told(minutes: float, seconds: float) -> str:
+def describe(minutes: float, seconds: float) -> str:
     """Describe a turn and its cost, such as ``30 min, of which a start takes 12 s (0.7 %)``."""
     share = 100 * seconds / (60 * minutes)
     return f"{minutes:g} min, of which a start takes {seconds:.1f} s ({share:.1f} %)"
 
 
-def judge(study: Study, minutes: float | None) -> None:
+def check(study: Study, minutes: float | None) -> None:
     """Raise ``ConfigError`` if a turn is too short for the last start of a worker of the study."""
     seconds = study.attrs.get(NOTED)
     if minutes is not None and seconds is not None and is_too_short(minutes, seconds):
         raise ConfigError(
-            f"too short: {told(minutes, seconds)}",
+            f"too short: {describe(minutes, seconds)}",
             key="worker.turn",
             hint=f"at least {TIMES * seconds / 60:.3g}, {TIMES} starts",
         )

@@ -241,7 +241,7 @@ def create_tables(rdb: Trials) -> None:
     In a database that cannot be written to, they appear empty.
     """
     if not rdb.writable:
-        return read_only_sqlite.lend(rdb.engine, (workers, clocks))
+        return read_only_sqlite.attach_empty_tables(rdb.engine, (workers, clocks))
     with rdb.dialect.lock(rdb.engine, database.TABLES):
         for table in (workers, clocks):
             table.create(rdb.engine, checkfirst=True)

@@ -13,7 +13,7 @@ from tuner.train.checkpoint import checkpoint
 from tuner.train.data import sampling
 from tuner.train.data.tensors import Data, Split
 from tuner.train.ddp.ranks import ranks
-from tuner.train.ddp.sharded_learner import Share, shared
+from tuner.train.ddp.sharded_learner import ShardedLearner, shared
 from tuner.train.device import hardware
 from tuner.train.export.saved_model import write_model
 from tuner.train.fused import member, rendezvous
@@ -123,7 +123,11 @@ def _checked_counts(images: Data, learned: Split, scored: Split) -> list[int]:
 
 
 def _train_epochs(
-    trainee: Learner | Member | Share, progress: Progress, learned: Split, scored: Split, seed: int
+    trainee: Learner | Member | ShardedLearner,
+    progress: Progress,
+    learned: Split,
+    scored: Split,
+    seed: int,
 ) -> None:
     """Train, save, score and report all remaining epochs."""
     learner = progress.learner

@@ -61,7 +61,7 @@ class Learner:
         self.forward: Callable[[Tensor], Tensor] = self.network
         # For a batch that others have parts of: its neighbours, and what its mean divides by.
         self.before: Callable[[Tensor], Tensor] = mixup.before
-        self.mass: Callable[[Tensor], float | Tensor] | None = None
+        self.normaliser: Callable[[Tensor], float | Tensor] | None = None
         self.rates: cuda_graph.Rates | None = None
         self.make_step: Callable[..., None] | None = None
 
@@ -191,10 +191,10 @@ class Learner:
 
     def _share(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the loss of a part of the batch, as its contribution to the mean of the batch."""
-        if self.settings.accumulate == 1 and self.mass is None:
+        if self.settings.accumulate == 1 and self.normaliser is None:
             return self.loss
-        mass = self.mass(labels) if self.mass else self.loss.mass(labels)
-        return functools.partial(self.loss.share, mass=mass)
+        normaliser = self.normaliser(labels) if self.normaliser else self.loss.normaliser(labels)
+        return functools.partial(self.loss.partial_mean, normaliser=normaliser)
 
     @torch.inference_mode()
     def evaluate(self, split: Split) -> Tally | ErrorTally:

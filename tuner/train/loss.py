@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tuner.config.bounds import BelowOne, NonNegative, Positive
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.errors import ConfigError
 
 ClassWeights = list[NonNegative] | Literal["balanced"] | None
@@ -32,14 +32,14 @@ class Loss(nn.Module):
         loss: Tensor = self(logits, labels)
         return loss
 
-    def mass(self, labels: Tensor) -> float | Tensor:
+    def normaliser(self, labels: Tensor) -> float | Tensor:
         """Return the normaliser of the batch mean: the sum of the samples' weights."""
         return len(labels)
 
-    def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
-        """Return the contribution of these samples to the mean over a batch of ``mass``."""
+    def partial_mean(self, logits: Tensor, labels: Tensor, *, normaliser: float | Tensor) -> Tensor:
+        """Return the contribution of these samples to the mean over a batch of ``normaliser``."""
         loss: Tensor = self(logits, labels)
-        return loss * (len(labels) / mass)
+        return loss * (len(labels) / normaliser)
 
     @torch.no_grad()
     def penalise(self, weights: Sequence[Tensor]) -> None:
@@ -60,9 +60,13 @@ class Loss(nn.Module):
             torch._foreach_add_(gradients, torch._foreach_sign(reached), alpha=self.l1)
 
 
-def mean(total: Tensor, mass: float | Tensor) -> Tensor:
-    """Return ``total / mass``; 0 without a gradient for a batch of classes without weight."""
-    return total / (mass.masked_fill(mass == 0, math.inf) if isinstance(mass, Tensor) else mass)
+def mean(total: Tensor, normaliser: float | Tensor) -> Tensor:
+    """Return ``total / normaliser``; 0 without a gradient for a batch of classes without weight."""
+    return total / (
+        normaliser.masked_fill(normaliser == 0, math.inf)
+        if isinstance(normaliser, Tensor)
+        else normaliser
+    )
 
 
 class Weighted(Loss):
@@ -81,17 +85,17 @@ class Weighted(Loss):
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
 
-    def mass(self, labels: Tensor) -> float | Tensor:
+    def normaliser(self, labels: Tensor) -> float | Tensor:
         return len(labels) if self.weight is None else self.weight[labels].sum()
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.share(logits, labels, mass=self.mass(labels))
+        return self.partial_mean(logits, labels, normaliser=self.normaliser(labels))
 
 
 class CrossEntropy(Weighted):
     """Cross-entropy over softmax, with label smoothing and class weights."""
 
-    @judged("loss")
+    @validate_arguments("loss")
     def __init__(
         self,
         counts: Sequence[int],
@@ -109,12 +113,12 @@ class CrossEntropy(Weighted):
             return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return super().forward(logits, labels)
 
-    def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
+    def partial_mean(self, logits: Tensor, labels: Tensor, *, normaliser: float | Tensor) -> Tensor:
         smoothing = self.label_smoothing
         total = F.cross_entropy(
             logits, labels, self.weight, reduction="sum", label_smoothing=smoothing
         )
-        return mean(total, mass)
+        return mean(total, normaliser)
 
 
 class Focal(Weighted):
@@ -123,7 +127,7 @@ class Focal(Weighted):
     Lin 2017 (arXiv:1708.02002); class weights as in cross-entropy, which is gamma = 0.
     """
 
-    @judged("loss")
+    @validate_arguments("loss")
     def __init__(
         self,
         counts: Sequence[int],
@@ -136,20 +140,20 @@ class Focal(Weighted):
         super().__init__(counts, "focal", class_weights, l1=l1, l2=l2)
         self.gamma = gamma
 
-    def share(self, logits: Tensor, labels: Tensor, *, mass: float | Tensor) -> Tensor:
+    def partial_mean(self, logits: Tensor, labels: Tensor, *, normaliser: float | Tensor) -> Tensor:
         log_p = -F.cross_entropy(logits, labels, reduction="none")
         # 1 - p rounds to 0 for p near 1, where a power's gradient may be infinite.
         hardness = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
         losses = -(hardness**self.gamma) * log_p
         if self.weight is not None:
             losses = self.weight[labels] * losses
-        return mean(losses.sum(), mass)
+        return mean(losses.sum(), normaliser)
 
 
 class MeanSquaredError(Loss):
     """Mean over samples and classes of (logit - one-hot)², or of (output - float target)²."""
 
-    @judged("loss")
+    @validate_arguments("loss")
     def __init__(self, counts: Sequence[int], *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__(l1=l1, l2=l2)
         self.classes = len(counts)
@@ -166,7 +170,7 @@ class Huber(Loss):
     For float targets; for a small ``delta``, divided by ``delta``, it is the mean absolute error.
     """
 
-    @judged("loss")
+    @validate_arguments("loss")
     def __init__(
         self, counts: Sequence[int], *, delta: Positive, l1: NonNegative, l2: NonNegative
     ) -> None:
@@ -181,7 +185,7 @@ class Huber(Loss):
 class AbsoluteError(Loss):
     """Mean of |output - target|, for float targets."""
 
-    @judged("loss")
+    @validate_arguments("loss")
     def __init__(self, counts: Sequence[int], *, l1: NonNegative, l2: NonNegative) -> None:
         super().__init__(l1=l1, l2=l2)
         _require("float targets", counts, "l1")

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from tuner.config.types import closest
 from tuner.errors import ConfigError, Infeasible, Mistake, TunerError
 from tuner.train.data import sampling
-from tuner.train.data.overview import Look
+from tuner.train.data.overview import Overview
 from tuner.train.metrics import check_metric, examples, reported
 from tuner.train.model import cost
 from tuner.train.optim import parameter_groups
@@ -55,13 +55,13 @@ def check(
     with noted("study.objectives"):
         _any(kinds, lambda regression: check_measured(measure, regression=regression))
     if seen is not None:
-        look = seen[0]
+        overview = seen[0]
         with noted("loss"):
-            loss(look.counts)
+            loss(overview.counts)
         with noted("data"):
-            _check_augmentation(data, look)
+            _check_augmentation(data, overview)
         with noted("model"):
-            _check_model(model, look)
+            _check_model(model, overview)
     mistakes.extend(trainer.mistakes())
     if mistakes:
         raise ConfigError(list(dict.fromkeys(mistakes)))
@@ -109,12 +109,12 @@ def _noted(mistakes: list[Mistake], section: str) -> Iterator[None]:
         mistakes.append(Mistake(section, reason[0]))
 
 
-def _any(kinds: Sequence[bool], judge: Callable[[bool], None]) -> None:
+def _any(kinds: Sequence[bool], check_kind: Callable[[bool], None]) -> None:
     """Check that one of the possible kinds of data is accepted; the last one raises why not."""
     for kind in kinds[:-1]:
         with suppress(ConfigError):
-            return judge(kind)
-    return judge(kinds[-1])
+            return check_kind(kind)
+    return check_kind(kinds[-1])
 
 
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:
@@ -136,13 +136,13 @@ def _follow(schedule: Callable[[float], float]) -> None:
             )
 
 
-def _look(data: Callable[..., Any]) -> tuple[Look, tuple[int, int, int]] | None:
+def _look(data: Callable[..., Any]) -> tuple[Overview, tuple[int, int, int]] | None:
     """Return an overview of the data and their splits; None for a source without one."""
     function, keywords = getattr(data, "func", data), getattr(data, "keywords", {})
-    look: Callable[..., Look] | None = getattr(function, "look", None)
-    if look is None:
+    overview: Callable[..., Overview] | None = getattr(function, "overview", None)
+    if overview is None:
         return None
-    found = look(**keywords)
+    found = overview(**keywords)
     empty = [found.classes[label] for label, n in enumerate(found.counts) if not n]
     if empty:
         raise TunerError(
@@ -159,9 +159,9 @@ def _is_balanced(data: Callable[..., Any]) -> bool:
     return bool(getattr(data, "keywords", {}).get("balanced"))
 
 
-def _check_augmentation(data: Callable[..., Any], look: Look) -> None:
+def _check_augmentation(data: Callable[..., Any], overview: Overview) -> None:
     augment = getattr(data, "keywords", {}).get("augment")
-    side = min(look.in_shape[1:])
+    side = min(overview.in_shape[1:])
     told = "leaves nothing of an image of"
     wrong = [
         Mistake(f"data.augment.{name}", f"{value} {told} {side} pixels", f"below {most}")
@@ -172,16 +172,16 @@ def _check_augmentation(data: Callable[..., Any], look: Look) -> None:
         raise ConfigError(wrong)
 
 
-def _check_model(model: Callable[..., Any], look: Look) -> None:
+def _check_model(model: Callable[..., Any], overview: Overview) -> None:
     """Build the network without memory, or call its own ``check`` instead."""
     function, keywords = getattr(model, "func", model), getattr(model, "keywords", {})
     own = getattr(function, "check", None)
     if own is not None:
-        own(look.in_shape, len(look.classes), **keywords)
+        own(overview.in_shape, len(overview.classes), **keywords)
         return
     try:
         with torch.device("meta"):
-            model(in_shape=look.in_shape, num_classes=len(look.classes))
+            model(in_shape=overview.in_shape, num_classes=len(overview.classes))
     except (TunerError, Infeasible):
         raise
     except Exception:  # such as a network that looks at its numbers, which there are none of
@@ -194,12 +194,12 @@ UNEVEN = 3
 """Ratio of the largest to the smallest class from which on a warning is shown."""
 
 
-def _facts(look: Look, sizes: tuple[int, int, int], *, balanced: bool) -> dict[str, str]:
+def _facts(overview: Overview, sizes: tuple[int, int, int], *, balanced: bool) -> dict[str, str]:
     """Describe the data in words, omitting empty entries."""
-    facts = {"data": _sentence(look, sizes), **look.told}
-    if look.counts:
-        facts["classes"] = _counted(look)
-        few, many = min(look.counts), max(look.counts)
+    facts = {"data": _sentence(overview, sizes), **overview.told}
+    if overview.counts:
+        facts["classes"] = _counted(overview)
+        few, many = min(overview.counts), max(overview.counts)
         if many >= UNEVEN * few and not balanced:
             facts["imbalance"] = (
                 f"warning: the largest class has {many / few:.3g} times the images of the smallest;"
@@ -208,16 +208,16 @@ def _facts(look: Look, sizes: tuple[int, int, int], *, balanced: bool) -> dict[s
     return {key: text for key, text in facts.items() if text}
 
 
-def _precision(metric: str, look: Look, sizes: tuple[int, int, int]) -> dict[str, int]:
+def _precision(metric: str, overview: Overview, sizes: tuple[int, int, int]) -> dict[str, int]:
     """Return how many validation images the metric rests on, if that is known."""
-    share = sizes[1] / max(1, sum(look.counts))
-    count = examples(metric, [share * n for n in look.counts])
+    share = sizes[1] / max(1, sum(overview.counts))
+    count = examples(metric, [share * n for n in overview.counts])
     return {"validation_examples": count} if count else {}
 
 
-def _counted(look: Look) -> str:
+def _counted(overview: Overview) -> str:
     """Describe the images per class; for many classes, of the smallest and the largest."""
-    told = list(zip(look.counts, look.classes, strict=True))
+    told = list(zip(overview.counts, overview.classes, strict=True))
     if len(told) > COUNTED:
         told.sort(key=lambda pair: pair[0])
         return f"from {_class(*told[0])} to {_class(*told[-1])}"
@@ -228,9 +228,9 @@ def _class(count: int, name: str) -> str:
     return f"{name}: {count:,}"
 
 
-def _sentence(look: Look, sizes: tuple[int, int, int]) -> str:
-    channels, height, width = look.in_shape
-    what = f"{len(look.classes)} {'classes' if look.counts else 'numbers'}"
+def _sentence(overview: Overview, sizes: tuple[int, int, int]) -> str:
+    channels, height, width = overview.in_shape
+    what = f"{len(overview.classes)} {'classes' if overview.counts else 'numbers'}"
     learned, scored, held_out = sizes
     return (
         f"{height}x{width}x{channels}, {what}: {learned:,} for training, {scored:,} for"

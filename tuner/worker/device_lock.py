@@ -25,8 +25,8 @@ def is_shared() -> bool:
 
 
 @contextmanager
-def turn(preempted: Callable[[], str | None], *, alone: bool = False) -> Iterator[None]:
-    """Hold the device lock in the block, shared or (``alone``) exclusive.
+def hold(preempted: Callable[[], str | None], *, exclusive: bool = False) -> Iterator[None]:
+    """Hold the device lock in the block, shared or (``exclusive``) exclusive.
 
     Raises:
         Preempted: The process is asked to stop while it waits.
@@ -42,8 +42,8 @@ def turn(preempted: Callable[[], str | None], *, alone: bool = False) -> Iterato
             path = os.environ[SHARED]
             # Whoever waits for the device alone keeps the gate shut: nobody slips in before it.
             with locked(f"{path}.gate", pause=pause):
-                held.enter_context(locked(f"{path}.device", shared=not alone, pause=pause))
-        if alone:
+                held.enter_context(locked(f"{path}.device", shared=not exclusive, pause=pause))
+        if exclusive:
             held.enter_context(_whole_memory())
         yield
 

@@ -27,7 +27,7 @@ from tuner.study.study import Study
 from tuner.study.work_time import Shift
 from tuner.worker import random_state
 from tuner.worker.heartbeat import UNUSABLE, Heart
-from tuner.worker.outcome import Fate
+from tuner.worker.outcome import AttemptEnd
 from tuner.worker.proposal import Proposer
 from tuner.worker.reporter import Context
 from tuner.worker.signals import Signals, captured, exit_now
@@ -186,14 +186,14 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
             signals.wait(min(_pause(now - idle_since), plan.worker.heartbeat))
             continue
         idle_since = None
-        fate = execute(context, trial_id)
-        if fate is Fate.BROKEN_DEVICE:
+        end = execute(context, trial_id)
+        if end is AttemptEnd.BROKEN_DEVICE:
             return RESTART_ME
-        if fate is Fate.FENCED:
+        if end is AttemptEnd.FENCED:
             # Requeued by a worker that considered this one lost; if not, it must be done here.
             study.requeue(trial_id, "its worker gave it up")
         study.release(context.worker)
-        if fate is Fate.FAILED:
+        if end is AttemptEnd.FAILED:
             judge_failures(plan, study)
     if signals.received is None:
         log.info("leaving: %s", signals.reason())

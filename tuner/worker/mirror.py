@@ -15,7 +15,7 @@ from tuner.errors import Mistake, TunerError
 from tuner.files import replace
 from tuner.log import log
 from tuner.storage.urls import masked
-from tuner.worker.mirror_snapshots import Place, Pushes, digest
+from tuner.worker.mirror_snapshots import Pushes, SnapshotId, digest
 
 RECORD = ".mirror.json"
 """File in the run directory: the attempt and push with which it was last equal."""
@@ -206,7 +206,7 @@ def _identity(file: BinaryIO) -> Identity:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _record(run_dir: Path) -> Place:
+def _record(run_dir: Path) -> SnapshotId:
     try:
         attempt, push = json.loads((run_dir / RECORD).read_text())
         return int(attempt), int(push)
@@ -214,5 +214,5 @@ def _record(run_dir: Path) -> Place:
         return 0, 0
 
 
-def _note(run_dir: Path, place: Place) -> None:
+def _note(run_dir: Path, place: SnapshotId) -> None:
     replace(run_dir / RECORD, json.dumps(place))

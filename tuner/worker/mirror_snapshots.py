@@ -28,7 +28,7 @@ MANIFEST = re.compile(r"(\d{1,9})\.json")
 DIGEST = re.compile(r"[0-9a-f]{32}")
 """Names of the files of a push; any other file at the URL is not tuner's."""
 
-Place = tuple[int, int]
+SnapshotId = tuple[int, int]
 """Of a push: the attempt, and the how manieth of it."""
 
 
@@ -48,9 +48,9 @@ class Pushes:
         self.attempt = attempt
         self.made = 0
 
-    def found(self) -> list[tuple[Place, str]]:
+    def found(self) -> list[tuple[SnapshotId, str]]:
         """Return all pushes with the paths of their manifests, the latest first."""
-        places: list[tuple[Place, str]] = []
+        places: list[tuple[SnapshotId, str]] = []
         for attempt in self.listed(self.root):
             for name in self.listed(f"{self.root}/{attempt}"):
                 if attempt.isdecimal() and (made := MANIFEST.fullmatch(name)):
@@ -83,7 +83,7 @@ class Pushes:
             self.fs.makedirs(directory, exist_ok=True)
         return self.fs.open(f"{directory}/{name}", "wb")
 
-    def close(self, files: Mapping[str, str]) -> Place:
+    def close(self, files: Mapping[str, str]) -> SnapshotId:
         """Complete a push of the written files: names, and the digests by which they are stored."""
         with self.open(f"{self.made + 1:06d}.json") as file:
             file.write(json.dumps({"files": files}).encode())

@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from tuner.errors import Diverged, Fenced, Infeasible, TunerError
-from tuner.log import brief, log, told
+from tuner.log import brief, log, sanitised
 from tuner.storage.reason_kind import Kind
 from tuner.study.attempts import STATES, Reason, word
 from tuner.study.objectives import Returned
@@ -24,7 +24,7 @@ LINE = 100
 """Maximum number of characters of a reason in a line of the log."""
 
 
-class Fate(Enum):
+class AttemptEnd(Enum):
     """The outcome of an attempt from its worker's point of view."""
 
     FINISHED = auto()
@@ -58,7 +58,7 @@ class Outcome:
         return f"at epoch {step}: {report.metric} {report.values[step]:.6g}" if step else ""
 
 
-def judged(report: Report, returned: Returned) -> Outcome:
+def outcome_of(report: Report, returned: Returned) -> Outcome:
     """The outcome of an objective that returned."""
     named = report.aims.named(returned)
     if not named:
@@ -95,18 +95,18 @@ def _diverged(what: str) -> Outcome:
     return Outcome(reason=Reason(Kind.DIVERGED, f"diverged: the final {what}"))
 
 
-def classify(report: Report, error: BaseException) -> Fate:
+def classify(report: Report, error: BaseException) -> AttemptEnd:
     """Return the outcome of a trial whose objective raised."""
     if is_broken_device(error):
         log.error("trial %d: the device is unusable: %s", report.number, error)
         report.context.study.expire(report.context.worker)  # the next claim counts it as a crash
-        return Fate.BROKEN_DEVICE
+        return AttemptEnd.BROKEN_DEVICE
     reason = infeasible(error)
     if reason is not None:
         return finish(report, Outcome(reason=reason))
-    text = told("".join(traceback.format_exception(error)))
+    text = sanitised("".join(traceback.format_exception(error)))
     log.error("trial %d failed:\n%s", report.number, text)
-    reason = Reason(Kind.ERROR, told(f"{type(error).__name__}: {error}")[:500])
+    reason = Reason(Kind.ERROR, sanitised(f"{type(error).__name__}: {error}")[:500])
     return finish(report, Outcome(None, reason, text[-8000:]))
 
 
@@ -121,7 +121,7 @@ def infeasible(error: BaseException) -> Reason | None:
     return None
 
 
-def finish(report: Report, outcome: Outcome) -> Fate:
+def finish(report: Report, outcome: Outcome) -> AttemptEnd:
     """Store the outcome: files, then attributes, state and values."""
     context = report.context
     state, reason = outcome.state, outcome.reason
@@ -130,7 +130,7 @@ def finish(report: Report, outcome: Outcome) -> Fate:
         "metrics": finite(report.metrics),
         "facts": report.facts,
         "traceback": outcome.traceback,
-        **{key: told(text) for key, text in (reason.to_attrs() if reason else {}).items()},
+        **{key: sanitised(text) for key, text in (reason.to_attrs() if reason else {}).items()},
     }
     kept = {key: item for key, item in attrs.items() if item or key == "epochs"}
     if report.run_dir is not None:
@@ -140,7 +140,7 @@ def finish(report: Report, outcome: Outcome) -> Fate:
     checkpoint_retention.tidy(context.study, context.plan, report.trial._trial_id)
     ended = word(state, reason.kind if reason else None)
     log.info("trial %d %s %s", report.number, ended, outcome.shown(report))
-    return Fate.FAILED if state == TrialState.FAIL else Fate.FINISHED
+    return AttemptEnd.FAILED if state == TrialState.FAIL else AttemptEnd.FINISHED
 
 
 def _tell(report: Report, attrs: Mapping[str, Any], outcome: Outcome) -> None:

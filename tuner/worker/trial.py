@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial
 from tuner.algorithms.seeds import seed_of
 from tuner.config import instantiation, resolvers, signatures
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
-from tuner.log import log, told
+from tuner.log import log, sanitised
 from tuner.objective import running
 from tuner.storage import outages
 from tuner.storage.reason_kind import Kind
@@ -24,7 +24,7 @@ from tuner.study.plan import Plan
 from tuner.study.study import Study
 from tuner.worker import device_lock, metrics_log, mirror, random_state
 from tuner.worker.failures import is_out_of_memory, memory_returned
-from tuner.worker.outcome import Fate, Outcome, classify, finish, judged
+from tuner.worker.outcome import AttemptEnd, Outcome, classify, finish, outcome_of
 from tuner.worker.reporter import Context, Report
 from tuner.worker.tracking import base
 from tuner.worker.tracking.factory import build_tracker
@@ -68,19 +68,19 @@ def run(
         ) from None
 
 
-def execute(context: Context, trial_id: int) -> Fate:
+def execute(context: Context, trial_id: int) -> AttemptEnd:
     """Run a claimed trial and store its outcome."""
     try:
         return _attempt(context, trial_id)
     except (Fenced, UpdateFinishedTrialError) as stop:
         log.warning("stopping: %s; the trial continues in its new worker", stop)
-        return Fate.FENCED
+        return AttemptEnd.FENCED
 
 
-def _attempt(context: Context, trial_id: int) -> Fate:
+def _attempt(context: Context, trial_id: int) -> AttemptEnd:
     study, plan = context.study, context.plan
     if _is_set_aside(plan, study, trial_id):
-        return Fate.FINISHED
+        return AttemptEnd.FINISHED
     trial = study.patience(lambda: context.proposer.open(trial_id))
     report = study.patience(lambda: Report(context, trial))
     try:
@@ -95,12 +95,12 @@ def _attempt(context: Context, trial_id: int) -> Fate:
             value = _run_shared(context, cfg, run_dir, report)
         if report.refusal is not None:  # the objective has caught it, and may have given up
             raise report.refusal
-        return finish(report, judged(report, value))
+        return finish(report, outcome_of(report, value))
     except Pruned as stop:
         return finish(report, Outcome(reason=Reason(Kind(stop.kind), str(stop))))
     except Preempted as stop:
-        study.requeue(trial_id, told(str(stop)))
-        return Fate.REQUEUED
+        study.requeue(trial_id, sanitised(str(stop)))
+        return AttemptEnd.REQUEUED
     except (UpdateFinishedTrialError, Fenced):
         raise
     except TunerError as error:  # a person must act first: not the configuration's fault
@@ -112,12 +112,12 @@ def _attempt(context: Context, trial_id: int) -> Fate:
             raise report.refusal from error
         return classify(report, error)
     finally:
-        report.track.end(None)  # unless it has ended with a fate: another attempt goes on with it
+        report.track.end(None)  # unless it has ended: another attempt resumes it
 
 
 def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
     """Requeue the trial; if the database is the problem, only if that succeeds at once."""
-    reason = told(f"{type(error).__name__}: {error}")[:500]
+    reason = sanitised(f"{type(error).__name__}: {error}")[:500]
     if not isinstance(error, StorageError):
         return study.requeue(trial_id, reason)
     with suppress(StorageError, KeyError, *outages.FAILURES):  # otherwise its lease expires
@@ -148,21 +148,21 @@ def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report
     """Run the objective beside other workers, and again with exclusive access if out of memory."""
     seeded = _seeded(context)
 
-    def turn(*, alone: bool = False) -> Returned:
-        # Whoever needs the device alone next waits for the end of this turn, not of this process.
+    def run_once(*, exclusive: bool = False) -> Returned:
+        # Whoever needs the device alone next waits for the end of this call, not of this process.
         with (
-            device_lock.turn(context.preempted, alone=alone),
+            device_lock.hold(context.preempted, exclusive=exclusive),
             memory_returned(shared=device_lock.is_shared()),
         ):
             return run(cfg, run_dir=run_dir, report=report, device=context.device, seeded=seeded)
 
     try:
-        return turn()
+        return run_once()
     except Exception as error:
         if not (device_lock.is_shared() and is_out_of_memory(error)):
             raise
         log.info("out of memory while sharing the device; retrying with exclusive access")
-    return turn(alone=True)
+    return run_once(exclusive=True)
 
 
 def _seeded(context: Context) -> bool:

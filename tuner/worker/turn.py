@@ -105,7 +105,7 @@ class StartCost:
         self.study.patience(lambda: start_cost.note(self.study, seconds))
         if self.minutes is not None:
             tell = log.warning if start_cost.is_too_short(self.minutes, seconds) else log.info
-            tell("worker.turn: %s", start_cost.told(self.minutes, seconds))
+            tell("worker.turn: %s", start_cost.describe(self.minutes, seconds))
 
 
 def _age() -> float:

@@ -1,16 +1,16 @@
 """Measure the false-pruning rate: train a random sample of the trials to prune to completion.
 
-A trial is *condemned* when the pruner decides against it for the first time. Each condemned trial
+A trial is *rejected* when the pruner decides against it for the first time. Each rejected trial
 is *audited* with the same small probability, by a draw that depends only on the study's name and
 the number of the trial's first attempt: it is trained to completion and never judged again. The
-audited trials are therefore a simple random sample of the condemned ones, whatever the pruner, and
+audited trials are therefore a simple random sample of the rejected ones, whatever the pruner, and
 their outcomes represent those of the others.
 
-A *false pruning* is a condemned trial that, trained to completion, would have beaten every
+A *false pruning* is a rejected trial that, trained to completion, would have beaten every
 survivor: its final value is better than the best final value of all trials that were never
-condemned. An audited trial that fails or diverges has beaten none. The number of false prunings
+rejected. An audited trial that fails or diverges has beaten none. The number of false prunings
 among the completed audited trials, divided by their number, is an unbiased estimate of the rate,
-for the condemned trials as drawn and the survivors at present. Its 95 % interval is that of Clopper
+for the rejected trials as drawn and the survivors at present. Its 95 % interval is that of Clopper
 and Pearson (1934), which covers the true rate at least that often for any sample size.
 """
 
@@ -22,29 +22,29 @@ from optuna.trial import FrozenTrial
 from tuner.study.attempts import first_number
 
 AUDIT = "tuner:audit"
-"""System attribute of an audited trial: the step at which it was condemned."""
+"""System attribute of an audited trial: the step at which it was rejected."""
 
 
-def condemned_at(trial: FrozenTrial) -> int | None:
-    """Return the step at which an audited trial was condemned, None for all other trials."""
+def would_prune_at(trial: FrozenTrial) -> int | None:
+    """Return the step at which an audited trial was rejected, None for all other trials."""
     found = trial.system_attrs.get(AUDIT)
     return None if found is None else int(found)
 
 
 def is_drawn(study_name: str, number: int, share: float) -> bool:
-    """Return whether a trial is audited if it is condemned; the result is the same in all workers.
+    """Return whether a trial is audited if it is rejected; the result is the same in all workers.
 
     Args:
         study_name: The name of the study.
         number: The number of the trial's first attempt.
-        share: The fraction of the condemned trials to audit, 0 to 1.
+        share: The fraction of the rejected trials to audit, 0 to 1.
     """
     digest = hashlib.sha256(f"audit:{study_name}:{number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def spare(study: Study, trial: FrozenTrial, share: float) -> bool:
-    """Decide whether a trial that was just condemned is audited, and mark it in the study if so.
+def begin_if_drawn(study: Study, trial: FrozenTrial, share: float) -> bool:
+    """Decide whether a trial that was just rejected is audited, and mark it in the study if so.
 
     Returns:
         True if the trial continues, False if it is to be pruned.

@@ -46,7 +46,7 @@ class Standings:
         self._going: dict[int, tuple[FrozenTrial, Values]] = {}
         self._repeats: dict[int, Values] = {}
 
-    def look(self, study: Study) -> "Standings":
+    def updated(self, study: Study) -> "Standings":
         """Read new trials of the study and return these standings."""
         with self._lock:
             trials = study.get_trials(deepcopy=False)
@@ -118,11 +118,11 @@ class Standings:
                 del ended[bisect.bisect_left(ended, value)]
 
     def _values(self, trial: FrozenTrial) -> Values:
-        """Return a trial's values at the rungs, without those after it was condemned."""
+        """Return a trial's values at the rungs, without those after it was rejected."""
         epochs = fidelity.length(trial) or self.longest
         if not epochs or not trial.intermediate_values:
             return (None,) * len(self.rungs)
-        end = audit.condemned_at(trial) or math.inf
+        end = audit.would_prune_at(trial) or math.inf
         steps = [fidelity.step_at(fraction, epochs) for fraction in self.rungs]
         return tuple(
             value if value is not None and step <= end and math.isfinite(value) else None

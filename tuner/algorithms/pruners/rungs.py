@@ -40,7 +40,7 @@ class Rungs(BasePruner):
     Args:
         rungs: Fractions of a trial's own schedule, ascending.
         keep: Fraction of the trials at a rung that continues.
-        audited: Fraction of the condemned trials that continues; see
+        audited: Fraction of the rejected trials that continues; see
             ``tuner.algorithms.pruners.audit``.
         n_min_trials: Number of trials, including the one to judge, that must have reached a rung.
         noise: Standard deviation of a trial's value over seeds; None to take it at each rung from
@@ -77,14 +77,14 @@ class Rungs(BasePruner):
         if not math.isfinite(trial.intermediate_values[steps[-1]]):
             return True
         epochs = self._length(study, trial)
-        if audit.condemned_at(trial) is not None or epochs is None:
+        if audit.would_prune_at(trial) is not None or epochs is None:
             return False
         rung = self._open(epochs, steps)
         if rung is None or self._is_among_the_best(study, trial, rung, epochs):
             return False
-        return not audit.spare(study, trial, self.audited)
+        return not audit.begin_if_drawn(study, trial, self.audited)
 
-    def first_judged(self, epochs: int | None, examples: int | None) -> str:
+    def describe_first_decision(self, epochs: int | None, examples: int | None) -> str:
         """Describe the first judgement, and which differences count then.
 
         Args:
@@ -108,7 +108,7 @@ class Rungs(BasePruner):
 
     def _length(self, study: Study, trial: FrozenTrial) -> int | None:
         known = fidelity.length(trial)
-        return known or self.standings.look(study).longest or None
+        return known or self.standings.updated(study).longest or None
 
     def _open(self, epochs: int, steps: Sequence[int]) -> int | None:
         """Return the index of the last rung reached, or None if the trial has passed it finally.
@@ -129,7 +129,7 @@ class Rungs(BasePruner):
         """Return whether to keep the trial by its value at the rung."""
         value = fidelity.value_at(trial, fidelity.step_at(self.rungs[rung], epochs))
         assert value is not None
-        standings = self.standings.look(study)
+        standings = self.standings.updated(study)
         others = standings.others(rung, trial)
         count = sum(map(len, others))
         if count + 1 < self.n_min_trials:

@@ -89,7 +89,7 @@ class Tpe(BaseSampler):
         if len(study.directions) > 1:
             return self.several.sample_relative(study, trial, search_space)
         rng = np.random.default_rng([self.seed, trial.number])
-        table = self.scoreboard.look(study, self.encoding)
+        table = self.scoreboard.table(study, self.encoding)
         given = self.encoding.row({**trial.system_attrs.get(FIXED, {}), **trial.params})
         drawn = self.encoding.params(self.propose(table, rng, given))
         return {name: value for name, value in drawn.items() if name in search_space}

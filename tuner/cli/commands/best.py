@@ -2,7 +2,7 @@
 
 import argparse
 
-from tuner.cli.look import look
+from tuner.cli.study_views import open_view
 from tuner.cli.view import View
 from tuner.config.suggestions import NO_TRIAL
 from tuner.errors import ConfigError, TunerError
@@ -17,12 +17,12 @@ from tuner.report.trial_table import files
 def run(args: argparse.Namespace) -> int:
     """Print the best configuration, as text, JSON or overrides."""
     if not args.as_overrides:
-        return _show(args, look(args, compose=args.json))
+        return _show(args, open_view(args, compose=args.json))
     try:
         if args.pareto or args.json:
             told = "cannot be combined with --json or --pareto"
             raise ConfigError(told, key="--overrides", hint="use only one of them")
-        return _show_overrides(look(args, compose=True))
+        return _show_overrides(open_view(args, compose=True))
     except TunerError:
         say(NO_TRIAL)
         raise

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from tuner.cli.confirm import confirmed
-from tuner.cli.look import look_at
+from tuner.cli.study_views import open_named_view
 from tuner.config import directories
 from tuner.errors import StudyError
 from tuner.log import log, say
@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _held(args: argparse.Namespace) -> Iterator[tuple[str, Held]]:
     """Yield what the studies hold; those that are damaged, or name no directory, hold nothing."""
-    first = look_at(args, args.study or "_")
+    first = open_named_view(args, args.study or "_")
     if args.study is not None:
         yield args.study, _of(first.location, args.keep)
         return
     for name in studies.names(database.connect(first.location.url, write=False)):
         if directories.misnamed("", name):
             continue
-        place = look_at(args, name).location
+        place = open_named_view(args, name).location
         try:
             yield name, _of(place, args.keep)
         except StudyError as error:  # the others are shown
@@ -61,6 +61,6 @@ def _held(args: argparse.Namespace) -> Iterator[tuple[str, Held]]:
 def _of(place: Location, keep: int) -> Held:
     """Return what a study holds; the best ``keep``, or the Pareto front, need their checkpoints."""
     study = place.load()
-    summary = state.look(study)
+    summary = state.summary_of(study)
     best = pareto.front(summary) if keep and len(summary.objectives) > 1 else summary.ranking[:keep]
     return disk.held(study, place.directory, {row.number for row in best})

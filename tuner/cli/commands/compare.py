@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tuner.cli.look import look_at
+from tuner.cli.study_views import open_named_view
 from tuner.config import directories
 from tuner.files import replace
 from tuner.log import say
@@ -15,8 +15,8 @@ from tuner.report.terminal.comparison import side_by_side
 
 def run(args: argparse.Namespace) -> int:
     """Print what two studies reached and what differs, and write it as a page."""
-    one, other = (look_at(args, name) for name in args.words)
-    summaries = [state.look(found.load()) for found in (one, other)]
+    one, other = (open_named_view(args, name) for name in args.words)
+    summaries = [state.summary_of(found.load()) for found in (one, other)]
     default: Path = one.location.directory / f"compare-{other.location.name}.html"
     output = args.output or default
     directories.judge_output(output, "--output")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tuner.cli.look import look
+from tuner.cli.study_views import open_view
 from tuner.storage import database as storage
 
 
@@ -10,7 +10,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve optuna-dashboard, for all studies of the database, until interrupted."""
     from tuner.report.dashboard import server  # optuna-dashboard takes a second to import
 
-    found = look(args)
+    found = open_view(args)
     access = server.access(
         args.host,
         args.port,

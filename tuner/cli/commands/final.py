@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuner.api import preflight, supervision
 from tuner.cli import context, short_form
-from tuner.cli.command_lines import same
+from tuner.cli.command_lines import command_line
 from tuner.config import directories, exported_json
 from tuner.errors import TunerError
 from tuner.final import export, retrain
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _goes_on(args: argparse.Namespace) -> str:
-    return f"to resume: {same(args, 'final')}"
+    return f"to resume: {command_line(args, 'final')}"
 
 
 def _final(args: argparse.Namespace, server: ForkServer) -> int:
@@ -52,7 +52,7 @@ def _final(args: argparse.Namespace, server: ForkServer) -> int:
         job = supervision.start(trainings.plan, trainings.study, launcher, described, server.fork)
         if launcher.detach:
             args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
-            say(f"result:    {same(args, 'final')} launch.detach=false")
+            say(f"result:    {command_line(args, 'final')} launch.detach=false")
             return 0
         stop = supervision.follow(trainings.plan, trainings.study, job)
         if stop.signal == signal.SIGINT:
@@ -84,15 +84,15 @@ def _tell(
     say(result.line(found.metric))
     if told := result.images_line():
         say(told)
-    output, shown = directory / "report.html", status.look(study)
+    output, shown = directory / "report.html", status.summary_of(study)
     written = write_page(study.optuna, output, summary=shown, commands=Repeats(asked))
     say(f"report:    {written}")
     say(f"dashboard: {short_form.line(args, asked, 'dashboard')}")
-    _take_home(args, asked, found, best, Repeats(asked).overrides(best))
+    _export_winner(args, asked, found, best, Repeats(asked).overrides(best))
     return 0
 
 
-def _take_home(
+def _export_winner(
     args: argparse.Namespace,
     asked: Plan,
     found: summary.Summary,
@@ -107,7 +107,7 @@ def _take_home(
     trust = [] if network in exported_json.OWN else ["--trust"]
     again = " ".join([short_form.line(args, asked, "export"), *trust])
     try:
-        export.take_home(asked.source, found, row, words, final_dir, out_dir)
+        export.export_winner(asked.source, found, row, words, final_dir, out_dir)
     except Exception as error:
         reason = brief(f"{type(error).__name__}: {error}", 200)
         logger.warning(

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from tuner.cli.look import loaded, look
+from tuner.cli.study_views import loaded, open_view
 from tuner.errors import (
     StorageAway,
     StorageMissing,
@@ -26,13 +26,13 @@ def run(args: argparse.Namespace) -> int:
     """Show workers, counts, throughput, cost and the best trial, of one study or of all."""
     if args.all:
         return _overview(args)
-    view = look(args)
+    view = open_view(args)
     study = _awaited(view.location) if args.watch else view.load()
     repeat = view.repeats.known
     budget = state.budget_of(study)
     if not args.watch:
         ended = study.seems_ended(budget)
-        seen = state.look(study)
+        seen = state.summary_of(study)
         if args.json:
             say(state.as_json(seen, budget, ended, repeat))
         else:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         return _watch_as_json(study, budget, repeat)
     live.follow(
-        lambda: state.look(study),
+        lambda: state.summary_of(study),
         lambda: study.seems_ended(budget) is None,
         console=console(),
         n_trials=budget.n_trials,
@@ -75,7 +75,7 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
     before, ended = "", None
     while ended is None:
         ended = study.seems_ended(budget)
-        line = state.as_json(state.look(study), budget, ended, repeat)
+        line = state.as_json(state.summary_of(study), budget, ended, repeat)
         if line != before:
             say(line)
         before = line
@@ -85,10 +85,10 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
 
 def _overview(args: argparse.Namespace) -> int:
     """Print every study of the database, one line each."""
-    view = look(args)
+    view = open_view(args)
     found = []
     for study in loaded(view.location):
-        seen = state.look(study)
+        seen = state.summary_of(study)
         if args.json:
             budget = state.budget_of(study)
             repeat = view.repeats.known

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.cli.confirm import confirmed
-from tuner.cli.look import loaded, look_at
+from tuner.cli.study_views import loaded, open_named_view
 from tuner.config import directories
 from tuner.errors import StudyError
 from tuner.log import log, say
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _located(args: argparse.Namespace, name: str) -> Location:
     """Return the location of a study; one that names no directory has files nowhere."""
-    return look_at(args, name if not directories.misnamed("", name) else "_").location
+    return open_named_view(args, name if not directories.misnamed("", name) else "_").location
 
 
 def _opened(place: Location) -> Trials:
@@ -35,7 +35,7 @@ def _opened(place: Location) -> Trials:
 
 
 def _list(args: argparse.Namespace) -> int:
-    found = [state.look(study) for study in loaded(_located(args, "_"))]
+    found = [state.summary_of(study) for study in loaded(_located(args, "_"))]
     if args.json:
         say(formatting.as_json([_listed(summary) for summary in found]))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuner import log, objective
 from tuner.api import preflight
 from tuner.cli import context, continued
-from tuner.cli.command_lines import same
+from tuner.cli.command_lines import command_line
 from tuner.config import directories
 from tuner.log import log as logger
 from tuner.log import say
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not any(run_dir.glob("checkpoint*")):
             raise
-        again = f"{same(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
+        again = f"{command_line(args, 'train')} {shlex.join(['--run-dir', str(run_dir)])}"
         raise KeyboardInterrupt(f"to resume from the checkpoint: {again}") from None
     values = {asked.study.metric: None, **asked.aims.named(returned)}
     say(formatting.as_json({**values, "run_dir": str(run_dir)}))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tuner.cli.look import look
+from tuner.cli.study_views import open_view
 from tuner.errors import TunerError
 from tuner.log import say
 from tuner.report import formatting, trial_table
@@ -14,8 +14,8 @@ from tuner.report.terminal import status as state
 
 def run(args: argparse.Namespace) -> int:
     """Print a trial, as text or JSON."""
-    view = look(args)
-    summary = state.look(view.load())
+    view = open_view(args)
+    summary = state.summary_of(view.load())
     row = _numbered(summary, args.number)
     directory = view.location.directory
     if args.json:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tuner.cli.look import look
+from tuner.cli.study_views import open_view
 from tuner.log import say
 from tuner.report import formatting, trial_table
 from tuner.report.terminal import screen, trials
@@ -14,8 +14,8 @@ UNCUT = 2000
 
 def run(args: argparse.Namespace) -> int:
     """Print the trials as a table, CSV or JSON."""
-    view = look(args)
-    summary = state.look(view.load())
+    view = open_view(args)
+    summary = state.summary_of(view.load())
     rows = trial_table.select(summary, args.state or (), args.sort, reverse=args.reverse)
     directory, repeat = view.location.directory, view.repeats.known
     if args.csv or args.json:

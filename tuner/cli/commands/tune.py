@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tuner.api import supervision
 from tuner.cli import context, short_form
-from tuner.cli.command_lines import same
+from tuner.cli.command_lines import command_line
 from tuner.errors import TunerError
 from tuner.launch.fork_server import ForkServer
 from tuner.log import log, say
@@ -42,7 +42,7 @@ def _tune(args: argparse.Namespace, server: ForkServer) -> int:
         args.overrides = [o for o in args.overrides if not o.startswith("launch.detach=")]
         status_line = short_form.line(args, plan, "status")
         say(f"status:    {status_line}")
-        again = f"{same(args, 'tune')} launch.detach=false"
+        again = f"{command_line(args, 'tune')} launch.detach=false"
         say(f"watch:     {again if 'detach' in plan.cfg.launch else f'{status_line} --watch'}")
         return 0
     stop = supervision.follow(plan, study, job)
@@ -61,7 +61,7 @@ def _tune(args: argparse.Namespace, server: ForkServer) -> int:
 def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | None = None) -> int:
     """Show the results; raise ``TunerError`` for a failure or a search without any value."""
     found = _show(plan, study, args)
-    vain = no_result.told(found, context.view_of(args, plan).again)
+    vain = no_result.explain(found, context.view_of(args, plan).again)
     if wrong := [each for each in (failure, vain) if each]:
         raise TunerError("\n".join(map(str, wrong)))
     return 0
@@ -69,7 +69,7 @@ def _close(plan: Plan, study: Study, args: argparse.Namespace, failure: str | No
 
 def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
     """Show the table, write the report, and print the next commands."""
-    found = study.patience(lambda: status.look(study))
+    found = study.patience(lambda: status.summary_of(study))
     output, commands = Path(plan.study.dir) / "report.html", Repeats(plan)
     written = study.patience(
         lambda: write_page(study.optuna, output, summary=found, commands=commands)

@@ -25,7 +25,7 @@ from tuner.worker.loop import CRASHED, work
 
 def run(args: argparse.Namespace) -> int:
     """Run one worker without repeating the supervisor's checks, which take a second."""
-    plan = context.planned(args, judge=not (args.wait or SUPERVISOR in os.environ))
+    plan = context.planned(args, validate=not (args.wait or SUPERVISOR in os.environ))
     patience = Patience(plan.storage.patience)
     # The study is entered patiently, because a worker may start beside a restarting server.
     if args.wait:
@@ -68,6 +68,6 @@ def _search(plan: Plan, study: Study, args: argparse.Namespace) -> int:
 
 def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
     """Raise ``TunerError`` if a finished search gave no value at all."""
-    found = study.patience(lambda: status.look(study))
-    if wrong := no_result.told(found, context.view_of(args, plan).again):
+    found = study.patience(lambda: status.summary_of(study))
+    if wrong := no_result.explain(found, context.view_of(args, plan).again):
         raise TunerError([wrong])

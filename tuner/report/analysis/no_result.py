@@ -24,7 +24,7 @@ CURES = {
 """Kind of reason → hint, unless the reason has one of its own."""
 
 
-def told(summary: Summary, command: Callable[[Row], str]) -> Mistake | None:
+def explain(summary: Summary, command: Callable[[Row], str]) -> Mistake | None:
     """Return the causes, the most frequent first, each with an example.
 
     The result is None if the study has a value or may still get one, because it runs or waits or is

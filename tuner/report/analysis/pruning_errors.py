@@ -23,7 +23,7 @@ from tuner.study import fidelity
 
 UNKNOWN_SAVING = "What pruning saved is unknown: no completed configuration has a curve."
 ENOUGH_AUDITED = 50
-"""Number of audited trials from which on the audit alone counts: with none wrong, 0 to 7 %."""
+"""Number of audited trials from which on the audit alone counts: with no errors, 0 to 7 %."""
 LEAST_COMPLETED = 3
 """Number of completed trials from which on ranks at the end can be compared with earlier ones."""
 WIDEST = 0.9
@@ -34,15 +34,16 @@ STEP = 1.25
 
 @dataclass(frozen=True)
 class Pruning:
-    """Numbers of ``condemned`` trials, ended ``audited`` ones, and ``wrong`` decisions among these.
+    """Numbers of trials that the pruner rejected, and of false prunings among them.
 
-    ``completed`` trials include audited ones. ``rate`` is the estimated false-pruning rate, None if
-    unknown, and ``interval`` its 95 % interval.
+    ``audited`` trials have ended, and ``false_prunings`` are among these. ``completed`` trials
+    include audited ones. ``rate`` is the estimated false-pruning rate, None if unknown, and
+    ``interval`` its 95 % interval.
     """
 
-    condemned: int
+    pruned_or_audited: int
     audited: int
-    wrong: int
+    false_prunings: int
     completed: int
     rate: float | None
     interval: tuple[float, float]
@@ -55,67 +56,67 @@ class Pruning:
             )
         if self.interval[1] - self.interval[0] > WIDEST:
             return (
-                f"false-pruning rate: unknown, {self.condemned} pruned and {self.completed} "
-                "completed configurations are too few"
+                f"false-pruning rate: unknown, {self.pruned_or_audited} pruned and "
+                f"{self.completed} completed configurations are too few"
             )
         low, high = map(percent, self.interval)
-        basis = f"{self.wrong} of {self.audited} audited"
+        basis = f"{self.false_prunings} of {self.audited} audited"
         if self.audited < ENOUGH_AUDITED:
             basis = f"from the ranks of {self.completed} completed ones, {basis}"
         return (
-            f"false-pruning rate: {percent(self.rate)} of {self.condemned} "
+            f"false-pruning rate: {percent(self.rate)} of {self.pruned_or_audited} "
             f"(95 % interval {low} to {high}; {basis})"
         )
 
 
 def pruning(summary: Summary) -> Pruning | None:
-    """Return the false-pruning rate; None if no trial was condemned or none survived."""
-    spared = [row for row in summary.rows if row.condemned_at is not None]
+    """Return the false-pruning rate; None if no trial was rejected or none survived."""
+    audited = [row for row in summary.rows if row.would_prune_at is not None]
     completed = [row for row in summary.ranking if row.repeats is None]
-    survivors = [row for row in completed if row.condemned_at is None]
-    condemned = len(summary.pruned) + len(spared)
-    if not condemned or not survivors:
+    survivors = [row for row in completed if row.would_prune_at is None]
+    rejected = len(summary.pruned) + len(audited)
+    if not rejected or not survivors:
         return None
     best = summary.loss(survivors[0].value)
-    ended = [row for row in spared if row.over]
+    ended = [row for row in audited if row.over]
     done = (row for row in ended if row.state == "complete")
-    wrong = sum(summary.loss(row.value) < best for row in done)
+    errors = sum(summary.loss(row.value) < best for row in done)
     curves = [row for row in completed if row.curve]
-    rate, interval = _estimate(summary, curves, len(ended), wrong)
-    return Pruning(condemned, len(ended), wrong, len(curves), rate, interval)
+    rate, interval = _estimate(summary, curves, len(ended), errors)
+    return Pruning(rejected, len(ended), errors, len(curves), rate, interval)
 
 
 def _estimate(
-    summary: Summary, completed: Sequence[Row], audited: int, wrong: int
+    summary: Summary, completed: Sequence[Row], audited: int, errors: int
 ) -> tuple[float | None, tuple[float, float]]:
     """Return the rate and its interval, from the audit if it is large enough."""
     if audited >= ENOUGH_AUDITED:
-        return wrong / audited, audits.interval(wrong, audited)
+        return errors / audited, audits.interval(errors, audited)
     full = summary.full_length
-    survived = any(row.condemned_at is None for row in completed)
+    survived = any(row.would_prune_at is None for row in completed)
     if len(completed) < LEAST_COMPLETED or full is None or not survived:
         return None, (0.0, 1.0)
-    open_ = [row for row in summary.rows if row.condemned_at is not None and not row.over]
+    open_ = [row for row in summary.rows if row.would_prune_at is not None and not row.over]
     rungs = list(_rungs(summary, completed, [*summary.pruned, *open_], full))
-    condemned = audited + sum(len(rung.condemned) for rung in rungs)
-    if not condemned:
+    rejected = audited + sum(len(rung.rejected) for rung in rungs)
+    if not rejected:
         return None, (0.0, 1.0)
-    rates = (wrong + false_prunings(rungs)) / condemned
+    rates = (errors + false_prunings(rungs)) / rejected
     low, high = np.quantile(rates, (0.025, 0.975))
     return float(rates.mean()), (float(low), float(high))
 
 
 def _rungs(
-    summary: Summary, completed: Sequence[Row], condemned: Sequence[Row], full: int
+    summary: Summary, completed: Sequence[Row], rejected: Sequence[Row], full: int
 ) -> Iterator[Rung]:
-    """Yield condemned trials without an outcome by the fraction at which they were condemned."""
+    """Yield rejected trials without an outcome by the fraction at which they were rejected."""
     groups: dict[int, list[Row]] = {}
-    for row in condemned:
-        if step := row.condemned_at or row.epoch:
+    for row in rejected:
+        if step := row.would_prune_at or row.epoch:
             fraction = math.floor(math.log(step / (row.length or full), STEP))
             groups.setdefault(min(fraction, 0), []).append(row)
     final = np.array([-summary.loss(row.value) for row in completed])
-    survived = np.array([row.condemned_at is None for row in completed])
+    survived = np.array([row.would_prune_at is None for row in completed])
     rivals = [row for row in summary.rows if row.curve and row.repeats is None]
     for fraction, rows in sorted(groups.items()):
         seen = _values(summary, rivals, STEP**fraction, full)
@@ -145,7 +146,9 @@ def line(summary: Summary) -> str | None:
     found = pruning(summary)
     if found is None:
         return None
-    saved = f"{len(summary.pruned)} pruned, {percent(summary.share_saved)} of epochs saved"
+    saved = (
+        f"{len(summary.pruned)} pruned, {percent(summary.epochs_saved_fraction)} of epochs saved"
+    )
     return f"{saved}; {found}"
 
 

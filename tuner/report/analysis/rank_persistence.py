@@ -1,7 +1,7 @@
 """Estimate how many pruned trials would have won, from how well ranks persist in a study.
 
 At a fraction of their schedules, trials have ranks; at the end, those that completed have ranks
-again. If the two agree, a trial that was far behind when it was condemned would hardly have won; if
+again. If the two agree, a trial that was far behind when it was rejected would hardly have won; if
 they do not, it might have. The model is a Gaussian copula: with z the normal score of a trial's
 rank at the fraction, the normal score of its final value is
 
@@ -15,9 +15,9 @@ r is unknown, and uniform on [-0.2, 1] before anything is seen: ranks may tell n
 slightly reversed. (From 0 on, the interval would be narrower, and too narrow if ranks do tell
 nothing.) Studies are simulated with the z that were observed, and those are retained whose
 completed trials, audited ones included, have nearly the rank correlation that was observed
-(approximate Bayesian computation). In each of these, the condemned trials that beat every survivor
+(approximate Bayesian computation). In each of these, the rejected trials that beat every survivor
 are counted. The counts are draws from the posterior distribution of the number of false prunings,
-for the condemned trials and the survivors of this study.
+for the rejected trials and the survivors of this study.
 """
 
 from collections.abc import Sequence
@@ -41,19 +41,19 @@ RETAINED = 0.1
 
 @dataclass(frozen=True)
 class Rung:
-    """Trials that were condemned at a fraction of their schedules, and those that completed.
+    """Trials that were rejected at a fraction of their schedules, and those that completed.
 
     Larger values are better.
     """
 
-    condemned: Floats
+    rejected: Floats
     """Normal scores at the fraction."""
     completed: Floats
     """Normal scores at the fraction, of at least one survivor."""
     final: Floats
     """Final values of the completed trials, in the same order."""
     survived: Bools
-    """Which of the completed trials were never condemned; the others were audited."""
+    """Which of the completed trials were never rejected; the others were audited."""
 
 
 def normal_scores(values: Floats, pool: Floats) -> Floats:
@@ -70,12 +70,12 @@ def _quantile(rank: float, count: int) -> float:
 
 
 def false_prunings(rungs: Sequence[Rung]) -> Floats:
-    """Return posterior draws of the number of condemned trials that beat every survivor.
+    """Return posterior draws of the number of rejected trials that beat every survivor.
 
     For the same study, the draws are the same.
     """
     rng = np.random.default_rng(0)
-    size = sum(len(rung.condemned) + len(rung.completed) for rung in rungs)
+    size = sum(len(rung.rejected) + len(rung.completed) for rung in rungs)
     draws = min(MOST, max(LEAST, WORK // max(1, size)))
     return sum((_counts(rung, rng, draws) for rung in rungs), np.zeros(round(RETAINED * draws)))
 
@@ -94,10 +94,10 @@ def _counts(rung: Rung, rng: "np.random.Generator", draws: int) -> Floats:  # im
     )
     nearest = np.argsort(np.abs(simulated - observed), kind="stable")
     kept = np.sort(nearest[: round(RETAINED * draws)])
-    condemned = r[kept] * rung.condemned
-    condemned += noise[kept] * rng.standard_normal(condemned.shape)
+    rejected = r[kept] * rung.rejected
+    rejected += noise[kept] * rng.standard_normal(rejected.shape)
     best = finals[kept][:, rung.survived].max(axis=1, keepdims=True)
-    counts: Floats = (condemned > best).sum(axis=1).astype(float)
+    counts: Floats = (rejected > best).sum(axis=1).astype(float)
     return counts
 
 

@@ -67,7 +67,9 @@ def _reached(summary: Summary) -> dict[str, str]:
         "best": f"{metric(best.value)} (#{best.number})" if best else ABSENT,
         "configurations": summary.tally or "none",
         "epochs": str(summary.epochs),
-        "epochs saved by pruning": percent(summary.share_saved) if summary.epochs_saved else ABSENT,
+        "epochs saved by pruning": percent(summary.epochs_saved_fraction)
+        if summary.epochs_saved
+        else ABSENT,
         "device time": duration(3600 * summary.device_hours),
         "time at work": duration(summary.wall),
     }

@@ -13,7 +13,7 @@ from tuner.masking import masked
 from tuner.storage import outages
 
 
-def told(storage: BaseStorage) -> BaseStorage:
+def raising_http_errors(storage: BaseStorage) -> BaseStorage:
     """Wrap a storage so that its methods raise ``HTTPError`` 503; log each reason once."""
     known: set[str] = set()
     for name in dir(BaseStorage):

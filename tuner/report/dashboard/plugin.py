@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import RowRefused, hinted
-from tuner.log import brief, told
+from tuner.log import brief, sanitised
 from tuner.report.commands import shared
 from tuner.report.formatting import plain
 from tuner.report.html import plots
@@ -140,7 +140,7 @@ def _attempt(stored: FrozenTrial) -> str:
     place = len(stored.system_attrs.get(HISTORY, ())) + 1
     which = f"Attempt {place} at configuration #{first_number(stored)}"
     if is_superseded(stored):
-        reason = told(stored.system_attrs[REQUEUE]["reason"])
+        reason = sanitised(stored.system_attrs[REQUEUE]["reason"])
         return f"{which}, interrupted ({reason}); the next goes on.\n\n"
     return f"{which}.\n\n" if place > 1 else ""
 
@@ -153,7 +153,7 @@ def _columns(attrs: Mapping[str, Any], duration: timedelta | None) -> dict[str, 
     if duration is not None:
         found["seconds"] = round(duration.total_seconds(), 2)
     if reason := attrs.get("reason"):
-        found["reason"] = brief(told(reason), BRIEF)
+        found["reason"] = brief(sanitised(reason), BRIEF)
     return found
 
 
@@ -185,8 +185,8 @@ def note(attrs: Mapping[str, Any], command: Sequence[str] = ()) -> str:
     stored = "\n".join(plain(item) for item in attrs.get("overrides") or ())
     parts = [
         ("sh", repeat) if command else ("text", stored),
-        ("text", told(attrs.get("reason", "") + hinted(attrs.get("reason_hint", "")))),
-        ("python", told(attrs.get("traceback") or "")),
+        ("text", sanitised(attrs.get("reason", "") + hinted(attrs.get("reason_hint", "")))),
+        ("python", sanitised(attrs.get("traceback") or "")),
     ]
     return "\n".join(_fenced(text, kind) for kind, text in parts if text)
 

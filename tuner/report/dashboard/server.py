@@ -170,7 +170,7 @@ def _application(
 ) -> "WSGIApplication":
     from optuna_dashboard import wsgi  # takes more than a second
 
-    shared = error_pages.told(get_storage(storage))
+    shared = error_pages.raising_http_errors(get_storage(storage))
     artifact_dir.mkdir(parents=True, exist_ok=True)
     application = wsgi(shared, Store(artifact_dir))
     application.install(Missing())

@@ -65,10 +65,10 @@ def _slice(name: str, rows: Sequence[Row], summary: Summary) -> Figure:
             "y": [row.value for row in group],
             "text": [f"#{row.number} {row.value:.6g}" for row in group],
             "hovertemplate": "%{text}<extra></extra>",
-            "marker": {"color": COLOURS[fate], "size": 7, "symbol": symbol},
+            "marker": {"color": COLOURS[state], "size": 7, "symbol": symbol},
         }
-        for fate, symbol in (("pruned", "circle-open"), ("complete", "circle"))
-        if (group := [row for row in rows if row.state == fate])
+        for state, symbol in (("pruned", "circle-open"), ("complete", "circle"))
+        if (group := [row for row in rows if row.state == state])
     ]
     values = [row.value for row in rows if row.value is not None]
     shape = figure(traces, x=name, y="", y_range=robust_range(values), height=240, showlegend=False)

@@ -84,10 +84,10 @@ def curves(summary: Summary) -> Figure | str:
     if not rows:
         return "No configuration has reported an epoch yet."
     best = summary.best
-    fates = {fate: [row for row in rows if row.state == fate and row is not best]
-             for fate in ("pruned", "infeasible", "failed", "running", "complete")}  # fmt: skip
-    fates["best"] = [row for row in rows if row is best]
-    traces = [*chain.from_iterable(_curves(fate, members) for fate, members in fates.items())]
+    states = {state: [row for row in rows if row.state == state and row is not best]
+             for state in ("pruned", "infeasible", "failed", "running", "complete")}  # fmt: skip
+    states["best"] = [row for row in rows if row is best]
+    traces = [*chain.from_iterable(_curves(state, members) for state, members in states.items())]
     values = [y for row in rows for y in row.curve.values() if finite(y)]
     shape = figure(traces, x="epoch", y=summary.metric, y_range=robust_range(values))
     shape["note"] = cut([values])
@@ -122,7 +122,7 @@ def pareto(summary: Summary, front: Sequence[Row]) -> Figure | str:
     return figure(traces, x=x, y=y)
 
 
-def _points(rows: Sequence[Row], fate: str, name: str) -> dict[str, Any]:
+def _points(rows: Sequence[Row], state: str, name: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -131,22 +131,22 @@ def _points(rows: Sequence[Row], fate: str, name: str) -> dict[str, Any]:
         "y": [row.values[1] for row in rows],
         "text": [f"#{row.number}" for row in rows],
         "hovertemplate": "%{text}<br>%{x:.6g}, %{y:.6g}<extra></extra>",
-        "marker": {"color": COLOURS[fate], "size": 9 if fate == "best" else 7},
+        "marker": {"color": COLOURS[state], "size": 9 if state == "best" else 7},
     }
 
 
-def _curves(fate: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _curves(state: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return traces of one outcome: lines, and dots for single epochs, with one legend entry."""
     dots = [row for row in rows if len(row.curve) == 1]
     lines = [row for row in rows if len(row.curve) > 1]
-    traces = [_trace(fate, group, mode) for group, mode in ((lines, "lines"), (dots, "markers"))
+    traces = [_trace(state, group, mode) for group, mode in ((lines, "lines"), (dots, "markers"))
               if group]  # fmt: skip
     for hidden in traces[1:]:
         hidden["showlegend"] = False
     return traces
 
 
-def _trace(fate: str, rows: Sequence[Row], mode: str) -> dict[str, Any]:
+def _trace(state: str, rows: Sequence[Row], mode: str) -> dict[str, Any]:
     """Return one trace for several curves, separated by gaps (None)."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -155,19 +155,19 @@ def _trace(fate: str, rows: Sequence[Row], mode: str) -> dict[str, Any]:
         epochs = sorted(row.curve)
         x += [*epochs, None]
         y += [*(row.curve[epoch] if finite(row.curve[epoch]) else None for epoch in epochs), None]
-        text += [f"#{row.number} {fate}"] * (len(epochs) + 1)
+        text += [f"#{row.number} {state}"] * (len(epochs) + 1)
     return {
         "type": "scatter",
         "mode": mode,
-        "name": fate,
-        "legendgroup": fate,
+        "name": state,
+        "legendgroup": state,
         "x": x,
         "y": y,
         "text": text,
         "hovertemplate": "%{text}<br>epoch %{x}: %{y:.5g}<extra></extra>",
-        "opacity": 1 if fate in {"best", "running"} else 0.75,
-        "line": {"color": COLOURS[fate], "width": 3 if fate == "best" else 1.3},
-        "marker": {"color": COLOURS[fate]},
+        "opacity": 1 if state in {"best", "running"} else 0.75,
+        "line": {"color": COLOURS[state], "width": 3 if state == "best" else 1.3},
+        "marker": {"color": COLOURS[state]},
     }
 
 

@@ -25,9 +25,9 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
         "study": plan.study.name,
         "storage": urls.masked(plan.storage.url),
         "configurations": budget.n_trials,
-        "budget": {share.key: share.limit for share in budget.shares(Spent())},
+        "budget": {share.key: share.limit for share in budget.usage(Spent())},
         "stop_when": budget.stop_when,
-        "tried first": [item.origin for item in limits.queue(plan)],
+        "enqueued": [item.origin for item in limits.queue(plan)],
         "metric": f"{plan.study.direction} {plan.study.metric}",
         "objectives": plan.aims.objectives,
         "constraints": dict(plan.aims.limits),
@@ -35,20 +35,20 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
         **{key: fact for key, fact in plan.facts.items() if key != EXAMPLES},
         "sampler": plan.cfg.sampler._target_,
         "pruner": plan.cfg.pruner._target_,
-        **_judged(plan),
+        **_first_decision(plan),
         "launch": launch,
         "pinned": list(plan.pins),
     }
 
 
-def _judged(plan: Plan) -> dict[str, str]:
-    """Return when trials are judged first, if the pruner can tell."""
+def _first_decision(plan: Plan) -> dict[str, str]:
+    """Return when a trial is first compared with others, if the pruner can tell."""
     pruner = build_pruner(plan.cfg)
     if not isinstance(pruner, Rungs):
         return {}
     examples = plan.facts.get(EXAMPLES)
     known = examples if isinstance(examples, int) else None
-    return {"first judged": pruner.first_judged(resolvers.epochs(plan.cfg), known)}
+    return {"first_decision": pruner.describe_first_decision(resolvers.epochs(plan.cfg), known)}
 
 
 def as_json(plan: Plan, launch: str) -> str:

@@ -22,7 +22,7 @@ IDLE = "no active worker; tuner tune resumes it"
 """The text for an unfinished study without active workers."""
 
 
-def look(study: Study) -> Summary:
+def summary_of(study: Study) -> Summary:
     """Summarise the study together with its workers."""
     return summarise(study.optuna, times=study.times(), workers=study.workers())
 
@@ -45,10 +45,10 @@ def as_json(
         "study": summary.name,
         "n_trials": budget.n_trials,
         "budget": {s.key: {"spent": s.spent, "limit": s.limit} for s in summary.budget},
-        "ended": ended,
+        "finished_reason": ended,
         "counts": summary.counts,
         "epochs": summary.epochs,
-        "share_saved": summary.share_saved,
+        "epochs_saved_fraction": summary.epochs_saved_fraction,
         "pruning": pruning_errors.as_data(summary),
         "device_hours": {"spent": summary.device_hours, "saved": summary.device_hours_saved},
         "trials_per_hour": summary.hourly,
@@ -104,7 +104,7 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
     limits = [str(share) for share in summary.budget if share.key != "study.n_trials"]
     price = f"device time: {_hours(summary.device_hours)} spent"
     if summary.device_hours_saved:
-        share = percent(summary.share_saved)
+        share = percent(summary.epochs_saved_fraction)
         price += f", {_hours(summary.device_hours_saved)} saved by pruning ({share} of epochs)"
     found = pruning_errors.pruning(summary)
     wrong = [f"pruning: {found}"] if found else []

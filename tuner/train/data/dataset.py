@@ -18,10 +18,10 @@ from torch import Tensor
 
 import tuner.train.data.torchvision_files as torchvision_files
 from tuner.config.bounds import Count, Part, Seed
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.errors import ConfigError
 from tuner.train.data.augment import Augment
-from tuner.train.data.overview import Look
+from tuner.train.data.overview import Overview
 from tuner.train.data.tensors import Arrays, Data, Split
 from tuner.train.data.torchvision_files import VisionSet
 from tuner.train.device import hardware
@@ -46,7 +46,7 @@ Reader = Callable[..., Loaded]
 
 
 def source(
-    look: Callable[..., Look],
+    overview: Callable[..., Overview],
     *,
     has_test: bool = False,
     version: Callable[..., object] = lambda **_: None,
@@ -57,7 +57,7 @@ def source(
     checked against their bounds. The two data sets that were used last stay on the device.
 
     Args:
-        look: Returns the overview of a data set, given the keywords of the source.
+        overview: Returns the overview of a data set, given the keywords of the source.
         has_test: Whether the data have a test split, so that there is no keyword ``test``.
         version: Called with the function's keywords; if its result changes, they are read again.
     """
@@ -88,8 +88,10 @@ def source(
             key = (frozenset(own.items()), version(**own), test, validation, split_seed, limit)
             return dataclasses.replace(load(device, *key), augment=augment, balanced=balanced)
 
-        described: Callable[..., Data] = judged("data")(_with_keywords_of(read, build, has_test))
-        described.__dict__.update(look=look, cache_clear=load.cache_clear)
+        described: Callable[..., Data] = validate_arguments("data")(
+            _with_keywords_of(read, build, has_test)
+        )
+        described.__dict__.update(overview=overview, cache_clear=load.cache_clear)
         return described
 
     return made
@@ -107,7 +109,7 @@ def _with_keywords_of(read: Reader, build: Callable[..., Data], has_test: bool) 
     return build
 
 
-@source(lambda **_: Look((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS))
+@source(lambda **_: Overview((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS))
 def digits() -> Loaded:
     """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
     from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
@@ -117,7 +119,7 @@ def digits() -> Loaded:
     return Loaded(Arrays(images, found.target.astype(np.int64), tuple("0123456789")))
 
 
-@source(torchvision_files.look, has_test=True)
+@source(torchvision_files.overview, has_test=True)
 def vision(*, name: VisionSet, root: str, download: bool = False) -> Loaded:
     """One of torchvision's data sets with its own test split, read from ``root``.
 

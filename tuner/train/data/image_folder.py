@@ -11,16 +11,16 @@ import numpy as np
 from tuner.config.bounds import Count, Whole
 from tuner.train.data import image_files, image_listing
 from tuner.train.data.dataset import Loaded, source
-from tuner.train.data.overview import Look
+from tuner.train.data.overview import Overview
 from tuner.train.data.tensors import Arrays
 
 logger = logging.getLogger("tuner")
 
 EACH, ALL = 16, 1024
-"""Numbers of files per class, and in total, that ``look`` opens."""
+"""Numbers of files per class, and in total, that ``overview`` opens."""
 
 
-def look(*, root: str, size: int, channels: int, **_: object) -> Look:
+def overview(*, root: str, size: int, channels: int, **_: object) -> Overview:
     """Return what ``folder`` would find; open only some files of each class, evenly spread.
 
     Raises:
@@ -40,10 +40,10 @@ def look(*, root: str, size: int, channels: int, **_: object) -> Look:
         "skipped": found.left_out(),
         "dark": f"warning: {dark:,} of them have {image_files.DARKNESS}" if dark else "",
     }
-    return Look((channels, size, size), tuple(found.classes), sum(counts), counts, told=told)
+    return Overview((channels, size, size), tuple(found.classes), sum(counts), counts, told=told)
 
 
-@source(look)
+@source(overview)
 def folder(*, root: str, size: Count, channels: Literal[1, 3], workers: Whole) -> Loaded:
     """Return the images below ``root``, one directory per class, decoded once per process.
 

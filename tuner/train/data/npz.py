@@ -14,11 +14,11 @@ from tuner.errors import Mistake, TunerError
 from tuner.log import printable
 from tuner.train.data.dataset import Loaded, source
 from tuner.train.data.labels import Labels, understood
-from tuner.train.data.overview import Look
+from tuner.train.data.overview import Overview
 from tuner.train.data.tensors import Arrays
 
 
-def look(*, root: str, name: str, **_: object) -> Look:
+def overview(*, root: str, name: str, **_: object) -> Overview:
     """Return what ``read`` would find, reading the targets but only the header of the images.
 
     Raises:
@@ -32,10 +32,10 @@ def look(*, root: str, name: str, **_: object) -> Look:
         counts = np.bincount(labels.values, minlength=len(labels.names)).tolist()
     told = {"targets": labels.told, "converted": "channels first to last" if is_first else ""}
     in_shape = (channels[0] if channels else 1, height, width)
-    return Look(in_shape, labels.names, shape[0], tuple(counts), told=told)
+    return Overview(in_shape, labels.names, shape[0], tuple(counts), told=told)
 
 
-@source(look, version=lambda root, name: _file(root, name).stat().st_mtime_ns)
+@source(overview, version=lambda root, name: _file(root, name).stat().st_mtime_ns)
 def npz(*, root: str, name: str) -> Loaded:
     """Load the arrays that ``np.savez(root/name, images=…, targets=…)`` wrote.
 

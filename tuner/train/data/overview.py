@@ -8,7 +8,7 @@ from tuner.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Look:
+class Overview:
     """The overview of a data set.
 
     ``in_shape``: channels, height, width. ``images`` and ``counts`` per class: before the splits,

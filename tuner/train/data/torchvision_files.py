@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.errors import TunerError
 from tuner.files import locked
-from tuner.train.data.overview import Look
+from tuner.train.data.overview import Overview
 from tuner.train.data.tensors import Arrays
 
 VisionSet = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
@@ -56,7 +56,7 @@ def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> 
     return Arrays(images, labels.astype(np.int64), classes)
 
 
-def look(*, name: VisionSet, root: str, download: bool = False, **_: object) -> Look:
+def overview(*, name: VisionSet, root: str, download: bool = False, **_: object) -> Overview:
     """Return what ``read`` would find; images are counted by their headers, labels are read.
 
     With ``download``, missing files are downloaded.
@@ -75,11 +75,11 @@ def look(*, name: VisionSet, root: str, download: bool = False, **_: object) -> 
     if name in CIFARS:  # torchvision checks what is in them as it reads
         each = 50_000 // CIFARS[name][0]
         names = tuple(map(str, range(CIFARS[name][0])))
-        return Look((3, 32, 32), names, 50_000, (each,) * len(names), test=10_000)
+        return Overview((3, 32, 32), names, 50_000, (each,) * len(names), test=10_000)
     labels, size = _headed(directory, "train")
     held_out = _headed(directory, "t10k")[0]
     counts = tuple(np.bincount(labels, minlength=10).tolist())
-    return Look((1, *size), tuple("0123456789"), len(labels), counts, test=len(held_out))
+    return Overview((1, *size), tuple("0123456789"), len(labels), counts, test=len(held_out))
 
 
 def _complete(name: VisionSet, directory: Path) -> bool:

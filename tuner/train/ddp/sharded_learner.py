@@ -17,15 +17,15 @@ from tuner.train.metrics import ErrorTally, Tally
 Trainee = TypeVar("Trainee")
 
 
-def shared(learner: Trainee) -> "Trainee | Share":
+def shared(learner: Trainee) -> "Trainee | ShardedLearner":
     """Return the learner itself for one device, else one that processes its rank's share."""
     if not distributed.is_initialized():
         return learner
     assert isinstance(learner, Learner)  # because trainer.fused is 1
-    return Share(learner)
+    return ShardedLearner(learner)
 
 
-class Share:
+class ShardedLearner:
     """Stands in for its learner in ``engine.train`` on several devices."""
 
     def __init__(self, learner: Learner) -> None:
@@ -33,13 +33,13 @@ class Share:
         self.ranks = distributed.get_world_size()
         # Kernels that wait for other processes cannot be captured.
         learner.settings = replace(learner.settings, graph="eager")
-        self.feed = learner.feed = ShareFeed(learner.data)
+        self.feed = learner.feed = ShardFeed(learner.data)
         for layer in learner.network.modules():
             if type(layer) in NORMS:
                 layer.__class__ = NORMS[type(layer)]
         learner.forward = Averaging(learner.network)
         learner.before = _before
-        learner.mass = self._mass
+        learner.normaliser = self._normaliser
 
     def train_epoch(
         self, split: Split, epoch: int, generator: torch.Generator, between: Callable[[], None]
@@ -51,13 +51,13 @@ class Share:
         distributed.all_reduce(self.learner.total)
         return self.learner.total.div_(self.ranks) / self.learner.done
 
-    def _mass(self, labels: Tensor) -> float | Tensor:
+    def _normaliser(self, labels: Tensor) -> float | Tensor:
         """Return the divisor of a rank's losses, equal for all because gradients are averaged."""
-        mass = self.learner.loss.mass(labels)
-        if isinstance(mass, Tensor):
-            distributed.all_reduce(mass)
-            mass = mass / self.ranks
-        return mass
+        normaliser = self.learner.loss.normaliser(labels)
+        if isinstance(normaliser, Tensor):
+            distributed.all_reduce(normaliser)
+            normaliser = normaliser / self.ranks
+        return normaliser
 
     def evaluate(self, split: Split) -> Tally | ErrorTally:
         """Evaluate in shares if counts are sufficient, else the whole split on each rank."""
@@ -78,7 +78,7 @@ def _before(share: Tensor) -> Tensor:
     return torch.cat([lasts[distributed.get_rank() - 1], share[:-1]])
 
 
-class ShareFeed(Feed):
+class ShardFeed(Feed):
     """This rank's share of every training batch, and of the batches of an evaluation."""
 
     def __init__(self, data: Data) -> None:

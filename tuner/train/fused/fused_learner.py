@@ -19,7 +19,7 @@ from tuner.train.learner import Learner
 from tuner.train.metrics import ErrorTally, Tally
 
 
-class Crew:
+class FusedLearner:
     """Trains learners together; ``store`` writes the results back to them.
 
     ``weights`` [k, n] holds the trained parameters of each, ``state`` the optimiser's tensors of
@@ -137,10 +137,12 @@ class Crew:
         if self.make_step is None or table.layout != self.layout:
             self.layout = table.layout
 
-            crew = weakref.proxy(self)  # a reference cycle would delay freeing the device's memory
+            fused_learner = weakref.proxy(
+                self
+            )  # a reference cycle would delay freeing the device's memory
 
             def step(images: Tensor, labels: Tensor, row: Tensor, *dropped: Tensor) -> None:
-                crew._make_step(images, labels, table.now(row), dropped)
+                fused_learner._make_step(images, labels, table.now(row), dropped)
 
             captured = self.device.type == "cuda" and self.settings.graph != "eager"
             self.make_step = cuda_graph.Capture(step, self.device) if captured else step

@@ -35,7 +35,7 @@ class CrossEntropies:
             plain, spread = -own.mean(1), -logs.mean((1, 2))
         else:
             share = self.weight.gather(1, labels)
-            mass = share.sum(1)
-            plain = mean(-(share * own).sum(1), mass)
-            spread = mean(-(logs * self.weight[:, None]).mean(2).sum(1), mass)
+            normaliser = share.sum(1)
+            plain = mean(-(share * own).sum(1), normaliser)
+            spread = mean(-(logs * self.weight[:, None]).mean(2).sum(1), normaliser)
         return torch.lerp(plain, spread, self.smoothing)

@@ -10,7 +10,7 @@ from tuner.train.checkpoint.checkpoint import Recipe
 from tuner.train.data.tensors import Split
 from tuner.train.device import hardware
 from tuner.train.fused import probe, rendezvous
-from tuner.train.fused.fused_learner import Crew
+from tuner.train.fused.fused_learner import FusedLearner
 from tuner.train.fused.stacked_modules import Form
 from tuner.train.learner import Learner
 from tuner.train.metrics import ErrorTally, Tally
@@ -62,7 +62,7 @@ class Member:
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
         self.form: Form | None = None
-        self.crew: Crew | None = None
+        self.fused_learner: FusedLearner | None = None
         self.tally: Tally | ErrorTally | None = None
         self.wanted: tuple[torch.Generator, torch.Generator]
 
@@ -104,11 +104,11 @@ def _choose(members: Sequence[Member]) -> None:
 def _train(members: Sequence[Member], split: Split, epoch: int) -> None:
     if len(members) == 1:
         return
-    crew = _crew(members)
+    fused_learner = _fused_learner(members)
     orders, streams = zip(*(member.wanted for member in members), strict=True)
-    steps = crew.train_epoch(split, epoch, orders, streams)
-    crew.store(epoch * steps)
-    for member, total in zip(members, crew.total, strict=True):
+    steps = fused_learner.train_epoch(split, epoch, orders, streams)
+    fused_learner.store(epoch * steps)
+    for member, total in zip(members, fused_learner.total, strict=True):
         learner = member.learner
         learner.epoch, learner.done = epoch, steps
         learner.total.copy_(total)
@@ -118,20 +118,20 @@ def _evaluate(members: Sequence[Member], split: Split) -> None:
     if len(members) == 1:
         members[0].tally = members[0].learner.evaluate(split)
         return
-    for member, tally in zip(members, _crew(members).evaluate(split), strict=True):
+    for member, tally in zip(members, _fused_learner(members).evaluate(split), strict=True):
         member.tally = tally
 
 
-def _crew(members: Sequence[Member]) -> Crew:
+def _fused_learner(members: Sequence[Member]) -> FusedLearner:
     """Return the stack of these members, a new one after some have left."""
-    crew = members[0].crew
+    fused_learner = members[0].fused_learner
     learners = [member.learner for member in members]
-    if crew is None or crew.learners != learners:
+    if fused_learner is None or fused_learner.learners != learners:
         assert members[0].form is not None
-        crew = Crew(learners, members[0].form)
+        fused_learner = FusedLearner(learners, members[0].form)
         for member in members:
-            member.crew = crew
-    return crew
+            member.fused_learner = fused_learner
+    return fused_learner
 
 
 def _stream(device: torch.device) -> torch.Generator:

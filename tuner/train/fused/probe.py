@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 
 from tuner.train.data.tensors import Split
-from tuner.train.fused.fused_learner import Crew
+from tuner.train.fused.fused_learner import FusedLearner
 from tuner.train.fused.optimizer_steps import RULES
 from tuner.train.fused.stacked_modules import Form, Unstackable
 from tuner.train.learner import Learner
@@ -137,23 +137,25 @@ def _alone(learner: Learner, split: Split) -> Iterator[Epoch]:
 
 def _together(learners: Sequence[Learner], form: Form, split: Split) -> Epoch:
     """Train an epoch of ``split`` with a stack of the learners."""
-    crew = Crew(learners, form)
-    _check(crew, split)
+    fused_learner = FusedLearner(learners, form)
+    _check(fused_learner, split)
 
     def train() -> None:
         generators = [_generator(learner) for learner in learners]
-        crew.train_epoch(split, 1, generators, generators)
+        fused_learner.train_epoch(split, 1, generators, generators)
 
     return train
 
 
-def _check(crew: Crew, split: Split) -> None:
+def _check(fused_learner: FusedLearner, split: Split) -> None:
     """Raise ``Unstackable`` if images of one network change the outputs of another."""
-    models = len(crew.learners)
-    whole = crew.learners[0].feed.whole(split, min(8 * models, len(split) // models * models))
+    models = len(fused_learner.learners)
+    whole = fused_learner.learners[0].feed.whole(
+        split, min(8 * models, len(split) // models * models)
+    )
     images = next(iter(whole))[0]
     for learner, own, found in zip(
-        crew.learners, images.chunk(models), crew.outputs(images), strict=True
+        fused_learner.learners, images.chunk(models), fused_learner.outputs(images), strict=True
     ):
         learner.network.eval()
         with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from tuner.config.bounds import BelowOne, Count, Positive, Whole
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.errors import ConfigError, Infeasible
 from tuner.train.model import blocks
 from tuner.train.model.blocks import ACTIVATIONS, Activation, Block, Padding
@@ -22,7 +22,7 @@ Initialisation = Literal["kaiming", "xavier", "default"]
 POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
-@judged("model")
+@validate_arguments("model")
 def cnn(
     in_shape: tuple[int, int, int],
     num_classes: int,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tuner.config.bounds import Factor, Share, Whole
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.train.data.tensors import Data
 
 Stage = Sequence[nn.Module | nn.Parameter]
@@ -24,7 +24,7 @@ class Staged(nn.Module):
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 
-    @judged("model")
+    @validate_arguments("model")
     def set_stages(
         self,
         stages: Sequence[Stage],

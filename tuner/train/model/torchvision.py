@@ -11,7 +11,7 @@ from torchvision.models.vision_transformer import Encoder
 from torchvision.transforms.v2 import functional as pixels
 
 from tuner.config.bounds import BelowOne, Count, Factor, Share, Whole
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 from tuner.errors import ConfigError, Infeasible
 from tuner.train.model import pretrained
 from tuner.train.model.fine_tuning import Stage, Staged
@@ -92,7 +92,7 @@ def check(
     pretrained.check(name, weights)
 
 
-@judged("model")
+@validate_arguments("model")
 def classifier(
     in_shape: tuple[int, int, int],
     num_classes: int,

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tuner.config.bounds import BelowOne, NonNegative, Positive
-from tuner.config.types import judged
+from tuner.config.types import validate_arguments
 
 
 class Lion(Optimizer):
@@ -19,7 +19,7 @@ class Lion(Optimizer):
     device: a step can be captured in a CUDA graph.
     """
 
-    @judged("optimizer")
+    @validate_arguments("optimizer")
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],

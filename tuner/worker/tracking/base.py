@@ -40,8 +40,8 @@ class Written(Protocol):
     """An open run of the tracker."""
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None: ...
-    def close(self, fate: str | None) -> None:
-        """Close the run; ``fate`` is complete, pruned or failed, None if it will be resumed."""
+    def close(self, state: str | None) -> None:
+        """Close the run; ``state`` is complete, pruned or failed, None if it will be resumed."""
 
 
 @runtime_checkable
@@ -84,12 +84,12 @@ class Track:
         told = dict(metrics)
         self.calls.put(lambda written: written.metrics(step, told))
 
-    def end(self, fate: str | None) -> None:
+    def end(self, state: str | None) -> None:
         """Pass on the outcome, once, and wait a limited time for the tracker."""
         if self.ended:
             return
         self.ended = True
-        self.calls.put(lambda written: written.close(fate))
+        self.calls.put(lambda written: written.close(state))
         self.calls.put(None)
         self.thread.join(Track.patience)
         if self.thread.is_alive():
@@ -115,7 +115,7 @@ class Silent:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Do nothing."""
 
-    def end(self, fate: str | None) -> None:
+    def end(self, state: str | None) -> None:
         """Do nothing."""
 
 

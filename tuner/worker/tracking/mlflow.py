@@ -63,8 +63,8 @@ class MLflowRun:
                 self.client.log_metric(self.run_id, name, value, step=step)
                 self.steps[name].add(step)
 
-    def close(self, fate: str | None) -> None:
-        if fate is not None:
-            self.client.set_tag(self.run_id, "tuner.fate", fate)
-            ends = "FAILED" if fate == "failed" else "FINISHED"
+    def close(self, state: str | None) -> None:
+        if state is not None:
+            self.client.set_tag(self.run_id, "tuner.state", state)
+            ends = "FAILED" if state == "failed" else "FINISHED"
             self.client.set_terminated(self.run_id, status=ends)

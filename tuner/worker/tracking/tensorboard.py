@@ -44,9 +44,9 @@ class Events:
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         self._add([{"tag": name, "simple_value": value} for name, value in metrics.items()], step)
 
-    def close(self, fate: str | None) -> None:
-        if fate is not None:
-            status = "STATUS_FAILURE" if fate == "failed" else "STATUS_SUCCESS"
+    def close(self, state: str | None) -> None:
+        if state is not None:
+            status = "STATUS_FAILURE" if state == "failed" else "STATUS_SUCCESS"
             ended = plugin_data_pb2.SessionEndInfo(
                 status=api_pb2.Status.Value(status), end_time_secs=time.time()
             )

@@ -59,9 +59,9 @@ class WandBRun:
         if step >= self.run.step:  # a resumed run has it already
             self.run.log(dict(metrics), step=step, commit=True)
 
-    def close(self, fate: str | None) -> None:
-        if fate is None:
+    def close(self, state: str | None) -> None:
+        if state is None:
             self.run.mark_preempting()
         else:
-            self.run.summary["fate"] = fate
-        self.run.finish(exit_code=int(fate in (None, "failed")))
+            self.run.summary["state"] = state
+        self.run.finish(exit_code=int(state in (None, "failed")))

@@ -12,7 +12,7 @@ from tuner.study import location, study
 from tuner.study.location import Location
 
 
-def look(args: argparse.Namespace, *, compose: bool = False) -> View:
+def open_view(args: argparse.Namespace, *, compose: bool = False) -> View:
     """Return the study that a command line names, which may not exist.
 
     A configuration is composed only if the command line has overrides or options for one, or
@@ -28,9 +28,9 @@ def look(args: argparse.Namespace, *, compose: bool = False) -> View:
     return context.planned_view(args)
 
 
-def look_at(args: argparse.Namespace, name: str) -> View:
+def open_named_view(args: argparse.Namespace, name: str) -> View:
     """Return the study of a name in the place of the one that the command line names."""
-    return look(argparse.Namespace(**{**vars(args), "study": name}))
+    return open_view(argparse.Namespace(**{**vars(args), "study": name}))
 
 
 def loaded(place: Location) -> Iterator[study.Study]:
