@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.config.settings import FinalSettings
-from tuner.final.agenda import FIRST_OF_RACE, Agenda, Entrant, Known
+from tuner.final.agenda import FIRST_OF_RACE, Agenda, AgendaTrials, Entrant
 from tuner.study.next_trial import QUEUED
 
 SETTINGS = FinalSettings(finalists=3, race_seeds=3, error=0.1, seeds=2, overrides=[])
@@ -18,7 +18,7 @@ AGENDA = Agenda(
 
 def trained(number: int, seed: int, seconds: float) -> FrozenTrial:
     """A complete training of the race that took so many seconds."""
-    item = Known(AGENDA, []).item("race", number, seed)
+    item = AgendaTrials(AGENDA, []).item("race", number, seed)
     trial = create_trial(value=0.5, system_attrs={QUEUED: item.key, **item.attrs})
     began = datetime(2026, 1, 1)
     trial.datetime_start, trial.datetime_complete = began, began + timedelta(seconds=seconds)

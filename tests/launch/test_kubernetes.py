@@ -469,7 +469,7 @@ def test_a_password_that_pods_would_not_have_is_refused_before_the_study_is_crea
         Source(),
         ["launch=kubernetes", "launch.image=tuner", "storage.url=postgresql://tuner@db/tuner",
          "study.prior_url='${oc.env:TUNER_STUDY_PRIOR_URL}'"],
-        judge=False,
+        validate=False,
     )  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         before_work(asked)

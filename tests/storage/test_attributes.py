@@ -29,7 +29,7 @@ from tuner.study import attempts, create, fidelity, limits, next_trial, plan, se
 from tuner.study.study import Study
 from tuner.worker.proposal import Proposer
 from tuner.worker.reporter import Context
-from tuner.worker.trial import Fate, execute
+from tuner.worker.trial import AttemptEnd, execute
 
 C, W, R = TrialState.COMPLETE, TrialState.WAITING, TrialState.RUNNING
 WORDS = ["study.name=x", "space=none", "model.width=int(interval(8,64))"]
@@ -321,7 +321,7 @@ def test_a_queued_trial_that_is_malformed_is_set_aside_with_its_reason(
     opened.join("w", "cpu")
     trial_id = opened.claim("w", budget=limits.budget(ASKED), max_retries=3)
     assert trial_id == 1
-    assert execute(context(opened), trial_id) is Fate.FINISHED
+    assert execute(context(opened), trial_id) is AttemptEnd.FINISHED
     trial = opened.storage.get_trial(trial_id)
     assert trial.state == TrialState.FAIL
     assert trial.user_attrs["reason"].startswith(f"set aside: {told}")

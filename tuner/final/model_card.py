@@ -4,11 +4,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.log import printable
+from markupsafe import Markup
+
 from tuner.report.analysis.intervals import wilson
 from tuner.report.commands import shared
 from tuner.report.configurations import Row
-from tuner.report.formatting import interval, metric, scattered, span, without_urls, word
+from tuner.report.formatting import interval, metric, plain, scattered, span, word
+from tuner.report.markdown import cell, templates
 from tuner.report.summary import Summary
 
 CLASSES = 30
@@ -33,78 +35,52 @@ def model_card(
         forms: The files of the model, each with its description.
         own: Whether the network is one of tuner's; other networks need their code and trust.
     """
-    parts = [
-        f"---\nlibrary_name: tuner\npipeline_tag: {_task(model)}\n---\n",
-        f"# {summary.name}\n\n{_about(summary, model)}",
-        _section("Use", _use(model, forms, own=own)),
-        _section("Score", _score(summary, final, model)),
-        _section("Data", _data(model)),
-        _section("Input", _input(model)),
-        _section("How it was made", _made(summary, row, final, model)),
-        _section(
-            "Intended use",
-            "Not stated. Whoever passes this model on says here what it is for, what it is not"
-            " for, and for whom and what it was not tested.\n",
-        ),
-    ]
-    return without_urls("\n".join(parts))
-
-
-def _task(model: Mapping[str, Any]) -> str:
-    return "image-regression" if model.get("regression") else "image-classification"
-
-
-def _about(summary: Summary, model: Mapping[str, Any]) -> str:
-    says = "numbers" if model.get("regression") else "classes"
-    aim = "highest" if summary.maximize else "lowest"
-    return (
-        f"A neural network of {model['parameters']:,} weights that tells {len(model['classes'])}"
-        f" {says} from {_images(model)}: the best of {summary.over} configurations that were"
-        f" searched for the {aim} validation {summary.metric}.\n"
-    )
-
-
-def _images(model: Mapping[str, Any]) -> str:
     channels, height, width = model["in_shape"]
-    return f"{'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels"
+    mean, std = (", ".join(f"{value:.5g}" for value in model[key]) for key in ("mean", "std"))
+    overrides = [*shared(final.get("overrides") or ()), *(f"seed={k}" for k in _seeds(final)[:1])]
+    return templates("tuner.final", code=_code).get_template("model_card.md.j2").render(
+        summary=summary,
+        regression=bool(model.get("regression")),
+        weights=f"{model['parameters']:,}",
+        classes=len(model["classes"]),
+        channels=channels,
+        height=height,
+        width=width,
+        mean=mean,
+        std=std,
+        own=own,
+        network=model["recipe"]["model"],
+        forms=forms,
+        tested=model.get("scored_on"),
+        scores=_scores(summary, final, model),
+        data=_data(model),
+        training=_training(summary, row, final, model),
+        command=shlex.join(["tuner", "train", *overrides]),
+    )  # fmt: skip
 
 
-def _use(model: Mapping[str, Any], forms: Mapping[str, str], *, own: bool) -> str:
-    said = "scores" if model.get("regression") else "label"
-    option, flag, needs = ("", "", "") if own else (", trust=True", " --trust", _needs(model))
-    files = "\n".join(f"| `{name}` | {text} |" for name, text in forms.items())
-    return (
-        f'```python\nimport tuner\nmodel = tuner.load("this/directory"{option})\n'
-        f'print(model("an image.png").{said})\n```\n\n'
-        f"    tuner predict this/directory{flag} *.png\n\n{needs}"
-        f"| file | what it is |\n|---|---|\n{files}\n"
-    )
+def _code(text: str) -> Markup:
+    return Markup(f"`{plain(text).replace('`', '').replace('|', '')}`")
 
 
-def _needs(model: Mapping[str, Any]) -> str:
-    return (
-        f"The network is built by `{model['recipe']['model']}`, code that is not in this directory:"
-        " Python must find it, and trust runs it. The forms `.pt2` and `.onnx` need none of it.\n\n"
-    )
+def _seeds(final: Mapping[str, Any]) -> Sequence[int]:
+    return final.get("seeds") or []
 
 
-def _score(summary: Summary, final: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+def _scores(
+    summary: Summary, final: Mapping[str, Any], model: Mapping[str, Any]
+) -> dict[Markup, str]:
     seeds = len(final.get("values") or [])
-    title = f"{summary.metric}, mean over {seeds} seed{'s' * (seeds != 1)}"
-    rows = {title: _spread(summary.metric, final)}
-    for name, value in _own(model).items():
-        rows[f"this model: {name}"] = metric(value)
+    title = f"{cell(summary.metric)}, mean over {seeds} seed{'s' * (seeds != 1)}"
+    rows = {Markup(title): _spread(summary.metric, final)}
+    for name, value in model["metrics"].items():
+        if name.startswith("train_"):
+            continue
+        rows[Markup(f"{cell(name)} of this model")] = metric(value)
         if name == "accuracy" and model.get("scored_on") and 0 <= value <= 1:
             ends = wilson(value, model["scored_on"])
-            rows["… on other images of the kind"] = f"{span(ends)} (95 %, Wilson)"
-    return (
-        f"{_table(rows)}\nAll on {model.get('scored_on', 'the')} test images, which took no part in"
-        " the search and were scored once a seed, when everything was decided.\n"
-    )
-
-
-def _own(model: Mapping[str, Any]) -> dict[str, float]:
-    return {k: v for k, v in model["metrics"].items() if not k.startswith("train_")}
+            rows[Markup("… on other images of the kind")] = f"{span(ends)} (95 %, Wilson)"
+    return rows
 
 
 def _spread(name: str, final: Mapping[str, Any]) -> str:
@@ -119,57 +95,39 @@ def _spread(name: str, final: Mapping[str, Any]) -> str:
     return f"{shown}, 95 % interval of the mean {interval(name, ends)} (Student)"
 
 
-def _data(model: Mapping[str, Any]) -> str:
+def _data(model: Mapping[str, Any]) -> dict[str, object]:
     recipe = model["recipe"]
     names = list(map(str, model["classes"]))
     more = f" … and {len(names) - CLASSES} more" if len(names) > CLASSES else ""
-    rows = {
-        "data set": f"`{recipe['data']}`"
-        + "".join(f", {recipe[key]}" for key in ("data.name",) if recipe.get(key)),
+    return {
+        "data set": Markup(" ").join(
+            map(_code, filter(None, (recipe["data"], recipe.get("data.name"))))
+        ),
         "fingerprint": recipe.get("data.fingerprint"),
-        "learned from": f"{model.get('learned_from', '?')} images (training and validation)",
+        "trained on": f"{model.get('learned_from', '?')} images (training and validation)",
         "tested on": f"{model.get('scored_on', '?')} images",
         "split": _settings(recipe, "data.", ("validation", "test", "split_seed", "limit")),
         "augmentation": _augmentation(recipe),
         "numbers" if model.get("regression") else "classes": ", ".join(names[:CLASSES]) + more,
     }
-    return _table(rows)
 
 
-def _input(model: Mapping[str, Any]) -> str:
-    channels, height, width = model["in_shape"]
-    mean, std = (", ".join(f"{value:.5g}" for value in model[key]) for key in ("mean", "std"))
-    return _table(
-        {
-            "of `tuner.load`": "any image: its shorter side is scaled and the middle cut out, made"
-            f" {'grey' if channels == 1 else 'RGB'}, white where it is transparent",
-            "of the other forms": f"`images`, uint8 [batch, {height}, {width}, {channels}]",
-            "normalisation, in the model": f"(grey level - {mean}) / {std}",
-        }
-    )
-
-
-def _made(summary: Summary, row: Row, final: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+def _training(
+    summary: Summary, row: Row, final: Mapping[str, Any], model: Mapping[str, Any]
+) -> dict[str, str]:
     attrs = summary.attrs
     versions = {**(attrs.get("versions") or {}), **(model.get("environment") or {})}
-    seeds = final.get("seeds") or []
-    overrides = [
-        *shared(final.get("overrides") or ()),
-        *(f"seed={k}" for k in seeds[:1]),
-    ]
-    line = shlex.join(["tuner", "train", *overrides])
-    rows = {
+    return {
         "study": f"{summary.name}, configuration {row.number} of {len(summary.rows)}",
-        "seeds": f"{', '.join(map(str, seeds))}; this model is of the first",
+        "seeds": f"{', '.join(map(str, _seeds(final)))}; this model is of the first",
         "git commit": attrs.get("git_commit") or "not known",
-        "with": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
-    return f"{_table(rows)}\n```sh\n{line}\n```\n\n`config.yaml` has every setting of the search.\n"
 
 
-def _settings(recipe: Mapping[str, Any], prefix: str, names: Sequence[str]) -> str:
+def _settings(recipe: Mapping[str, Any], prefix: str, names: Sequence[str]) -> Markup:
     found = {name: recipe.get(prefix + name) for name in names}
-    return ", ".join(f"{name} {word(value)}" for name, value in found.items() if value is not None)
+    return cell(", ".join(f"{k} {word(value)}" for k, value in found.items() if value is not None))
 
 
 def _augmentation(recipe: Mapping[str, Any]) -> str:
@@ -178,17 +136,3 @@ def _augmentation(recipe: Mapping[str, Any]) -> str:
     if all(isinstance(recipe[key], str) for key in used):  # only options, such as border
         return "none"
     return _settings(recipe, prefix, [key.removeprefix(prefix) for key in used])
-
-
-def _table(rows: Mapping[str, object]) -> str:
-    cells = (
-        (key, printable(str(value), kept="").replace("|", "\\|"))
-        for key, value in rows.items()
-        if value
-    )
-    lines = (f"| {key} | {value} |" for key, value in cells)
-    return "| | |\n|---|---|\n" + "\n".join(lines) + "\n"
-
-
-def _section(title: str, text: str) -> str:
-    return f"## {title}\n\n{text}"

@@ -28,10 +28,12 @@ FILTERS = {
 """Formats that all templates use."""
 
 
-def environment(finalize: Callable[[object], object], **filters: Callable[..., str]) -> Environment:
-    """Return the templates of this room; they escape every text that ``finalize`` returns."""
+def environment(
+    finalize: Callable[[object], object], room: str = "tuner.report", **filters: Callable[..., str]
+) -> Environment:
+    """Return the templates of a package; they escape every text that ``finalize`` returns."""
     made = Environment(
-        loader=PackageLoader("tuner.report", "."),
+        loader=PackageLoader(room, "."),
         autoescape=True,
         finalize=finalize,
         undefined=StrictUndefined,

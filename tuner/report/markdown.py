@@ -1,9 +1,10 @@
 """Write the report as Markdown, for an issue, a wiki or a message."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from jinja2 import Environment
 from markupsafe import Markup
 from optuna import Study
 
@@ -49,7 +50,7 @@ def _bare(text: str) -> str:
     return re.sub(r"([\\|`*_<>\[\]#&])", r"\\\1", text)
 
 
-def _cell(text: str) -> Markup:
+def cell(text: str) -> Markup:
     """Return names and settings as code, which needs no escapes and stays legible as source."""
     kept = plain(text)
     named = any(c in kept for c in "_=[@") and not any(c in kept for c in "`|\\")
@@ -69,4 +70,9 @@ def _fenced(line: str) -> Markup:
     return Markup(f"{fence}sh\n{text}\n{fence}" if text else "")
 
 
-ENVIRONMENT = environment(_text, cell=_cell, fenced=_fenced, sentence=_sentence)
+def templates(room: str, **filters: Callable[..., str]) -> Environment:
+    """Return the Markdown templates of a package."""
+    return environment(_text, room, cell=cell, fenced=_fenced, sentence=_sentence, **filters)
+
+
+ENVIRONMENT = templates("tuner.report")
