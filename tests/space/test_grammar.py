@@ -197,6 +197,12 @@ def test_one_key_searched_in_two_places_is_refused():
     assert "searched both unconditionally and for optimizer=sgd" in message
 
 
+def test_a_list_is_refused_without_its_values_which_may_come_from_the_environment():
+    message = refused({"model.width": ["hunter22"]})
+    assert "model.width: " in message
+    assert "hunter22" not in message
+
+
 def test_null_takes_a_key_out_of_the_space():
     assert names(read({"a": None, "b": "choice(1, 2)"})) == ["b"]
 

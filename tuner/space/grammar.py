@@ -80,8 +80,8 @@ class _Reader:
     ) -> None:
         if isinstance(value, list):
             raise ConfigError(
-                f"a list cannot be searched, got {value!r}",
-                hint=f"write choice({', '.join(map(str, value))})",
+                "a list cannot be searched",
+                hint="write its items as choice(…)",
             )
         override = self.parse(f"{key}={_plain(value)}")
         if override.is_sweep_override():
