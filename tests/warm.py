@@ -50,7 +50,6 @@ PRELOADED = (
 )
 """No torch: that an objective without it stays without it is a promise …"""
 TRAINER = (
-    "sklearn.datasets",
     "torchvision",
     "tuner.train.data.augment",
     "tuner.train.engine",

@@ -1,8 +1,7 @@
-import collections
-
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from tests import recipes
 from tests.recipes import CPU
@@ -10,20 +9,6 @@ from tuner.errors import ConfigError
 from tuner.train.data import dataset
 from tuner.train.data.augment import Augment
 from tuner.train.data.tensors import Arrays
-
-LABELS = np.repeat(np.arange(4), [40, 80, 120, 160])
-
-
-def test_a_split_is_disjoint_complete_and_in_proportion():
-    rest, part = dataset.split(LABELS, 0.25, 0, key="data.test")
-    assert sorted([*rest, *part]) == list(range(400))
-    assert collections.Counter(LABELS[part].tolist()) == {0: 10, 1: 20, 2: 30, 3: 40}
-
-
-def test_a_split_is_its_seeds():
-    splits = [dataset.split(LABELS, 0.25, seed, key="data.test")[1].tolist() for seed in (0, 0, 1)]
-    assert splits[0] == splits[1]
-    assert splits[0] != splits[2]
 
 
 def numbered(count: int) -> Arrays:
@@ -66,6 +51,20 @@ def test_digits_are_whole_and_normalised():
     assert pixels.shape == (1077, 1, 8, 8)
     assert pixels.mean().item() == pytest.approx(0, abs=1e-4)
     assert pixels.std().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_digits_are_those_of_scikit_learn():
+    digits = recipes.digits(limit=None)
+    expected = load_digits()
+    images = np.concatenate(
+        [s.images.numpy() for s in (digits.train, digits.validation, digits.test)]
+    )
+    labels = np.concatenate(
+        [s.labels.numpy() for s in (digits.train, digits.validation, digits.test)]
+    )
+    found = sorted(zip(labels.tolist(), images.reshape(-1, 64).tolist(), strict=True))
+    pixels = (expected.data * (255 / 16)).round().tolist()
+    assert found == sorted(zip(expected.target.tolist(), pixels, strict=True))
 
 
 def test_the_normalisation_is_the_training_splits_alone():

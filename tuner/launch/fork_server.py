@@ -1,6 +1,6 @@
 """Import once what all workers of this machine need, and fork each of them from that process.
 
-A worker with the built-in trainer imports for four seconds of CPU time. On a machine whose workers
+A worker with the built-in trainer imports for two seconds of CPU time. On a machine whose workers
 share a few cores, ``tuner tune`` and ``tuner final`` start this process as soon as they know the
 configuration; it imports while they check everything else, and their workers then start at once.
 
@@ -38,7 +38,7 @@ from tuner.launch.base import Process, worker_environment
 
 LOCAL = "tuner.launch.local.Local"
 TRAINER = "tuner.train.engine.train"
-BESIDES = ("tuner.cli", "tuner.cli.commands.worker", "sklearn.datasets", "sklearn.model_selection")
+BESIDES = ("tuner.cli", "tuner.cli.commands.worker")
 """What a worker with the built-in trainer imports beside the targets of its configuration."""
 COMMAND = [sys.executable, "-m", "tuner"]
 LARGEST = 1 << 20

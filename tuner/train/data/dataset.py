@@ -7,9 +7,11 @@ same data.
 
 import dataclasses
 import functools
+import importlib.util
 import inspect
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +21,9 @@ from torch import Tensor
 import tuner.train.data.torchvision_files as torchvision_files
 from tuner.config.bounds import Count, Part, Seed
 from tuner.config.types import validate_arguments
-from tuner.errors import ConfigError
 from tuner.train.data.augment import Augment
 from tuner.train.data.overview import Overview
+from tuner.train.data.splitting import split
 from tuner.train.data.tensors import Arrays, Data, Split
 from tuner.train.data.torchvision_files import VisionSet
 from tuner.train.device import hardware
@@ -112,11 +114,13 @@ def _with_keywords_of(read: Reader, build: Callable[..., Data], has_test: bool) 
 @source(lambda **_: Overview((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS))
 def digits() -> Loaded:
     """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
-    from sklearn.datasets import load_digits  # takes 0.9 s: imported only if used
-
-    found = load_digits()
-    images = (found.images * (255 / 16)).round().astype(np.uint8)[..., None]
-    return Loaded(Arrays(images, found.target.astype(np.int64), tuple("0123456789")))
+    # Read as scikit-learn does, without importing it, which takes 0.9 s.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    directory = Path(str(package.origin)).parent
+    table = np.loadtxt(directory / "datasets/data/digits.csv.gz", np.int64, delimiter=",")
+    images = (table[:, :-1] * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8, 1)
+    return Loaded(Arrays(images, table[:, -1], tuple("0123456789")))
 
 
 @source(torchvision_files.overview, has_test=True)
@@ -190,32 +194,6 @@ def place(
         std=std.clamp_min(1.0).to(device),  # a constant channel is divided by 1
         fingerprint=known,
     )
-
-
-def split(
-    labels: np.ndarray, size: float | int, seed: int, *, key: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return row numbers of the rest and of ``size`` (a share, or a count), stratified by class.
-
-    Float targets have no classes, and are split at random.
-
-    Raises:
-        ConfigError: No such split exists; the message names ``key``.
-    """
-    from sklearn.model_selection import train_test_split  # 0.9 s: only where it is used
-
-    classes = None if labels.dtype.kind == "f" else labels
-    try:
-        rest, part = train_test_split(
-            np.arange(len(labels)), test_size=size, stratify=classes, random_state=seed
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"{size} cannot split {len(labels)} images by class: {error}",
-            key=key,
-            hint="use a fraction between 0 and 1 that leaves each class an image in both parts",
-        ) from error
-    return rest, part
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
