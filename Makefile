@@ -39,8 +39,8 @@ test-slow: dev ## run the tests marked slow: failures, servers, clusters, browse
 gpu: dev ## on a GPU: run tests, a search and benchmarks in 8 minutes; results in OUT=DIR
 	$(BIN)/python -m benchmarks.device --seconds 460 --out $(or $(OUT),runs/gpu)
 
-chaos: dev ## inject faults into a search for minutes; SEED=… reproduces it, PRUNED=1 prunes
-	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned)
+chaos: dev ## inject faults into a search for minutes; SEED=… reproduces it, PRUNED=1 prunes, TURNS=1 gives way
+	$(BIN)/python -m tests.chaos --seconds 240 $(if $(SEED),--seed $(SEED)) $(if $(PRUNED),--pruned) $(if $(TURNS),--turns)
 
 fuzz: dev ## generated input for every reader of others' data, TIMES=20 times as much as in `make test`
 	TUNER_FUZZ=$(or $(TIMES),20) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fuzz tests/test_masking.py

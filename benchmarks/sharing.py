@@ -19,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -65,21 +66,22 @@ def main() -> None:
         clusters.slurm(accounts.socket) as cluster,
     ):
         _grant(cluster)
-        project = Project(Path(directory), cluster, new_database(server), args.turn)
-        running = [project.tune(name, of, "launch.workers=4") for name, of in STUDIES.items()]
+        slurm = ("launch=slurm", "launch.cpus_per_worker=2", f"worker.turn={args.turn:g}")
+        project = Project(Path(directory), new_database(server), cluster.env, slurm)
+        running = [
+            project.tune(name, f"launch.account={of}", "launch.workers=4")
+            for name, of in STUDIES.items()
+        ]
         time.sleep(60 * args.minutes * 0.4)
         asked = time.time()
         options = ("launch.workers=1", "study.n_trials=2", "launch.sbatch=['--qos=high']")
-        urgent = project.tune(URGENT, "small", *options)
+        urgent = project.tune(URGENT, "launch.account=small", *options)
         time.sleep(60 * args.minutes * 0.6)
         print(cluster("sshare", "--all", "--format=account,user,rawshares,rawusage"))
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        for process in [*running, urgent]:
-            process.wait()
-        if urgent.returncode:
+        end(running)
+        if urgent.wait():
             print((project.directory / f"{URGENT}.log").read_text())
-        project.tell(asked)
+        _tell(project, asked)
 
 
 def _grant(cluster: SlurmCluster) -> None:
@@ -95,45 +97,69 @@ def _grant(cluster: SlurmCluster) -> None:
         cluster("sacctmgr", "-i", *words.split())
 
 
+@dataclass
 class Project:
-    """A directory with the objective, from which studies are started."""
+    """A directory with the objective, from which studies are started on a cluster."""
 
-    def __init__(self, directory: Path, cluster: SlurmCluster, url: str, turn: float) -> None:
-        self.directory, self.cluster, self.url, self.turn = directory, cluster, url, turn
-        (directory / "job.py").write_text(OBJECTIVE)
+    directory: Path
+    url: str
+    env: dict[str, str]
+    launch: Sequence[str]
+    """Overrides of all studies."""
 
-    def tune(self, name: str, account: str, *options: str) -> subprocess.Popen[bytes]:
+    def __post_init__(self) -> None:
+        (self.directory / "job.py").write_text(OBJECTIVE)
+
+    def tune(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Start a study whose workers need a quarter of the cluster each."""
         given = (
             "storage=postgresql", "objective=function", "space=none", "sampler=random",
             "pruner=none", "objective._target_=job.train", "+objective.x=interval(0, 1)",
-            "launch=slurm", "launch.cpus_per_worker=2", f"launch.account={account}",
-            f"worker.turn={self.turn:g}", f"study.name={name}", "study.n_trials=10000", *options,
+            f"study.name={name}", "study.n_trials=10000", *self.launch, *options,
         )  # fmt: skip
         path = f"{Path.cwd()}:{self.directory}"
-        env = {"PYTHONPATH": path, "TUNER_STORAGE_URL": self.url, **self.cluster.env}
+        env = {"PYTHONPATH": path, "TUNER_STORAGE_URL": self.url, **self.env}
         with (self.directory / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "tuner", "tune", *given],
                 cwd=self.directory, env={**os.environ, **env}, stdout=log, stderr=log,
             )  # fmt: skip
 
-    def tell(self, asked: float) -> None:
-        """Print the epochs of each study, and what was lost, repeated or waited for."""
-        lines = [line.split() for line in (self.directory / "epochs.txt").read_text().splitlines()]
-        epochs = Counter(name for name, *_ in lines)
-        shared = sum(epochs[name] for name in STUDIES)
-        for name, account in STUDIES.items():
-            print(f"{name} ({account}): {epochs[name]} epochs, {epochs[name] / shared:.0%}")
-        large = shared - epochs["three"]
-        print(f"large to small: {large / epochs['three']:.2f} to 1")
-        _tell_minutes([(STUDIES.get(name, URGENT), float(at)) for name, *_, at in lines])
-        first = min((float(at) for name, *_, at in lines if name == URGENT), default=float("nan"))
-        print(f"{URGENT}: its first epoch {first - asked:.0f} s after the command")
-        twice = [seen for seen, n in Counter(tuple(line[:3]) for line in lines).items() if n > 1]
-        print(f"epochs run twice: {len(twice)}")
-        for name in [*STUDIES, URGENT]:
+    def epochs(self) -> list[tuple[str, str, str, float]]:
+        """Return study, run directory, epoch and time of each epoch so far."""
+        path = self.directory / "epochs.txt"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(*line.split()[:3], float(line.split()[3])) for line in lines]  # type: ignore[misc]
+
+    def tell_faults(self, names: Iterable[str]) -> None:
+        """Print what was run twice or lost."""
+        seen = Counter(line[:3] for line in self.epochs())
+        print(f"epochs run twice: {sum(n > 1 for n in seen.values())}")
+        for name in names:
             print(f"{name}: {_whole(self.url, name)}")
+
+
+def end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Interrupt commands, and wait until their workers have left."""
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    for process in running:
+        process.wait()
+
+
+def _tell(project: Project, asked: float) -> None:
+    """Print the epochs of each study, and what was lost, repeated or waited for."""
+    lines = project.epochs()
+    epochs = Counter(name for name, *_ in lines)
+    shared = sum(epochs[name] for name in STUDIES)
+    for name, account in STUDIES.items():
+        print(f"{name} ({account}): {epochs[name]} epochs, {epochs[name] / shared:.0%}")
+    large = shared - epochs["three"]
+    print(f"large to small: {large / epochs['three']:.2f} to 1")
+    _tell_minutes([(STUDIES.get(name, URGENT), at) for name, *_, at in lines])
+    first = min((at for name, *_, at in lines if name == URGENT), default=float("nan"))
+    print(f"{URGENT}: its first epoch {first - asked:.0f} s after the command")
+    project.tell_faults([*STUDIES, URGENT])
 
 
 def _tell_minutes(epochs: Sequence[tuple[str, float]]) -> None:

@@ -13,6 +13,7 @@ from tests.chaos.verdict import judge
 SIZE = Size(seconds=10, n_trials=10)
 
 
+TURNS = replace(SIZE, epoch_seconds=1.0, turn=0.1)
 PRUNED = replace(SIZE, pruner=HALVING, concurrency=2)
 
 
@@ -28,6 +29,7 @@ def undisturbed():
         pytest.param("sqlite", SIZE, id="sqlite"),
         pytest.param("postgresql", SIZE, id="postgresql"),
         pytest.param("postgresql", PRUNED, id="postgresql, pruned, two trials at once"),
+        pytest.param("postgresql", TURNS, id="postgresql, turns of seconds"),
         pytest.param("failover", SIZE, id="failover"),
     ],
 )
@@ -41,3 +43,4 @@ def test_whatever_is_killed_the_study_ends_as_if_nothing_had_happened(
         storm.run()
         figures = judge(storm, undisturbed)
     assert sum(figures.disturbances.values()) > 0
+    assert (figures.turns > 0) == (size.turn is not None)

@@ -34,6 +34,9 @@ def main() -> None:
     parser.add_argument(
         "--pruned", action="store_true", help="with a pruner, and two trials at once a process"
     )
+    parser.add_argument(
+        "--turns", action="store_true", help="with turns of six to nine seconds; not on SQLite"
+    )
     parser.add_argument("--keep", type=Path, help="a directory for what the workers leave")
     args = parser.parse_args()
     # Those that are pruned, two at a time, are over twice as soon.
@@ -41,7 +44,11 @@ def main() -> None:
     wanted = calm(size)
     if args.pruned:
         size = replace(size, pruner=HALVING, concurrency=2)
+    if args.turns:
+        size = replace(size, turn=0.1)
     for name in args.backend:
+        if args.turns and name == "sqlite":
+            continue
         print(f"{name}: seed {args.seed}", flush=True)
         with tempfile.TemporaryDirectory() as directory, BACKENDS[name]() as backend:
             storm = Storm(args.keep or Path(directory), backend, size, args.seed)

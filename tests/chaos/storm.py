@@ -26,6 +26,7 @@ CONF = {
     "space/mine.yaml": (
         "objective.x: interval(0, 1)\nobjective.y: interval(0, 1)\nobjective.kind: choice(a, b)\n"
     ),
+    "launch/turns.yaml": "defaults: [local, _self_]\n_target_: engine.Turns\n",
 }
 
 WEIGHTS = {
@@ -59,6 +60,8 @@ class Size:
     pruner: tuple[str, ...] = ("pruner=none",)
     concurrency: int = 1
     """Number of concurrent trials in each process."""
+    turn: float | None = None
+    """Minutes after which workers give way; not on SQLite, which no cluster shares."""
 
 
 @dataclass
@@ -257,6 +260,7 @@ def lay_out(directory: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     shutil.copy(objective.__file__, directory / "mine.py")
+    shutil.copy(Path(__file__).with_name("engine.py"), directory)  # imported there alone
 
 
 def overrides(url: str, size: Size) -> list[str]:
@@ -278,6 +282,7 @@ def overrides(url: str, size: Size) -> list[str]:
         "storage.patience=120",
         f"worker.concurrency={size.concurrency}",
         *size.pruner,
+        *([] if size.turn is None else ["launch=turns", f"worker.turn={size.turn}"]),
     ]
 
 

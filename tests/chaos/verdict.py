@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.chaos.storm import Size, Storm
+from tuner.environment import GAVE_WAY
 from tuner.study import study
 from tuner.study.attempts import REQUEUE, first_number
 
@@ -29,6 +30,8 @@ class Figures:
     repeated: int
     allowed: int
     unsaved: int
+    turns: int
+    """Trials that were requeued because the turn of their worker was over."""
     best: float
 
     def __str__(self) -> str:
@@ -37,7 +40,8 @@ class Figures:
             f"{self.trials} configurations ({self.pruned} pruned) in {self.attempts} attempts, "
             f"{self.lost} lost; "
             f"{self.epochs} epochs, {self.repeated} repeated (at most {self.allowed} allowed), "
-            f"{self.unsaved} checkpoints for which the disk was full; best {self.best:.6f}; {hits}"
+            f"{self.unsaved} checkpoints for which the disk was full, {self.turns} turns; "
+            f"best {self.best:.6f}; {hits}"
         )
 
 
@@ -81,6 +85,9 @@ def judge(storm: Storm, undisturbed: list[FrozenTrial]) -> Figures:
         repeated=repeated,
         allowed=allowed,
         unsaved=sum(what == "unsaved" for _, what, _, _ in journal),
+        turns=sum(
+            t.system_attrs.get(REQUEUE, {}).get("reason", "").startswith("its turn") for t in trials
+        ),
         best=max(t.value for t in last if t.value is not None),
     )
 
@@ -116,7 +123,7 @@ def _check_ends(storm: Storm) -> None:
     for disturbance in storm.done:
         hit[disturbance.pid].add(disturbance.kind)
     for process in storm.free:
-        allowed = {0}
+        allowed = {0} if storm.size.turn is None else {0, GAVE_WAY}
         if "kill" in hit[process.pid]:
             allowed.add(-9)
         if "terminate" in hit[process.pid]:
@@ -128,8 +135,9 @@ def _check_ends(storm: Storm) -> None:
     for path in [*storm.directory.glob("*.log"), *storm.directory.glob("runs/*/logs/*.log")]:
         text = path.read_text(errors="replace")
         assert "Traceback" not in text, f"{path}:\n{text[-6000:]}"
-        codes = set(re.findall(r"died \(exit (-?\d+)\)", text))
-        assert codes <= {"-9", "-15", "143"}, f"{path}: {codes}\n{text[-3000:]}"
+        codes = set(re.findall(r"died \(exit code (-?\d+)\)", text))
+        gave_way = set() if storm.size.turn is None else {str(GAVE_WAY)}
+        assert codes <= {"-9", "-15", "143"} | gave_way, f"{path}: {codes}\n{text[-3000:]}"
     assert not list(storm.directory.glob("runs/mine/trials/*/.checkpoint*.tmp"))
 
 
