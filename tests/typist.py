@@ -80,6 +80,8 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> str:
         return ""
     assert first == "tuner", line
     small = [] if "--app" in words else SMALL.get(words[0], [])  # its keys are its own
+    if "launch=none" in words:  # it has no workers
+        small = [text for text in small if not text.startswith("launch.")]
     words[1:1] = small  # what the page says comes later and holds
     words = [a_twelfth(word) for word in words]
     if words[0] == "dashboard":
