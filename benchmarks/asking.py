@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import create_trial
 
 from benchmarks.strategies import settings
+from tuner.algorithms.samplers.forest import Forest
 from tuner.algorithms.samplers.tpe import Tpe
 
 SPACE: dict[str, BaseDistribution] = {
@@ -63,11 +64,12 @@ def milliseconds(count: int, sampler: BaseSampler) -> float:
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
-    print("| trials | tpe, ms | Optuna 5's TPE, ms |\n|---|---|---|")
+    print("| trials | tpe, ms | forest, ms | Optuna 5's TPE, ms |\n|---|---|---|---|")
     for count in (100, 1_000, 10_000):
         tpe = milliseconds(count, Tpe(SPACE, 0, **settings("sampler/tpe")))
+        forest = milliseconds(count, Forest(SPACE, 0, **settings("sampler/forest")))
         theirs = milliseconds(count, TPESampler(seed=0))
-        print(f"| {count:,} | {tpe:.1f} | {theirs:.0f} |", flush=True)
+        print(f"| {count:,} | {tpe:.1f} | {forest:.1f} | {theirs:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

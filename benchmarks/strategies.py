@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from benchmarks.curves import Task
 from benchmarks.simulator import OptunaStrategy, Strategy
 from tuner.algorithms.pruners.rungs import Rungs
+from tuner.algorithms.samplers.forest import Forest
 from tuner.algorithms.samplers.tpe import Tpe
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +114,11 @@ def _costless(task: Task, seed: int) -> BaseSampler:
     return Tpe(task.space, seed, **settings("sampler/tpe") | {"cost": "none"})
 
 
+def _forest(task: Task, seed: int) -> BaseSampler:
+    cost = "seconds" if task.timed else "epochs"
+    return Forest(task.space, seed, **settings("sampler/forest") | {"cost": cost})
+
+
 def _rungs(task: Task) -> BasePruner:
     return Rungs(**settings("pruner/rungs"))
 
@@ -126,6 +132,7 @@ def settings(name: str) -> dict[str, Any]:
 OURS: dict[str, Make] = {
     "tuner": stock(_tuner, _rungs),
     "tuner, sampler.cost=none": stock(_costless, _rungs),
+    "tuner, sampler=forest sampler.cost=epochs": stock(_forest, _rungs),
     "tuner's sampler + SHA(3, 3)": stock(_tuner, PRUNERS["SHA(3, 3)"]),
 }
 """tuner's samplers with the settings of ``conf/``, unless others are named."""
@@ -142,7 +149,11 @@ PRUNER_SOURCES = (
     *("conf/pruner/rungs.yaml", "tuner/study/fidelity.py"),
     *("tuner/algorithms/pruners/rungs.py", "tuner/algorithms/pruners/rung_standings.py"),
 )
-SAMPLER_SOURCES = ("conf/sampler/tpe.yaml", "tuner/algorithms/rung_scores.py")
+SAMPLER_SOURCES = (
+    "conf/sampler/forest.yaml",
+    "conf/sampler/tpe.yaml",
+    "tuner/algorithms/rung_scores.py",
+)
 
 
 def digest(contender: str) -> str:

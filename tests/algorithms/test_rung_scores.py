@@ -209,17 +209,35 @@ def test_trials_that_are_no_more_are_forgotten(study):
     assert board.table(study, ENCODE).points[:, 0] == pytest.approx([0.1, 0.9, 0.3])
 
 
+def test_the_place_of_a_trial_is_the_share_of_all_that_it_beats(study):
+    """Of eight: three end at a third of their epochs, four go on, and one diverges."""
+    for value in (1, 2, 2):
+        add(study, 0.1, [value] * 3, TrialState.PRUNED, length=9, user={"reason_kind": "pruned"})
+    for value in (3, 4):
+        add(study, 0.1, [value] * 9, length=9)
+    for value in (9, 5):
+        add(study, 0.1, [value] * 4, TrialState.RUNNING, length=9)
+    add(study, 0.1, [50], TrialState.PRUNED, length=9, user={"reason_kind": "diverged"})
+    add(study, 0.1, [], TrialState.RUNNING, length=9)
+    places = Scoreboard().table(study, ENCODE).places()
+    # At the third, 1 beats the diverged one and is tied with itself; the two that ended are
+    # compared at the end only, where nothing else has been.
+    assert places[:8] * 8 == pytest.approx([1.5, 3, 3, 6.5, 7.5, 7.5, 6.5, 0])
+    assert np.isnan(places[8])
+
+
 def test_what_is_derived_is_kept_until_another_study_is_read(study):
     scoreboard, made = Scoreboard(), []
 
-    def derived(key):
-        return scoreboard.derived(key, lambda: made.append(key) or len(made))
+    def derived(key, name="model"):
+        return scoreboard.derived(name, key, lambda: made.append(key) or len(made))
 
     add(study, 0.1, [1.0])
     scoreboard.table(study, ENCODE)
     assert [derived("a"), derived("a"), derived("b"), derived("a")] == [1, 1, 2, 3]
+    assert [derived("a", "other"), derived("a"), derived("a", "other")] == [4, 3, 4]
     scoreboard.table(optuna.create_study(), ENCODE)
-    assert derived("a") == 4
+    assert derived("a") == 5
 
 
 def test_the_cost_of_a_schedule_is_known_when_a_trial_has_ended(study):

@@ -70,7 +70,7 @@ def test_gains_are_divided_by_seconds_if_the_budget_is_in_time(source, budget, c
         assert build_sampler(found.cfg, found.space, seed=1).costs.cost == expected
 
 
-@pytest.mark.parametrize("name", ["random", "optuna_tpe", "tpe", "gp", "nsga2", "cmaes"])
+@pytest.mark.parametrize("name", ["random", "optuna_tpe", "tpe", "forest", "gp", "nsga2", "cmaes"])
 def test_a_seed_of_the_samplers_own_still_draws_each_trial_anew(source, name):
     """A sampler is made for each trial: one seed for all would propose the same to all."""
     asked = [f"sampler={name}", "sampler.seed=5", "space=none", "model.dropout=interval(0,0.9)"]

@@ -61,6 +61,25 @@ class Table:
         fields = dataclasses.fields(self)
         return Table(**{field.name: getattr(self, field.name)[:count] for field in fields})
 
+    def places(self) -> Floats:
+        """Return the share of all trials that each one beats; NaN if nothing is known of it.
+
+        At the highest rung that it has reached, a trial is compared with all that have reached it;
+        those that ended below are beaten. Equal ones beat half of each other. Bad trials, and those
+        that ended without a score, beat none.
+        """
+        scored = self.live & ~self.bad & ~np.isnan(self.scores).all(1)
+        known = scored | (self.live & (self.bad | self.over))
+        found = np.where(known, 0.0, np.nan)
+        for rung in range(self.scores.shape[1]):
+            there = np.flatnonzero(self.reached(rung))
+            scores = self.scores[there, rung]
+            ascending = np.sort(scores)
+            sides = [np.searchsorted(ascending, scores, side) for side in ("left", "right")]
+            ahead = len(there) - (sides[0] + sides[1]) / 2
+            found[there] = 1 - ahead / np.count_nonzero(known)
+        return found
+
     def highest(self, least: int) -> int | None:
         """Return the highest rung that at least ``least`` trials have reached."""
         for rung in reversed(range(self.scores.shape[1])):
@@ -97,7 +116,7 @@ class Scoreboard:
         self.fractions = tuple(fractions)
         self._lock = threading.Lock()
         self._read_of = LastRead()
-        self._derived: tuple[Hashable, Any] | None = None
+        self._derived: dict[str, tuple[Hashable, Any]] = {}
         self._start(lambda trials: np.empty((len(trials), 0)))
 
     def __reduce__(self) -> tuple[type["Scoreboard"], tuple[tuple[float, ...]]]:
@@ -118,20 +137,20 @@ class Scoreboard:
                 self._read(trials, sign)
             return Table(*(column[: self._count].copy() for column in self._columns))
 
-    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make`` returns, kept until it is asked for with another key.
+    def derived(self, name: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns, kept as ``name`` until it is asked for with another key.
 
         It is forgotten when another study, or other parameters, are read; thread-safe.
         """
         with self._lock:
-            if self._derived is None or self._derived[0] != key:
-                self._derived = key, make()
-            found: T = self._derived[1]
+            if name not in self._derived or self._derived[name][0] != key:
+                self._derived[name] = key, make()
+            found: T = self._derived[name][1]
             return found
 
     def _start(self, encode: Encode, longest: int = 0) -> None:
         self._encode = encode
-        self._derived = None
+        self._derived.clear()
         self._count = 0
         self._open: list[int] = []
         self._longest = longest

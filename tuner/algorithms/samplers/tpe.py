@@ -134,13 +134,23 @@ class Tpe(BaseSampler):
         split = self.split(table)
         if split is not None:
             good, bad = self._densities(*split)
-            drawn = snapped(good.draw(rng, self.n_candidates))
-            gain = good.log_density(drawn) - bad.log_density(drawn) - self.costs.log(drawn, table)
+            drawn = snapped(self._candidates(rng, good))
+            gain = self._gain(drawn, table, good, bad, rng) - self.costs.log(drawn, table)
             yield drawn[np.argsort(-gain, kind="stable")]
         yield snapped(self.encoding.uniform(rng, RETRIES))
         every = self.encoding.grid()
         if every is not None:
             yield rng.permutation(every[(np.isnan(given) | (every == given)).all(axis=1)])
+
+    def _candidates(self, rng: np.random.Generator, good: Parzen) -> Floats:
+        """Return rows to choose from, with every column filled, not snapped."""
+        return good.draw(rng, self.n_candidates)
+
+    def _gain(
+        self, rows: Floats, table: Table, good: Parzen, bad: Parzen, rng: np.random.Generator
+    ) -> Floats:
+        """Return the logarithm of what is expected of the candidates ``rows``, by their rank."""
+        return good.log_density(rows) - bad.log_density(rows)
 
     def _densities(self, good: Floats, bad: Floats) -> tuple[Parzen, Parzen]:
         """Return the densities of the good and of the bad trials.
