@@ -3,42 +3,26 @@
 import secrets
 from typing import Any
 
-import optuna
+from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
 from tuner.algorithms.seeds import seed_of
 
 
-class Random(BaseSampler):
+class Random(RandomSampler):
     """Random search in which each value depends only on the seed and the parameter's name.
 
     A trial whose worker was killed between two draws therefore gets the same values.
     """
 
     def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
         self.seed = secrets.randbits(31) if seed is None else seed
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        search_space: dict[str, BaseDistribution],
-    ) -> dict[str, Any]:
-        return {}
-
     def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         drawn = RandomSampler(seed_of(self.seed, param_name))
         return drawn.sample_independent(study, trial, param_name, param_distribution)
