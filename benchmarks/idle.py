@@ -89,7 +89,7 @@ def main() -> None:
             _create(url, f"study.name=old-{k}", f"study.n_trials={args.trials}")
             server.ask(FILL, k + 1, args.trials)
         words = [f"storage.url={url!r}"]
-        waiting = Waiting(Source(), words, plan.load(Source(), words, judge=False))
+        waiting = Waiting(Source(), words, plan.load(Source(), words, validate=False))
         for _ in range(args.workers):
             worker = FORK.Process(target=waiting.until_work)
             worker.start()
@@ -99,7 +99,7 @@ def main() -> None:
 
 def _create(url: str, *overrides: str) -> None:
     words = [f"storage.url={url!r}", *overrides]
-    create.open_study(plan.load(Source(), words, judge=False)).storage.close()
+    create.open_study(plan.load(Source(), words, validate=False)).storage.close()
 
 
 def _measure(server: Server, seconds: float, workers: int) -> None:

@@ -22,7 +22,11 @@ class Random(RandomSampler):
         self.seed = secrets.randbits(31) if seed is None else seed
 
     def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         drawn = RandomSampler(seed_of(self.seed, param_name))
         return drawn.sample_independent(study, trial, param_name, param_distribution)
