@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tuner.algorithms.pruners.factory import Traded, build_pruner
-from tuner.algorithms.pruners.merged_attempts import Judge
+from tuner.algorithms.pruners.merged_attempts import TrialPruner
 from tuner.config import composition
 from tuner.storage import database
 from tuner.storage.trial_storage import Trials
@@ -56,9 +56,9 @@ def decide(opened: Trials, pruner: BasePruner, decisions: int) -> float:
     running = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])[: decisions + 1]
     taken = []
     for each in running:
-        judge = Judge(Trial(study, each._trial_id))
+        pruner = TrialPruner(Trial(study, each._trial_id))
         began = time.thread_time()
-        judge.should_prune()
+        pruner.should_prune()
         taken.append(time.thread_time() - began)
     return 1000 * median(taken[1:])  # the first reads the study
 

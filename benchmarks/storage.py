@@ -33,7 +33,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import Trial, TrialState
 
 from tests import servers
-from tuner.algorithms.pruners.merged_attempts import Judge
+from tuner.algorithms.pruners.merged_attempts import TrialPruner
 from tuner.config.composition import Source
 from tuner.storage import writes
 from tuner.study import create, plan, study
@@ -78,14 +78,14 @@ class Ours:
         trial = self.proposer.open(trial_id)
         with self.study.storage.together():
             self.asked.space.suggest(trial)
-        self.judge = Judge(trial)
+        self.pruner = TrialPruner(trial)
         return trial
 
     def report(self, trial: Trial, step: int, value: float) -> None:
         trial.report(value, step)
 
     def prune(self, trial: Trial) -> bool:
-        return self.judge.should_prune()
+        return self.pruner.should_prune()
 
     def tell(self, trial: Trial, value: float) -> None:
         trial.study.tell(trial, value)

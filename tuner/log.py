@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from textwrap import shorten
 
-from tuner.masking import masked, unsaid
+from tuner.masking import masked, without_secrets
 
 log = logging.getLogger("tuner")
 
@@ -46,7 +46,7 @@ def _written_out(character: str) -> str:
 
 def say(text: str) -> None:
     """Print data for people to stdout, at once."""
-    print(printable(unsaid(text)), flush=True)
+    print(printable(without_secrets(text)), flush=True)
 
 
 class Masked(logging.Formatter):

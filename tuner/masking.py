@@ -61,7 +61,7 @@ def has_secret(value: str) -> bool:
 
 
 def remember(value: str) -> None:
-    """Record the secrets of a value's URLs, for ``masked`` and ``unsaid`` to replace."""
+    """Record the secrets of a value's URLs, for ``masked`` and ``without_secrets`` to replace."""
     global _secrets  # replaced as a whole, because other threads may be reading it
     if not (spans := _found(value, VALUE, VALUE_QUERY)):
         return
@@ -74,7 +74,7 @@ def remember(value: str) -> None:
         _secrets = tuple(sorted({*_secrets, *found}, key=len, reverse=True))
 
 
-def unsaid(text: str) -> str:
+def without_secrets(text: str) -> str:
     """The text with all recorded secrets replaced."""
     for secret in _secrets:
         text = text.replace(secret, HIDDEN)
@@ -83,7 +83,7 @@ def unsaid(text: str) -> str:
 
 def masked(text: str) -> str:
     """The text with recorded secrets, and the secrets of all URLs in it, replaced."""
-    text = unsaid(text)
+    text = without_secrets(text)
     if "://" not in text:
         return text
     lines = text.split("\n")

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.study.test_next_trial import Bench
-from tuner.algorithms.pruners.merged_attempts import Judge
+from tuner.algorithms.pruners.merged_attempts import TrialPruner
 from tuner.study.budget import Budget
 from tuner.study.seed_noise import REPEAT
 
@@ -36,7 +36,7 @@ def test_an_interrupted_attempt_is_seen_once_and_under_its_first_number(bench):
         trial = bench.claim()
     trial.study.pruner = looking = Looking()
     assert trial.number == 3
-    assert not Judge(trial).should_prune()
+    assert not TrialPruner(trial).should_prune()
     assert looking.trial.number == 1
     assert [t.number for t in looking.trials] == [0, 1]
     assert [t._trial_id for t in looking.running] == [trial._trial_id]
@@ -50,7 +50,7 @@ def test_runs_that_repeat_the_best_are_no_competitors(bench):
     bench.study.storage.set_trial_system_attr(repeat._trial_id, REPEAT, 0)
     trial = bench.claim()
     trial.study.pruner = looking = Looking()
-    Judge(trial).should_prune()
+    TrialPruner(trial).should_prune()
     assert [t._trial_id for t in looking.trials] == [trial._trial_id]
 
 
@@ -61,6 +61,6 @@ def test_a_pruner_that_merges_attempts_itself_is_shown_them_all(bench):
     looking = Looking()
     looking.merges_attempts = True
     trial.study.pruner = looking
-    Judge(trial).should_prune()
+    TrialPruner(trial).should_prune()
     assert [t.number for t in looking.trials] == [0, 1]
     assert looking.trial.number == 0

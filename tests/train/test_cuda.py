@@ -100,8 +100,8 @@ def test_every_option_is_in_a_case(source):
     for group in ("optimizer", "schedule", "loss"):
         assert {f"{group}={option}" for option in source.options(group)} <= given
     for key, choices in CHOICES.items():  # the default needs no saying
-        unsaid = {f"{key}={choice}" for choice in choices} - given
-        assert unsaid <= {f"{key}={OmegaConf.select(default, key)}"}
+        without_secrets = {f"{key}={choice}" for choice in choices} - given
+        assert without_secrets <= {f"{key}={OmegaConf.select(default, key)}"}
     named = {override.partition("=")[0] for override in given} | ELSEWHERE | HOSTS
     for loss in source.options("loss"):
         assert leaves("loss", OmegaConf.load(CONF / f"loss/{loss}.yaml")) <= named

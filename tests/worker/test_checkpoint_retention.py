@@ -49,20 +49,20 @@ def last(study: Study, **change) -> FrozenTrial:
 )
 def test_all_but_the_best_are_spent(study, keep, maximize, removed):
     ended = study.optuna.get_trials()[-1]
-    found = checkpoint_retention.spent(study, ended, keep, maximize=maximize)
+    found = checkpoint_retention.unneeded(study, ended, keep, maximize=maximize)
     assert sorted(t.number for t in found) == removed
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAIL])
 def test_one_that_was_given_up_is_spent_at_once_and_alone(study, state):
     ended = last(study, state=state)
-    assert [t.number for t in checkpoint_retention.spent(study, ended, 1, maximize=True)] == [5]
+    assert [t.number for t in checkpoint_retention.unneeded(study, ended, 1, maximize=True)] == [5]
 
 
 def test_what_was_pruned_is_none_of_the_best(study):
     last(study, state=TrialState.PRUNED, value=1.0)
     ended = last(study, state=TrialState.COMPLETE, value=0.95)
-    found = checkpoint_retention.spent(study, ended, 1, maximize=True)
+    found = checkpoint_retention.unneeded(study, ended, 1, maximize=True)
     assert sorted(t.number for t in found) == [0, 1, 2, 3, 4]
 
 

@@ -96,7 +96,7 @@ class LastRead:
         self._count = 0
         self._last = -1
 
-    def goes_on(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
+    def continues(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
         """Return whether these are the trials of the same study, possibly with more; record them.
 
         Studies of several databases may have the same name. A study that was deleted and created
@@ -128,7 +128,7 @@ class Scoreboard:
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         with self._lock:
             trials = study.get_trials(deepcopy=False)
-            if not self._read_of.goes_on(study, trials) or encode != self._encode:
+            if not self._read_of.continues(study, trials) or encode != self._encode:
                 self._start(encode)
             longest, guessed = self._longest, self._guessed
             self._read(trials, sign)

@@ -29,7 +29,7 @@ def planned(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
     makes = {
         "launch": lambda: instantiation.instantiate(asked.cfg.launch),
         "storage": lambda: urls.validate(asked.storage.url),
-        "device": lambda: _judge_device(asked),
+        "device": lambda: _check_device(asked),
     }
     return required(asked, [*more, *mistakes(asked, makes)])
 
@@ -54,14 +54,14 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
     makes = {
         "launch": launch,
         "storage": lambda: database.probe(asked.storage.url),
-        "device": lambda: None if _is_elsewhere(asked) else _judge_device(asked),
+        "device": lambda: None if _is_elsewhere(asked) else _check_device(asked),
     }
     more = mistakes(asked, makes)
     if found:
         more += _out_of_reach(asked, found[0][0])
         more += turns_refused(asked, found[0][0])
     if not (asked.mistakes or more):
-        more = search_checks.refusals({"study": lambda: create.judge_prior(asked)})
+        more = search_checks.refusals({"study": lambda: create.check_prior(asked)})
     return required(asked, more), *found[-1]
 
 
@@ -118,7 +118,7 @@ def required(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
     return asked
 
 
-def _judge_device(asked: Plan) -> None:
+def _check_device(asked: Plan) -> None:
     gpus.require(lookup.text_at(asked.cfg, "worker.device"))
 
 

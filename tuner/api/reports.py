@@ -50,6 +50,6 @@ def write(
     Raises:
         ConfigError: The file cannot be written.
     """
-    directories.judge_output(output, key)
+    directories.check_output(output, key)
     found = status.summary_of(study)
     return write_page(study.optuna, output, directory, form, found, commands(found))

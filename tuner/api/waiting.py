@@ -23,7 +23,7 @@ from tuner.study.budget import Budget
 from tuner.study.notices import Notices
 from tuner.study.plan import Plan
 from tuner.study.study import Study, create_tables
-from tuner.worker.loop import judge_failures
+from tuner.worker.loop import check_failure_limit
 
 PAUSE = 10.0
 """Mean number of seconds between two looks at the database."""
@@ -86,7 +86,7 @@ class Waiting:
         try:
             plan = served.planned(self.source, self.overrides, found)
             study = create.join_study(plan, str(found.uid))
-            judge_failures(plan, study)
+            check_failure_limit(plan, study)
         except StorageError:
             raise
         except TunerError as error:

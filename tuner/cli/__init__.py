@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse(argv)
         if args.command in BEGINS:
-            _tell(f"{BEGINS[args.command]} …")
+            _print_error(f"{BEGINS[args.command]} …")
         if any(text.startswith("hydra.searchpath=") for text in args.overrides):
             importlib.import_module("tuner.cli.context").take_searchpath(args)
         if any(map(has_secret, args.overrides)):
@@ -61,34 +61,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.freeze()  # modules are never garbage: searching them took a tenth of `tuner status`
         return int(command.run(args))
     except TunerError as error:
-        _tell(f"error: {error}")
+        _print_error(f"error: {error}")
         return error.exit_code
     except Infeasible as error:
-        _tell(f"error: {args.command}: {error}")
+        _print_error(f"error: {args.command}: {error}")
         return 1
     except KeyboardInterrupt as stop:
-        _tell("; ".join(["interrupted", *map(str, stop.args)]))
+        _print_error("; ".join(["interrupted", *map(str, stop.args)]))
         return 130
     except BrokenPipeError:
         return 0
     except Exception as error:
         lost = _lost(error)
         if lost is None:
-            sys.excepthook = _tell_unexpected
+            sys.excepthook = _print_traceback
             raise
-        _tell(f"error: {lost}")
+        _print_error(f"error: {lost}")
         return lost.exit_code
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     """Say it on stderr, but for passwords and what a terminal would obey."""
     print(printable(masked(text)), file=sys.stderr)
 
 
-def _tell_unexpected(
+def _print_traceback(
     _kind: type[BaseException], error: BaseException, _frames: TracebackType | None
 ) -> None:
-    _tell("".join(traceback.format_exception(error)).rstrip())
+    _print_error("".join(traceback.format_exception(error)).rstrip())
 
 
 def _lost(error: Exception) -> TunerError | None:

@@ -65,7 +65,7 @@ def misnamed(key: str, name: str) -> list[Mistake]:
     return found
 
 
-def judge_output(output: Path, key: str) -> None:
+def check_output(output: Path, key: str) -> None:
     """Refuse a file that cannot be written to, or must not be replaced.
 
     Args:

@@ -133,7 +133,7 @@ def validate_arguments(section: str) -> Callable[[Builder], Builder]:
     Raises: ConfigError with all of them, named as keys of ``section``.
     """
 
-    def judging(build: Builder) -> Builder:
+    def decorate(build: Builder) -> Builder:
         signature = inspect.signature(build)
 
         @functools.wraps(build)
@@ -145,7 +145,7 @@ def validate_arguments(section: str) -> Callable[[Builder], Builder]:
 
         return built  # type: ignore[return-value]
 
-    return judging
+    return decorate
 
 
 def require(declared: Any, values: Mapping[str, object], section: str) -> None:

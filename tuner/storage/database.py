@@ -84,7 +84,7 @@ def probe(url: str) -> None:
     if not dialects.is_file(parsed) or _is_there(path):
         connect(url).close()
         return
-    _judge_place(path)
+    _check_place(path)
 
 
 def _is_there(path: Path) -> bool:
@@ -112,7 +112,7 @@ def _server(url: str) -> sqlalchemy.Engine:
     return engine
 
 
-def _judge_place(path: Path) -> None:
+def _check_place(path: Path) -> None:
     """Refuse a place where no SQLite database can be created."""
     if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
         raise StorageError(reason, key="storage.url", hint="storage.url=… names another place")
@@ -130,8 +130,8 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
             raise StorageError([refusal])
         engine, options = read_only_sqlite.opened(url)
         return Trials(engine, options, _reopen, writable=False)
-    _judge_place(path)
-    sqlite.judge_file(path, create=create)
+    _check_place(path)
+    sqlite.check_file(path, create=create)
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(f"{path}.lock"):  # two workers creating the tables at once would collide
         engine, options = sqlite.opened(url)

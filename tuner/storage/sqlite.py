@@ -101,7 +101,7 @@ def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def judge_file(path: Path, *, create: bool) -> None:
+def check_file(path: Path, *, create: bool) -> None:
     """Refuse a file that is not a SQLite database or, unless ``create``, has no Optuna tables.
 
     Commands that only read must not turn an empty file into a database.

@@ -27,7 +27,7 @@ def open_study(plan: Plan) -> Study:
     Creating under the database's lock makes it safe for many workers to come at once.  A prior
     study that does not serve is refused before.
     """
-    judge_prior(plan)
+    check_prior(plan)
     rdb = database.connect(plan.storage.url)
     name = plan.study.name
     described = _description(plan)
@@ -75,7 +75,7 @@ def queue(plan: Plan, study: Study) -> list[Item]:
     ]
 
 
-def judge_prior(plan: Plan) -> None:
+def check_prior(plan: Plan) -> None:
     """Raise what keeps a study from beginning with ``study.prior``, unless it already has."""
     if plan.study.prior is not None and _noted_prior(plan) != _prior_of(plan):
         warm_start.usable(plan)

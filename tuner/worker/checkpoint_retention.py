@@ -14,13 +14,13 @@ from tuner.storage.tables import trials, values
 from tuner.study import run_files
 from tuner.study.plan import Plan
 from tuner.study.study import Study
-from tuner.worker.mirror_snapshots import Pushes
+from tuner.worker.mirror_snapshots import Snapshots
 
 WINDOW = 8
 """Trials after the best ones that are checked too, as this many workers may finish at once."""
 
 
-def spent(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> list[FrozenTrial]:
+def unneeded(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> list[FrozenTrial]:
     """Return the trials whose checkpoints are no longer needed, now that ``ended`` has ended.
 
     A configuration keeps its checkpoints while it may be resumed (it runs, waits, or was
@@ -55,7 +55,7 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
             return
         if ended.state == TrialState.COMPLETE and len(plan.aims.objectives) > 1:
             return  # of several objectives each on the front is somebody's best
-        for trial in spent(study, ended, keep, maximize=plan.study.direction == "maximize"):
+        for trial in unneeded(study, ended, keep, maximize=plan.study.direction == "maximize"):
             if (run_dir := _run_dir(plan, trial)) is not None:
                 remove(plan, run_dir)
     except Exception as error:  # a driver of a mirror may raise anything
@@ -73,4 +73,4 @@ def remove(plan: Plan, run_dir: Path) -> None:
     """
     run_files.remove(run_dir.glob(run_files.CHECKPOINTS))
     if plan.study.mirror is not None:
-        Pushes(plan.study.mirror, run_dir.name, 0).remove()
+        Snapshots(plan.study.mirror, run_dir.name, 0).remove()

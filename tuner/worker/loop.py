@@ -194,7 +194,7 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
             study.requeue(trial_id, "its worker gave it up")
         study.release(context.worker)
         if end is AttemptEnd.FAILED:
-            judge_failures(plan, study)
+            check_failure_limit(plan, study)
     if signals.received is None:
         log.info("leaving: %s", signals.reason())
         return signals.code
@@ -219,7 +219,7 @@ def _may_leave(study: Study, worker: str, breadth: int) -> bool:
     return bool(idle) and worker not in idle[:breadth]
 
 
-def judge_failures(plan: Plan, study: Study) -> None:
+def check_failure_limit(plan: Plan, study: Study) -> None:
     """Raise ``TooManyFailures`` if the objective fails too often to continue."""
     finished = [t for t in study.patience(study.attempts) if t.state.is_finished()]
     failed = [t for t in finished if t.state == TrialState.FAIL and kind(t) != Kind.SET_ASIDE]

@@ -15,7 +15,7 @@ from tuner.errors import Mistake, TunerError
 from tuner.files import replace
 from tuner.log import log
 from tuner.storage.urls import masked
-from tuner.worker.mirror_snapshots import Pushes, SnapshotId, digest
+from tuner.worker.mirror_snapshots import SnapshotId, Snapshots, digest
 
 RECORD = ".mirror.json"
 """File in the run directory: the attempt and push with which it was last equal."""
@@ -56,7 +56,7 @@ def probe(url: str | None) -> None:
     if url is None:
         return
     with _reached(url):
-        pushes = Pushes(url, f".probe-{uuid.uuid4().hex}", 0)
+        pushes = Snapshots(url, f".probe-{uuid.uuid4().hex}", 0)
         with pushes.open("probe") as file:
             file.write(b"probe")
         pushes.remove()
@@ -79,7 +79,7 @@ class Mirror:
 
     def __init__(self, url: str, run_dir: Path, attempt: int) -> None:
         self.run_dir = run_dir
-        self.pushes = Pushes(url, run_dir.name, attempt)
+        self.pushes = Snapshots(url, run_dir.name, attempt)
         self.digests: dict[Identity, str] = {}
         """Digests of the files that are uploaded already."""
         self.last: dict[str, str] = {}

@@ -32,7 +32,7 @@ SnapshotId = tuple[int, int]
 """Of a push: the attempt, and the how manieth of it."""
 
 
-class Pushes:
+class Snapshots:
     """The pushes of one run directory; one attempt adds its own.
 
     Raises:

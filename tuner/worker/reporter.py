@@ -11,7 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from tuner.algorithms.pruners import score_error
-from tuner.algorithms.pruners.merged_attempts import Judge
+from tuner.algorithms.pruners.merged_attempts import TrialPruner
 from tuner.errors import Fenced, Preempted, Pruned, StorageError, TunerError
 from tuner.log import log
 from tuner.masking import masked
@@ -78,7 +78,7 @@ class Report:
         self.values: dict[int, float] = dict(stored.intermediate_values)
         self.examples = score_error.examples(stored)
         self.unjudged = stored.last_step
-        self.judge = Judge(trial)
+        self.pruner = TrialPruner(trial)
         self.refusal: StorageError | None = None
         """Why the database rejected a report, although the objective may have continued."""
         self.metrics: dict[str, float] = {}
@@ -127,7 +127,7 @@ class Report:
             self.mirror.push()
         if step in self.values:
             if step == self.unjudged:
-                self._judge(step)
+                self._check_pruning(step)
         elif self.metric in metrics:
             self._store(step)
         if reason := self.context.preempted():
@@ -200,7 +200,7 @@ class Report:
         self.values[step] = value
         self.epochs += 1
         self.context.reported(self.begun)
-        self._judge(step)
+        self._check_pruning(step)
         if step == self.length:
             return
         budget = self.context.budget
@@ -218,11 +218,11 @@ class Report:
             self.context.study.verify()
             raise Fenced("the trial is no longer in the database") from error
 
-    def _judge(self, step: int) -> None:
+    def _check_pruning(self, step: int) -> None:
         self.unjudged = None
         if step == self.length or self.repeats:
             return
-        if self.context.study.patience(self.judge.should_prune):
+        if self.context.study.patience(self.pruner.should_prune):
             raise Pruned
 
     def _remember(self, step: int) -> None:

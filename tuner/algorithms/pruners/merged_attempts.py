@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tuner.study.attempts import FIRST, first_number, last
 from tuner.study.seed_noise import REPEAT
 
-JUDGING = threading.Lock()
+PRUNER_LOCK = threading.Lock()
 """Lock around pruners, which are not thread-safe: Hyperband builds its brackets at the first call.
 """
 
@@ -42,7 +42,7 @@ class _Configurations:
         return [_renumbered(t) if FIRST in t.system_attrs else t for t in counted]
 
 
-class Judge:
+class TrialPruner:
     """Calls a trial's pruner."""
 
     def __init__(self, trial: Trial) -> None:
@@ -55,7 +55,7 @@ class Judge:
     def should_prune(self) -> bool:
         """Return whether to prune the trial, like ``Trial.should_prune``."""
         trial = _renumbered(self.study._storage.get_trial(self.trial_id))
-        with JUDGING:
+        with PRUNER_LOCK:
             return self.study.pruner.prune(self.study, trial)
 
 

@@ -50,7 +50,7 @@ class Standings:
         """Read new trials of the study and return these standings."""
         with self._lock:
             trials = study.get_trials(deepcopy=False)
-            if not self._read_of.goes_on(study, trials):
+            if not self._read_of.continues(study, trials):
                 self._begin()
             longest = self._read(trials)
             if longest > self.longest:

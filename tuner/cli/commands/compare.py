@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     summaries = [state.summary_of(found.load()) for found in (one, other)]
     default: Path = one.location.directory / f"compare-{other.location.name}.html"
     output = args.output or default
-    directories.judge_output(output, "--output")
+    directories.check_output(output, "--output")
     screen.console().print(side_by_side(*summaries))
     replace(output, page(*summaries))
     say(f"page: {output}")
