@@ -55,7 +55,7 @@ class Tracker(Protocol):
         """Start a run, or resume it."""
 
 
-class NoTracker:
+class Nothing:
     """The option ``tracking=none``."""
 
     def prepare(self) -> None:
@@ -150,7 +150,7 @@ def directories(tracker: Tracker) -> list[tuple[str, Path]]:
 
 def begin(tracker: Tracker, run: Run) -> Track | Silent:
     """Return the track of a trial, to log its steps and its outcome."""
-    return Silent() if isinstance(tracker, NoTracker) else Track(tracker, run)
+    return Silent() if isinstance(tracker, Nothing) else Track(tracker, run)
 
 
 def typed(text: str) -> float | str:

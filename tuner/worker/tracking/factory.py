@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from tuner.config import instantiation
 from tuner.errors import ConfigError
-from tuner.worker.tracking.base import NoTracker, Tracker
+from tuner.worker.tracking.base import Nothing, Tracker
 
 
 def build_tracker(cfg: DictConfig) -> Tracker:
@@ -14,7 +14,7 @@ def build_tracker(cfg: DictConfig) -> Tracker:
         ConfigError: The tracker's library is not installed.
     """
     node = cfg.get("tracking")
-    built = NoTracker() if node is None else instantiation.instantiate(node)
+    built = Nothing() if node is None else instantiation.instantiate(node)
     if not isinstance(built, Tracker):
         raise ConfigError(f"{node._target_} has no begin(run)", key="tracking._target_")
     return built
