@@ -35,7 +35,15 @@ def test_status_imports_neither_the_trainer_nor_the_statistics(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("command", "shown"),
-    [("status", "0.5"), ("best", "0.5"), ("trials", "0.5"), ("report", "html")],
+    [
+        ("status mine", "0.5"),
+        ("status --all", "0.5"),
+        ("study list", "0.5"),
+        ("best mine", "0.5"),
+        ("trials mine", "0.5"),
+        ("compare mine mine", "0.5"),
+        ("report mine", "report.html"),
+    ],
 )
 def test_a_study_that_is_named_is_looked_at_without_its_configuration(
     tmp_path: Path, command: str, shown: str
@@ -46,7 +54,7 @@ def test_a_study_that_is_named_is_looked_at_without_its_configuration(
         optuna.create_trial(value=x / 2, params={"x": x}, distributions=space) for x in range(1, 13)
     )
     place = "storage.url=sqlite:///studies.db"
-    done = look(tmp_path, command, "mine", place, names=NOT_TO_LOOK)
+    done = look(tmp_path, *command.split(), place, names=NOT_TO_LOOK)
     assert shown in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from tuner.cli.study_views import loaded, open_view
+from tuner.cli.study_views import loaded, open_named_view, open_view
 from tuner.errors import (
     StorageAway,
     StorageMissing,
@@ -85,7 +85,7 @@ def _watch_as_json(study: Study, budget: Budget, repeat: Repeat) -> int:
 
 def _overview(args: argparse.Namespace) -> int:
     """Print every study of the database, one line each."""
-    view = open_view(args)
+    view = open_named_view(args, "_")  # any study: its database has all of them
     found = []
     for study in loaded(view.location):
         seen = state.summary_of(study)
