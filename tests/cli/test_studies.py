@@ -72,7 +72,7 @@ def test_two_studies_are_compared(searched: Project):
     said = searched.ask("compare", "toy", "other")
     assert "differs in budget" in said
     assert said.endswith("page: runs/toy/compare-other.html\n")
-    assert "What differs" in (searched.directory / "runs/toy/compare-other.html").read_text()
+    assert "Differences" in (searched.directory / "runs/toy/compare-other.html").read_text()
     searched.ask("compare", "toy", "other", "--output=runs", code=2)
     assert "--output: runs is a directory" in searched.stderr
     for words, told in (

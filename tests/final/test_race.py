@@ -72,7 +72,7 @@ def test_the_lead_has_the_interval_of_the_paired_differences():
     assert lead.interval == pytest.approx(
         (0.05 - 0.124, 0.05 + 0.124), abs=1e-3
     )  # t 4.303, sd 0.05
-    assert "not told apart from #11, ahead by 0.05" in result.line()
+    assert "not significantly better than #11, ahead by 0.05" in result.line()
 
 
 def test_the_noise_is_estimated_from_all_who_are_left():
@@ -173,7 +173,7 @@ def test_digits_follow_the_noise_and_all_finalists_are_counted():
     close = [[0.912345678, 0.903456789, 0.934567891], [0.902345678, 0.903456780, 0.924567801]]
     line = run(*close, [0.1, 0.11, 0.1]).line()
     assert line.startswith(
-        "race:      #10 won against 2 others in 8 trainings; not told apart from"
+        "race:      #10 won against 2 others in 8 trainings; not significantly better than"
     )
     assert re.search(
         r"ahead by 0\.00\d\d? \(95 % interval -0\.\d{3,4} to 0\.\d{3,4}, 3 seeds\)$", line

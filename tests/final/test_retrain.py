@@ -135,7 +135,7 @@ def test_an_accuracy_has_the_chance_in_its_images_too(toy: Path) -> None:
     result = final(toy, "final.finalists=1", "final.seeds=1")
     assert result.images_line() is None
     told = replace(result, mean=0.995, images=360).images_line() or ""
-    assert "other images of the kind: 0.9808 to 0.9987 (95 %, binomial, from 360 images)" in told
+    assert "other test images: 0.9808 to 0.9987 (95 % interval, binomial, 360 images)" in told
 
 
 def test_a_race_trains_as_the_search_did_and_keeps_no_checkpoint(toy: Path) -> None:

@@ -124,12 +124,12 @@ def test_the_address_that_is_printed_logs_in() -> None:
 def test_a_wrong_token_is_said_and_logged_without_it(caplog: pytest.LogCaptureFixture) -> None:
     for asked in (log_in(GUARDED, "guess"), ask(GUARDED, "/", query="token=guess")):
         assert asked.status == 401
-        assert b"not this dashboard" in asked.body
+        assert b"Wrong token" in asked.body
         assert "Set-Cookie" not in asked.headers
         assert b"guess" not in asked.body
-    assert b"not this dashboard" not in ask(GUARDED).body
+    assert b"Wrong token" not in ask(GUARDED).body
     assert [record.getMessage() for record in caplog.records] == [
-        "dashboard: a wrong token from 192.0.2.7"
+        "dashboard: wrong token from 192.0.2.7"
     ] * 2
 
 

@@ -213,7 +213,7 @@ def test_a_browser_logs_in_sees_curves_move_opens_an_artifact_and_deletes_nothin
         driver.get(served.address)
         field = driver.find_element(By.ID, "token")
         field.send_keys("a wrong one" + "\n")
-        assert wait(driver, lambda d: "not this" in d.find_element(By.ID, "note").text)
+        assert wait(driver, lambda d: "Wrong token" in d.find_element(By.ID, "note").text)
         driver.find_element(By.ID, "token").send_keys(TOKEN + "\n")
         wait(driver, lambda d: "/dashboard" in d.current_url and "digits" in d.page_source)
 

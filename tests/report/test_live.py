@@ -116,8 +116,8 @@ def test_a_database_that_is_away_is_said_once(tmp_path: Path) -> None:
         raise StorageInternalError("starting up")
 
     shown = lines([lambda: summary, away, away, other, away, lambda: summary, away])
-    lost = "the study cannot be read for now: lost (storage URL)"
-    starting = "the study cannot be read for now: starting up"
+    lost = "the study cannot be read at present: lost (storage URL)"
+    starting = "the study cannot be read at present: starting up"
     assert shown == [lost, starting, "the study can be read again", lost]
 
 

@@ -20,9 +20,8 @@ def test_it_says_what_was_found(tmp_path: Path) -> None:
     text = write_page(study, tmp_path / "report.md", form="md", commands=Known()).read_text("utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
-        "Winner", "Is it really better?", "The best 10", "Importance of the parameters",
-        "Where the time went", "What pruning saved", "What was searched", "Failures",
-        "How to repeat it",
+        "Winner", "Is the winner really better?", "The best 10", "Parameter importance",
+        "Device time", "Pruning", "Search space", "Failures", "Reproduce the search",
     ]  # fmt: skip
     assert "tuner tune experiment=digits study.n_trials=24" in text
     assert "| `optimizer.lr@sgd` |" in text

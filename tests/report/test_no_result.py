@@ -36,10 +36,10 @@ def test_causes_come_by_frequency_each_with_an_example_and_a_cure(study: Study) 
     add(study, F, [], reason="ValueError: no file data/3.csv\nmore")
     head, *lines = told(study)
     begin, _, hint = head.partition("; hint: ")
-    assert begin == "no configuration of study 'digits' gave a value (3 infeasible, 3 failed)"
+    assert begin == "no configuration of study 'digits' has a value (3 infeasible, 3 failed)"
     assert lines == [
-        "  3 of 6: ValueError: no file data/1.csv more, such as #3; hint: the command below shows"
-        " its traceback",
+        "  3 of 6: ValueError: no file data/1.csv more, such as #3; hint: run the command below"
+        " to see the traceback",
         "      tuner train a=3",
         "  2 of 6: in epoch 1: loss nan, such as #1; hint: smaller learning rates in the space",
         "      tuner train a=1",
@@ -72,10 +72,7 @@ def test_a_reason_may_bring_its_own_cure(tmp_path: Path) -> None:
 def test_pruning_all_is_a_cause_too(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     add(study, P, [0.1])
-    assert (
-        "  1 of 1: pruned, behind what the pruner asks for, such as #0; hint: pruner=none"
-        in (told(study)[1])
-    )
+    assert "  1 of 1: stopped by the pruner, such as #0; hint: pruner=none" in (told(study)[1])
 
 
 @pytest.mark.parametrize("state", [C, TrialState.RUNNING, TrialState.WAITING])

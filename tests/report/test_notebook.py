@@ -54,4 +54,4 @@ def test_a_study_that_cannot_be_read_leaves_its_last_picture(display, tmp_path):
     view.away("<the server is away>")
     (pictures,) = display.shown
     assert "0 of 4" in pictures[1]
-    assert "cannot be read for now: &lt;the server is away&gt;" in pictures[1]
+    assert "cannot be read at present: &lt;the server is away&gt;" in pictures[1]

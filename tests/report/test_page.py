@@ -158,7 +158,7 @@ def test_odd_studies_have_a_page(tmp_path: Path, make: Any) -> None:
     make(study)
     page = read(study, tmp_path)
     assert ("Importances need" in page.text) == (make not in (empty, all_failed))
-    assert ("Is it really better" in page.text) == (make not in (empty, all_failed))
+    assert ("Is the winner really better" in page.text) == (make not in (empty, all_failed))
     assert bool(page.figures) == bool(len(page.scripts) > 2)  # plotly.js only where it draws
 
 
@@ -207,9 +207,9 @@ def test_the_winner_is_held_against_the_others(tmp_path: Path) -> None:
     page = read(study, tmp_path)
     text = page.text
     assert "code" in [tag for tag, _ in page.tags]
-    assert "tuner final raced 2 of the best anew: #0 won" in text
+    assert "tuner final raced the best 2 on new seeds: #0 won" in text
     assert "the runner-up (#" in text
-    assert "standard deviation 0.014, by 2 final trainings" in text
+    assert "standard deviation 0.014, from 2 final trainings" in text
     assert "0.91 over 2 seeds, 95 % interval 0.78 to 1." in text
 
 
@@ -238,8 +238,8 @@ def test_settings_of_all_configurations_are_said_once(tmp_path: Path) -> None:
     for k in range(3):
         add(study, C, [0.9], params={"model.width": 18 + k, "model.layers": 3})
     text = read(study, tmp_path).text
-    assert "In all of them: model.layers=3" in text
-    listing = text[text.index("In all of them") :]
+    assert "The same in all of them: model.layers=3" in text
+    listing = text[text.index("The same in all of them") :]
     assert listing.count("model.layers=3") == 1
     assert [f"model.width={18 + k}" in listing for k in range(3)] == [True] * 3
 
@@ -315,13 +315,13 @@ def test_no_parameter_is_left_out_in_silence(tmp_path: Path) -> None:
     page = read(study, tmp_path)
     assert "and 3 more" in page.text
     bars = " ".join(page.figures["plot-importances"]["data"][0]["y"])
-    listed = page.text[page.text.index("and 3 more") :].partition("Shares in reaching")[0]
+    listed = page.text[page.text.index("and 3 more") :].partition("Importance for reaching")[0]
     assert all((name in bars) != (name in listed) for name in names)
 
 
 def test_the_states_that_occur_add_up_and_are_explained(full: Reader, tmp_path: Path) -> None:
     assert "infeasible: no score" in full.text
-    assert "queued: waits" in full.text
+    assert "queued: waiting" in full.text
     study = new_study(tmp_path)
     one_complete(study)
     assert "waits" not in read(study, tmp_path).text

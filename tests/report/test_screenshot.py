@@ -26,7 +26,7 @@ def test_a_browser_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     fake.write_text("#!/bin/sh\nexit 3\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with pytest.raises(TunerError, match="chromium drew nothing"):
+    with pytest.raises(TunerError, match="chromium failed"):
         screenshot.capture(tmp_path / "page.html", tmp_path / "page.png")
 
 

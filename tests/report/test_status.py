@@ -73,7 +73,7 @@ def test_times_are_right_wherever_they_are_looked_at(
         monkeypatch.undo()
         time.tzset()
         queries._offset.cache_clear()
-    assert any(re.match(r"the best was found \d+\.\d s ago", fact) for fact in facts)
+    assert any(re.match(r"best configuration found \d+\.\d s ago", fact) for fact in facts)
     since = datetime.now(UTC) - datetime.fromisoformat(told["best"]["found"])
     assert timedelta() < since < timedelta(minutes=1)
     assert 0 < found.rows[1].seconds < 60
@@ -95,7 +95,7 @@ def test_people_see_pace_and_price_in_lines_that_fit(found: Summary, width: int)
     console = Console(file=io.StringIO(), width=width)
     console.print(status.as_picture(found, Budget(n_trials=40, length=10), None, width=width))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("configurations an hour", "device time: ", "the best was found", "ago (#"):
+    for part in ("configurations per hour", "device time: ", "best configuration found", "ago (#"):
         assert part in text
     assert "saved by pruning (" in " ".join(text.split())  # wrapped where it is narrow, never cut
     assert max(map(len, text.splitlines())) <= width

@@ -65,7 +65,7 @@ def test_at_equal_cost_the_longer_study_is_cut(tmp_path: Path):
     rows = {name: cells for name, *cells in two_studies.overview(one, other)}
     assert rows["best"] == ["0.5 (#0)", "0.75 (#1)"]
     assert rows["best after 2 epochs"] == ["0.5", "0.4"]
-    assert rows["best after 10 s of a device"] == ["0.5", "0.4"]
+    assert rows["best after 10 s of device time"] == ["0.5", "0.4"]
     assert rows["device time"] == ["10 s", "20 s"]
 
 
@@ -73,7 +73,7 @@ def test_studies_of_other_metrics_are_not_drawn_together(tmp_path: Path):
     one, other = made(tmp_path, "a", [0.5]), made(tmp_path, "b", [0.4], metric="loss")
     assert not two_studies.comparable(one, other)
     assert not [row for row in two_studies.overview(one, other) if row[0].startswith("best after")]
-    assert "searched for different things" in page(one, other)
+    assert "differ in metric or direction" in page(one, other)
     assert figures(page(one, other)) == {}
 
 
@@ -95,7 +95,7 @@ def test_what_differs_is_told_by_topic(tmp_path: Path):
     assert found["best configuration"] == [("model.width", "17", "16")]
     same = two_studies.differences(one, made(tmp_path, "c", [0.5, 0.6]))
     assert same == {}
-    assert "have the same best" in drawn(one, one)
+    assert "no differences in settings" in drawn(one, one)
 
 
 def test_a_stored_configuration_that_is_no_plain_yaml_is_said_to_be_unreadable(tmp_path: Path):
@@ -123,7 +123,7 @@ def test_the_page_draws_both_by_epochs_and_by_time(tmp_path: Path):
     assert list(drawn_by) == ["plot-epochs", "plot-time"]
     for shape in drawn_by.values():
         assert [trace["name"] for trace in shape["data"]] == ["a", "b"]  # type: ignore[union-attr]
-    assert "What differs" in text
+    assert "Differences" in text
 
 
 def test_the_page_escapes_what_strangers_have_written(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The commands that a report shows: how to train a configuration again, and how to search again."""
+"""The commands in a report, which train a configuration again or run the search again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DIRECTORY = "--config-dir="
 
 
 class Commands:
-    """None at all, since nothing is known of the search; ``reproduce.Repeats`` has them."""
+    """No commands, for a study of an unknown search; ``reproduce.Repeats`` builds real ones."""
 
     def overrides(self, row: Row) -> list[str]:
         """Return the overrides that train a configuration again.
@@ -21,7 +21,7 @@ class Commands:
         Raises:
             RowRefused: The trial does not fit the current command.
         """
-        raise RowRefused("nothing is known of its search", key=f"trial {row.number}")
+        raise RowRefused("its search is unknown", key=f"trial {row.number}")
 
     def known(self, row: Row) -> list[str] | None:
         """Return the overrides that train a configuration again, None if the trial is refused."""
@@ -44,7 +44,7 @@ UNKNOWN = Commands()
 
 @dataclass(frozen=True)
 class OfBest(Commands):
-    """One command, which trains the best trial again by asking for its overrides."""
+    """A single command, which trains the best trial again by querying its overrides."""
 
     number: int
     command: str

@@ -30,10 +30,11 @@ LastSeen = Mapping[int, datetime]
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration. ``seconds`` sums its attempts; ``curve`` maps epoch to metric.
+    """One configuration.
 
-    ``reason`` is why it failed or is infeasible, and ``hint`` what may help against that;
-    ``number`` is that of the first attempt.
+    ``number`` is that of its first attempt; ``seconds`` is the sum over its attempts; ``curve``
+    maps epochs to the metric; ``reason`` says why it failed or is infeasible, and ``hint`` what may
+    help.
     """
 
     number: int
@@ -41,21 +42,21 @@ class Row:
     value: float | None
     params: Mapping[str, Any]
     stored: Sequence[str]
-    """Its overrides as stored in the database, to compare and show; ``tuner.study.vetting`` builds
-    those to run.
+    """The overrides stored in the database, only to be compared and shown. Those to run are built
+    by ``tuner.study.vetting``.
     """
     curve: Mapping[int, float]
     attempts: int
     seconds: float
     finished: datetime | None = None
     kind: Kind | None = None
-    """Why it has no value; None where it has one, or may still get it."""
+    """Why the configuration has no value; None if it has one or may still get one."""
     reason: str | None = None
     hint: str = ""
     traceback: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, float | str] = field(default_factory=dict)
-    """What the objective noted about the run, such as the number of parameters or peak memory."""
+    """Values that the objective noted, such as the number of parameters or the peak memory."""
     values: Sequence[float] = ()
     """The values in the order of ``Summary.objectives``; ``value`` is the first one."""
     worker: str | None = None
@@ -156,7 +157,7 @@ def merged(number: int, attempts: Sequence[FrozenTrial], now: datetime, lost: La
 
 
 def _said(text: str | None) -> str | None:
-    """The text of an exception, which another program may have stored unmasked."""
+    """Return the text of an exception, masked because another program may have stored it."""
     return None if text is None else sanitised(text)
 
 

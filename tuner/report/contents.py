@@ -1,4 +1,4 @@
-"""What the page and the Markdown report tell of a study; their templates lay it out."""
+"""The contents that the HTML page and the Markdown report share; templates lay them out."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

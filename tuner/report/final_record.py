@@ -1,4 +1,4 @@
-"""What `tuner final` has found: ``final.json``, as it is written, read and told."""
+"""The result of `tuner final`: the contents of ``final.json``, and how users see them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class Race:
             return f"{who}, ahead of #{lead.rival} by {lead.by} over {lead.count} seeds"
         told = f"{lead.by} (95 % interval {span(lead.interval)}, {lead.count} seeds)"
         if lead.interval[0] <= 0:
-            return f"{who}; not told apart from #{lead.rival}, ahead by {told}"
+            return f"{who}; not significantly better than #{lead.rival}, ahead by {told}"
         return f"{who}, better than #{lead.rival} by {told}"
 
 
@@ -117,8 +117,8 @@ class FinalResult:
         if not self.images:
             return None
         return (
-            f"           on other images of the kind: {span(wilson(self.mean, self.images))}"
-            f" (95 %, binomial, from {self.images} images)"
+            f"           on other test images: {span(wilson(self.mean, self.images))}"
+            f" (95 % interval, binomial, {self.images} images)"
         )
 
 

@@ -1,4 +1,4 @@
-"""Format values and text for users, and remove what they must not see."""
+"""Format values and text for users, without secrets and control characters."""
 
 import json
 import math
@@ -78,7 +78,7 @@ def aim(objectives: Mapping[str, bool], limits: Mapping[str, float] | None = Non
 MEANINGS = {
     "pruned": "stopped early, behind the others at the same point",
     "infeasible": "no score: it diverged, did not fit in memory, or violated a constraint",
-    "queued": "waits for the next worker",
+    "queued": "waiting for a free worker",
 }
 """Explanations of states that are not self-explanatory."""
 

@@ -1,4 +1,4 @@
-"""Summarise a study as one row per configuration, with all values that the views share.
+"""Summarise a study as one row per configuration, with the values that all views share.
 
 ``tuner.report.configurations`` merges a trial and its retries into one row.
 """
@@ -28,10 +28,10 @@ from tuner.study.leases import Worker
 class Summary:
     """The state of a study at one moment.
 
-    ``space`` maps every parameter ever suggested to its latest distribution; ``wall`` is seconds
-    with an attempt under way; ``attrs`` are the study's user attributes; ``budget`` has each limit
-    that is set (``study.n_trials``, ``budget.hours``, …) and what is spent of it; ``workers`` are
-    the active ones, if known.
+    ``space`` maps every parameter ever suggested to its latest distribution; ``wall`` is the number
+    of seconds with at least one running attempt; ``attrs`` are the study's user attributes;
+    ``budget`` has each limit that is set (``study.n_trials``, ``budget.hours``, …) and how much of
+    it is spent; ``workers`` are the active ones, if known.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Summary:
     def searched(self) -> tuple[list[str], list[list[str]]]:
         """The search space as stored, or else as suggested: titles, and one row per parameter.
 
-        The column of conditions is missing if there are none.
+        There is no column of conditions if the space has none.
         """
         stored = self.attrs.get("space") or [
             {"name": name, "distribution": str(kind)} for name, kind in self.space.items()
@@ -93,7 +93,7 @@ class Summary:
 
     @property
     def ranking(self) -> list[Row]:
-        """Completed configurations, best first; of equal ones the older first."""
+        """Completed configurations, best first; ties are ordered by age, the oldest first."""
         done = [row for row in self.rows if row.state == "complete" and row.value is not None]
         return sorted(done, key=lambda row: (self.loss(row.value), row.number))
 
@@ -103,7 +103,7 @@ class Summary:
 
     @property
     def hourly(self) -> float | None:
-        """Finished configurations per hour of work, None before there is one."""
+        """Finished configurations per hour of work time, None before one is finished."""
         return 3600 * self.over / self.wall if self.over and self.wall > 0 else None
 
     @property
@@ -124,9 +124,10 @@ class Summary:
 
     @property
     def epochs_saved(self) -> int | None:
-        """Epochs that pruned configurations would still have run, by their own schedules.
+        """Epochs that the pruned configurations would still have run.
 
-        Unknown schedules count with the length of completed ones; the result is None without one.
+        A configuration of unknown length is assumed to be as long as a completed one; the result is
+        None without a completed one.
         """
         full = self.full_length
         return None if full is None else sum(_left(row, full) for row in self.pruned)
@@ -194,8 +195,8 @@ def summarise(
 
     Args:
         now: Naive local time, as Optuna's own; the end of running attempts.
-        times: Hours worked by the study's clock, for its budget; without them ``wall`` is used.
-        workers: The study's workers; the last heartbeat of dead ones is the end of their trials.
+        times: Work time by the study's clock, for its budget; without it, ``wall`` is used.
+        workers: The study's workers; the trial of a dead one ended with its last heartbeat.
     """
     now = now or datetime.now()
     trials = study.get_trials(deepcopy=False)
@@ -242,7 +243,7 @@ def limits_of(attrs: Mapping[str, Any]) -> Budget:
 
 
 def _wall(worked: Iterable[tuple[datetime, datetime]]) -> float:
-    """Seconds in the union of the attempts' spans: a night between two sessions does not count."""
+    """Return the seconds with at least one running attempt, without the breaks between sessions."""
     total, reached = 0.0, datetime.min
     for start, stop in sorted(worked):
         total += max(0.0, (stop - max(start, reached)).total_seconds())

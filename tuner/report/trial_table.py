@@ -17,22 +17,23 @@ from tuner.report.summary import Summary
 from tuner.study import run_files
 
 Key = Callable[[Row], Any]
-"""Returns what rows are sorted by; rows for which it is None come last."""
+"""Returns the sort key of a row; rows for which it is None come last."""
 
 
 def select(
     summary: Summary, states: Collection[str] = (), sort: str = "number", *, reverse: bool = False
 ) -> list[Row]:
-    """Return the configurations in some states, or in any, in an order.
+    """Return the configurations in some states, sorted.
 
     Args:
+        states: States to include; all if empty.
         sort: ``number``, ``state``, ``value`` (best first), ``epochs``, ``seconds``, ``finished``,
-            or the name of an objective, a reported metric or a setting, of which the last part is
-            enough if no other ends in it.
-        reverse: Turn the order round; what has no value stays last.
+            or the name of an objective, a reported metric or a setting. The last part of a
+            setting's name is enough if it is unique.
+        reverse: Reverse the order; rows without a value stay last.
 
     Raises:
-        ConfigError: Nothing of that name is known of any configuration.
+        ConfigError: No configuration has anything of that name.
     """
     key = _key(summary, sort)
     rows = [row for row in summary.rows if not states or row.state in states]
@@ -78,7 +79,7 @@ def _signed(value: float | None, *, up: bool) -> float | None:
 
 
 def _comparable(value: Any) -> tuple[bool, Any]:
-    """Return a key by which a column of numbers and words can be sorted: numbers first."""
+    """Return a sort key for a column of numbers and strings; numbers come first."""
     return isinstance(value, str), value
 
 
@@ -86,14 +87,14 @@ def place(row: Row, directory: Path) -> Path | None:
     """Return the run directory of a configuration, None if this machine does not have it.
 
     Args:
-        directory: The study's directory; a row cannot name any place outside of it.
+        directory: The study's directory; paths outside of it are ignored.
     """
     run_dir = directories.of_run(directory, row.run_dir)
     return run_dir if run_dir is not None and run_dir.is_dir() else None
 
 
 def files(row: Row, directory: Path) -> dict[str, str | None]:
-    """Return the run directory and the latest checkpoint in it, as far as they are here."""
+    """Return the run directory and its latest checkpoint; None for what this machine lacks."""
     run_dir = place(row, directory)
     checkpoint = None if run_dir is None else run_files.checkpoint(run_dir)
     return {
@@ -103,7 +104,7 @@ def files(row: Row, directory: Path) -> dict[str, str | None]:
 
 
 def record(summary: Summary, row: Row, directory: Path, repeat: Repeat) -> dict[str, Any]:
-    """Return all that is known of a configuration as plain data, except curve and traceback."""
+    """Return all details of a configuration as plain data, except curve and traceback."""
     finished = row.finished.astimezone(UTC).isoformat() if row.finished else None
     return {
         **as_data(row, repeat),
@@ -128,11 +129,11 @@ PLAIN = (
     "number", "state", "value", "epochs", "seconds", "finished", "attempts", "worker", "host",
     "device", "origin", "reason", "run_dir", "checkpoint",
 )  # fmt: skip
-"""Columns of the CSV that are no mappings."""
+"""Columns of the CSV that are not mappings."""
 
 
 def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return records as CSV; what is a mapping has columns such as ``params.optimizer.lr``."""
+    """Return records as CSV; mappings are spread over columns such as ``params.optimizer.lr``."""
     flat = [_flat(record) for record in records]
     more = sorted({name for row in flat for name in row} - {*PLAIN})
     text = io.StringIO()
@@ -151,5 +152,5 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _worded(value: Any) -> Any:
-    """Return a setting as an override has it, with all digits."""
+    """Return a setting as written in an override, with all digits."""
     return value if isinstance(value, float) else formatting.word(value)

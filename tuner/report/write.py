@@ -1,4 +1,4 @@
-"""Write the report of a study to a file: one HTML page, Markdown, or a picture of the page."""
+"""Write the report of a study to a file: HTML, Markdown, or a PNG of the page."""
 
 import tempfile
 from pathlib import Path

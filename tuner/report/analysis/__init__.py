@@ -1,1 +1,1 @@
-"""What a study tells: comparison of the best, intervals, pruning errors, Pareto front."""
+"""Analyse a study: comparison of the best, intervals, pruning errors, Pareto front."""

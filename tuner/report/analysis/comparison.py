@@ -19,7 +19,7 @@ DEFAULTS = "the defaults"
 class Noise:
     """Standard deviation of one training's score over seeds, and how it was measured.
 
-    ``freedom`` has the degrees of freedom of the measurement, None for a given value.
+    ``freedom`` is the number of degrees of freedom of the estimate, None for a given value.
     """
 
     deviation: float
@@ -53,21 +53,21 @@ class Rival:
 
     @property
     def range(self) -> str:
-        return "not known" if self.interval is None else span(self.interval)
+        return "unknown" if self.interval is None else span(self.interval)
 
     @property
     def verdict(self) -> str:
         if self.interval is None:
-            return "not known"
-        return "better" if self.interval[0] > 0 else "not surely better"
+            return "unknown"
+        return "better" if self.interval[0] > 0 else "not significantly better"
 
 
 def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
     """Return the noise over seeds: the given value, else the one measured by repeated runs.
 
-    Repeats of the search (``budget.stop_when``) come first, then those of the race, then the final
-    trainings. The latter are of the winner on test images, the best remaining estimate of the noise
-    of its rivals on validation images.
+    Repeats of the search (``budget.stop_when``) are preferred, then the trainings of the race, then
+    the final trainings. These score the winner on test images; without other data, that is the
+    best estimate of the noise on validation images.
     """
     given = (summary.attrs.get("budget") or {}).get("noise")
     if isinstance(given, int | float) and given > 0:
@@ -84,8 +84,7 @@ def noise(summary: Summary, final: Mapping[str, Any]) -> Noise | None:
 def _measured(groups: Sequence[Any], what: str) -> Noise | None:
     """Return the deviation within groups of runs of one configuration, pooled over groups.
 
-    The result is None if there are too few runs, or if all are equal because there are few images
-    or by rounding.
+    The result is None if there are too few runs, or if all scores of a group are equal.
     """
     groups = [[float(v) for v in group if _number(v)] for group in groups if group is not None]
     known = [group for group in groups if len(group) > 1]
@@ -122,7 +121,7 @@ def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[s
     found, own = rivals(summary, known), f"its {summary.metric}"
     named = [f"{r.name} (#{r.row.number})" for r in found]
     values = [metric(r.row.value) for r in found]
-    if known is None:  # the sentences say that the noise is not known
+    if known is None:  # the sentences say that the noise is unknown
         rows = [[name, r.by, value] for name, r, value in zip(named, found, values, strict=True)]
         return ["against", "the winner is ahead by", own], rows
     rows = [
@@ -133,24 +132,24 @@ def table(summary: Summary, known: Noise | None) -> tuple[list[str], list[list[s
 
 
 def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -> list[str]:
-    """Describe in words how much better the winner is; empty without a winner."""
+    """Return sentences on how much better the winner is; empty without a winner."""
     if not summary.ranking:
         return []
     said = []
     if known is None:
         said.append(
-            "How much of a difference is luck is not known: each configuration was trained with one"
-            " seed. `tuner final` trains the winner with several and so measures it."
+            "The seed-to-seed noise is unknown, because each configuration was trained with one"
+            " seed. `tuner final` trains the winner with several seeds and so measures it."
         )
     else:
         said.append(
-            f"Two trainings that differ in their seed alone are expected within"
-            f" {known.reach:.2g} of each other, 95 times in 100 (standard deviation"
-            f" {known.deviation:.2g}, by {known.source})."
+            f"The scores of two trainings that differ only in their seeds are within"
+            f" {known.reach:.2g} of each other in 95 of 100 cases (standard deviation"
+            f" {known.deviation:.2g}, from {known.source})."
         )
     said.append(_chosen(summary))
     if not any(row.origin == DEFAULTS for row in summary.rows):
-        said.append("The default configuration was not among those searched.")
+        said.append("The default configuration was not tried.")
     if final.get("race"):
         said.append(_race(summary, final["race"]))
     if _number(final.get("mean")):
@@ -161,11 +160,11 @@ def sentences(summary: Summary, known: Noise | None, final: Mapping[str, Any]) -
 def _chosen(summary: Summary) -> str:
     """Describe how the selection of the winner biases its score upwards."""
     if len(summary.ranking) == 1:
-        return "Only one configuration was completed: there was nothing to choose the winner from."
+        return "Only one configuration is complete, so there was no choice of a winner."
     aim = "highest" if summary.maximize else "lowest"
     return (
-        f"The winner was chosen for the {aim} of {len(summary.ranking)} validation scores, so its"
-        " own one flatters it; a test score does not."
+        f"The winner has the {aim} of {len(summary.ranking)} validation scores. This selection"
+        " makes its validation score optimistic; a test score is not affected."
     )
 
 
@@ -174,8 +173,8 @@ def _race(summary: Summary, race: Mapping[str, Any]) -> str:
     winner, lead = race["winner"], race.get("lead")
     best = summary.best
     same = best is not None and best.number == winner
-    said = f"`tuner final` raced {len(race['finalists'])} of the best anew: #{winner} won"
-    said += "" if same else " (not the best of the search; it is what was trained in the end)"
+    said = f"`tuner final` raced the best {len(race['finalists'])} on new seeds: #{winner} won"
+    said += "" if same else " (not the best of the search)"
     if not lead:
         return f"{said}."
     ends = lead.get("interval")
@@ -183,7 +182,7 @@ def _race(summary: Summary, race: Mapping[str, Any]) -> str:
     said += f", ahead of #{lead['rival']} by {by} over {lead['count']} paired seeds"
     if ends is None:
         return f"{said}."
-    sure = "" if ends[0] > 0 else ": they are not told apart"
+    sure = "" if ends[0] > 0 else ": not a significant difference"
     return f"{said} (95 % interval {span(ends)}){sure}."
 
 

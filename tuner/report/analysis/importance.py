@@ -1,4 +1,4 @@
-"""Compute how important each parameter is for reaching the best trials, and how sure that is."""
+"""Compute parameter importances and their spread over bootstrap resamples."""
 
 import random
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def importances(study: Study, summary: Summary) -> list[Importance] | str:
     if len(done) < ENOUGH:
         return f"Importances need {ENOUGH} completed configurations; there are {len(done)}."
     if len({row.value for row in done}) == 1:
-        return "All completed configurations have the same value: nothing to explain."
+        return "Importances need completed configurations with different values."
     varied = [name for name in summary.space if len(taken(done, name)) > 1]
     if not varied:
         return "No parameter took more than one value."

@@ -1,4 +1,4 @@
-"""Explain a search without any value: why its configurations ended, and what helps."""
+"""Explain a search without any value: why its configurations ended, and how to avoid that."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,11 +15,11 @@ LETTERS = 160
 CURES = {
     Kind.DIVERGED: "smaller learning rates in the space",
     Kind.OUT_OF_MEMORY: "smaller batches or networks in the space, or fewer workers on a device",
-    Kind.CONSTRAINT: "larger limits in study.constraints, or a space that keeps within them",
-    Kind.LOST: "the ends of the workers' logs, and the machine's memory",
+    Kind.CONSTRAINT: "larger limits in study.constraints, or a space that satisfies them",
+    Kind.LOST: "check the ends of the workers' logs, and the memory of the machine",
     Kind.PRUNED: "pruner=none, or a milder pruner",
-    Kind.ERROR: "the command below shows its traceback",
-    Kind.SET_ASIDE: "values that the space of this search has",
+    Kind.ERROR: "run the command below to see the traceback",
+    Kind.SET_ASIDE: "enqueue values that lie in the search space",
 }
 """Kind of reason → hint, unless the reason has one of its own."""
 
@@ -27,8 +27,12 @@ CURES = {
 def explain(summary: Summary, command: Callable[[Row], str]) -> Mistake | None:
     """Return the causes, the most frequent first, each with an example.
 
-    The result is None if the study has a value or may still get one, because it runs or waits or is
-    empty. ``command`` returns the command that repeats a configuration, empty if unknown.
+    Args:
+        command: Returns the command that repeats a configuration; empty if unknown.
+
+    Returns:
+        None if the study has a value or may still get one: it has unfinished configurations, or no
+        configurations yet.
     """
     if not summary.rows or summary.best is not None or not all(row.over for row in summary.rows):
         return None
@@ -37,10 +41,10 @@ def explain(summary: Summary, command: Callable[[Row], str]) -> Mistake | None:
     lines = [line for cause in causes[:SHOWN] for line in _lines(count, *cause, command)]
     if more := causes[SHOWN:]:
         lines.append(f"  {sum(len(rows) for _, rows in more)} of {count}: rarer causes")
-    head = f"no configuration of study {summary.name!r} gave a value ({summary.tally})"
+    head = f"no configuration of study {summary.name!r} has a value ({summary.tally})"
     hint = (
-        "fix the causes listed here, then search under another study.name, or resume with a "
-        "larger budget: what has failed stays counted"
+        "fix the causes listed here, then use another study.name, or resume with a larger budget: "
+        "failed configurations remain counted"
     )
     return Mistake("", "\n".join([head, *lines]), hint)
 
@@ -49,7 +53,7 @@ def _causes(summary: Summary) -> list[tuple[str, Sequence[Row]]]:
     """Return the rows of each reason, the most frequent first; of equal ones the older first."""
     causes: dict[str, Sequence[Row]] = dict(summary.failures)
     if summary.pruned:
-        causes["pruned, behind what the pruner asks for"] = summary.pruned
+        causes["stopped by the pruner"] = summary.pruned
     return sorted(causes.items(), key=lambda cause: (-len(cause[1]), cause[1][0].number))
 
 

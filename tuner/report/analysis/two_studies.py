@@ -1,4 +1,4 @@
-"""Compare two studies: what each has reached at what cost, and in what they differ."""
+"""Compare two studies: their results, their costs and the differences in their settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from tuner.report.summary import Summary, limits_of
 from tuner.study import stored_config
 
 ABSENT = "-"
-"""Stands for what only the other study has."""
+"""Shown for a value that only the other study has."""
 
 Cells = tuple[str, str, str]
-"""A name, and what it is in the first and in the second study."""
+"""A row of a table: a name, and its values in the first and in the second study."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A moment at which a configuration ended: the cost up to then, and the best so far."""
+    """The end of a configuration: the cost of the study up to then, and the best value so far."""
 
     epochs: int
     hours: float
@@ -31,8 +31,8 @@ class Step:
 def progress(summary: Summary) -> list[Step]:
     """Return the best value so far at the end of each configuration, in the order of their ends.
 
-    Epochs and time of configurations that were under way at that moment are not counted yet. Of
-    workers that share a device each has its part of the device's time.
+    Epochs and time of configurations that were still running are not counted yet. The time of a
+    device is divided among the workers that share it.
     """
     ended = [row for row in summary.rows if row.over and row.finished is not None]
     worked = sum(row.seconds for row in summary.rows)
@@ -49,12 +49,12 @@ def progress(summary: Summary) -> list[Step]:
 
 
 def comparable(one: Summary, other: Summary) -> bool:
-    """Return whether the values of two studies are of one metric, and wanted in one direction."""
+    """Return whether two studies optimise the same metric in the same direction."""
     return (one.metric, one.maximize) == (other.metric, other.maximize)
 
 
 def overview(one: Summary, other: Summary) -> list[Cells]:
-    """Return what each study has reached, and at what cost."""
+    """Return the results and the costs of both studies."""
     first, second = _reached(one), _reached(other)
     rows = [(name, first[name], second[name]) for name in first]
     return [*rows, *(_at_equal_cost(one, other) if comparable(one, other) else ())]
@@ -63,7 +63,7 @@ def overview(one: Summary, other: Summary) -> list[Cells]:
 def _reached(summary: Summary) -> dict[str, str]:
     best = summary.best
     return {
-        "searched for": summary.aim,
+        "objective": summary.aim,
         "best": f"{metric(best.value)} (#{best.number})" if best else ABSENT,
         "configurations": summary.tally or "none",
         "epochs": str(summary.epochs),
@@ -71,12 +71,12 @@ def _reached(summary: Summary) -> dict[str, str]:
         if summary.epochs_saved
         else ABSENT,
         "device time": duration(3600 * summary.device_hours),
-        "time at work": duration(summary.wall),
+        "work time": duration(summary.wall),
     }
 
 
 def _at_equal_cost(one: Summary, other: Summary) -> Iterator[Cells]:
-    """Yield the best of each study when the one that has spent less had spent all of it."""
+    """Yield the best value of both studies at the total cost of the cheaper one."""
     steps = progress(one), progress(other)
     if not all(steps):
         return
@@ -87,7 +87,7 @@ def _at_equal_cost(one: Summary, other: Summary) -> Iterator[Cells]:
     if epochs:
         yield f"best after {epochs} epochs", *by_epochs  # type: ignore[misc]
     if hours:
-        yield f"best after {duration(3600 * hours)} of a device", *by_time  # type: ignore[misc]
+        yield f"best after {duration(3600 * hours)} of device time", *by_time  # type: ignore[misc]
 
 
 def _last(steps: Iterator[Step]) -> str:
@@ -96,8 +96,10 @@ def _last(steps: Iterator[Step]) -> str:
 
 
 def differences(one: Summary, other: Summary) -> dict[str, list[Cells]]:
-    """Return what differs, by topic: ``budget``, ``space``, ``settings``, ``sampler and pruner``,
-    ``code``, and ``best configuration``; topics without a difference are missing.
+    """Return the differences by topic; topics without a difference are missing.
+
+    The topics are ``budget``, ``space``, ``settings``, ``sampler and pruner``, ``code`` and
+    ``best configuration``.
     """
     topics = {
         "budget": _apart(_budget(one), _budget(other)),

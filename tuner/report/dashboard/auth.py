@@ -61,7 +61,7 @@ class Gate:
         refusal = self._refuse(request)
         if refusal is not None:
             return refusal.send(environ, start_response)
-        # optuna-dashboard takes it for granted; some clients leave it out.
+        # optuna-dashboard requires this header; some clients do not send it.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
         del environ["bottle.request"]  # the application makes its own
 
@@ -75,9 +75,9 @@ class Gate:
         if request.path == "/healthz":
             return Answer("200 OK", "ok\n")
         if self.token is None and not self._is_local(request):
-            return Answer("403 Forbidden", "this dashboard answers to localhost alone\n")
+            return Answer("403 Forbidden", "this dashboard accepts only requests to localhost\n")
         if request.method not in READING and not _same_origin(request):
-            return Answer("403 Forbidden", "a page of another origin may change nothing\n")
+            return Answer("403 Forbidden", "cross-origin request rejected\n")
         if self.token is not None and (answer := self._log_in(request, self.token)):
             return answer
         if self.read_only and request.method not in READING:
@@ -96,7 +96,7 @@ class Gate:
         if given is None and self._is_known(request, token):
             return _onward() if posted or request.path == "/login" else None
         if given is not None:
-            log.warning("dashboard: a wrong token from %s", request.environ.get("REMOTE_ADDR"))
+            log.warning("dashboard: wrong token from %s", request.environ.get("REMOTE_ADDR"))
         return _login_page(wrong=given is not None)
 
     def _is_known(self, request: BaseRequest, token: str) -> bool:
@@ -155,7 +155,7 @@ def _onward(cookie: str | None = None) -> Answer:
 
 def _login_page(*, wrong: bool) -> Answer:
     page = files("tuner.report.dashboard").joinpath("login.html").read_text(encoding="utf-8")
-    note = "That is not this dashboard's token." if wrong else ""
+    note = "Wrong token." if wrong else ""
     text = string.Template(page).substitute(note=escape(note))
     challenge = 'Bearer realm="tuner dashboard"'
     return Answer("401 Unauthorized", text, "text/html", policy=LOGIN_POLICY, challenge=challenge)

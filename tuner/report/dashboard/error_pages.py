@@ -14,7 +14,7 @@ from tuner.storage import outages
 
 
 def raising_http_errors(storage: BaseStorage) -> BaseStorage:
-    """Wrap a storage so that its methods raise ``HTTPError`` 503; log each reason once."""
+    """Wrap a storage so that its methods raise ``HTTPError`` 503; each reason is logged once."""
     known: set[str] = set()
     for name in dir(BaseStorage):
         if not name.startswith("_") and callable(method := getattr(storage, name)):

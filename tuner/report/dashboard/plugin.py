@@ -34,7 +34,7 @@ STUDY = "/api/studies/<study_id:int>"
 FOLDED = ("metrics", "facts")
 """Attributes that contain several columns."""
 ENDING = ("reason", "reason_kind", "reason_hint", "traceback")
-"""Attributes that tell how a trial ended."""
+"""Attributes that describe how a trial ended."""
 HIDDEN = ("overrides", *ENDING)
 """Attributes that are shown in the note instead, because a table is as high as its longest cell."""
 BRIEF = 80
@@ -129,7 +129,7 @@ def enrich_trial(
 
 
 def _attrs(stored: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's attributes, without what a retry inherited about the failure before."""
+    """Return a trial's attributes, without those of an earlier failure that a retry inherited."""
     trouble = stored.state in {TrialState.PRUNED, TrialState.FAIL}
     gone = () if trouble else ENDING
     return {key: value for key, value in stored.user_attrs.items() if key not in gone}
@@ -141,7 +141,7 @@ def _attempt(stored: FrozenTrial) -> str:
     which = f"Attempt {place} at configuration #{first_number(stored)}"
     if is_superseded(stored):
         reason = sanitised(stored.system_attrs[REQUEUE]["reason"])
-        return f"{which}, interrupted ({reason}); the next goes on.\n\n"
+        return f"{which}, interrupted ({reason}); the next attempt resumes it.\n\n"
     return f"{which}.\n\n" if place > 1 else ""
 
 

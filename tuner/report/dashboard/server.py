@@ -98,15 +98,15 @@ def access(
             raise TunerError(
                 f"{source}: {getattr(error, 'strerror', None) or error}",
                 key="dashboard",
-                hint="a file that holds the token and nothing else",
+                hint="the file must contain the token and nothing else",
             ) from error
     plain = token is None or (token.isascii() and token.isprintable())
     if token is not None and (len(token) < SHORTEST or not plain):
         raise TunerError(
-            f"{source}: a token is {SHORTEST} or more ASCII characters in "
-            f"one line, got {len(token)}",
+            f"{source}: expected a token of {SHORTEST} or more ASCII characters in one line, "
+            f"got {len(token)} characters",
             key="dashboard",
-            hint="`openssl rand -hex 24` makes one; without any, one is made",
+            hint="create one with `openssl rand -hex 24`; without a token, tuner generates one",
         )
     generated = token is None and (login or not _is_loopback(host))
     return Access(host, port, secrets.token_hex(24) if generated else token, generated, read_only)
@@ -128,7 +128,7 @@ def serve(
         TunerError: The host is not of this machine, or the port is not available.
     """
     if access.token is None and not _is_loopback(access.host):
-        raise ValueError("an address that other machines reach needs a token")
+        raise ValueError("an address that other machines can reach needs a token")
     with _listen(access.host, access.port) as listening:
         port = listening.getsockname()[1]
         gate = Gate(
@@ -162,7 +162,7 @@ def serve(
 
 
 def _announce(address: str) -> None:
-    log.info("dashboard at %s (Ctrl-C ends it)", address, extra=ON_PURPOSE)
+    log.info("dashboard at %s (Ctrl-C stops it)", address, extra=ON_PURPOSE)
 
 
 def _application(
@@ -201,7 +201,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        # create_server says the address once more.
+        # create_server repeats the address in its message.
         reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise TunerError(
             f"cannot listen on {host} port {port}: {reason}",

@@ -1,7 +1,7 @@
 """Render the HTML pages: files that work offline and run only their own scripts.
 
 Everything from the database is untrusted: the templates escape all text, figures are JSON that
-cannot end its script element, scripts run only by their hash, and the network is out of reach.
+cannot end its script element, scripts run only by their hash, and the page cannot use the network.
 """
 
 import base64
@@ -27,8 +27,8 @@ def render(template: str, figures: Mapping[str, Figure | str], **variables: Any)
 
     Args:
         template: The name of a file in this directory, which extends ``document.html.j2``.
-        figures: Figures, and notes in the place of those that cannot be drawn, by their names.
-        variables: Whatever else the template shows.
+        figures: Figures by name, with a note in place of each one that cannot be drawn.
+        variables: Further variables of the template.
     """
     drawn = {
         f"plot-{name}": {key: shape[key] for key in ("data", "layout")}
@@ -52,7 +52,7 @@ def _resource(name: str) -> str:
 
 
 def _json(value: Any) -> Markup:
-    """Return JSON that no HTML parser can take for the end of its element; NaN becomes null."""
+    """Return JSON that cannot end the HTML element around it; NaN becomes null."""
     text = as_json(value)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
@@ -72,7 +72,7 @@ def breakable(value: object) -> Markup:
 
 
 def _sentence(line: str) -> Markup:
-    """Return a line in which `commands` stand between backticks."""
+    """Return a line as HTML, with commands between backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(_plain(line)))))
 
 

@@ -1,4 +1,4 @@
-"""Embed the images that the winner's run has written in the report."""
+"""Embed the images that the winner's run has written into the report."""
 
 import base64
 from pathlib import Path
@@ -7,9 +7,9 @@ from tuner.config import directories
 from tuner.report.configurations import Row
 
 PICTURES = {
-    "learning_curves.svg": "all its metrics, epoch by epoch",
-    "confusion.svg": "what it took for what, on the validation images",
-    "mistakes.png": "the validation images that it got wrong with the most confidence",
+    "learning_curves.svg": "all metrics by epoch",
+    "confusion.svg": "confusion matrix on the validation images",
+    "mistakes.png": "misclassified validation images with the highest confidence",
 }
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 LARGEST = 400_000

@@ -22,7 +22,7 @@ from tuner.report.summary import Summary
 LISTED = 200
 """Maximum number of configurations in the table."""
 DRAWN, AXES = 20, 10
-"""Configurations in the table of a picture, which nobody scrolls, and parameters side by side."""
+"""Maximum numbers of rows of the table and of axes of the parallel coordinates in a PNG."""
 SHORT = 60
 """Maximum number of characters of a reason in that table; the failures have the whole text."""
 CONSTANTS = {
@@ -52,7 +52,7 @@ def page(
 
     Args:
         pictures: Images of the winner, see ``tuner.report.html.gallery``.
-        still: The page is to become an image, and has only what is visible without scrolling.
+        still: The page will become an image, so it contains only what is visible without scrolling.
     """
     told = contents(study, summary, final, commands)
     rows = _listed(summary)
@@ -106,7 +106,7 @@ def _heights(shape: Any) -> list[float]:
 
 
 def _scores(summary: Summary) -> dict[str, float]:
-    """Return what is known of the winner beside the first objective."""
+    """Return the other objectives and the metrics of the winner."""
     best = summary.best
     if best is None:
         return {}

@@ -217,7 +217,7 @@ def robust_range(values: Iterable[float]) -> tuple[float, float] | None:
 
 
 def cut(axes: Sequence[Sequence[float]]) -> str:
-    """Say how many of the values are outside ``robust_range``, for the values of each axis."""
+    """Return a sentence that counts the values of each axis outside of its ``robust_range``."""
     most = 0
     for values in axes:
         low, high = robust_range(values) or (-math.inf, math.inf)

@@ -31,8 +31,8 @@ def capture(page: Path, output: Path) -> Path:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise TunerError(
-            "--format png: the page is drawn by Chromium or Chrome, and none is installed",
-            hint="install one, such as Debian's chromium; or --format html, md",
+            "--format png needs Chromium or Chrome to draw the page, and none is installed",
+            hint="install one, such as Debian's package chromium, or use --format html or md",
         )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         picture = Path(directory) / "page.png"
@@ -47,7 +47,7 @@ def capture(page: Path, output: Path) -> Path:
             with Image.open(picture) as drawn:
                 _cut(drawn.convert("RGB")).save(output, "PNG", optimize=True)
         except (subprocess.SubprocessError, OSError) as error:
-            raise TunerError(f"--format png: {browser} drew nothing: {error}") from error
+            raise TunerError(f"--format png: {browser} failed: {error}") from error
     return output
 
 

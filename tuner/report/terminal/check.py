@@ -19,7 +19,7 @@ EXAMPLES = "validation_examples"
 
 
 def facts(plan: Plan, launch: str) -> dict[str, object]:
-    """Return what would run, without running it; ``launch`` describes the workers."""
+    """Return facts about what the plan would run; ``launch`` describes the workers."""
     budget = limits.budget(plan)
     return {
         "study": plan.study.name,
@@ -42,7 +42,7 @@ def facts(plan: Plan, launch: str) -> dict[str, object]:
 
 
 def _first_decision(plan: Plan) -> dict[str, str]:
-    """Return when a trial is first compared with others, if the pruner can tell."""
+    """Return when a trial is first compared with others, if the pruner knows."""
     pruner = build_pruner(plan.cfg)
     if not isinstance(pruner, Rungs):
         return {}

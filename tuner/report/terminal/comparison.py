@@ -14,7 +14,7 @@ from tuner.report.terminal.screen import grid
 
 
 def side_by_side(one: Summary, other: Summary) -> RenderableType:
-    """Return what each study has reached, and below it what differs, by topic."""
+    """Return the results of two studies side by side, and their differences below, by topic."""
     table = grid()
     for title in two_studies.titles(one, other):
         table.add_column(plain(title), overflow="fold")
@@ -26,7 +26,7 @@ def side_by_side(one: Summary, other: Summary) -> RenderableType:
         _add(table, rows)
     if apart:
         return table
-    return Group(table, Text(), Text("they were asked for the same, and have the same best"))
+    return Group(table, Text(), Text("no differences in settings or best configuration"))
 
 
 def _add(table: Table, rows: Iterable[Cells]) -> None:

@@ -49,9 +49,9 @@ def follow(
 ) -> None:
     """Show a study until ``running`` is false, and once more after that.
 
-    ``snapshot`` is called at most every ``every`` seconds, and for at most a tenth of the time.
+    ``snapshot`` is called at most every ``every`` seconds, and takes at most a tenth of the time.
     ``whole`` replaces the default view of a terminal. While the database cannot be read, the last
-    picture stays.
+    picture remains.
     """
     view: _Screen | Notebook | Lines
     if console.is_jupyter:
@@ -151,7 +151,7 @@ class _Screen:
         self._draw(self._picture(summary, rows=max(1, height - 8)))
 
     def away(self, reason: str) -> None:
-        note = Text(f"the study cannot be read for now: {reason}", "yellow", no_wrap=True)
+        note = Text(f"the study cannot be read at present: {reason}", "yellow", no_wrap=True)
         shown = [self._picture(self.last, rows=8), note] if self.last else [note]
         self._draw(Group(*shown))
 

@@ -1,4 +1,4 @@
-"""Describe a study in lines, for log files and for the textual parts of the live view."""
+"""Describe a study in single lines, for log files and for the live view."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -50,7 +50,7 @@ class Lines:
 
     def away(self, reason: str) -> None:
         if reason not in self.lost:
-            self._say(f"the study cannot be read for now: {reason}")
+            self._say(f"the study cannot be read at present: {reason}")
         self.lost.add(reason)
 
     def _say(self, line: str) -> None:
@@ -58,7 +58,7 @@ class Lines:
 
 
 def best_line(summary: Summary) -> str:
-    """Return the best configuration so far as one line, which may be cut: what varies is first."""
+    """Return the best configuration so far as one line, with the settings that vary first."""
     row = summary.best
     if row is None:
         return "best: none yet"

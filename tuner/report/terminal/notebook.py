@@ -1,4 +1,4 @@
-"""Show a running study in a notebook: a picture that is redrawn below the cell."""
+"""Show a running study in a notebook: a text picture below the cell that is redrawn."""
 
 import importlib
 import io
@@ -17,7 +17,7 @@ FRAME = '<pre style="white-space:pre;overflow-x:auto;line-height:normal">{code}<
 
 
 class Notebook:
-    """A view that is replaced in the output of a cell, by IPython's display alone.
+    """A view in the output of a cell, updated with nothing but IPython's display.
 
     Rich's own live display needs ipywidgets.
     """
@@ -34,17 +34,17 @@ class Notebook:
         pass
 
     def show(self, summary: Summary) -> None:
-        """Draw the study anew."""
+        """Redraw the study."""
         drawn = picture(summary, width=WIDTH, rows=ROWS, n_trials=self.n_trials, epochs=self.epochs)
         self.last = drawn
         self._draw(drawn)
 
     def away(self, reason: str) -> None:
-        """Draw the last picture, and why there is no later one."""
-        self._draw(self.last, Text(f"the study cannot be read for now: {reason}", "yellow"))
+        """Redraw the last picture, and the reason why there is no new one."""
+        self._draw(self.last, Text(f"the study cannot be read at present: {reason}", "yellow"))
 
     def _draw(self, *drawn: RenderableType) -> None:
-        display: Any = importlib.import_module("IPython.display")  # there where a notebook is
+        display: Any = importlib.import_module("IPython.display")  # always present in a notebook
         html = display.HTML(as_html(*drawn))
         if self.handle is None:
             self.handle = display.display(html, display_id=True)
@@ -53,7 +53,7 @@ class Notebook:
 
 
 def as_html(*drawn: RenderableType) -> str:
-    """Return what a terminal would show as HTML with its colours."""
+    """Return HTML that looks like the output on a terminal, with its colours."""
     console = Console(
         record=True, file=io.StringIO(), width=WIDTH, markup=False, emoji=False,
         force_jupyter=False, force_terminal=True, color_system="truecolor",

@@ -1,4 +1,4 @@
-"""The terminal that views are printed to."""
+"""Consoles for the views, which print only printable characters."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from tuner.log import printable
 
 
 class Screen(Console):
-    """A terminal that gets only printable characters; see ``tuner.log.printable``."""
+    """A console that writes only printable characters; see ``tuner.log.printable``."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -25,5 +25,5 @@ def grid(style: str = "bold") -> Table:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a terminal that reads no markup into a name such as ``acc[/x]``."""
+    """Return a console that does not interpret names such as ``acc[/x]`` as markup."""
     return Screen(stderr=stderr, markup=False, emoji=False)

@@ -1,4 +1,4 @@
-"""Show the present state of a study, as text or JSON, and of all studies of a database."""
+"""Show the current state of a study as text or JSON, and an overview of all studies."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,8 +18,8 @@ from tuner.study.budget import Budget
 from tuner.study.leases import Worker
 from tuner.study.study import Study
 
-IDLE = "no active worker; tuner tune resumes it"
-"""The text for an unfinished study without active workers."""
+IDLE = "no active worker; tuner tune resumes the study"
+"""Text for an unfinished study without active workers."""
 
 
 def summary_of(study: Study) -> Summary:
@@ -108,8 +108,8 @@ def _facts(summary: Summary, ended: str | None) -> list[str]:
         price += f", {_hours(summary.device_hours_saved)} saved by pruning ({share} of epochs)"
     found = pruning_errors.pruning(summary)
     wrong = [f"pruning: {found}"] if found else []
-    pace = f"{rate(summary.hourly)} configurations an hour" if summary.hourly else ""
-    when = f"the best was found {_ago(summary)}" if summary.best else ""
+    pace = f"{rate(summary.hourly)} configurations per hour" if summary.hourly else ""
+    when = f"best configuration found {_ago(summary)}" if summary.best else ""
     return [
         fact
         for fact in (
@@ -134,7 +134,7 @@ def _lost(summary: Summary) -> list[str]:
     """Describe dead workers whose trials no other worker has taken over yet."""
     return [
         f"{worker.id} was lost {duration(worker.silent)} ago"
-        + (f"; the next worker goes on with #{worker.trial_number}" if worker.trial_id else "")
+        + (f"; the next worker resumes #{worker.trial_number}" if worker.trial_id else "")
         for worker in summary.lost
     ]
 
@@ -143,7 +143,7 @@ def _ago(summary: Summary) -> str:
     """Format a time and a trial such as ``3:05 ago (#12)``."""
     best = summary.best
     if best is None or best.finished is None:
-        return "at a time that is not known"
+        return "at an unknown time"
     passed = datetime.now() - best.finished  # both local, like Optuna's times
     return f"{duration(max(0.0, passed.total_seconds()))} ago (#{best.number})"
 

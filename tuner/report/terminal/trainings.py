@@ -1,6 +1,6 @@
-"""Draw the trainings of ``tuner final`` on a terminal: one line each, the running ones with epoch.
+"""Draw the trainings of ``tuner final`` on a terminal, one line each, running ones with the epoch.
 
-Unlike a search, they have no best: those of the race and the final ones have different splits.
+Unlike a search, they have no best value: the race and the final trainings use different splits.
 """
 
 from rich.console import Group, RenderableType

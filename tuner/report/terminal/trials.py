@@ -33,7 +33,7 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 def table(summary: Summary, rows: Sequence[Row]) -> RenderableType:
     """Return one line per configuration, with the settings that vary most first.
 
-    Settings that all of them share appear once, below; reasons stand before the settings.
+    Settings that all of them share appear once, below the table; reasons precede the settings.
     """
     if not rows:
         return Text("no such trial")
@@ -75,7 +75,7 @@ def _settled(row: Row, same: set[str], order: Sequence[str]) -> Text:
 
 
 def details(summary: Summary, row: Row, directory: Path, again: str) -> RenderableType:
-    """Return all that is known of one configuration.
+    """Return all details of one configuration.
 
     Args:
         directory: The study's directory on this machine.
@@ -109,7 +109,7 @@ def _head(summary: Summary, row: Row) -> Text:
 
 
 def _pairs(items: Mapping[str, str]) -> Table | None:
-    """Return lines of a name and what is known of it; None without any."""
+    """Return a table of names and texts; None without any."""
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_column(style="bright_black", no_wrap=True)
     lines.add_column(overflow="fold")
@@ -158,7 +158,7 @@ def _facts(row: Row) -> dict[str, str]:
 
 
 def _ending(row: Row) -> RenderableType | None:
-    """Return why it has no value, with the traceback of an error."""
+    """Return the reason why a configuration has no value, with the traceback of an error."""
     told = _pairs({k: t for k, t in (("reason", row.reason), ("hint", row.hint)) if t})
     if told is None or not row.traceback:
         return told
@@ -176,7 +176,7 @@ def _places(row: Row, directory: Path) -> dict[str, str]:
 
 
 def _log(row: Row, directory: Path) -> Text | None:
-    """Return the last lines that the workers' logs on this machine have about it."""
+    """Return the last lines about a configuration in the workers' logs on this machine."""
     entries = [entry for path in directory.glob("logs/*.log") for entry in _entries(path, row)]
     lines = [line for entry in sorted(entries) for line in entry]
     if not lines:

@@ -1,4 +1,4 @@
-"""Draw the present state of a study on a terminal: running trials, best trial, budget."""
+"""Draw the current state of a study on a terminal: running trials, best trial, budget."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -140,7 +140,7 @@ def _running(rows: Sequence[Row], summary: Summary, width: int, epochs: int | No
 
 
 def _places(rows: Sequence[Row], summary: Summary) -> list[str]:
-    """Return host and device of each row; empty if the study has run in one place only."""
+    """Return host and device of each row; empty if the study has used only one device."""
     hosts = {worker.id: worker.host for worker in summary.workers}
 
     def place(row: Row) -> str:
@@ -177,7 +177,7 @@ def table(summary: Summary, top: int = 10) -> Table:
 
 
 def pareto_table(summary: Summary) -> Table:
-    """The Pareto front with all settings: one of these is to be chosen."""
+    """Return the Pareto front with all settings, for users to choose from."""
     front = pareto.front(summary)
     rows = [[f"{row.number}", *map(metric, row.values), settings(row)] for row in front]
     return columns(["#", *summary.objectives, "settings"], rows)
@@ -196,7 +196,7 @@ def with_common(lines: Table, rows: Sequence[Row], same: Collection[str]) -> Ren
     if not same:
         return lines
     others = settings(rows[0], without=rows[0].settings.keys() - same)
-    return Group(lines, Text(f"in all of them: {others}"))
+    return Group(lines, Text(f"the same in all of them: {others}"))
 
 
 def _ranking(summary: Summary, top: int, last: Callable[[Row], Text]) -> Table:
