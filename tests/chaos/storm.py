@@ -126,7 +126,7 @@ class Storm:
         if last.poll() is None:
             return True
         log = self._log(f"tune-{len(self.supervisors) - 1}.log")
-        if last.returncode in (1, 2) and ("cannot open" in log or "went away" in log):
+        if last.returncode in (1, 2) and ("cannot open" in log or "once it is available" in log):
             self._supervise()
             return True
         return False

@@ -173,7 +173,7 @@ def test_a_finalist_without_a_value_loses(toy: Path) -> None:
 
 
 def test_if_no_finalist_has_a_value_the_reason_is_told(toy: Path) -> None:
-    with pytest.raises(TunerError, match=r"no finalist has a value; #\d, seed 1000: diverged"):
+    with pytest.raises(TunerError, match=r"has a value; #\d, seed 1000: diverged"):
         final(toy, "objective.fate=bad")
 
 
@@ -207,7 +207,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(toy: Path) -> None:
 
 
 def test_without_a_value_of_a_final_training_no_other_seed_is_trained(toy: Path) -> None:
-    with pytest.raises(TunerError, match=r"gave no value: #\d, seed 0: diverged: the final acc"):
+    with pytest.raises(TunerError, match=r"has no value: #\d, seed 0: diverged: the final acc"):
         final(toy, "objective.fate=bad", "final.finalists=1")
     assert len(journal(toy)) == 1
     assert not [*toy.glob("runs/*/final/final.json")]

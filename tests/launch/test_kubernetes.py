@@ -307,7 +307,7 @@ def test_a_job_is_deleted_once_the_server_is_back(launched: Launched, caplog):
     job.stop(15)
     launched.until(job, lambda: len(launched.asked("DELETE", JOB)) > 2)
     assert job.poll()
-    assert caplog.text.count("will be deleted once it can be") == 1
+    assert caplog.text.count("will be deleted once the server answers") == 1
     launched.state.refuses = lambda *_: None
     assert not launched.until(job)
     assert launched.state.items["jobs"] == {}
@@ -328,7 +328,7 @@ def test_what_a_kill_could_not_delete_is_told(launched: Launched, caplog):
     launched.state.refuses = lambda *_: (503, "etcd")
     job.kill()
     assert not job.poll()
-    assert f"kubectl delete job {JOB} is left to you" in caplog.text
+    assert f"delete it with kubectl delete job {JOB}" in caplog.text
 
 
 def test_killing_deletes_the_pods_at_once(launched: Launched):
@@ -500,7 +500,7 @@ def test_a_turn_is_refused_with_the_reason():
     asked = SimpleNamespace(cfg=OmegaConf.create({"worker": {"turn": 5}}))
     (mistake,) = preflight.turns_refused(asked, launcher())
     assert mistake.key == "worker.turn"
-    assert "only after a pause, which doubles from 10 s to 10 min" in mistake.problem
+    assert "only after a back-off, which doubles from 10 s to 10 min" in mistake.problem
 
 
 @pytest.mark.slow

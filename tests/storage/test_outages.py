@@ -54,7 +54,7 @@ def test_postgresql_is_away_by_its_sqlstate_whatever_the_class_of_the_exception(
 def test_postgresql_refuses_what_is_wrong_in_itself(state):
     error = postgresql(state)
     assert not outages.is_outage(error)
-    assert "the database refuses: no; hint: " in str(outages.lost(error))
+    assert "the database rejected a request: no; hint: " in str(outages.lost(error))
 
 
 @pytest.mark.parametrize("code", [1290, 1836, 1040, 1044, 1053, 1142, 1205, 1213, 2006, 2013, 3100])

@@ -44,7 +44,7 @@ def test_a_role_that_may_only_read_sees_everything_and_changes_nothing(
     ):  # fmt: skip
         assert project.ask(*command, **reader), command
     project.call("tune", "study.n_trials=4", "launch.workers=1", code=1, **reader)
-    refusal = "the database refuses: permission denied for table"
+    refusal = "the database rejected a request: permission denied for table"
     assert refusal in project.stderr
     assert "hint: grant the role the privileges that docs/security.md lists" in project.stderr
     project.ask("study", "delete", "toy", "--yes", code=1, **reader)

@@ -54,13 +54,15 @@ def test_workers_that_lost_a_database_at_once_do_not_return_at_once(monkeypatch)
 
 
 def test_it_waits_no_longer_than_it_was_told(told):
-    with pytest.raises(StorageLost, match=r"away for 0 s \(gone\); hint: "):
+    with pytest.raises(StorageLost, match=r"unavailable for 0 s \(gone\); hint: "):
         Patience(0)(failing(GONE))
     assert told() == ["the database is unavailable: gone"], "and it is not said to be back"
 
 
 def test_what_waiting_does_not_help_is_the_databases_fault_at_once(told):
-    with pytest.raises(StorageLost, match=r'the database refuses: relation "trials" .*; hint: '):
+    with pytest.raises(
+        StorageLost, match=r'the database rejected a request: relation "trials" .*; hint: '
+    ):
         Patience(5)(failing(postgresql("42P01", 'relation "trials" does not exist\nLINE 1: …')))
     assert told() == []
     with pytest.raises(StorageError, match="a person"):

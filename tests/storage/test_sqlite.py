@@ -182,11 +182,11 @@ def test_a_worker_that_was_started_for_a_study_makes_none(path: Path, tmp_path: 
     assert create.join_study(asked, made.uid).uid == made.uid
     made.storage.close()
     path.rename(path.with_name("away"))
-    with pytest.raises(StorageLost, match=r"no longer there: .* there is no database"):
+    with pytest.raises(StorageLost, match=r"no longer exists: .* there is no database"):
         create.join_study(asked, made.uid)
     assert not path.exists()
     opened(path).close()
-    with pytest.raises(StorageLost, match="no longer there"):
+    with pytest.raises(StorageLost, match="no longer exists"):
         create.join_study(asked, made.uid)
     assert "digits" not in study.names(storage.connect(f"sqlite:///{path}"))
     create.open_study(asked)

@@ -97,7 +97,7 @@ def swallows(report: Callable[..., None]) -> float:
 @pytest.mark.parametrize("objective", [reports_twice, wraps, swallows])
 def test_a_database_that_refuses_for_good_is_not_the_objectives_fault(attempts, objective):
     attempts.refuse(postgresql("42P01", REVOKED))
-    with pytest.raises(StorageLost, match=f"the database refuses: {REVOKED}; hint: "):
+    with pytest.raises(StorageLost, match=f"the database rejected a request: {REVOKED}; hint: "):
         attempts.run(objective)
     first, second = attempts.bench.study.optuna.get_trials()
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.WAITING)

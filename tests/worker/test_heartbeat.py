@@ -58,5 +58,5 @@ def test_a_database_that_refuses_for_good_is_lost(heart, monkeypatch):
 
     monkeypatch.setattr(heart.study.leases, "beat", refuse)
     heart.beat()
-    with pytest.raises(StorageLost, match="the database refuses: relation"):
+    with pytest.raises(StorageLost, match="the database rejected a request: relation"):
         heart.is_lost()

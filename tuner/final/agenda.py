@@ -1,8 +1,8 @@
-"""The trainings of a final: which are needed next, in which order, and what they gave.
+"""The trainings of a final: which are needed next, in which order, and their values.
 
-A final is a study of its own, ``NAME/final``, whose trials are the trainings; so any worker can run
-them, and a lost one is resumed. Each worker derives the trainings that are needed from the trials
-that have ended, under the study's lock: first those of the race, then those of the winner.
+A final is a separate study, ``NAME/final``, whose trials are the trainings. Therefore, any worker
+can run them, and the training of a lost worker is resumed. Each worker derives the needed trainings
+from the finished trials, under the study's lock: first those of the race, then those of the winner.
 """
 
 import math
@@ -24,10 +24,11 @@ from tuner.study.queue import Item
 Protocol = Literal["race", "final"]
 
 FIRST_OF_RACE = 1000
-"""First seed of a race; differs from those of the final trainings, so that luck is not inherited.
+"""First seed of a race. The final trainings use other seeds: a finalist that won the race with
+lucky seeds must not benefit from them again.
 """
 REPEATED = {Kind.ERROR, Kind.LOST, Kind.OUT_OF_MEMORY, Kind.SET_ASIDE}
-"""Why a training ended without a value that another command may not meet again."""
+"""Reasons for a training without a value that may not occur again, so that it is repeated."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,16 @@ class Entrant:
     params: Mapping[str, Scalar]
     """Parameters by their names in the study."""
     digests: Mapping[str, str]
-    """By protocol, a digest of the whole configuration without the seed: a training whose files
-    have changed is another one."""
+    """Protocol → digest of the whole configuration without the seed. If a configuration file has
+    changed, a training has another digest and is run again."""
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """The trainings of a final; ``since`` is the number of trials that earlier commands have left.
+    """The trainings of a final; ``since`` is the number of trials that earlier commands have run.
 
-    Earlier failures that may not happen again are repeated; those of this command are not.
+    Failures of earlier commands that may not occur again are repeated; those of this command are
+    not.
     """
 
     entrants: Sequence[Entrant]
@@ -56,7 +58,7 @@ class Agenda:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any], settings: FinalSettings, maximize: bool) -> "Agenda":
-        """Return the agenda that ``as_data`` has stored with the study."""
+        """Return the agenda from the data of ``as_data`` that are stored with the study."""
         entrants = [Entrant(**each) for each in stored["entrants"]]
         return cls(entrants, settings, maximize, stored["since"])
 
@@ -65,7 +67,7 @@ class Agenda:
 
     @property
     def breadth(self) -> int:
-        """The largest number of trainings that may be needed at once."""
+        """The maximum number of trainings that are needed at the same time."""
         return max(len(self.entrants), self.settings.seeds)
 
     def queue(self, books: Books) -> Sequence[Item]:
@@ -75,7 +77,8 @@ class Agenda:
     def needed(self, trials: Sequence[FrozenTrial]) -> Sequence[Item]:
         """Return the trainings that are needed now and have no value yet.
 
-        After a final training without a value none is needed: there is no result to come.
+        If a final training has ended without a value, no others are needed: there will be no
+        result.
         """
         known = AgendaTrials(self, trials)
         standing = self.standing(trials)
@@ -91,7 +94,7 @@ class Agenda:
         return [known.item("final", winner, seed) for seed in seeds if values[seed] is None]
 
     def standing(self, trials: Sequence[FrozenTrial]) -> race.Standing:
-        """Return the standing of the race; a single finalist has won it without a training."""
+        """Return the standing of the race; a single finalist wins without any training."""
         finalists = [Finalist(entrant.number, []) for entrant in self.entrants]
         if len(finalists) == 1:
             return race.Standing([], Race(finalists, finalists[0].number, None), [])
@@ -136,7 +139,7 @@ class AgendaTrials:
         return seed, -duration.total_seconds() if duration else -math.inf
 
     def item(self, protocol: Protocol, number: int, seed: int) -> Item:
-        """Return the training as the queue has it, after earlier ones that are repeated."""
+        """Return the queue's item for a training, skipping failed attempts that are repeated."""
         entrant = self.entrants[number]
         training = {"protocol": protocol, "seed": seed, "digest": entrant.digests[protocol]}
         origin = f"{protocol} of #{number}, seed {seed}"

@@ -47,14 +47,17 @@ def write(source: Source, words: Sequence[str], out_dir: Path) -> list[Path]:
 def write_model(
     summary: Summary, row: Row, final_dir: Path, out_dir: Path, forms: Sequence[str], *, trust: bool
 ) -> list[Path]:
-    """Write the trained model and its card, also in the formats ``forms``; return the paths.
+    """Write the trained model, its card and the formats in ``forms``.
 
-    The model is that of the first seed of ``tuner final``; without one, nothing is written. A
-    format whose extra is not installed is skipped with a warning, unless it is the only one
-    requested.
+    The model is that of the first seed of ``tuner final``; if there is none, nothing is written.
+    If the extra for a format is not installed, it is skipped with a warning.
+
+    Returns:
+        The paths of the files.
 
     Raises:
-        TunerError: A format does not reproduce the outputs of the model.
+        TunerError: A format does not reproduce the outputs of the model, or the extra for the only
+            requested format is not installed.
     """
     for name in (WEIGHTS, MODEL, "README.md", *(f"model.{form}" for form in FORMS)):
         (out_dir / name).unlink(missing_ok=True)  # left by an earlier winner
@@ -68,7 +71,7 @@ def write_model(
         return copied
     copied.append(Path(shutil.copy2(seed / MODEL, out_dir)))
     said = {
-        WEIGHTS: "the weights; loading them runs no code",
+        WEIGHTS: "the weights; loading them does not run any code",
         MODEL: "class names, normalisation, settings and scores",
     }
     made, differences = _convert(seed, out_dir, forms, trust=trust) if forms else ([], {})
@@ -87,9 +90,9 @@ def export_winner(
     final_dir: Path,
     out_dir: Path,
 ) -> None:
-    """Export a winner that the trainer has trained: all files of ``write`` and ``write_model``.
+    """Export a winner of the built-in trainer: all files of ``write`` and ``write_model``.
 
-    Formats of an earlier export are written again, except those that would import a user's class.
+    Formats of an earlier export are written again, unless that would import a user's class.
     """
     own = network(final_dir) not in OWN
     forms = [form for form in FORMS if not own and (out_dir / f"model.{form}").exists()]
@@ -98,7 +101,7 @@ def export_winner(
 
 
 def network(final_dir: Path) -> str | None:
-    """Return the name of the network's callable; None without the built-in trainer."""
+    """Return the name of the network's callable; None if the built-in trainer was not used."""
     _, seed = _trained(final_dir)
     model = _model(seed)
     return str(model["recipe"]["model"]) if model and (seed / WEIGHTS).is_file() else None
@@ -117,7 +120,10 @@ def _convert(
 ) -> tuple[list[Path], dict[str, str]]:
     """Write the additional formats of the model; return their descriptions."""
     if not (seed / EXAMPLES).is_file():
-        log.warning("trained before forms could be compared; hint: `tuner final` anew")
+        log.warning(
+            "the model has no example images to check other formats against; "
+            "hint: run `tuner final` again"
+        )
         return [], {}
     predictor = tuner.load(seed, trust=trust)
     made, said = [], {}
@@ -132,10 +138,10 @@ def _convert(
             log.warning("not exported: %s", lacking)
             continue
         difference = predictor.export(form, path, seed / EXAMPLES)
-        log.info("%s: within %.2g of the trained model on real images", path.name, difference)
+        log.info("%s: outputs within %.2g of the trained model's", path.name, difference)
         made.append(path)
-        within = f"within {difference:.1g} of" if difference else "the same as"
-        said[path.name] = f"{FORMS[form]}; {within} the weights on real images"
+        within = f"within {difference:.1g} of" if difference else "equal to"
+        said[path.name] = f"{FORMS[form]}; outputs on real images {within} those of the weights"
     return made, said
 
 
@@ -143,7 +149,7 @@ def _model(seed: Path) -> Mapping[str, Any]:
     """Return ``model.json`` of a training; empty if the built-in trainer wrote none.
 
     Raises:
-        TunerError: The file was altered.
+        TunerError: The file has invalid contents.
     """
     path = seed / MODEL
     try:
@@ -153,7 +159,7 @@ def _model(seed: Path) -> Mapping[str, Any]:
 
 
 def overlay(source: Source, overrides: Sequence[str]) -> str:
-    """Return overrides as a Hydra experiment: groups in its defaults list, values below."""
+    """Return overrides as YAML of a Hydra experiment: a defaults list for groups, then values."""
     groups: list[str] = []
     values = OmegaConf.create()
     for text in overrides:

@@ -1,18 +1,18 @@
 """Race finalists over paired seeds: retrain them to decide which one is best.
 
-The best of many trials was selected by its score, so part of the score is luck. In a race, each
+The best of many trials was selected by its score, so the score is optimistic. In a race, each
 finalist is retrained with the same new seeds and scored on the validation split; the test split is
 not used. Effects of a seed that are common to all finalists cancel in the differences.
 
-After each round, from the second on, a finalist is dropped if its mean is behind the leader's by a
-one-sided t-test over paired seeds. The variance of differences is estimated from all remaining
-finalists, with (finalists - 1)(seeds - 1) degrees of freedom, because two or three pairs alone are
-hardly informative; for two finalists this is the paired test. The truly best of ``k`` finalists can
-meet ``k - 1`` others in ``n - 1`` rounds, and each test has the level ``error / ((k - 1)(n - 1))``
-(Bonferroni; the scheme is that of Maron and Moore, "Hoeffding Races", 1993). If scores are normal
-with equal variance, the truly best is therefore dropped with a probability of at most ``error``
-over the whole race. If all differences are equal (scores are counts of few images), no deviation
-can be estimated, and the sign test, ``2 ** -n``, is used.
+After each round, from the second on, a finalist is dropped if its mean is significantly worse than
+the leader's, by a one-sided t-test over paired seeds. The variance of differences is estimated from
+all remaining finalists, with (finalists - 1)(seeds - 1) degrees of freedom, because two or three
+pairs alone are hardly informative; for two finalists this is the paired test. The truly best of
+``k`` finalists is compared with up to ``k - 1`` others in ``n - 1`` rounds, so each test has the
+level ``error / ((k - 1)(n - 1))`` (Bonferroni; the scheme is that of Maron and Moore, "Hoeffding
+Races", 1993). If scores are normal with equal variance, the truly best is therefore dropped with a
+probability of at most ``error`` over the whole race. If all differences are equal (scores are
+counts over few images), no deviation can be estimated, and the sign test, ``2 ** -n``, is used.
 """
 
 import math
@@ -27,7 +27,7 @@ from tuner.report.final_record import Finalist, Lead, Race
 Training = tuple[int, int]
 """The number of a finalist, and a seed."""
 Value = Callable[[int, int], float | None]
-"""Returns the value of a training: NaN if it ended without one, None while it is not known."""
+"""Returns the value of a training: NaN if it ended without one, None if it has not ended."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Standing:
 
     needed: Sequence[Training]
     """The trainings to start next: those of this round that have no value yet, then those of the
-    next round, for workers that would be idle. The latter are in vain if their finalist is dropped.
+    next round, for workers that would be idle. The latter are wasted if their finalist is dropped.
     """
     race: Race | None
     """The result; None while trainings are needed, and if no finalist has a value."""
     said: Sequence[str]
-    """Which finalists have left the race, and why."""
+    """Sentences on which finalists were dropped, and why."""
 
 
 def standing(
@@ -52,14 +52,22 @@ def standing(
     maximize: bool,
     value: Value,
 ) -> Standing:
-    """Return where a race stands, given the values known so far.
+    """Return the standing of a race, given the values known so far.
 
-    It goes round by round, one seed each, until one finalist is left or all seeds are used. It is
-    a function of the values alone, so that trainings may run in parallel and end in any order. A
-    finalist that has its value of a round may start the next one before the others have theirs;
-    values of a round that it does not come to are ignored.
+    A race consists of rounds with one seed each, and ends when one finalist is left or all seeds
+    are used. The result depends only on the values, so trainings may run in parallel and end in any
+    order. A finalist with a value in a round may start the next round before the others have
+    theirs; values of rounds that are not reached are ignored.
 
-    A finalist with a non-finite value is dropped. Of equal finalists the first in the list wins.
+    A finalist with a non-finite value is dropped. If finalists are equal, the first in the list
+    wins.
+
+    Args:
+        finalists: The configurations, best first.
+        seeds: One seed for each round.
+        error: Maximum probability that the truly best finalist is dropped.
+        maximize: Whether larger values are better.
+        value: Returns the value of a training.
     """
     sign = 1.0 if maximize else -1.0
     level = error / max(1, (len(finalists) - 1) * (len(seeds) - 1))
@@ -110,8 +118,8 @@ def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: 
 def _spread(finalists: Sequence[Finalist], count: int) -> tuple[float, int]:
     """Return the standard deviation of a difference over ``count`` seeds, and its freedom.
 
-    It is computed from the residuals after subtracting the means of finalists and of seeds; 0 if
-    they are only rounding errors of equal differences.
+    It is computed from the residuals after subtracting the means of finalists and of seeds; it is 0
+    if these residuals are only rounding errors.
     """
     rows = [f.values[:count] for f in finalists if len(f.values) >= count]
     seeds = [statistics.fmean(column) for column in zip(*rows, strict=True)]

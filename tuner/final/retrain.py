@@ -1,4 +1,4 @@
-"""Read what the trainings of a final gave: the race, and the scores of the winner."""
+"""Collect the result of a final: the race, and the scores of the winner's trainings."""
 
 import json
 import statistics
@@ -21,11 +21,11 @@ from tuner.study import vetting
 from tuner.worker import checkpoint_retention
 from tuner.worker.mirror import Mirror
 
-WEIGHTS = "model.safetensors"  # what an objective may write to its run directory
+WEIGHTS = "model.safetensors"  # an objective may write it to its run directory
 
 
 def result(trainings: Trainings) -> FinalResult:
-    """Return the result of a final whose trainings are over, and write ``final.json``.
+    """Return the result of a final whose trainings have ended, and write ``final.json``.
 
     Raises:
         TunerError: Every finalist, or a final training, ended without a value.
@@ -34,8 +34,8 @@ def result(trainings: Trainings) -> FinalResult:
     race = trainings.standing().race
     if race is None:
         raise TunerError(
-            f"the race: no finalist has a value; {_why(known, 'race')}",
-            hint="`tuner train` shows its epochs; final.finalists=1 races nobody",
+            f"no finalist of the race has a value; {_why(known, 'race')}",
+            hint="run `tuner train` to see its epochs; final.finalists=1 skips the race",
         )
     _remove_checkpoints(trainings, known)
     seeds = range(plan.final.seeds)
@@ -43,8 +43,8 @@ def result(trainings: Trainings) -> FinalResult:
     scored = [t for t in trials if t is not None and t.state == TrialState.COMPLETE and t.values]
     if len(scored) < len(seeds):
         raise TunerError(
-            f"final training gave no value: {_why(known, 'final', race.winner)}",
-            hint="the objective must return or report it; `tuner train` shows its epochs",
+            f"a final training has no value: {_why(known, 'final', race.winner)}",
+            hint="the objective must return or report it; run `tuner train` to see its epochs",
         )
     run_dirs = [_run_dir(trainings, trial) for trial in scored]
     found = _result(trainings, scored, run_dirs)
@@ -97,7 +97,7 @@ def _run_dir(trainings: Trainings, trial: FrozenTrial) -> Path:
 
 
 def _remove_checkpoints(trainings: Trainings, known: AgendaTrials) -> None:
-    """Remove the checkpoints of the race, which are of no use to anybody once it is over."""
+    """Remove the checkpoints of the race, which are useless once it has ended."""
     settings = trainings.agenda.settings
     for number in known.entrants:
         for seed in range(FIRST_OF_RACE, FIRST_OF_RACE + settings.race_seeds):
@@ -122,7 +122,7 @@ def _why(known: AgendaTrials, protocol: Protocol, number: int | None = None) -> 
             if trial is not None and trial.state != TrialState.COMPLETE:
                 reason = trial.user_attrs.get("reason") or f"it is {trial.state.name.lower()}"
                 return f"#{entrant}, seed {seed}: {reason}"
-    return "it was not run to its end"
+    return "it was not run to completion"
 
 
 def read(path: Path) -> dict[str, Any]:

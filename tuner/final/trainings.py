@@ -1,4 +1,4 @@
-"""The study of a final: derived from the plan and the study of the search, and opened."""
+"""Open the study of a final, which is derived from the plan and the study of the search."""
 
 import copy
 import hashlib
@@ -24,12 +24,14 @@ from tuner.study.study import Study
 from tuner.worker import loop
 
 NAME = "final"
-"""Name of its directory, and of the attribute that marks its study."""
+"""Name of a final's directory, and of the attribute that marks its study."""
 SEARCHING: Mapping[str, Any] = {
     "n_trials": None, "enqueue": [], "enqueue_defaults": False, "prior": None, "prior_url": None,
     "constraints": None, "keep_checkpoints": None,
 }  # fmt: skip
-"""Settings of a search that a final does not have: a limit that chance breaks costs no training."""
+"""Settings of a search that a final overrides. There are no constraints: a final training that
+violated one by chance would be lost.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Trainings:
     agenda: Agenda
 
     def over(self) -> bool:
-        """Return whether no training is needed any more."""
+        """Return whether no more trainings are needed."""
         return not self.agenda.needed(self.study.attempts())
 
     def standing(self) -> Standing:
@@ -51,7 +53,7 @@ class Trainings:
         return AgendaTrials(self.agenda, self.study.attempts())
 
     def work(self) -> int:
-        """Run trainings in this process until none is needed; return the worker's exit code."""
+        """Run trainings in this process while any are needed; return the worker's exit code."""
         queue, breadth = self.agenda.queue, self.agenda.breadth
         return loop.work(self.plan, self.study, queue=queue, breadth=breadth)
 
@@ -59,7 +61,7 @@ class Trainings:
 def open_trainings(plan: Plan, search: Study, rows: Sequence[Row], *, maximize: bool) -> Trainings:
     """Create the study of a search's final, or resume it with the given finalists.
 
-    Trainings that have ended are kept, also those of other finalists.
+    Finished trainings are kept, including those of other finalists.
     """
     asked = plan_of(plan)
     _forget_another(asked, search)
@@ -74,8 +76,8 @@ def join_trainings(plan: Plan, uid: str | None) -> Trainings:
     """Join the study of a final, which ``tuner final`` has created, as a worker.
 
     Raises:
-        StudyMissing: There is none.
-        StorageLost: It is another one than that of ``uid``.
+        StudyMissing: The study does not exist.
+        StorageLost: The study has another uid than ``uid``.
     """
     asked = plan_of(plan)
     study = create.join_study(asked, uid or str(_loaded(asked).uid))
@@ -84,7 +86,7 @@ def join_trainings(plan: Plan, uid: str | None) -> Trainings:
 
 
 def plan_of(plan: Plan) -> Plan:
-    """Return the plan of the final of a search: its trials are trainings, and nothing is pruned."""
+    """Return the plan of a search's final, in which no training is pruned."""
     cfg = copy.deepcopy(plan.cfg)
     with open_dict(cfg):
         cfg.study.update({**SEARCHING, "name": studies.name_of_final(plan.study.name)})
@@ -97,7 +99,7 @@ def plan_of(plan: Plan) -> Plan:
 
 
 def _read_by_objective(plan: Plan) -> list[str]:
-    """Return ``final.overrides`` without those for which this objective has no parameter."""
+    """Return ``final.overrides`` without keys that the objective does not read."""
     fields = signatures.reachable(plan.cfg)
 
     def read(key: str) -> bool:
@@ -105,18 +107,18 @@ def _read_by_objective(plan: Plan) -> list[str]:
 
     kept = [text for text in plan.final.overrides if read(text.split("=")[0])]
     for text in [text for text in plan.final.overrides if text not in kept]:
-        log.warning("final.overrides: the objective does not read %s; left out", text)
+        log.warning("final.overrides: the objective does not read %s; ignored", text)
     return kept
 
 
 def _forget_another(asked: Plan, search: Study) -> None:
-    """Delete the final of a study that had the same name and was deleted itself."""
+    """Delete the final of a deleted study that had the same name."""
     try:
         found = _loaded(asked)
     except StudyMissing:
         return
     if found.attrs.get(NAME, {}).get("of", search.uid) != search.uid:
-        log.warning("study %r was the final of another study, and is deleted", found.name)
+        log.warning("deleting study %r, the final of an earlier study of this name", found.name)
         found.storage.delete_study(found.id)
 
 

@@ -1,4 +1,4 @@
-"""Run workers as the pods of one indexed Job on a Kubernetes cluster, by its official client."""
+"""Run workers as the pods of one indexed Job on a Kubernetes cluster, with the official client."""
 
 import os
 import re
@@ -19,11 +19,11 @@ from tuner.masking import has_secret
 
 KUEUE = "kueue.x-k8s.io"
 GIVEN = "TUNER_GIVEN_"
-"""Beginning of the variables to which passwords of arguments in Python were moved."""
+"""Prefix of the environment variables to which passwords in arguments of Python were moved."""
 VARIABLE = re.compile(r"oc\.env:(\w+)")
-"""A reference of an override to an environment variable, with its name."""
+"""A reference to an environment variable in an override; the group is the variable's name."""
 NOWHERE = "tuner-check"
-"""Name of no object, for requests that only show whether this user may send them."""
+"""Name of an object that does not exist, for requests that only check this user's permissions."""
 
 Call = Callable[..., Any]
 
@@ -33,8 +33,8 @@ class Kubernetes(Pods):
 
     spread = True
     no_turns = (
-        "Kubernetes would replace each pod that gives way only after a pause, which doubles from "
-        "10 s to 10 min; share a cluster by launch.priority or launch.queue"
+        "Kubernetes replaces a pod that has exited only after a back-off, which doubles from 10 s "
+        "to 10 min; share a cluster with launch.priority or launch.queue"
     )
 
     def describe(self) -> str:
@@ -44,7 +44,7 @@ class Kubernetes(Pods):
             ConfigError: There is no usable kubeconfig, or the cluster would refuse the workers.
             LaunchError: The cluster does not answer.
         """
-        hint = "docker/Dockerfile builds one; push it to a registry that the nodes can read"
+        hint = "build one with docker/Dockerfile, and push it to a registry that the nodes can read"
         image = Mistake("launch.image", "expected a container image, got null", hint)
         found = [] if self.image else [image]
         try:
@@ -59,9 +59,10 @@ class Kubernetes(Pods):
         return f"{pods} in namespace {cluster.namespace} at {cluster.host}{queue}"
 
     def lacks(self, overrides: Sequence[str]) -> list[Mistake]:
-        """Return an error for each password that is in a variable of this process alone.
+        """Return an error for each password in an environment variable that pods do not have.
 
-        Pods have the variables of the Secrets. Those that this user may not read may have any.
+        Pods get their environment variables from the Secrets. A Secret that this user may not read
+        is assumed to have the missing keys.
         """
         named = [(key_of(o), name) for o in overrides for name in VARIABLE.findall(o)]
         named = [(key, name) for key, name in named if has_secret(os.environ.get(name, ""))]
@@ -73,16 +74,17 @@ class Kubernetes(Pods):
             Mistake(
                 key,
                 f"has a password, and no Secret of launch.secrets has the key {name}",
-                "leave it out, and give TUNER_STORAGE_URL here and in a Secret"
+                "omit this override, and set TUNER_STORAGE_URL here and in a Secret"
                 if key == "storage.url"
-                else f"kubectl create secret generic NAME --from-literal={name}=…, and add NAME",
+                else f"kubectl create secret generic NAME --from-literal={name}=…, and add NAME to "
+                "launch.secrets",
             )
             for key, name in named
             if (name.startswith(GIVEN) if keys is None else name not in keys)
         ]
 
     def start(self, order: Order) -> PodsOfJob:
-        """Submit the Job, or attach to that of an earlier command which has not ended."""
+        """Submit the Job, or attach to the unfinished Job of an earlier command."""
         asked = kubernetes_objects.job(self, order.name, order.command)
         cluster = Cluster(self.namespace)
         try:
@@ -93,7 +95,7 @@ class Kubernetes(Pods):
         return PodsOfJob(cluster, made, order)
 
     def _mistakes(self, cluster: Cluster) -> list[Mistake]:
-        """Return everything that the cluster would refuse or lacks, in its own words."""
+        """Return an error for each missing object and each request that would be refused."""
         core, batch = cluster.core, cluster.batch
         where: Object = {"namespace": cluster.namespace}
         job = kubernetes_objects.job(replace(self, image=self.image or "image"), NOWHERE, [])
@@ -106,10 +108,10 @@ class Kubernetes(Pods):
         ]
         refusals = [_refusal(cluster, call, **where, **more) for call, more in trials]
         if refusals[0] and refusals[0].code in (401, 404):
-            return refusals[0].mistakes  # of all else for the same reason
+            return refusals[0].mistakes  # the other requests fail for the same reason
         found = [m for r in refusals if r and r.code not in (404, 409) for m in r.mistakes]
         found += self._missing(cluster)
-        if not found:  # the cluster judges pods only as they are created, which users need not
+        if not found:  # pods are validated only when they are created, which users may not do
             meta = {"name": NOWHERE}
             pod = {"apiVersion": "v1", "kind": "Pod", **job["spec"]["template"], "metadata": meta}
             more = {"body": pod, "dry_run": "All"}
@@ -132,7 +134,7 @@ class Kubernetes(Pods):
             return None
 
     def _missing(self, cluster: Cluster) -> Iterator[Mistake]:
-        """Yield what the Job names and the cluster lacks, as far as this user may read it."""
+        """Yield an error for each missing object that the Job names, if this user may read it."""
         for key, call, *args in self._named(cluster):
             refusal = _refusal(cluster, call, *args)
             if refusal and refusal.code == 404:
@@ -162,7 +164,7 @@ class Kubernetes(Pods):
 
 
 def _submitted(cluster: Cluster, asked: Object) -> Object:
-    """Create the Job, or find the one of an earlier command that has not ended."""
+    """Create the Job, or return the unfinished one of an earlier command."""
     name, here = asked["metadata"]["name"], cluster.namespace
     for _ in range(2):
         try:
@@ -179,9 +181,9 @@ def _submitted(cluster: Cluster, asked: Object) -> Object:
         delete = cluster.batch.delete_namespaced_job
         cluster.ask(delete, name, here, propagation_policy="Background")
     raise LaunchError(
-        f"Job {name} is being deleted; its workers save their trials",
+        f"Job {name} of an earlier command is being deleted; its workers save their trials",
         key="launch",
-        hint="the same command again in a minute",
+        hint="run the same command again in a minute",
     )
 
 

@@ -1,7 +1,7 @@
-"""A Kubernetes cluster by the official client: plain data, streams of lines, errors with a cure.
+"""Access to a Kubernetes cluster: the official client with plain data, streams and own errors.
 
 The package kubernetes is imported late: it is an optional dependency, and its import takes a
-second. Its models are not used, because they reject what a newer cluster adds.
+second. Its models are not used, because they reject fields that a newer cluster adds.
 """
 
 import json
@@ -16,26 +16,27 @@ from tuner.errors import ConfigError, LaunchError
 from tuner.launch.kubernetes_objects import Object
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""The namespace of a process in a pod."""
+"""File with the namespace of this process, if it runs in a pod."""
 ANSWER, QUIET = (5.0, 30.0), (5.0, 300.0)
 """Seconds to wait for a connection and for an answer, or for the next line of a stream."""
 
 HINTS = {
-    401: "log in to the cluster again; kubectl auth whoami shows as whom",
-    403: "ask for the right, or see launch.namespace; kubectl auth can-i --list shows yours",
-    404: "kubectl get namespaces; see launch.namespace",
+    401: "log in to the cluster again; kubectl auth whoami shows the current user",
+    403: "request this permission, or change launch.namespace; kubectl auth can-i --list shows "
+    "your permissions",
+    404: "change launch.namespace; kubectl get namespaces lists the namespaces",
 }
-"""Status of a refusal → what to do."""
+"""HTTP status of a refusal → hint."""
 
 
 class Refusal(ConfigError):
-    """The API server refuses a request; ``code`` is the status of its answer."""
+    """The API server refused a request; ``code`` is the HTTP status of its response."""
 
     code = 0
 
 
 class Cluster:
-    """A cluster and a namespace in it, by the kubeconfig or the service account of this pod.
+    """A cluster and a namespace in it, from the kubeconfig or this pod's service account.
 
     Raises:
         ConfigError: The package is not installed, or there is no usable configuration.
@@ -45,7 +46,7 @@ class Cluster:
         try:
             from kubernetes import client, config
         except ImportError as error:
-            cure = f"{extras.cure('kubernetes')}, or take launch=local"
+            cure = f"{extras.cure('kubernetes')}, or use launch=local"
             raise ConfigError(str(error), key="launch", hint=cure) from error
         settings = client.Configuration()
         settings.retries = False  # the caller decides
@@ -61,15 +62,15 @@ class Cluster:
         """Call a method of the client and return the answer as plain data.
 
         Raises:
-            Refusal: The API server refuses.
-            LaunchError: It does not answer.
+            Refusal: The API server refused the request.
+            LaunchError: The API server does not answer.
         """
         with _answer(call, *args, _request_timeout=ANSWER, **keywords) as response:
             found: Object = json.loads(response.data)
         return found
 
     def lines(self, call: Callable[..., Any], *args: object, **keywords: object) -> Iterator[bytes]:
-        """Yield the lines of a watch or a log as they come, until the server ends the stream.
+        """Yield the lines of a watch or a log as they arrive, until the server ends the stream.
 
         Raises:
             Refusal, LaunchError: As for ``ask``.
@@ -99,7 +100,7 @@ def _configure(config: Any, settings: Any) -> str:
     """Fill the settings of a client, and return the namespace to use by default."""
     from yaml import YAMLError
 
-    file = os.environ.get("KUBECONFIG")  # now, and not when the package was imported
+    file = os.environ.get("KUBECONFIG")  # the package reads it only at its import
     try:
         if file is None and ACCOUNT.exists():
             config.load_incluster_config(client_configuration=settings)
@@ -111,8 +112,8 @@ def _configure(config: Any, settings: Any) -> str:
         raise ConfigError(
             str(error),
             key="launch",
-            hint="set KUBECONFIG to the file that gives access to your cluster, or take "
-            "launch=local; kubectl config get-contexts shows what it has",
+            hint="set KUBECONFIG to the kubeconfig file of your cluster, or use launch=local; "
+            "kubectl config get-contexts lists its contexts",
         ) from error
 
 
@@ -137,7 +138,7 @@ def _answer(call: Callable[..., Any], *args: object, **keywords: object) -> Iter
 
 
 def _message(error: Any) -> str:
-    """Return what the API says, or else the status with which a proxy answers."""
+    """Return the API's error message, or else the HTTP status of a proxy."""
     try:
         return str(json.loads(error.body)["message"])
     except (ValueError, KeyError, TypeError):
@@ -145,10 +146,10 @@ def _message(error: Any) -> str:
 
 
 def _refused(code: int, said: str) -> Refusal | LaunchError:
-    """Return the error for an answer with this status, 0 for none."""
+    """Return the error for a response with this HTTP status; 0 means no response."""
     if code == 429 or not 400 <= code < 500:
         told = f"the API server does not answer: {said}"
-        return LaunchError(told, key="launch", hint="kubectl cluster-info asks the same server")
+        return LaunchError(told, key="launch", hint="kubectl cluster-info tries the same server")
     error = Refusal(said, key="launch", hint=HINTS.get(code, "see launch.*"))
     error.code = code
     return error

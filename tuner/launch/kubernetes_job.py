@@ -15,18 +15,18 @@ from tuner.log import log
 INDEX = "batch.kubernetes.io/job-completion-index"
 """Annotation of a pod with the number of its worker."""
 LEAVE = 5.0
-"""Seconds for threads to end, one of which may wait for a server that does not answer."""
+"""Maximum seconds to wait for threads to end; one may be waiting for an unresponsive server."""
 STARTING = ("ContainerCreating", "PodInitializing")
-"""Reasons for which a container waits that need no attention."""
+"""Reasons of a waiting container that are normal during its start."""
 
 
 class PodsOfJob:
-    """The Job of a study on a cluster, implementing ``Job``.
+    """The Kubernetes Job of a study; implements the protocol ``Job``.
 
     Args:
-        cluster: Where it is.
-        found: The Job as the API returned it.
-        order: The logs and the callback.
+        cluster: The cluster that runs it.
+        found: The Job as returned by the API.
+        order: The directory of the logs, and the callback for the end of a worker.
     """
 
     def __init__(self, cluster: Cluster, found: Object, order: Order) -> None:
@@ -60,18 +60,20 @@ class PodsOfJob:
         return not self.over
 
     def stop(self, signal_number: int) -> None:
-        """Delete the Job: its pods get SIGTERM and ``launch.notice`` seconds to leave."""
+        """Delete the Job: its pods get SIGTERM, and ``launch.notice`` seconds to exit."""
         self._delete()
 
     def kill(self) -> None:
-        """Delete the Job and its pods at once, or tell that they are left."""
+        """Delete the Job and its pods immediately, or log a warning if that fails."""
         self.stopping = True
         call, where = self.cluster.core.delete_collection_namespaced_pod, self.cluster.namespace
         try:
             Deletion(self.cluster, self.job, "Background").ask()
             self.cluster.ask(call, where, label_selector=self.own, grace_period_seconds=0)
         except TunerError as error:
-            log.warning("kubectl delete job %s is left to you:\n%s", self.name, error)
+            log.warning(
+                "the Job may still run; delete it with kubectl delete job %s:\n%s", self.name, error
+            )
         for pod in self.live:
             self.order.on_end(pod)
         self.over = True
@@ -88,7 +90,7 @@ class PodsOfJob:
 
     @property
     def failure(self) -> str | None:
-        """Why the Job has failed: a worker that gave up, or the reason that the cluster gives."""
+        """Why the Job has failed: a worker with a fatal error, or the reason from the cluster."""
         if self.gave_up is not None:
             path = self.files[self.gave_up].path
             return f"{self.title}: worker {self.gave_up} gave up; {last_line(path)}"
@@ -109,7 +111,7 @@ class PodsOfJob:
         self.pods.start()
 
     def _look(self, job: Object | None, pods: dict[str, Object]) -> None:
-        """Take in what the watches have last seen."""
+        """Update the state from the latest objects of the watches."""
         gone = job is None or job["metadata"]["uid"] != self.job["metadata"]["uid"]
         self.job = self.job if job is None or gone else job
         for name in sorted(pods, key=lambda name: str(pods[name]["metadata"]["creationTimestamp"])):
@@ -121,7 +123,7 @@ class PodsOfJob:
         copying = any(copy.over.is_set() and copy.is_alive() for copy in self.logs.values())
         self.over = not (self.live or copying) and (gone or ended(self.job) is not None)
         unneeded = 0 in self.codes.values() and not (copying or self.stopping)
-        # A pod that replaces another is needed: that may have left a trial behind.
+        # A pod that replaces another is needed: the other may have left a trial unfinished.
         waiting = {_phase(pods[name]) for name in self.live} == {"Pending"}
         if unneeded and waiting and self.begun.isdisjoint(self.live.values()):
             self._delete()
@@ -173,7 +175,7 @@ class PodsOfJob:
 
 
 def ended(job: Object) -> Object | None:
-    """Return the condition by which a Job is complete or has failed, None if it goes on."""
+    """Return the condition that a Job is complete or has failed, None if it is unfinished."""
     return _holds(job, "Complete") or _holds(job, "Failed")
 
 
@@ -195,7 +197,7 @@ def _state(pod: Object) -> Object:
 
 
 def _waits(pod: Object) -> str:
-    """Return why a pod waits, in the words of the scheduler or of its node; empty if it runs."""
+    """Return why a pod waits, as reported by the scheduler or its node; empty if it runs."""
     waiting = _state(pod).get("waiting", {})
     if waiting.get("reason", STARTING[0]) not in STARTING:
         return f"{waiting['reason']}: {waiting.get('message', '')}".removesuffix(": ")
@@ -205,7 +207,7 @@ def _waits(pod: Object) -> str:
 
 
 def _why(pod: Object) -> str:
-    """Return why a pod has ended: a disruption, the end of its worker, or what its node says."""
+    """Return why a pod has ended: a disruption, the exit of its worker, or its node's reason."""
     said = _holds(pod, "DisruptionTarget") or _state(pod).get("terminated") or pod["status"]
     code = f" (exit {said['exitCode']})" if "exitCode" in said else ""
     return f"{said.get('reason', 'lost')}{code} {said.get('message', '')}".strip()

@@ -20,9 +20,9 @@ Object = dict[str, Any]
 CONTAINER = "worker"
 QUEUE = "kueue.x-k8s.io/queue-name"
 LEFT = (130, 143)
-"""Exit codes of a worker that was asked to leave, and has requeued its trial."""
+"""Exit codes of a worker that was stopped by a signal and has requeued its trial."""
 KEPT = 86400
-"""Seconds that the cluster keeps a Job that has ended, for its logs and its reason."""
+"""Seconds for which the cluster keeps a finished Job, so that its logs can be read."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def job(asked: Pods, study: str, command: Sequence[str]) -> Object:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            # At most 42 characters: the names of pods are ids of workers, which have at most 64.
+            # At most 42 characters: pod names are worker ids, which have at most 64.
             "name": f"tuner-{slug(study, 36)}",
             "labels": {**labels, **({QUEUE: asked.queue} if asked.queue else {})},
         },
@@ -89,7 +89,7 @@ def slug(text: str, longest: int) -> str:
 
 
 def _rules() -> list[Object]:
-    """Return what the failure of a pod means; one that matches no rule counts as a crash."""
+    """Return the rules for failed pods; a failure that matches no rule counts as a crash."""
     disrupted = {"type": "DisruptionTarget", "status": "True"}  # preempted, evicted, node drained
     left, fatal = (
         {"containerName": CONTAINER, "operator": "In", "values": [*codes]}
@@ -103,7 +103,7 @@ def _rules() -> list[Object]:
 
 
 def _pod(asked: Pods, command: Sequence[str]) -> Object:
-    # 64 MiB, the default, are too little for several processes of torch.
+    # The default of 64 MiB is too small for several torch processes.
     shared = {"/dev/shm": {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}}
     volumes = {**(asked.volumes or {}), **shared}
     names = {path: f"volume-{k}" for k, path in enumerate(volumes)}
@@ -130,12 +130,12 @@ def _pod(asked: Pods, command: Sequence[str]) -> Object:
 
 
 def _source(given: str | Object) -> Object:
-    """Return the source of a volume; a text is the name of a claim."""
+    """Return the source of a volume; a string is the name of a claim."""
     return {"persistentVolumeClaim": {"claimName": given}} if isinstance(given, str) else given
 
 
 def _container(asked: Pods, command: Sequence[str]) -> Object:
-    # What is below the directory of this command is taken to be in the image's working directory.
+    # Paths below the current directory are assumed to exist in the image's working directory.
     words = [word.replace(f"={Path.cwd()}/", "=", 1) for word in command[3:]]
     pod = {"fieldRef": {"fieldPath": "metadata.name"}}
     plain = worker_environment(asked.cpus_per_worker, tunables="")

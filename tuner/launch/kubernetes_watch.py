@@ -1,4 +1,4 @@
-"""Follow and change a Kubernetes cluster in threads, however often connections drop."""
+"""Threads that watch objects, copy logs and delete Jobs on Kubernetes, reconnecting as needed."""
 
 import json
 import threading
@@ -12,18 +12,20 @@ from tuner.launch.kubernetes_objects import CONTAINER, Object
 from tuner.log import log
 
 WATCH = 240
-"""Seconds after which the server is asked to end a watch."""
+"""Seconds after which the server should end a watch."""
 PAUSE = 1.0
-"""Seconds before a stream that has ended is opened again."""
+"""Seconds before a stream that has ended is reopened."""
 
 
 class Watched(threading.Thread):
-    """The objects of a list by name, kept up to date by a watch; None until the first answer.
+    """Keeps ``items``, the objects of a list by name, up to date with a watch.
+
+    ``items`` is None until the first response.
 
     Args:
-        cluster: Where they are.
+        cluster: The cluster of the objects.
         call: The method of the client that lists them.
-        where: Its selectors.
+        where: Selectors, passed to ``call``.
     """
 
     def __init__(self, cluster: Cluster, call: Callable[..., Any], **where: str) -> None:
@@ -39,12 +41,12 @@ class Watched(threading.Thread):
                 failures = 0
             except TunerError as error:
                 failures += 1
-                if failures == 2 and not self.cluster.closed:  # one may be a dropped connection
+                if failures == 2 and not self.cluster.closed:  # a single one: a dropped connection
                     log.warning("%s", error)
             time.sleep(PAUSE)
 
     def _follow(self) -> None:
-        """List the objects, and read a watch to its end or until it is too far behind."""
+        """List the objects, and follow a watch until it ends or has expired."""
         asked: Object = {"namespace": self.cluster.namespace, **self.where}
         found = self.cluster.ask(self.call, **asked)
         self.items = {item["metadata"]["name"]: item for item in found["items"]}
@@ -62,10 +64,10 @@ class Watched(threading.Thread):
 
 
 class PodLog(threading.Thread):
-    """Copies the log of a pod to a file, after that of the worker's previous pod.
+    """Copies the log of a pod to a file, after the log of the worker's previous pod.
 
-    ``over`` is set when the pod has ended: the rest is read, and the thread ends. What an earlier
-    command has copied, in ``known``, is left out up to the first line that is new.
+    ``over`` is set when the pod has ended: the thread then copies the rest and ends. Lines in
+    ``known``, which an earlier command has copied, are skipped up to the first new line.
     """
 
     def __init__(
@@ -112,12 +114,12 @@ class PodLog(threading.Thread):
 
 
 class Deletion(threading.Thread):
-    """Deletes a Job as soon as the server answers; the Job may be gone already.
+    """Deletes a Job as soon as the server answers, if it still exists.
 
     Args:
-        cluster: Where it is.
-        job: The Job as the API returned it; a later one of the same name stays.
-        propagation: What becomes of its pods, as for the API.
+        cluster: The cluster of the Job.
+        job: The Job as returned by the API; a newer one of the same name is kept.
+        propagation: The API's propagation policy, which decides how its pods are deleted.
     """
 
     def __init__(self, cluster: Cluster, job: Object, propagation: str) -> None:
@@ -137,19 +139,22 @@ class Deletion(threading.Thread):
                 return
             except LaunchError as error:
                 if not (told or self.cluster.closed):
-                    log.warning("Job %s will be deleted once it can be:\n%s", self.job, error)
+                    log.warning(
+                        "Job %s will be deleted once the server answers:\n%s", self.job, error
+                    )
                 told = True
             time.sleep(PAUSE)
 
     def ask(self) -> None:
-        """Ask the server once.
+        """Send one request to delete the Job.
 
         Raises:
-            Refusal, LaunchError: As for ``Cluster.ask``.
+            Refusal: The API server refused the request.
+            LaunchError: The API server does not answer.
         """
         call, where = self.cluster.batch.delete_namespaced_job, self.cluster.namespace
         try:
             self.cluster.ask(call, self.job, where, body=self.options)
         except Refusal as error:
-            if error.code not in (404, 409):  # gone, or another of this name
+            if error.code not in (404, 409):  # already deleted, or another Job of this name
                 raise

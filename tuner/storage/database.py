@@ -115,7 +115,7 @@ def _server(url: str) -> sqlalchemy.Engine:
 def _check_place(path: Path) -> None:
     """Refuse a place where no SQLite database can be created."""
     if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
-        raise StorageError(reason, key="storage.url", hint="storage.url=… names another place")
+        raise StorageError(reason, key="storage.url", hint="set storage.url=… to another file")
 
 
 def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:

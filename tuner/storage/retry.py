@@ -1,4 +1,4 @@
-"""Waits for a database during an outage, and logs the outage once."""
+"""Retry calls during an outage of the database, and log the outage once."""
 
 import random
 import re
@@ -14,19 +14,21 @@ from tuner.storage import outages
 Result = TypeVar("Result")
 
 JITTER = random.SystemRandom()
-"""Spreads the workers that lose a server at once; the global generator has the trial's seed."""
+"""Source of the jitter that keeps workers from retrying at the same time. The global generator must
+not be used: it is seeded for the trial.
+"""
 
 
 class Patience:
-    """Retries a call during an outage of the database, up to ``seconds``.
+    """Retries a call during an outage of the database, for up to ``seconds``.
 
-    Pauses double from 0.2 to 10 s, and up to half of each is left out at random.
+    The pauses double from 0.2 to 10 s; each is shortened at random, by up to half.
 
-    After that, or at once if waiting would not help, it raises ``StorageLost``: the objective is
-    not at fault, and a person must act.  All threads share one instance, so that each reason of an
-    outage is logged once, and its end when no thread waits any more.
+    If the outage lasts longer, or if a retry cannot help, a call raises ``StorageLost``: the
+    objective is not at fault, and the user must act. All threads share one instance, so that each
+    reason of an outage is logged once, and its end once no thread is waiting any more.
 
-    Calls must be idempotent: the connection may have been lost after the commit.
+    Calls must be idempotent, because the connection may have been lost after the commit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -91,6 +93,7 @@ class Patience:
 
     def _lost(self, error: BaseException) -> StorageLost:
         return StorageLost(
-            f"the database has been away for {self.seconds:g} s ({outages.reason(error)})",
-            hint="the same command goes on once it is back; storage.patience waits",
+            f"the database was unavailable for {self.seconds:g} s ({outages.reason(error)})",
+            hint="run the same command again once it is available; storage.patience is how many "
+            "seconds a worker waits",
         )
