@@ -119,7 +119,7 @@ def test_stochastic_depth_resumes_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"drop_path": 0.1}, r"model\.block=plain has none; hint: model\.block=residual"),
+        ({"drop_path": 0.1}, r"model\.block=plain has none; hint: set model\.block=residual"),
         ({"block": "residual", "drop_path": 1.0}, r"from 0 to below 1"),
         ({"squeeze": -1}, r"model\.squeeze: expected int of 0 or more, got -1"),
     ],

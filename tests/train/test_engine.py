@@ -319,7 +319,7 @@ def test_a_training_may_start_from_the_weights_of_another(tmp_path, ema):
     second = Curve()
     still = functools.partial(torch.optim.SGD, lr=1e-12)
     change = {"optimizer": still, "model": network(batch_norm=False)}
-    with pytest.raises(ConfigError, match=r"of another network: .* is not of this network"):
+    with pytest.raises(ConfigError, match=r"belongs to another network: .* is not of this network"):
         train(tmp_path / "other", second, trainer=settings(initial=start), **change)
     train(tmp_path / "second", second, trainer=settings(initial=start, epochs=1), optimizer=still)
     assert second.points[1]["accuracy"] == pytest.approx(first.points[3]["accuracy"], abs=0.1)

@@ -33,7 +33,7 @@ def test_the_device_is_the_one_that_was_pinned_or_one_that_exists():
     assert hardware.choose("cpu") == CPU
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert hardware.choose(None).type == expected
-    with pytest.raises(ConfigError, match=r"'gpu' is not a device; hint: cuda:0"):
+    with pytest.raises(ConfigError, match=r"'gpu' is not a device; hint: use cuda:0"):
         hardware.choose("gpu")
 
 

@@ -63,7 +63,7 @@ def test_a_file_without_suffix_is_an_image_if_it_is_one(root):
     (root / "cat" / "README").write_text("no image")
     found = image_listing.find(root)
     assert [file.name for file in found.classes["cat"]] == ["0.png", "0f3e", "1.png", "2.png"]
-    assert found.left_out() == "no suffix and no image: 1"
+    assert found.left_out() == "no suffix, and not an image: 1"
 
 
 def test_pipes_sockets_and_broken_links_are_not_opened(root):
@@ -106,7 +106,7 @@ def test_links_are_followed_once_and_never_in_circles(root, tmp_path_factory):
     image(root / "owl" / "1.png")
     found = image_listing.find(root)
     assert counts(found) == {"cat": 5, "dog": 4, "owl": 1}
-    assert found.left_out() == "linked directories that are read anyway: 4"
+    assert found.left_out() == "links to directories that are read already: 4"
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_a_directory_around_the_classes_is_told(root):
     for name in ("cat", "dog"):
         (root / name).rename(root / "photos" / name)
     said = refusal(root)
-    assert "holds nothing but photos; hint: are its directories the classes?" in said
-    assert said.endswith(f"data.root={root}/photos")
+    assert "contains only photos; hint: data.root=" in said
+    assert f"data.root={root}/photos, if its directories" in said
 
 
 def test_the_name_of_a_class_is_utf8(root):

@@ -62,8 +62,8 @@ def test_floats_are_numbers_to_be_predicted() -> None:
 
 def test_what_is_not_plain_is_told() -> None:
     assert understood(CLASSES).told == understood(np.array([0.5, 1])).told == ""
-    assert understood(CLASSES + 1).told == "numbers from 1 to 3, each made into a class"
-    assert understood(np.eye(3)[CLASSES]).told == "rows with a single 1, made into classes"
+    assert understood(CLASSES + 1).told == "numbers from 1 to 3, converted to classes"
+    assert understood(np.eye(3)[CLASSES]).told == "one-hot rows, converted to classes"
     assert "targets.astype(int) makes classes" in understood(CLASSES * 1.0).told
 
 
@@ -72,27 +72,27 @@ def test_what_is_not_plain_is_told() -> None:
     [
         (CLASSES - 1, None, "targets from -1 to 1: .*; hint: if -1 means .*images.targets >= 0"),
         (CLASSES - 2**40, None, "classes must not be negative"),
-        ((CLASSES - 1).astype(np.uint32), None, "up to 4294967295, where 100,000 classes"),
+        ((CLASSES - 1).astype(np.uint32), None, "up to 4294967295, but at most 100,000 classes"),
         (CLASSES * 0, None, "all targets belong to one class, 0; hint: at least two classes"),
         (WORDS[CLASSES * 0], None, "all targets belong to one class, cat"),
-        (CLASSES + 1, WORDS, "3 names for 4 .*; hint: if targets count from 1, targets - 1"),
-        (CLASSES, WORDS[:1], "1 names for 3 classes or numbers; hint: a name for each"),
+        (CLASSES + 1, WORDS, "3 names for 4 .*; hint: if targets count from 1: targets - 1"),
+        (CLASSES, WORDS[:1], "1 names for 3 classes or numbers; hint: name each, or omit names"),
         (np.eye(3)[CLASSES], WORDS[:2], "2 names for 3"),
         (np.ones((6, 2)), WORDS, "3 names for 2"),
-        (WORDS[CLASSES], WORDS[:2], "names lacks owl of the targets; hint: "),
+        (WORDS[CLASSES], WORDS[:2], "names lacks targets: owl; hint: "),
         (np.array(["cat", ""] * 3), None, "contain an empty or a repeated string"),
         (CLASSES, np.array(["a", "b", "a"]), "names contain an empty or a repeated string; hint: "),
-        (CLASSES, np.array(3), r"names int64\[\]; hint: np.array"),
+        (CLASSES, np.array(3), r"names int64\[\]; hint: use np.array"),
         (CLASSES, np.array([1.5, 2, 3]), r"names float64\[3\]"),
         (np.array([b"caf\xe9", b"a"]), None, r"targets are not UTF-8; hint: np.char.decode"),
         (CLASSES, np.array(["a", "b", "\udc80"]), "names are not UTF-8"),
-        (np.eye(3, dtype=int)[CLASSES] * 2, None, r"targets int64\[6, 3\]; hint: whole numbers or"),
+        (np.eye(3, dtype=int)[CLASSES] * 2, None, r"targets int64\[6, 3\]; hint: use integers or"),
         (np.zeros((6, 0)), None, r"targets float64\[6, 0\]"),
         (np.zeros((6, 2, 2)), None, r"targets float64\[6, 2, 2\]"),
         (CLASSES * 1j, None, r"targets complex128\[6\]; hint: "),
         (CLASSES.astype("M8[s]"), None, r"targets datetime64\[s\]\[6\]; hint: "),
-        (np.array([1.0, np.nan]), None, "must be finite, as float32 too, and 1 are not; hint: "),
-        (np.array([1.0, 1e300]), None, "must be finite, as float32 too"),
+        (np.array([1.0, np.nan]), None, "must be finite as float32; 1 are not; hint: "),
+        (np.array([1.0, 1e300]), None, "must be finite as float32"),
     ],
 )
 def test_other_labels_are_refused_with_a_cure(

@@ -98,9 +98,9 @@ OBJECTS = np.array([None] * 200)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES}, "it holds images, and no array targets; hint: np.savez"),
-        ({"x": IMAGES, "y": BRIGHTNESS}, "it holds x, y, and no array images; hint: np.savez"),
-        ({"images": IMAGES[:9], "targets": BRIGHTNESS}, "as many targets as images"),
+        ({"images": IMAGES}, "it contains images, but no array targets; hint: np.savez"),
+        ({"x": IMAGES, "y": BRIGHTNESS}, "it contains x, y, but no array images; hint: np.savez"),
+        ({"images": IMAGES[:9], "targets": BRIGHTNESS}, "save one target per image"),
         ({"images": IMAGES.T, "targets": BRIGHTNESS}, r"hint: np\.moveaxis\(images, -1, 0\)"),
         (
             {"images": IMAGES / 255, "targets": BRIGHTNESS},
@@ -159,9 +159,9 @@ PLAIN = "{'descr': '|u1', 'fortran_order': False, 'shape': (200, 8, 8), }\n"
         (npy(PLAIN.replace("|u1", "|u")), "it is damaged"),
         (npy(PLAIN, bytes(12800), version=9), "it is damaged"),
         (b"no array", "it is damaged"),
-        (npy(PLAIN, b"too short"), "images is not as long as its header says"),
-        (npy(PLAIN.replace("200", str(10**15))), "images is not as long as its header says"),
-        (npy(PLAIN.replace("200", "-1"), bytes(64)), "images is not as long as its header says"),
+        (npy(PLAIN, b"too short"), "the length of images contradicts"),
+        (npy(PLAIN.replace("200", str(10**15))), "the length of images contradicts"),
+        (npy(PLAIN.replace("200", "-1"), bytes(64)), "the length of images contradicts"),
     ],
     ids=["cut", "nested", "type", "version", "none", "short", "huge", "negative"],
 )

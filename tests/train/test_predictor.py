@@ -145,7 +145,7 @@ def test_what_cannot_be_used_is_said(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(TunerError, match=r"no\.png cannot be read as an image"):
         model(tmp_path / "no.png")
-    with pytest.raises(TunerError, match="float64; hint: grey levels"):
+    with pytest.raises(TunerError, match="got float64; hint: "):
         model(np.zeros((8, 8)))
 
 

@@ -79,7 +79,7 @@ def test_of_many_classes_the_smallest_and_the_largest_are_told(tmp_path):
     np.savez(tmp_path / "a.npz", images=images, targets=targets + 1)
     found = facts(npz.npz, root=str(tmp_path), name="a.npz", validation=0.4, test=0.3)
     assert found["classes"] == "from 1: 4 to 30: 7"
-    assert found["targets"] == "numbers from 1 to 30, each made into a class"
+    assert found["targets"] == "numbers from 1 to 30, converted to classes"
     assert found["converted"] == "channels first to last"
 
 

@@ -85,7 +85,7 @@ def test_an_image_is_turned_as_its_exif_data_say(form: str, orientation: int) ->
     options = {"lossless": True} if form == "WEBP" else {}
     file = written(Image.fromarray(stored).convert("RGB"), form, exif=exif, **options)
     assert (seen(file) == upright).all()
-    assert words(file) == ["turned as EXIF says"] * (orientation > 1)
+    assert words(file) == ["rotated by EXIF"] * (orientation > 1)
 
 
 def test_the_pixels_of_a_png_are_not_decoded_to_tell_what_is_done() -> None:

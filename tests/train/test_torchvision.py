@@ -226,7 +226,7 @@ def test_knowing_the_digits_helps(tmp_path):
     ("changes", "message"),
     [
         ({"name": "resnet19"}, r"model\.name: resnet19 is not a classifier .*resnet18"),
-        ({"weights": "IMAGENET1K_V9"}, r"not known for resnet18; hint: null, IMAGENET1K_V1"),
+        ({"weights": "IMAGENET1K_V9"}, r"resnet18 has no weights .*; hint: null, IMAGENET1K_V1"),
         ({"weights": "/nowhere/w.pth"}, r"/nowhere/w\.pth: file not found"),
         ({"in_shape": (4, 64, 64)}, "takes 1 or 3 channels, these images have 4"),
     ],

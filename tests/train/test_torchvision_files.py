@@ -112,7 +112,7 @@ def test_mnist_is_downloaded_by_torchvision_once_however_many_workers_start(
         return torchvision_files.read("FashionMNIST", root, train=True, download=True)
 
     root = tmp_path / "not yet" / "there"
-    assert "data.download=true to fetch 31 MB" in missing("FashionMNIST", root)
+    assert "data.download=true to download 31 MB" in missing("FashionMNIST", root)
     with ThreadPoolExecutor(4) as workers:
         jobs = [workers.submit(fetched, str(root)) for _ in range(4)]
         assert all(np.array_equal(job.result().images, IMAGES[..., None]) for job in jobs)
@@ -169,7 +169,7 @@ def test_cifar_is_downloaded_by_torchvision(tmp_path, server, monkeypatch):
 def test_a_download_that_fails_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens
     message = (
-        r"(?s)MNIST is not in data\.root=.*could not be fetched: .*refused.*hint: set data\.root"
+        r"(?s)MNIST is not in data\.root=.*could not be downloaded: .*refused.*hint: set data\.root"
     )
     with pytest.raises(TunerError, match=message):
         torchvision_files.read("MNIST", str(tmp_path / "data"), train=True, download=True)
@@ -183,7 +183,7 @@ def test_a_download_that_fails_says_where_it_looked_and_what_to_do(tmp_path, mon
         ("train-images-idx3-ubyte", b"", "is not an idx file of bytes"),
         ("train-labels-idx1-ubyte", idx(LABELS[:-1]), "40 images but 39 labels"),
         ("train-labels-idx1-ubyte", idx(LABELS + 1), "labels 1 to 10 for 10 classes"),
-        ("train-labels-idx1-ubyte", None, "is missing beside its images"),
+        ("train-labels-idx1-ubyte", None, "is missing"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, file, content, message):

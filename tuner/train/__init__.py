@@ -1,5 +1,5 @@
 """The built-in CNN trainer.
 
-It imports neither Optuna nor Hydra: `tuner.train.engine.train` is reached by its ``_target_``, like
-a user's own objective, and passes results to the study only through ``report``.
+It imports neither Optuna nor Hydra. Like a user's objective, ``tuner.train.engine.train`` is named
+by ``objective._target_`` and passes results to the study only through ``report``.
 """

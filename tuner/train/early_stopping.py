@@ -6,7 +6,7 @@ from tuner.train.metrics import LOWER
 
 
 class EarlyStopping:
-    """Remembers the best epoch of a training; ``patience`` None never stops.
+    """Tracks the best epoch of a training, and whether to stop; never if ``patience`` is None.
 
     ``best`` and ``epoch`` are stored with each checkpoint, so that a resumed training stops at the
     same epoch.
@@ -18,16 +18,16 @@ class EarlyStopping:
         self.best, self.epoch = 0.0, 0
 
     def scored(self, epoch: int, value: float) -> None:
-        """Note the validation score of an epoch, counted from 1."""
+        """Record the validation score of an epoch; epochs count from 1."""
         if self.epoch in (0, epoch) or self.sign * value > self.sign * self.best:
             self.best, self.epoch = value, epoch
 
     def over(self, epoch: int) -> bool:
-        """Return whether ``patience`` epochs before the end of this one brought no better score."""
+        """Return whether the last ``patience`` epochs have not improved the score."""
         return self.patience is not None and epoch - self.epoch >= self.patience
 
     def __str__(self) -> str:
-        return f"no better {self.metric} than {self.best:.6g} of epoch {self.epoch}"
+        return f"no better {self.metric} than {self.best:.6g} in epoch {self.epoch}"
 
     def state(self) -> list[float]:
         return [self.best, self.epoch]

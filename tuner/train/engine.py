@@ -46,20 +46,20 @@ def train(
 ) -> float:
     """Train one configuration and return the last value of ``metric``.
 
-    With ``trainer.protocol=search`` it trains on the training split, reports the validation scores
-    after every epoch and never uses the test split. With ``final`` it trains on both, scores the
-    test split once, after the last epoch, and writes the model to ``run_dir``.
+    With ``trainer.protocol=search``, it trains on the training split, reports the validation scores
+    after every epoch and never uses the test split. With ``final``, it trains on both splits,
+    scores the test split once, after the last epoch, and writes the model to ``run_dir``.
 
-    The costs in ``measure`` (of ``cost.COSTS``) are noted before the first epoch, so that a
-    network that exceeds a constraint is not trained; in a search, so is the number of images that
-    the metric rests on. If ``run_dir`` holds a checkpoint, training is resumed from it,
-    bit-identical on the CPU.
+    The costs in ``measure`` (see ``cost.COSTS``) are noted before the first epoch, so that a
+    network that exceeds a constraint is not trained. In a search, the number of images behind the
+    metric is noted as well. If ``run_dir`` contains a checkpoint, the training is resumed from it;
+    on the CPU, the result is bit-identical.
 
     Raises:
         Infeasible: The network does not fit the images.
         Diverged: The loss is not finite.
         ConfigError: Settings contradict each other.
-        Stop: Whatever ``report`` raises.
+        Stop: Raised by ``report``.
     """
     place = _place(device, trainer)
     recipe = checkpoint.describe(
@@ -107,7 +107,7 @@ def _place(device: str | None, trainer: Settings) -> torch.device:
 
 
 def _splits(images: Data, trainer: Settings) -> tuple[Split, Split]:
-    """Return the split to train on and the one to score."""
+    """Return the split to train on and the split to score."""
     if trainer.protocol == "final":
         return images.train + images.validation, images.test
     return images.train, images.validation

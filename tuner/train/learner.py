@@ -1,7 +1,7 @@
 """Train and evaluate one configuration: the step, the epoch, the evaluation.
 
-Nothing here waits for the device: losses and counts accumulate on it, and reading the numbers (once
-an epoch) takes a single transfer.
+Nothing here waits for the device: losses and counts accumulate on it, and reading them (once per
+epoch) takes a single transfer.
 """
 
 import functools
@@ -59,7 +59,7 @@ class Learner:
         self.total = torch.zeros((), device=self.device)
         self.generators: dict[str, Any] | None = None
         self.forward: Callable[[Tensor], Tensor] = self.network
-        # For a batch that others have parts of: its neighbours, and what its mean divides by.
+        # For a batch shared by several ranks: the partners of its images, and its normaliser.
         self.before: Callable[[Tensor], Tensor] = mixup.before
         self.normaliser: Callable[[Tensor], float | Tensor] | None = None
         self.rates: cuda_graph.Rates | None = None
@@ -67,7 +67,7 @@ class Learner:
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and exported: the averaged one if there is one."""
+        """The network that is scored and exported: the averaged one, if averaging is on."""
         return self.average.network if self.average else self.network
 
     def train_epoch(
@@ -209,13 +209,13 @@ class Learner:
         return tally
 
     def tally(self) -> Tally | ErrorTally:
-        """Return an empty tally of what this learner is scored by."""
+        """Return an empty tally for the evaluation of this learner."""
         if self.data.regression:
             return ErrorTally(self.device)
         return Tally(len(self.data.classes), self.device, ranked=self.metric == RANKED)
 
     def close(self) -> None:
-        """Release captured steps, and reference cycles that would keep the network's memory."""
+        """Release captured steps, and break reference cycles that would keep the network alive."""
         self.make_step, self.rates, self.forward = None, None, self.network
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Loss(nn.Module):
         self.l1, self.l2 = l1, l2
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the plain mean loss of logits [b, classes] and labels int64 [b] to compare by."""
+        """Return the plain mean loss of logits [b, classes] and labels int64 [b]."""
         loss: Tensor = self(logits, labels)
         return loss
 
@@ -61,7 +61,7 @@ class Loss(nn.Module):
 
 
 def mean(total: Tensor, normaliser: float | Tensor) -> Tensor:
-    """Return ``total / normaliser``; 0 without a gradient for a batch of classes without weight."""
+    """Return ``total / normaliser``; 0 without a gradient if all classes of the batch have weight 0."""
     return total / (
         normaliser.masked_fill(normaliser == 0, math.inf)
         if isinstance(normaliser, Tensor)
@@ -70,7 +70,7 @@ def mean(total: Tensor, normaliser: float | Tensor) -> Tensor:
 
 
 class Weighted(Loss):
-    """Base of losses whose mean weights each sample by its class; None: all weights are 1."""
+    """Base of losses whose mean weights each sample by its class; None means equal weights."""
 
     weight: Tensor | None
 
@@ -202,7 +202,7 @@ def _require(wanted: str, counts: Sequence[int], name: str) -> None:
     given = "class labels" if counts else "float targets"
     if given != wanted:
         raise ConfigError(
-            f"{name} needs {wanted}, these data have {given}",
+            f"{name} needs {wanted}, but the data have {given}",
             key="loss",
             hint=f"loss={FITTING[given]}",
         )

@@ -11,7 +11,7 @@ from tuner.config.types import nearest
 from tuner.errors import ConfigError
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
-RANKED = "auroc"  # found only where it is asked for: it sorts the scores of every class
+RANKED = "auroc"  # computed only if it is optimised: it sorts the scores of every class
 ERRORS = ("mse", "mae", "loss")  # of regression
 
 
@@ -124,7 +124,7 @@ class ErrorTally:
 
 
 class Evaluated:
-    """An epoch's scores and losses on their way from the device, on ``stream`` if it is a GPU."""
+    """An epoch's scores and losses, copied from a GPU asynchronously on ``stream``."""
 
     def __init__(
         self, epoch: int, tally: Tally | ErrorTally | None, train_loss: Tensor,
@@ -181,7 +181,7 @@ LOWER = {"loss", "train_loss", *ERRORS}
 
 
 def reported(regression: bool) -> tuple[str, ...]:
-    """Return the metrics that every epoch reports, whichever is optimised."""
+    """Return the metrics that are reported after every epoch, whatever is optimised."""
     return ERRORS if regression else METRICS
 
 
@@ -212,7 +212,7 @@ def examples(metric: str, counts: Sequence[float]) -> int | None:
         counts: The number of scored images of each class.
 
     Returns:
-        None for a metric that is no mean of values between 0 and 1.
+        None for a metric that is not a mean of values between 0 and 1.
     """
     if metric == "accuracy":
         return round(sum(counts))

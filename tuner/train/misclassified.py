@@ -54,7 +54,7 @@ def find(learner: Learner, split: Split) -> list[Mistake]:
         with hardware.autocast(learner.device, learner.settings.precision):
             parts.append(network(images).float().softmax(1).max(1))
     probabilities, predicted = map(torch.cat, zip(*parts, strict=True))
-    labels = some.labels[: len(predicted)]  # a rank of several looks through its own share
+    labels = some.labels[: len(predicted)]  # each of several ranks evaluates its own share
     doubt = torch.where(predicted != labels, 1 - probabilities, 2.0)
     rows = doubt.argsort()[:SHOWN].tolist()
     classes = learner.data.classes
@@ -76,7 +76,7 @@ def sheet(found: Sequence[Mistake]) -> Image.Image:
     rows = math.ceil(len(found) / COLUMNS)
     page = Image.new("RGBA", (GAP + COLUMNS * wide, 2 * GAP + LINE + rows * tall))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
-    title = "Mistakes, the most confident first: what it is, and what it was taken for"
+    title = "Misclassified images, the most confident first: true class, predicted class"
     pen.text((GAP, GAP), title, INK, ImageFont.load_default(14))
     for place, mistake in enumerate(found):
         row, column = divmod(place, COLUMNS)

@@ -31,14 +31,15 @@ def check(
     measure: Sequence[str] = (),
     **_: object,
 ) -> Mapping[str, object]:
-    """Return what would be trained, for users; the arguments are those of ``engine.train``.
+    """Describe the training for users; the arguments are those of ``engine.train``.
 
-    ``validation_examples``, which the pruner needs, is the number of images that the metric rests
-    on, if that is known.
+    Returns:
+        Facts by name. ``validation_examples``, which the pruner needs, is the number of images
+        behind the metric; it is missing if it is unknown.
 
     Raises:
         ConfigError: All errors that can be found without training: data that are missing or cannot
-            be split, and parts that refuse their settings or do not fit each other.
+            be split, invalid settings, and components that do not fit each other.
     """
     mistakes: list[Mistake] = []
     noted = functools.partial(_noted, mistakes)
@@ -71,7 +72,7 @@ def check(
 
 
 NOTED = "peak_memory_mb"
-"""What the trainer notes of every run, besides the requested measurements."""
+"""Facts that the trainer notes for every run, besides the requested measurements."""
 
 
 def check_measured(names: Sequence[str], *, regression: bool) -> None:
@@ -97,12 +98,12 @@ def check_measured(names: Sequence[str], *, regression: bool) -> None:
 
 @contextmanager
 def _noted(mistakes: list[Mistake], section: str) -> Iterator[None]:
-    """Note what a part refuses; another exception of its is named after its section."""
+    """Collect the errors of a component; other exceptions get the name of its section."""
     try:
         yield
     except TunerError as error:
         mistakes.extend(m if m.key else m.at(section) for m in error.mistakes)
-    except Infeasible:  # the search learns to avoid it
+    except Infeasible:  # the sampler learns to avoid such configurations
         pass
     except Exception as error:
         reason = str(error).splitlines()[:1] or [type(error).__name__]
@@ -110,7 +111,7 @@ def _noted(mistakes: list[Mistake], section: str) -> Iterator[None]:
 
 
 def _any(kinds: Sequence[bool], check_kind: Callable[[bool], None]) -> None:
-    """Check that one of the possible kinds of data is accepted; the last one raises why not."""
+    """Check that one of the possible kinds of data is accepted, or raise the last error."""
     for kind in kinds[:-1]:
         with suppress(ConfigError):
             return check_kind(kind)
@@ -118,7 +119,7 @@ def _any(kinds: Sequence[bool], check_kind: Callable[[bool], None]) -> None:
 
 
 def _step_once(optimizer: Callable[..., Optimizer]) -> None:
-    """Build an optimiser as a run does, so that torch reports what it refuses."""
+    """Build an optimiser as a run does, so that torch reports invalid settings."""
     parts = [torch.zeros(shape, requires_grad=True) for shape in ((2, 2), (2,))]
     parameter_groups.built(
         optimizer, [{"params": parts[:1]}, {"params": parts[1:], "weight_decay": 0.0}]
@@ -132,7 +133,7 @@ def _follow(schedule: Callable[[float], float]) -> None:
             raise ConfigError(
                 f"at {progress:.0%} of the run its factor is {factor}",
                 key="schedule",
-                hint="the learning rate is multiplied by it: use a finite factor of 0 or more",
+                hint="it multiplies the learning rate, so it must be finite, and 0 or more",
             )
 
 
@@ -146,9 +147,9 @@ def _look(data: Callable[..., Any]) -> tuple[Overview, tuple[int, int, int]] | N
     empty = [found.classes[label] for label, n in enumerate(found.counts) if not n]
     if empty:
         raise TunerError(
-            f"no image of {len(empty)} of {len(found.classes)} classes: {', '.join(empty[:5])}",
+            f"{len(empty)} of {len(found.classes)} classes have no images: {', '.join(empty[:5])}",
             key="data",
-            hint="more images, or fewer classes",
+            hint="add images, or remove these classes",
         )
     if _is_balanced(data):
         sampling.check(found.counts)
@@ -162,7 +163,7 @@ def _is_balanced(data: Callable[..., Any]) -> bool:
 def _check_augmentation(data: Callable[..., Any], overview: Overview) -> None:
     augment = getattr(data, "keywords", {}).get("augment")
     side = min(overview.in_shape[1:])
-    told = "leaves nothing of an image of"
+    told = "leaves no pixels of an image of"
     wrong = [
         Mistake(f"data.augment.{name}", f"{value} {told} {side} pixels", f"below {most}")
         for name, most in (("shift", side), ("cutout", 2 * side))
@@ -184,7 +185,7 @@ def _check_model(model: Callable[..., Any], overview: Overview) -> None:
             model(in_shape=overview.in_shape, num_classes=len(overview.classes))
     except (TunerError, Infeasible):
         raise
-    except Exception:  # such as a network that looks at its numbers, which there are none of
+    except Exception:  # for example, a network that reads values, which meta tensors do not have
         return
 
 
@@ -195,7 +196,7 @@ UNEVEN = 3
 
 
 def _facts(overview: Overview, sizes: tuple[int, int, int], *, balanced: bool) -> dict[str, str]:
-    """Describe the data in words, omitting empty entries."""
+    """Return descriptions of the data, omitting empty entries."""
     facts = {"data": _sentence(overview, sizes), **overview.told}
     if overview.counts:
         facts["classes"] = _counted(overview)
@@ -209,14 +210,14 @@ def _facts(overview: Overview, sizes: tuple[int, int, int], *, balanced: bool) -
 
 
 def _precision(metric: str, overview: Overview, sizes: tuple[int, int, int]) -> dict[str, int]:
-    """Return how many validation images the metric rests on, if that is known."""
+    """Return the number of validation images behind the metric, if it is known."""
     share = sizes[1] / max(1, sum(overview.counts))
     count = examples(metric, [share * n for n in overview.counts])
     return {"validation_examples": count} if count else {}
 
 
 def _counted(overview: Overview) -> str:
-    """Describe the images per class; for many classes, of the smallest and the largest."""
+    """Describe the images per class; for many classes, only the smallest and the largest."""
     told = list(zip(overview.counts, overview.classes, strict=True))
     if len(told) > COUNTED:
         told.sort(key=lambda pair: pair[0])

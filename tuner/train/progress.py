@@ -1,8 +1,8 @@
 """Save and report the epochs of a run: first a checkpoint on the disk, then a report.
 
-Neither blocks the device. A thread writes the copy of the state; an epoch's scores are read and
-reported while the next epoch begins. It is reported once its checkpoint, if one is due, would
-survive a power failure (or the disk is full), and no later checkpoint is started before.
+Neither blocks the device. A thread writes a copy of the state; an epoch's scores are read and
+reported while the next epoch begins. An epoch is reported once its checkpoint, if one is due, would
+survive a power failure (or the disk is full). No later checkpoint is started before that.
 """
 
 import logging
@@ -31,10 +31,10 @@ from tuner.train.model import cost
 
 logger = logging.getLogger("tuner")
 
-# A report waits for at most this many steps of the next epoch: their cost is lost on a trial
-# that is pruned, and a GPU has them queued within milliseconds.
+# A report is delayed by at most this many steps of the next epoch: if the trial is pruned, these
+# steps are wasted; a GPU has them queued within milliseconds.
 SHADOW = 32
-# At a preemption the steps since the last checkpoint are saved if they took this many seconds.
+# At a preemption, the steps since the last checkpoint are saved if they took this many seconds.
 WORTH_SAVING = 1.0
 
 
@@ -88,7 +88,7 @@ class Progress:
             self.stopping.restore(state.get("stopping", self.stopping.state()))
 
     def step_made(self) -> None:
-        """Report and save what is ready or due between two steps.
+        """Report and save, between two steps, what is ready or due.
 
         A run with several ranks stops and saves only at the end of an epoch, because the generators
         of the other ranks are not available here.
@@ -112,17 +112,18 @@ class Progress:
             self.save()
 
     def epoch_trained(self) -> None:
-        """Start a checkpoint between the last step and the evaluation, which runs concurrently."""
+        """Start a checkpoint after the last step; the evaluation runs concurrently."""
         self.settle()
         epoch, last, saved = self.learner.epoch, self.learner.settings.epochs, self.writer.place[0]
         due = epoch - saved >= self.every.epochs and self._affordable()
-        if due or epoch in (saved, last):  # one within this epoch gives way to its end
+        if due or epoch in (saved, last):  # replaces one within this epoch
             self.save()
 
     def _affordable(self) -> bool:
-        """Return whether another checkpoint would keep to its share of the time since the last.
+        """Return whether another checkpoint would not exceed its share of the time.
 
-        A crash therefore costs epochs worth at most fifty checkpoints, or ``every.seconds``.
+        With the default share, a crash therefore costs epochs of the duration of at most fifty
+        checkpoints, or ``every.seconds``.
         """
         dear = (self.held + self.writer.seconds) / self.every.share
         passed = time.monotonic() - self.saved_at
@@ -139,7 +140,7 @@ class Progress:
             self.settle()
 
     def stopped(self) -> bool:
-        """Return whether the training ends here, and say so; only validation scores end one."""
+        """Return whether the training stops early, and log it; only validation scores decide."""
         epoch, settings = self.learner.epoch, self.learner.settings
         last = settings.protocol != "search" or epoch == settings.epochs
         if last or not self.stopping.over(epoch):
@@ -155,7 +156,7 @@ class Progress:
 
         Raises:
             Diverged: The loss is not finite.
-            Exception: What the report raises, or the error of the checkpoint.
+            Exception: Raised by the report, or the error of the checkpoint.
         """
         if self.pending is None:
             return
@@ -196,12 +197,12 @@ class Progress:
         self.held = time.perf_counter() - began
 
     def completed(self, scored: Split) -> None:
-        """Remove the previous checkpoint, and draw misclassified images that are no test images."""
+        """Remove the previous checkpoint, and draw misclassified images, but never test images."""
         self.writer.remove_previous()
         if self.learner.settings.protocol == "search" and not self.learner.data.regression:
             try:
                 misclassified.write(self.run_dir, self.learner, scored)
-            except Exception as error:  # a picture is not worth a trial
+            except Exception as error:  # a missing picture must not fail the trial
                 told = "cannot write the image of misclassified examples in %s: %s"
                 logger.warning(told, self.run_dir, error)
 
@@ -211,11 +212,11 @@ class Progress:
         Errors are only logged, because the run has ended or another error came first.
         """
         try:
-            with suppress(Diverged):  # nothing new: the run has ended with it
+            with suppress(Diverged):  # the run has ended with this error already
                 self.writer.wait()
             if self.confusion is not None:
                 write_confusion(self.run_dir, self.confusion, self.learner.data)
-            self.note(  # last: it raises where a constraint does not hold
+            self.note(  # last: it raises if a constraint is violated
                 device=hardware.name(self.learner.device),
                 parameters=sum(p.numel() for p in self.learner.network.parameters()),
                 **hardware.memory_taken(self.learner.device),
@@ -229,17 +230,17 @@ class Progress:
             batch, device = self.learner.settings.eval_batch_size, self.learner.device
             shape = self.learner.data.in_shape
             found = cost.measure(self.learner.network, shape, device, names, batch)
-            hardware.watch_memory(device)  # the batch of a measurement is no training's
+            hardware.watch_memory(device)  # exclude the measurement from the training's peak
             self.note(**found)
 
     def note_examples(self, count: int | None) -> None:
-        """Note how many validation images the metric rests on, if that is known."""
+        """Note the number of validation images behind the metric, if it is known."""
         if count is not None:
             self.note(validation_examples=count)
 
 
 def _ignored(**_: object) -> None:
-    """Stand in for what a report does not offer."""
+    """Stand in for a method that a report does not have."""
 
 
 def _check_saved(taken: Snapshot) -> None:

@@ -12,11 +12,11 @@ from tuner.train.device.hardware import Precision
 
 @dataclass(frozen=True)
 class Every:
-    """A checkpoint is due after a number of epochs or of seconds, whichever comes first.
+    """When a checkpoint is due: after a number of epochs or of seconds, whichever comes first.
 
-    Those by ``epochs`` are written at the end of an epoch, those by ``seconds`` after any step. The
-    former wait if they would take more than ``share`` of the time (1: no limit), but at most
-    ``seconds``.
+    Checkpoints by ``epochs`` are written at the end of an epoch, those by ``seconds`` after any
+    step. The former are postponed if they would take more than ``share`` of the time (1: no limit),
+    but by at most ``seconds``.
     """
 
     epochs: Count
@@ -54,7 +54,7 @@ class Settings:
         require(Settings, vars(self), "trainer")
 
     def mistakes(self) -> list[Mistake]:
-        """Return what several devices cannot do together."""
+        """Return an error for each combination of settings that is not supported."""
         found = []
         if self.patience and self.fused * self.devices > 1:
             told = f"{self.patience}, but trials that are trained together cannot stop early"

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a killed process, and are resumed only by the same recipe."""
+"""Checkpoints that survive a killed process, and are resumed only with the same recipe."""
 
 import functools
 import logging
@@ -33,14 +33,14 @@ ELSEWHERE = {
     "trainer.graph",
     "trainer.checkpoint_every",
 }
-"""Settings that are not part of a recipe: where a run is trained, and with which others.
+"""Settings that are not part of a recipe: where a run is trained, and together with which others.
 
-They may differ between the machines of one study, and when a run is resumed.
+They may differ between the machines of one study, and may change when a run is resumed.
 """
 
 
 LENGTH = {"trainer.epochs", "trainer.patience"}
-"""Settings that may change where a training goes on for more epochs."""
+"""Settings that may change when a training is continued for more epochs."""
 
 
 def write(path: Path, taken: Snapshot) -> None:
@@ -91,7 +91,7 @@ class Writer:
         """Wait until the submitted state is on the disk, or cannot be written.
 
         Raises:
-            Exception: Another error of the checkpoint.
+            Exception: Any other error of the checkpoint.
         """
         if self.thread is not None:
             self.thread.join()
@@ -101,7 +101,7 @@ class Writer:
             raise error
 
     def remove_previous(self) -> None:
-        """Remove the previous checkpoint: a complete run is not resumed, and a disk may be full."""
+        """Remove the previous checkpoint to free disk space: a complete run is not resumed."""
         with suppress(OSError):
             checksummed_file.previous(self.path).unlink(missing_ok=True)
 
@@ -115,7 +115,7 @@ class Writer:
                 "checkpoint of epoch %d not saved: %s; trying again later", self.place[0], error
             )
             self.place = before
-        except BaseException as error:  # a thread has no caller to raise to
+        except BaseException as error:  # raised by wait(), because a thread has no caller
             self.error = error
         self.seconds = time.thread_time()
 
@@ -127,7 +127,7 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
     warning.
 
     Raises:
-        ConfigError: The checkpoint was made by another recipe.
+        ConfigError: The checkpoint was written with another recipe.
     """
     candidates = [p for p in (path, checksummed_file.previous(path)) if p.exists()]
     state = next((state for p in candidates if (state := _whole(p)) is not None), None)
@@ -155,7 +155,7 @@ def load(path: Path, recipe: Recipe, here: Fingerprint) -> dict[str, Any] | None
         )
     if state["fingerprint"] != here:
         logger.warning(
-            "resuming on %s what began on %s: the result is much the same, but not to the bit",
+            "resuming on %s a run that began on %s: results may differ in the last digits",
             here,
             state["fingerprint"],
         )
@@ -168,7 +168,7 @@ def _whole(path: Path) -> dict[str, Any] | None:
         return read(path)
     except checksummed_file.Damaged as error:
         logger.warning("%s is damaged: %s", path, error)
-        with suppress(OSError):  # it does no harm
+        with suppress(OSError):  # leaving it there does no harm
             path.replace(path.with_suffix(".damaged"))
     except OSError as error:
         logger.warning("%s cannot be read: %s", path, error)
@@ -187,7 +187,7 @@ def read(path: Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         state: dict[str, Any] = snapshot.restore(saved["tree"], saved["pieces"])
         if not (isinstance(state["recipe"], dict) and isinstance(state["fingerprint"], dict)):
-            raise TypeError("it lacks the recipe and the machine")
+            raise TypeError("it has no recipe or no fingerprint")
     except Exception as error:  # other kinds of files may raise anything here
         if isinstance(error, OSError | MemoryError) or "can't allocate memory" in str(error):
             raise
@@ -199,7 +199,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(device: torch.device, precision: Precision) -> Fingerprint:
-    """Return what the bits of a result depend on besides the recipe."""
+    """Return everything besides the recipe on which the bits of a result depend."""
     return {
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),

@@ -20,11 +20,11 @@ BLOCK = 1 << 20
 
 
 class Damaged(Exception):
-    """The file is not what was written; ``str`` explains how."""
+    """The file differs from what was written; the message explains how."""
 
 
 class _Summing:
-    """Writes to a file, counts, and keeps the first error, which torch would hide in its own."""
+    """Writes to a file, counts, and keeps the first error, which torch would mask."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.length, self.crc = file, 0, 0
@@ -52,7 +52,8 @@ def previous(path: Path) -> Path:
 def write(path: Path, dump: Callable[[BinaryIO], None]) -> None:
     """Replace ``path`` by what ``dump`` writes; the old content becomes the previous version.
 
-    At any moment a power failure leaves the new, or the old, or the old as the previous version.
+    A power failure at any moment leaves the new content, or the old one, possibly as the previous
+    version only.
 
     Raises:
         OSError: The file cannot be written, for example because the disk is full; the old state is
@@ -68,7 +69,7 @@ def write(path: Path, dump: Callable[[BinaryIO], None]) -> None:
 def _dump(file: BinaryIO, dump: Callable[[BinaryIO], None]) -> None:
     summing = _Summing(file)
     try:
-        dump(summing)  # type: ignore[arg-type]  # torch.save asks for no more than it has
+        dump(summing)  # type: ignore[arg-type]  # it has all methods that torch.save calls
     except Exception:
         if summing.error is not None:
             raise summing.error from None
@@ -94,12 +95,12 @@ def verify(path: Path) -> None:
             crc = zlib.crc32(file.read(min(BLOCK, length - start)), crc)
         magic, expected, seal = SEAL.unpack(file.read(SEAL.size))
     if magic != MAGIC or expected != length:
-        raise Damaged("its end is missing or is not its own")
+        raise Damaged("its end is missing or belongs to another file")
     if crc != seal:
         raise Damaged(f"its checksum is {crc:08x}, not {seal:08x}")
 
 
 def clear(path: Path) -> None:
-    """Remove the drafts of ``path`` that killed processes have left."""
+    """Remove the temporary files of ``path`` that killed processes have left."""
     for draft in path.parent.glob(f".{path.name}.*"):
         draft.unlink(missing_ok=True)

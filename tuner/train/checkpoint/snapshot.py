@@ -1,8 +1,8 @@
 """An immutable copy of a nested state, in a few flat pieces of main memory.
 
 A network and its optimiser have some hundred small tensors. Copying and writing them one by one
-costs more calls than bytes; therefore all of one kind are copied into one piece on their device,
-which is transferred to main memory asynchronously.
+would be dominated by the overhead per call; therefore all tensors of one kind are copied into one
+piece on their device, which is transferred to main memory asynchronously.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ MARK = "tensor in piece"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``tree`` with marks for tensors, the ``pieces`` that hold them, and when they are ready."""
+    """A copied state: ``tree`` with marks for tensors, and the ``pieces`` that hold them."""
 
     tree: Any
     pieces: list[Tensor]
@@ -31,7 +31,7 @@ class Snapshot:
 
 
 def take(state: Mapping[str, Any]) -> Snapshot:
-    """Copy the present state; on a GPU, the state once the kernels queued so far have run."""
+    """Copy the current state; on a GPU, the state after the kernels that are queued so far."""
     parts: dict[Kind, list[Tensor]] = {}
     tree = _marked(state, parts, {})
     pieces = [torch.cat(tensors) for tensors in parts.values()]

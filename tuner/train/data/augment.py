@@ -1,8 +1,8 @@
 """Random crops, flips and cutout of a whole batch, drawn separately for each sample.
 
 torchvision's v2 transforms draw one set of parameters per call, so they cannot be used on batches.
-Here, the draws of an epoch are made at once, and shifting and flipping are part of the gather that
-takes the batch from the data set, without another pass over the pixels.
+Here, all random numbers of an epoch are drawn at once, and shifting and flipping are part of the
+gather that takes the batch from the data set, without another pass over the pixels.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Prepare the batches of an epoch on the device before the step that needs them.
 
-If the images lie on the device, nothing is copied. Otherwise, the host gathers the next chunk into
-pinned memory, and a separate stream copies it to the device while that works on the chunk before.
+If the images are on the device, nothing is copied. Otherwise, the host gathers the next chunk into
+pinned memory, and a separate stream copies it to the device, which processes the previous chunk
+meanwhile.
 """
 
 import math
@@ -13,10 +14,10 @@ from torch import Tensor
 from tuner.train.data.tensors import Data, Split
 from tuner.train.device import hardware
 
-# Pixels augmented at once, in whole batches.  On an accelerator about 40 batches of 128 images:
+# Pixels augmented at once, in whole batches. On an accelerator, about 40 batches of 128 images:
 # the twenty kernels that gather them then cost a few microseconds per batch, and their indices take
-# 32 MiB.  On a CPU what its cache holds: one such batch, or 64 of digits; calling these kernels for
-# each of their steps of 2 ms would take 10 % longer.
+# 32 MiB. On a CPU, what fits into its cache: one such batch, or 64 batches of digits, whose steps
+# take 2 ms; calling these kernels in each of these steps would take 10 % longer.
 CHUNK = {"cpu": 2**17, "accelerator": 2**22}
 # Pixels evaluated at once on a CPU: 334 images of 28 x 28.  1,024 at once are not faster (134 ms,
 # and 133 in portions of 256), take 200 MB more, and 247 ms in a thread, whose heaps are small.

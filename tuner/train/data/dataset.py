@@ -1,8 +1,8 @@
-"""Labelled images that are kept on the device as uint8, split once for all trials of a study.
+"""Labelled images that are kept on the device as uint8, with one split for all trials of a study.
 
-The split depends on ``data.split_seed``, never on a trial's own seed: trials are compared on the
-same validation images. Loaded data stay on the device for later trials of the process that use the
-same data.
+The split depends on ``data.split_seed``, never on a trial's own seed, so that trials are compared
+on the same validation images. Loaded data stay on the device for later trials of the process that
+use the same data.
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 
 
 class Loaded(NamedTuple):
-    """What a data source has read."""
+    """The images that a data source has read."""
 
     pool: Arrays
     test: Arrays | None = None
-    """The test split, if the data have one of their own; else a share of the pool becomes it."""
+    """The test split, if the data set has one; else a fraction of the pool is split off."""
     fingerprint: str | None = None
     """Identifies the images; None for a digest of the arrays."""
 
@@ -53,15 +53,16 @@ def source(
     has_test: bool = False,
     version: Callable[..., object] = lambda **_: None,
 ) -> Callable[[Reader], Callable[..., Data]]:
-    """Make a data source of a function that reads images.
+    """Return a decorator that turns a function that reads images into a data source.
 
-    The source takes the device, the function's own keywords, and those of ``build`` below; all are
-    checked against their bounds. The two data sets that were used last stay on the device.
+    The source takes the device, the function's own keywords, and those of ``build`` below; all of
+    them are checked against their bounds. The two most recently used data sets stay on the device.
 
     Args:
         overview: Returns the overview of a data set, given the keywords of the source.
         has_test: Whether the data have a test split, so that there is no keyword ``test``.
-        version: Called with the function's keywords; if its result changes, they are read again.
+        version: Called with the function's keywords; if its result has changed, the images are read
+            again.
     """
 
     def made(read: Reader) -> Callable[..., Data]:

@@ -28,9 +28,9 @@ DARKNESS = f"no grey level above {DARK - 1} of 255, such as 12 bits in a file of
 
 
 def examine(file: Path, channels: int) -> tuple[str, ...]:
-    """Return what is done to an image besides scaling, in words, and DARKNESS if it is dark.
+    """Return how an image is converted, besides scaling, and DARKNESS if it is dark.
 
-    Of most images only the header is read, and only once while the file is unchanged.
+    For most images, only the header is read, and only once while the file is unchanged.
 
     Raises:
         TunerError: The file is not an image, or has pixels that ``read`` refuses.
@@ -90,14 +90,14 @@ def _mapped(
         yield from map(decode, files)
         return
     try:
-        # Not forked: a child of a process that holds a GPU, or threads, may hang.
+        # Not forked: the child of a process with a GPU context or threads may hang.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(decode, files, chunksize=64)
     except BrokenProcessPool as error:
         raise TunerError(
             "a process that decodes images died",
             hint=f"it may have run out of memory: data.workers={workers // 2} needs "
-            "less memory, and data.workers=0 shows the image",
+            "less memory; data.workers=0 reports the image",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""List the image files below a directory by class, and what is skipped.
+"""List the image files below a directory by class, and count the entries that are skipped.
 
 This module does not import torch, so that a decoding process starts at once.
 """
@@ -117,7 +117,7 @@ class _Walk:
     def _directory(self, name: str, path: str) -> None:
         real = os.path.realpath(path)
         if real in self.seen:
-            self.skipped["linked directories that are read anyway"] += 1
+            self.skipped["links to directories that are read already"] += 1
             return
         self.seen.add(real)
         for entry in self._entries(path):
@@ -136,7 +136,7 @@ class _Walk:
         except OSError as error:
             raise TunerError(
                 f"{_named(directory)} cannot be listed: {error.strerror}",
-                hint="grant read and execute permission, or move it",
+                hint="grant read and execute permission, or move it elsewhere",
             ) from error
 
 
@@ -145,7 +145,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """Of a link, what it leads to; neither kind where that cannot be told."""
+    """Return whether an entry, or the target of a link, is of a kind; false if it is unknown."""
     try:
         return kind()
     except OSError:  # such as a link to itself
@@ -156,12 +156,12 @@ def _reason(entry: "os.DirEntry[str]") -> str:
     """Return why an entry is not an image to read; empty for an image."""
     if _is_hidden(entry.name):
         return "hidden"
-    if not _is(entry.is_file):  # to open a FIFO would wait for its other end
+    if not _is(entry.is_file):  # opening a FIFO would block
         is_broken = entry.is_symlink() and not os.path.exists(entry.path)
         return "broken links" if is_broken else "not regular files"
     suffix = os.path.splitext(entry.name)[1].lower()
     if not suffix:
-        return "" if resize.is_image(entry.path) else "no suffix and no image"
+        return "" if resize.is_image(entry.path) else "no suffix, and not an image"
     return "" if suffix in resize.suffixes() else f"*{printable(suffix, kept='')}"
 
 
@@ -193,27 +193,27 @@ def _check_name(root: Path, name: str) -> None:
 
 
 def _check_splits(found: Listing) -> None:
-    """A class may be called train, but not beside one called test."""
+    """Raise ``TunerError`` for the names of splits; ``train`` alone may be a class."""
     splits = [name for name in found.classes if name.lower() in SPLITS]
     if len(splits) > 1 or (splits and len(found.classes) == 1):
         first = next((name for name in splits if name.lower().startswith("train")), splits[0])
         raise TunerError(
             f"{_named(found.root)} contains {' and '.join(splits)}, which are splits, not classes",
             hint=f"{_named(found.root / first)}, whose directories are the "
-            "classes (the validation and test splits are made from them)",
+            "classes (tuner makes the validation and test splits from them)",
         )
 
 
 def _check_depth(found: Listing) -> None:
-    """Of an archive that was unpacked the classes often lie one directory deeper."""
+    """Raise ``TunerError`` if the classes are one directory deeper, as in unpacked archives."""
     if len(found.classes) != 1:
         return
     (only,) = found.classes
     below = {file.relative_to(found.root / only).parent for file in found.files}
     if len(below) > 1 and Path() not in below:
         raise TunerError(
-            f"{_named(found.root)} holds nothing but {printable(only, kept='')}",
-            hint=f"are its directories the classes? {_named(found.root / only)}",
+            f"{_named(found.root)} contains only {printable(only, kept='')}",
+            hint=f"{_named(found.root / only)}, if its directories are the classes",
         )
 
 

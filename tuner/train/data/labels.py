@@ -1,4 +1,4 @@
-"""Convert labels in common forms to classes from 0 on, or to numbers."""
+"""Convert labels in common forms to class indices, or to numbers for regression."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ MOST_CLASSES = 100_000
 
 @dataclass(frozen=True)
 class Labels:
-    """``values`` int64 [n], or float32 [n, k] for numbers; a name for each class or number.
+    """``values`` int64 [n], or float32 [n, k] for regression; ``names`` of the classes or targets.
 
-    ``told`` describes how the targets were interpreted if that is not obvious.
+    ``told`` describes how the targets were interpreted, if that is not obvious.
     """
 
     values: np.ndarray
@@ -39,7 +39,7 @@ def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
     if _is_one_hot(targets):
         values = targets.argmax(1)
         every = _named(names, targets.shape[1], exactly=True)
-        found = Labels(values, every, "rows with a single 1, made into classes")
+        found = Labels(values, every, "one-hot rows, converted to classes")
     elif kind in "US" and targets.ndim == 1:
         found = _from_strings(targets, names)
     elif kind in "biu" and targets.ndim == 1:
@@ -49,8 +49,8 @@ def understood(targets: np.ndarray, given: np.ndarray | None = None) -> Labels:
     else:
         raise TunerError(
             f"targets {targets.dtype}{list(targets.shape)}",
-            hint="whole numbers or strings [n], or rows [n, k] with a single 1, "
-            "for classes; floats [n] or [n, k] for numbers to be predicted",
+            hint="use integers or strings [n], or one-hot rows [n, k], for classes; floats [n] "
+            "or [n, k] for regression",
         )
     if len(found.names) < 2:
         raise TunerError(
@@ -72,7 +72,7 @@ def _from_strings(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     if names and set(words) - set(names):
         strange = sorted(set(words) - set(names))[:5]
         raise TunerError(
-            f"names lacks {', '.join(strange)} of the targets", hint="all of them, or no names"
+            f"names lacks targets: {', '.join(strange)}", hint="name all of them, or omit names"
         )
     place = {name: row for row, name in enumerate(names or words)}
     order = np.array([place[word] for word in words])
@@ -84,13 +84,13 @@ def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     if low < 0:
         raise TunerError(
             f"targets from {low} to {high}: classes must not be negative",
-            hint=f"if {low} means that there is no label, keep images[targets >= "
-            "0] and targets[targets >= 0] alone; else targets - "
+            hint=f"if {low} means that there is no label, keep only images[targets >= "
+            "0] and targets[targets >= 0]; else use targets - "
             "targets.min()",
         )
     if high >= MOST_CLASSES:
         raise TunerError(
-            f"targets up to {high}, where {MOST_CLASSES:,} classes are the most",
+            f"targets up to {high}, but at most {MOST_CLASSES:,} classes are possible",
             hint="was a negative number cast to unsigned? For regression, save floats",
         )
     if names:
@@ -99,7 +99,7 @@ def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     words = tuple(str(int(number)) for number in found)
     is_plain = high + 1 == len(found)
     return Labels(
-        values, words, "" if is_plain else f"numbers from {low} to {high}, each made into a class"
+        values, words, "" if is_plain else f"numbers from {low} to {high}, converted to classes"
     )
 
 
@@ -108,7 +108,7 @@ def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
     if array.ndim != 1 or array.dtype.kind not in "USiu":
         raise TunerError(
             f"{what} {array.dtype}{list(array.shape)}",
-            hint="np.array([…]) of strings, one for each",
+            hint="use np.array([…]) of strings, one for each",
         )
     is_bytes = array.dtype.kind == "S"
     try:
@@ -122,7 +122,7 @@ def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
     if "" in words or len(set(words)) < len(words):
         raise TunerError(
             f"{what} contain an empty or a repeated string",
-            hint="a different word for each class; leave out images that have none",
+            hint="use a different name for each class; remove images without a class",
         )
     return words
 
@@ -133,11 +133,11 @@ def _numbers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).sum())
         raise TunerError(
-            f"float targets must be finite, as float32 too, and {wrong:,} are not",
-            hint="leave out these images, or scale the targets",
+            f"float targets must be finite as float32; {wrong:,} are not",
+            hint="remove these images, or scale the targets",
         )
     whole = (values == values.round()).all()
-    told = "whole numbers stored as floats, predicted as numbers; targets.astype(int) makes classes"
+    told = "whole numbers stored as floats: regression; targets.astype(int) makes classes"
     return Labels(values, _named(names, values.shape[1], exactly=True), told if whole else "")
 
 
@@ -145,6 +145,6 @@ def _named(names: tuple[str, ...], count: int, *, exactly: bool = False) -> tupl
     """Return the given names, or numbers from 0 on."""
     if names and (len(names) < count or (exactly and len(names) > count)):
         off_by_one = not exactly and len(names) == count - 1
-        hint = "if targets count from 1, targets - 1" if off_by_one else "a name for each, or none"
+        hint = "if targets count from 1: targets - 1" if off_by_one else "name each, or omit names"
         raise TunerError(f"{len(names)} names for {count} classes or numbers", hint=hint)
     return names or tuple(map(str, range(count)))

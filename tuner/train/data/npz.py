@@ -75,7 +75,7 @@ def _file(root: str, name: str) -> Path:
 
 
 def _printable(mistake: Mistake) -> Mistake:
-    """Names within the archive may hold anything."""
+    """Return a mistake with escaped text: names in the archive may contain control characters."""
     problem, hint = (printable(text, kept="") for text in (mistake.problem, mistake.hint))
     return dataclasses.replace(mistake, problem=problem, hint=hint)
 
@@ -117,7 +117,7 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
     if f"{name}.npy" not in members:
         known = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
         raise TunerError(
-            f"it holds {', '.join(known[:9]) or 'nothing'}, and no array {name}",
+            f"it contains {', '.join(known[:9]) or 'nothing'}, but no array {name}",
             hint="np.savez(file, images=…, targets=…)",
         )
     member = archive.getinfo(f"{name}.npy")
@@ -130,7 +130,7 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
                 hint=f"save {cure}, one array of plain values",
             )
         if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
-            raise TunerError(f"{name} is not as long as its header says", hint="save it again")
+            raise TunerError(f"the length of {name} contradicts its header", hint="save it again")
     return shape, dtype
 
 
@@ -149,7 +149,7 @@ def _described(archive: zipfile.ZipFile) -> tuple[Labels, tuple[int, ...], bool]
         raise TunerError(f"images {dtype}{list(shape)}", hint=_cure(dtype, shape))
     if targets.shape[:1] != shape[:1]:
         is_last = targets.shape[:1] == shape[-1:]
-        cure = "np.moveaxis(images, -1, 0)" if is_last else "as many targets as images"
+        cure = "np.moveaxis(images, -1, 0)" if is_last else "save one target per image"
         raise TunerError(
             f"images {dtype}{list(shape)} and targets {list(targets.shape)}", hint=cure
         )

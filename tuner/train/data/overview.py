@@ -11,9 +11,9 @@ from tuner.errors import ConfigError
 class Overview:
     """The overview of a data set.
 
-    ``in_shape``: channels, height, width. ``images`` and ``counts`` per class: before the splits,
-    but without a separate ``test`` split; no counts for float targets. ``told``: further remarks, a
-    few words under each heading, some of which are empty.
+    ``in_shape`` is (channels, height, width). ``images`` and ``counts`` (per class; empty for float
+    targets) are numbers before the split, without a separate ``test`` split. ``told`` maps headings
+    to short remarks, which may be empty.
     """
 
     in_shape: tuple[int, int, int]
@@ -49,6 +49,6 @@ class Overview:
             raise ConfigError(
                 f"{asked} cannot split {images} images into two parts that {parts}",
                 key=key,
-                hint="a share between 0 and 1, or more images",
+                hint="use another fraction between 0 and 1, or more images",
             )
         return part

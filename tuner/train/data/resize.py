@@ -34,7 +34,7 @@ TURNS = {
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Return those of WANTED that this Pillow can read."""
+    """Return those formats of WANTED that the installed Pillow can read."""
     Image.init()
     return tuple(form for form in WANTED if form in Image.OPEN)
 
@@ -58,14 +58,14 @@ def opened(file: str | PathLike[str]) -> Iterator[Image.Image]:
     name, path = printable(str(file), kept=""), Path(file)
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise OSError("it is a pipe or a device")  # to open it may wait for ever
+            raise OSError("it is a pipe or a device")  # opening it may block forever
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=formats()) as image:
                 yield image
     except TunerError as error:
         raise TunerError([mistake.within(name) for mistake in error.mistakes]) from error
-    except Exception as error:  # of a damaged file the decoders raise whatever they come across
+    except Exception as error:  # decoders of a damaged file may raise anything
         raise TunerError(
             f"{name} cannot be read as an image: {_reason(error)}",
             hint="replace or remove it",
@@ -89,16 +89,21 @@ def is_image(file: str) -> bool:
 
 
 def fitted(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
-    """uint8 [height, width, channels]: the shorter side scaled, the middle cut out.
+    """Return an image as uint8 [height, width, channels], scaled and center-cropped.
 
-    ``size`` is (width, height); ``channels`` 1 is grey, 3 is RGB.  An image is turned as its EXIF
-    data say, what is transparent is white, of several frames the first is taken.  16 bits become
-    8, and so do floats from 0 to 1.
+    The image is rotated according to its EXIF data, transparent pixels become white, the first of
+    several frames is used, and 16 bits, or floats from 0 to 1, are converted to 8 bits.
 
-    Raises: TunerError for floats or whole numbers that lie beyond; what Pillow does, of half a
-    file.
+    Args:
+        image: An image in any mode.
+        size: Width and height of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        TunerError: Floats or integers are out of range.
+        Exception: Raised by Pillow for a truncated file.
     """
-    image.load()  # turns a TIFF, and finds EXIF data that lie behind the pixels
+    image.load()  # rotates a TIFF, and finds EXIF data after the pixels
     plain = _upright(_opaque(_eight_bits(image)), _orientation(image))
     fit = ImageOps.fit(plain.convert("L" if channels == 1 else "RGB"), size)
     return np.asarray(fit).reshape(size[1], size[0], channels)
@@ -122,13 +127,13 @@ def conversions(image: Image.Image, channels: int) -> Iterator[str]:
     if _has_unusual_colours(image):
         yield "colour profile ignored"
     if _orientation(image, whole=False) in TURNS:
-        yield "turned as EXIF says"
+        yield "rotated by EXIF"
     if image.format != "MPO" and getattr(image, "is_animated", False):
         yield "first of several frames"
 
 
 def _has_unusual_colours(image: Image.Image) -> bool:
-    """Whether it has a colour profile other than sRGB, whose name may be written in UTF-16."""
+    """Return whether the colour profile is not sRGB; its name may be encoded in UTF-16."""
     profile = image.info.get("icc_profile")
     return isinstance(profile, bytes) and b"sRGB" not in profile.replace(b"\0", b"")
 
@@ -167,7 +172,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Pillow's own conversion would show what lies below, which nobody has seen."""
+    """Return the image on white; Pillow's own conversion would reveal the hidden pixels."""
     if not _is_transparent(image):
         return image
     image = image.convert("RGBA")
@@ -175,11 +180,11 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image, *, whole: bool = True) -> int | None:
-    """Of a PNG that is not the ``whole`` the pixels are not decoded to look behind them."""
+    """Return the EXIF orientation; unless ``whole``, data after a PNG's pixels are not read."""
     try:
         exif = image.getexif() if whole else Image.Image.getexif(image)
         return exif.get(ExifTags.Base.Orientation)
-    except Exception:  # damaged EXIF data damage no pixel
+    except Exception:  # damaged EXIF data do not affect the pixels
         return None
 
 

@@ -14,7 +14,7 @@ def shuffled(count: int, generator: torch.Generator) -> Tensor:
 
 
 def check(counts: Sequence[int]) -> None:
-    """Check that there are classes to balance.
+    """Check that the targets are classes, which can be balanced.
 
     Raises:
         ConfigError: The targets are numbers.
@@ -26,19 +26,19 @@ def check(counts: Sequence[int]) -> None:
 
 
 def balanced(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """Return as many visits as there are images, the same number (± 1) for each class.
+    """Return a random order with the same number (± 1) of visits to each class.
 
-    Images of a class are visited in random order, and again only once all of them were visited: a
-    rare class repeats evenly, and of a frequent one each epoch shows another part. ``labels`` int64
-    [n] contain every class.
+    The images of a class are visited in random order, and no image is repeated before all of the
+    class have been visited: those of a rare class are repeated evenly, and each epoch uses another
+    part of a frequent class. ``labels`` int64 [n] must contain every class.
 
     Returns:
-        int64 [n], without synchronisation with the device.
+        int64 [n], as many visits as there are images; without synchronisation with the device.
     """
     places = torch.arange(len(labels), device=labels.device)
     order = shuffled(len(labels), generator)
     by_class = order[labels[order].argsort(stable=True)]  # each class in a row, in random order
-    # Which classes get the one visit more that is left over changes with the epoch.
+    # The classes that get one more visit, because of the remainder, change with the epoch.
     first = torch.randint(classes, (1,), generator=generator, device=labels.device)
     label = (places + first) % classes
     sizes = torch.zeros(classes, dtype=torch.int64, device=labels.device)

@@ -36,7 +36,7 @@ class Arrays:
         return Arrays(self.images[rows], self.labels[rows], self.classes)
 
     def fingerprint(self) -> str:
-        """A digest of every byte; 2 GB per second if the CPU supports SHA."""
+        """Return a digest of all bytes; computed at 2 GB per second if the CPU supports SHA."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         for array in (self.images, self.labels):
             digest.update(np.ascontiguousarray(array).data)
@@ -141,9 +141,9 @@ class Data:
         empty = [self.classes[label] for label, n in enumerate(self.counts(learned)) if not n]
         if empty:
             raise TunerError(
-                f"no training image of {len(empty)} of {len(self.classes)} "
-                f"classes: {', '.join(empty[:5])}",
-                hint="more images, or fewer classes",
+                f"{len(empty)} of {len(self.classes)} classes have no training images: "
+                f"{', '.join(empty[:5])}",
+                hint="add images, or remove these classes",
             )
 
     def normalise(self, images: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def read(name: VisionSet, root: str, *, train: bool, download: bool = False) -> 
     Raises:
         TunerError: The files can be neither found nor downloaded, or are damaged.
     """
-    # Importing torchvision takes two seconds, which digits need not spend.
+    # Importing torchvision takes two seconds, which data=digits does not need to spend.
     from torchvision import datasets
 
     kind = getattr(datasets, name)
@@ -72,7 +72,7 @@ def overview(*, name: VisionSet, root: str, download: bool = False, **_: object)
             read(name, root, train=train, download=True)
     if not _complete(name, directory):
         raise _missing(name, Path(root).expanduser())
-    if name in CIFARS:  # torchvision checks what is in them as it reads
+    if name in CIFARS:  # torchvision checks their contents as it reads them
         each = 50_000 // CIFARS[name][0]
         names = tuple(map(str, range(CIFARS[name][0])))
         return Overview((3, 32, 32), names, 50_000, (each,) * len(names), test=10_000)
@@ -102,7 +102,7 @@ def _headed(directory: Path, part: str) -> tuple[np.ndarray, tuple[int, int]]:
         raise _no_idx(path, error) from error
     count, height, width = np.frombuffer(header[4:], dtype=">u4").tolist()
     if _length(path) != 16 + count * height * width:
-        raise _no_idx(path, ValueError(f"it does not hold {count} images {height}x{width}"))
+        raise _no_idx(path, ValueError(f"it does not contain {count} images of {height}x{width}"))
     _check(count, labels, 10, directory)
     return labels, (height, width)
 
@@ -117,7 +117,7 @@ def _length(path: Path) -> int:
 
 
 def _where(name: VisionSet, root: Path) -> Path:
-    """Return ``root``, or the one directory in it that holds the MNIST files flat."""
+    """Return ``root``, or the only directory in it that contains the MNIST files."""
     if name not in MNISTS or _find(root, "train-images-idx3-ubyte"):
         return root
     below = [p.parent for p in sorted(root.glob("*/train-images-idx3-ubyte*"))]
@@ -132,10 +132,12 @@ def read_idx(directory: Path, name: str) -> np.ndarray:
     """
     path = _find(directory, name)
     if path is None:
-        raise TunerError(f"{directory / name}[.gz] is missing beside its images", hint="data.root")
+        raise TunerError(
+            f"{directory / name}[.gz] is missing", hint="set data.root, or download it"
+        )
     try:
         packed = path.read_bytes()
-        # A bytearray, for the array over it to be writable, as torch wants it.
+        # A bytearray, so that the array is writable, as torch requires.
         content = bytearray(gzip.decompress(packed) if path.suffix == ".gz" else packed)
         if content[:3] != b"\0\0\x08":
             raise ValueError("it does not begin with 0, 0, 8")
@@ -168,7 +170,7 @@ def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
     except (OSError, RuntimeError) as error:
         raise TunerError(
             f"{kind.__name__} is not in data.root={directory} and could not "
-            f"be fetched: {' '.join(str(error).split())}",
+            f"be downloaded: {' '.join(str(error).split())}",
             hint="set data.root to its directory, or use a machine with internet access",
         ) from error
 
@@ -176,14 +178,14 @@ def _fetch(kind: Any, directory: Path, train: bool, download: bool) -> Any:
 def _missing(name: str, directory: Path) -> TunerError:
     return TunerError(
         f"{name} is not in data.root={directory}",
-        hint="data.root=DIR where its files lie, or data.download=true to fetch "
+        hint="data.root=DIR, the directory of its files, or data.download=true to download "
         f"{SIZES[name]} MB into it",
     )
 
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Exclude other processes, because workers that start together would download concurrently."""
+    """Exclude other processes: workers that start together would all download the files."""
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / ".lock"

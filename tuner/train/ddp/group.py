@@ -8,12 +8,12 @@ from torch import distributed
 
 from tuner.errors import Stop
 
-# Time for which a rank waits for the others; a report may wait for a database meanwhile.
+# Time for which a rank waits for the others; rank 0's report may be waiting for a database.
 PATIENCE = timedelta(hours=1)
 
 
 class Left(Stop):
-    """Rank 0 has left, and this rank leaves as well."""
+    """Rank 0 has left, so this rank leaves as well."""
 
 
 def use(place: str) -> None:

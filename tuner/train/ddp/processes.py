@@ -72,11 +72,11 @@ class Others:
                 self._raise(rank, words)
 
     def watch(self) -> None:
-        """Start to watch: from now on the first rank that fails ends the others."""
+        """Start to watch: from now on, the first failing rank ends the others."""
         self.watcher.start()
 
     def _watch(self) -> None:
-        """End all ranks when one fails, because NCCL operations would wait for it for ever."""
+        """End all ranks when one fails, because NCCL operations would wait for it forever."""
         at_work = dict(zip(self.pipes, range(1, len(self.places)), strict=True))
         while at_work:
             for pipe in wait(list(at_work)):
@@ -173,7 +173,7 @@ def _other(
 
 
 def _end_with_rank_0() -> None:
-    """End this process if rank 0 dies; otherwise it could wait for it for ever."""
+    """End this process if rank 0 dies; otherwise it could wait for rank 0 forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -23,7 +23,7 @@ def ranks(train: Train) -> Train:
     """Decorate ``train`` to run in ``trainer.devices`` processes if that is above 1.
 
     Raises:
-        Exception: What ``train`` raises in any of them, with its own traceback.
+        Exception: Raised by ``train`` in any of them, with the traceback from there.
         ConfigError: There are too few devices, or a batch cannot be divided.
     """
 
@@ -55,7 +55,7 @@ def _places(trainer: Settings, device: str | None) -> list[str]:
     start = first.index or 0
     if first.type != "cpu" and start + count > torch.accelerator.device_count():
         told = f"{count} from {first} on, but this machine has {torch.accelerator.device_count()}"
-        mistakes.append(Mistake("trainer.devices", told, "fewer, or another device"))
+        mistakes.append(Mistake("trainer.devices", told, "use fewer, or another worker.device"))
     if mistakes:
         raise ConfigError(mistakes)
     if first.type == "cpu":
@@ -68,7 +68,7 @@ def _first(others: Others) -> Iterator[None]:
     """Join the group as rank 0 in the block, and leave it.
 
     Raises:
-        Exception: The exception of another failing rank, instead of rank 0's consequential one.
+        Exception: The exception of the rank that failed first, instead of rank 0's resulting one.
     """
     group.join(0, others.places, str(others.directory))
     others.watch()

@@ -1,4 +1,4 @@
-"""Batch norm over a batch whose shares lie on several ranks."""
+"""Batch norm over a batch that is distributed over several ranks."""
 
 from typing import Any
 

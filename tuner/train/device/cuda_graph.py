@@ -33,7 +33,7 @@ Function = Callable[..., None]
 # Real eager steps on the capturing stream before the capture: cuDNN selects its kernels, the
 # optimiser creates its state, and operations that cannot be captured are detected.
 WARM_UP = 3
-# Steps after which capturing has paid off; see benchmarks/RESULTS.md.  Part of its cost is
+# Steps after which a capture has paid off; see benchmarks/RESULTS.md. Part of its cost is
 # that torch.cuda.graph first waits for the device and returns all cached memory to it.
 GRAPH_PAYS = 100
 COMPILE_PAYS = 200_000
@@ -92,7 +92,7 @@ class Capture:
     and the allocator.
 
     Raises:
-        Exception: What ``function`` raises.
+        Exception: Raised by ``function``.
         torch.AcceleratorError: The allocator cannot be restored.
     """
 
@@ -164,9 +164,9 @@ class Capture:
 def _undo(device: torch.device, pool: Any) -> None:
     """End a failed capture that used this memory pool, and free its memory.
 
-    From torch 2.14 on, deleting the ``CUDAGraph`` ends the capture. In earlier versions the
-    allocator and the generator stay in capture mode: one frees no memory, the other refuses to
-    draw.
+    From torch 2.14 on, deleting the ``CUDAGraph`` ends the capture. In earlier versions, the
+    allocator and the generator stay in capture mode: the allocator frees no memory, and the
+    generator raises errors.
 
     Raises:
         torch.AcceleratorError: The allocator cannot be restored; the worker's process is then
@@ -224,7 +224,7 @@ class Compiled:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        # Importing the compiler takes two seconds, which only its users should spend.
+        # Imported only here, because importing the compiler takes two seconds.
         from torch._dynamo.exc import TorchDynamoException
         from torch._functorch import config
 

@@ -32,7 +32,7 @@ def choose(name: str | None) -> torch.device:
         ConfigError: The name is not a device.
     """
     if name is None:
-        # Without this check a CUDA build names cuda even if there is no GPU.
+        # Without this check, a CUDA build returns cuda even if there is no GPU.
         found = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     else:
         try:
@@ -41,7 +41,7 @@ def choose(name: str | None) -> torch.device:
             raise ConfigError(
                 f"{name!r} is not a device",
                 key="worker.device",
-                hint="cuda:0, cpu, or null for any",
+                hint="use cuda:0, cpu, or null for the best available",
             ) from error
     return torch.device("cuda", found.index or 0) if found.type == "cuda" else found
 
@@ -51,7 +51,7 @@ def configure(
 ) -> None:
     """Configure this process: ``threads`` CPU threads, TF32 or not, and cuDNN benchmarking.
 
-    On the CPU a given number of threads always gives the same bits. On CUDA ``deterministic``
+    On the CPU, results are bit-identical for a given number of threads. On CUDA, ``deterministic``
     achieves this with slower kernels.
     """
     torch.set_num_threads(threads)
@@ -72,11 +72,11 @@ def configure(
 
 @functools.cache
 def _keep_memory() -> None:
-    """Make glibc keep freed memory, of which it would unmap large blocks.
+    """Make glibc keep freed memory; by default, it unmaps large blocks.
 
-    Every step would then map its activations again, page by page: with a 2-layer CNN an image of a
-    batch of 128 took 496 instead of 426 µs, and 1,024 images evaluated at once 278 instead of 126
-    ms.
+    Every step would then map its activations again, page by page: with a 2-layer CNN, an image of a
+    batch of 128 took 496 instead of 426 µs, and 1,024 images evaluated at once took 278 instead of
+    126 ms.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
@@ -85,10 +85,10 @@ def _keep_memory() -> None:
 
 
 def release_memory(device: torch.device) -> None:
-    """Return memory to the system that a run on the CPU has kept and no longer uses.
+    """Return freed memory of a run on the CPU to the system.
 
-    The next run needs 45 ms of CPU time to map it again, but its measured peak of memory is its
-    own.
+    The next run needs 45 ms of CPU time to map it again, but its measured peak does not include
+    memory of this run.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if device.type == "cpu" and trim is not None:
@@ -199,7 +199,7 @@ def watch_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with suppress(OSError):  # outside of Linux the peak is that of the whole process
+    with suppress(OSError):  # outside of Linux, the peak is that of the whole process
         Path("/proc/self/clear_refs").write_text("5")
 
 

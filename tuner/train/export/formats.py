@@ -50,7 +50,7 @@ def write(module: Deployed, form: str, path: Path, examples: Path) -> float:
     traced = torch.zeros(2, *images.shape[1:], dtype=torch.uint8)
     with _quiet():
         run = {"pt2": _pt2, "onnx": _onnx}[form](module, traced, path)
-        # Other batches than the two images that it was made with.
+        # Also with batches of other sizes than the two images of the export.
         found = np.concatenate([run(images[:1]), run(images)[1:]])
     try:
         return compare(path.name, found, outputs)
@@ -69,10 +69,9 @@ def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
     largest = float(difference.max(initial=0.0))
     if not largest <= TOLERANCE or not np.isfinite(found).all():
         raise TunerError(
-            f"{name} differs from the trained model: outputs "
-            f"{largest:.2g} apart, of {TOLERANCE:g} allowed on {len(wanted)} "
-            "real images",
-            hint="please report it",
+            f"{name} differs from the trained model: outputs on {len(wanted)} real images differ "
+            f"by up to {largest:.2g}, more than {TOLERANCE:g}",
+            hint="please report this",
         )
     return largest
 

@@ -11,7 +11,7 @@ from tuner.train.data.augment import Augment, mean_outputs
 class Deployed(nn.Module):
     """uint8 [b, H, W, C] → float32 [b, k]: probabilities, or numbers for regression.
 
-    The deployed model is the scored one: with ``trainer.tta``, it is the mean over the views.
+    The deployed model is the one that was scored: with ``trainer.tta``, it is the mean over views.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class Deployed(nn.Module):
 
 
 def views(recipe: Mapping[str, Any]) -> Augment | None:
-    """Return the test-time views by which a run with this recipe was scored."""
+    """Return the test-time augmentation with which a run of this recipe was scored."""
     prefix = "data.augment."
     found = {key.removeprefix(prefix): recipe[key] for key in recipe if key.startswith(prefix)}
     return Augment(**found) if recipe.get("trainer.tta") else None

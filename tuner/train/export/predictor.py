@@ -88,8 +88,8 @@ class Predictor:
             found: Tensor = self.module(torch.from_numpy(images).to(self.module.mean.device))
         if found.shape != (len(images), len(self.classes)):
             raise TunerError(
-                f"the network tells {list(found.shape[1:])} numbers of an "
-                f"image, and model.json {len(self.classes)} classes",
+                f"the network returns an array of shape {list(found.shape[1:])} per image, but "
+                f"model.json has {len(self.classes)} classes",
                 hint="export the model again",
             )
         return found.cpu().numpy()
@@ -99,7 +99,10 @@ class Predictor:
         channels, height, width = self.in_shape
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8:
-                raise TunerError(f"an array of {image.dtype}", hint="grey levels 0 to 255, uint8")
+                raise TunerError(
+                    f"expected an array of uint8, got {image.dtype}",
+                    hint="convert it to grey levels from 0 to 255",
+                )
             grey = image.ndim == 3 and image.shape[2] == 1
             image = Image.fromarray(image[..., 0] if grey else image)
         if isinstance(image, Image.Image):
@@ -162,11 +165,11 @@ def load(directory: str | PathLike[str], *, device: str = "cpu", trust: bool = F
     if target not in OWN and not trust:
         raise TunerError(
             f"the model is built by {target}, which is not one of tuner's networks",
-            hint="trust=True or --trust imports it; model.onnx needs none of it",
+            hint="trust=True or --trust imports its code; model.onnx needs no code",
         )
     try:
         module = _deployed(card, tensors)
-    except Exception as error:  # of whatever builds it, with whatever settings
+    except Exception as error:  # the builder and its settings may be anything
         raise TunerError(
             f"{path}: model.json does not match the weights in the same directory: {_brief(error)}",
             hint="export the model again",
@@ -180,7 +183,8 @@ def _check_device(device: str) -> None:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise TunerError(
-            f"device {device!r} cannot be used: {_brief(error)}", hint="cpu, or cuda:0 on a GPU"
+            f"device {device!r} cannot be used: {_brief(error)}",
+            hint="use cpu, or cuda:0 with a GPU",
         ) from error
 
 
@@ -189,7 +193,7 @@ def _brief(error: Exception) -> str:
 
 
 def _deployed(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Deployed:
-    """Return the whole model; its builder raises anything for settings that do not fit."""
+    """Return the whole model; the builder may raise any exception for unsuitable settings."""
     recipe = card["recipe"]
     if recipe["model"] in OWN:
         _check_sizes(card, tensors)
@@ -206,7 +210,7 @@ def _check_sizes(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None
         value = card["recipe"].get(key, 0)
         if isinstance(value, int) and value > len(tensors):
             raise ValueError(f"{key}={value}, but {len(tensors)} tensors")
-    with torch.device("meta"):  # where sizes that no memory holds take none
+    with torch.device("meta"):  # on which tensors of any size need no memory
         network = _network(card)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from tuner.train.fused.stacked_modules import Masked
 
-# Number of values of one layer of one network drawn at once on an accelerator, where each draw is a
-# launch; a network's masks must not depend on the number of networks.
+# Number of values to draw at once for one layer of one network on an accelerator, where each draw
+# launches a kernel; a network's masks must not depend on the number of networks.
 DRAWN = 2**20
 
 

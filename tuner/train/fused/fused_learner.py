@@ -62,7 +62,7 @@ class FusedLearner:
 
     @torch.no_grad()
     def store(self, steps: int) -> None:
-        """Write each learner's tensors back, after ``steps`` steps since its very first."""
+        """Write each learner's tensors back; ``steps`` is the number of steps since its first."""
         for model, learner in enumerate(self.learners):
             torch._foreach_copy_(
                 list(learner.network.parameters()), self._parts(self.weights[model])
@@ -133,7 +133,7 @@ class FusedLearner:
         return Table(numbers, steps, self.columns)
 
     def _step(self, table: Table) -> Callable[..., None]:
-        """Return the step, captured if possible, and again if its work differs from before."""
+        """Return the step, captured if possible; it is captured again if its work has changed."""
         if self.make_step is None or table.layout != self.layout:
             self.layout = table.layout
 
@@ -192,8 +192,8 @@ class FusedLearner:
     def evaluate(self, split: Split) -> list[Tally | ErrorTally]:
         """Return what ``Learner.evaluate`` returns, for each of the learners.
 
-        As many values go through the stack at once as through a single network, and all outputs (k
-        · n · classes numbers) are counted at once.
+        As many values pass through the stack at once as through a single network, and all outputs
+        (k · n · classes numbers) are counted at once.
         """
         models = len(self.learners)
         size = max(self.settings.eval_batch_size // models, self.settings.batch_size)
@@ -209,7 +209,7 @@ class FusedLearner:
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Tensor:
-        """Return each one's outputs for its images of [k·b, C, H, W]: float32 [k, b, classes]."""
+        """Return each network's outputs for its images [k·b, C, H, W]: float32 [k, b, classes]."""
         models = len(self.learners)
         self.network.eval()
         maps = stacked_modules.side_by_side(images, models, self.form)

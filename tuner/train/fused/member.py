@@ -27,7 +27,7 @@ FREE = {
 
 
 def join(learner: Learner, recipe: Recipe) -> "Learner | Member":
-    """Return the learner itself, or one that is trained with those of other threads."""
+    """Return the learner itself, or a member that is trained with those of other threads."""
     settings = learner.settings
     if settings.fused == 1:
         return learner

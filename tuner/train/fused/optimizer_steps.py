@@ -166,7 +166,7 @@ class Table:
 
     @property
     def layout(self) -> tuple[Any, ...]:
-        """What a captured step assumes to be constant."""
+        """The values that a captured step assumes to be constant."""
         return tuple(self.rows.items()), tuple(self.uniform.items())
 
     def now(self, step: Tensor) -> Now:

@@ -26,7 +26,7 @@ STEPS_ON_DEVICE = 24
 # Alternating rounds; one is enough if its result is CLEARLY above or below the required gain.
 ROUNDS = 5
 CLEARLY = 1.5
-# A smaller gain does not pay for the cost to others when a trial leaves.
+# A smaller gain does not pay for the cost that the others have when a trial leaves.
 GAIN = 1.1
 # Maximum relative difference between logits of the stack and of a single learner: bf16 and TF32
 # differ by about 0.01, networks that the stack confuses by about 1.
@@ -66,7 +66,7 @@ def obstacle(learner: Learner) -> str | None:
     if not all(parameter.requires_grad for parameter in learner.network.parameters()):
         return "some of its parameters are frozen"
     if learner.epoch and learner.done != _steps(learner):
-        return "it goes on within an epoch"
+        return "it is resumed within an epoch"
     return None
 
 
@@ -161,7 +161,7 @@ def _check(fused_learner: FusedLearner, split: Split) -> None:
         with torch.no_grad():
             wanted = learner.network(own).float()
         if (found - wanted).norm() > TOLERANCE * wanted.norm():
-            raise Unstackable("the stack computes something else than its networks")
+            raise Unstackable("the outputs of the stack differ from those of its networks")
 
 
 def _timed(learner: Learner, epoch: Epoch) -> float:

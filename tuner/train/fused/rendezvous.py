@@ -1,8 +1,8 @@
 """Let trials in the threads of one process take turns, and meet to be trained together.
 
-Torch's random generators and settings and a device's captured graphs belong to a process, not to a
-thread. Therefore exactly one of the threads runs at a time: it holds ``monitor`` and releases it
-only while it waits for others or reports (a report waits for a database).
+Torch's random generators and settings, and the captured graphs of a device, belong to a process and
+not to a thread. Therefore, exactly one of the threads runs at a time: it holds ``monitor`` and
+releases it only while it waits for others or reports (a report waits for the database).
 """
 
 import copy
@@ -34,10 +34,10 @@ class Group(Generic[Item]):
         self._error: BaseException | None = None
 
     def together(self, work: Callable[[list[Item]], None]) -> None:
-        """Wait until all members are here; the last one does ``work`` for all.
+        """Wait until all members have arrived; the last one runs ``work`` for all.
 
         Raises:
-            Exception: What ``work`` raised, in every thread that waited for it.
+            Exception: Raised by ``work``, in every thread that waited for it.
         """
         me, round_ = threading.get_ident(), self._round
         self._waiting.add(me)
@@ -122,7 +122,7 @@ def _leaving() -> Iterator[None]:
 
 
 def _aside(report: Callable[..., None]) -> Callable[..., None]:
-    """Return a report that lets the other threads run while it, or a note, is stored."""
+    """Return a report that lets other threads run while its values or notes are stored."""
     reported = _released(report)
     if hasattr(report, "note"):
         reported.note = _released(report.note)  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """Stack k networks of one shape as a single network with their feature maps side by side.
 
-Every activation of the stack is [b, k·c, …], with the channels of one network after those of the
-other. A convolution becomes a grouped one and a batch norm one of k·c channels with each network's
-own statistics; layers that work on single values or on height and width are unchanged.
+Every activation of the stack is [b, k·c, …], with the channels of one network after those of
+another. A convolution becomes a grouped convolution, and a batch norm becomes one of k·c channels,
+with each network's own statistics; elementwise and spatial layers are unchanged.
 
 The tensors of the k networks are stacked as [k, …] and substituted for a call
 (``torch.func.functional_call``). ``torch.func.vmap`` over the same stack computes the same, but it
@@ -30,7 +30,7 @@ class Unstackable(Exception):
 
 
 class Convolution(nn.Conv2d):
-    """``weight`` [k, out, in, h, w]: k convolutions as one with k times the groups."""
+    """``weight`` [k, out, in, h, w]: k convolutions as one grouped convolution."""
 
     def forward(self, maps: Tensor) -> Tensor:
         models = len(self.weight)

@@ -12,7 +12,7 @@ from tuner.train.loss import Loss
 
 
 def kinds(learner: Learner) -> tuple[list[tuple[int, bool]], Tensor]:
-    """Return the kinds of parameters that a step treats alike, and each column's kind.
+    """Return the kinds of parameters, which a step treats alike, and the kind of each column.
 
     A kind is the index of a group of the optimiser, and whether the loss penalises it.
     """
@@ -43,7 +43,7 @@ def numbers(
 
 
 def state(learner: Learner, rule: Rule) -> dict[str, list[Tensor]]:
-    """Return the optimiser's tensors that the stack has too; none before its first step."""
+    """Return the optimiser's tensors that the stack uses; none before its first step."""
     states = [learner.optimizer.state.get(p, {}) for p in learner.network.parameters()]
     return {
         name: [state[name] for state in states]

@@ -92,7 +92,7 @@ def check(
     drop_path: float = 0.0,
     **_: object,
 ) -> None:
-    """Check the settings that ``cnn`` refuses for all images, without building it.
+    """Check the settings that are invalid for images of any size, without building a network.
 
     Raises:
         ConfigError: A setting is invalid.
@@ -204,7 +204,7 @@ def _checked(
 def _check_block(block: Block, drop_path: float) -> None:
     if drop_path and block != "residual":
         raise ConfigError(
-            f"{drop_path} leaves out residual blocks, model.block={block} has none",
+            f"{drop_path} skips residual blocks, but model.block={block} has none",
             key="model.drop_path",
-            hint="model.block=residual, or search drop_path below that option",
+            hint="set model.block=residual, or search drop_path only for that option",
         )

@@ -16,7 +16,7 @@ SHOWN = 3
 def load(network: nn.Module, path: Path) -> None:
     """Load the weights of a checkpoint, or of a ``.safetensors`` file, into a network.
 
-    Of a checkpoint with averaged weights (``trainer.ema``), these are taken.
+    If a checkpoint has averaged weights (``trainer.ema``), they are used.
 
     Raises:
         ConfigError: The file cannot be read, or has other weights than the network.
@@ -27,13 +27,13 @@ def load(network: nn.Module, path: Path) -> None:
         raise ConfigError(
             f"{path} has no weights: {error}",
             key="trainer.initial",
-            hint="a checkpoint.pt of a run directory, or model.safetensors of an export",
+            hint="use the checkpoint.pt of a run directory, or the model.safetensors of an export",
         ) from error
     if differences := _differences(network.state_dict(), weights):
         raise ConfigError(
-            f"{path} is of another network: {first(differences, SHOWN, '; ')}",
+            f"{path} belongs to another network: {first(differences, SHOWN, '; ')}",
             key="trainer.initial",
-            hint="the settings model.* of the training that wrote it",
+            hint="use the settings model.* of the training that wrote it",
         )
     network.load_state_dict(weights)
 

@@ -29,7 +29,7 @@ def check(name: str, weights: str | None) -> None:
         return
     if not weights.endswith(FILES):
         raise ConfigError(
-            f"{weights} is not known for {name}",
+            f"{name} has no weights {weights}",
             key="model.weights",
             hint=f"null, {', '.join(known)}, or a file that ends in {', '.join(FILES)}",
         )
@@ -48,7 +48,7 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
     if weights.endswith(FILES):
         network = _untrained(name)
         _load_file(network, Path(weights).expanduser())
-        if name in AUXILIARY:  # their weights were ported with it
+        if name in AUXILIARY:  # their weights were trained with it
             network.__dict__["transform_input"] = True
         return network, known.DEFAULT.transforms()
     try:
@@ -56,7 +56,7 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
     except OSError as error:
         raise TunerError(
             f"the weights {name} {weights} are not in "
-            f"{torch.hub.get_dir()}/checkpoints and could not be fetched "
+            f"{torch.hub.get_dir()}/checkpoints and could not be downloaded "
             f"from {known[weights].url}: {error}",
             hint="model.weights=FILE",
         ) from error
@@ -65,7 +65,7 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
 
 @contextmanager
 def structure_only() -> Iterator[None]:
-    """Download and read nothing in the block: weights come from elsewhere, the preset by name."""
+    """Build networks in the block without downloading or reading any weights."""
     before = _STRUCTURE_ONLY.set(True)
     try:
         yield
@@ -74,7 +74,7 @@ def structure_only() -> Iterator[None]:
 
 
 def _untrained(name: str) -> nn.Module:
-    options = {"init_weights": True} if name in AUXILIARY else {}  # else they warn
+    options = {"init_weights": True} if name in AUXILIARY else {}  # avoids a warning
     return _one_headed(models.get_model(name, weights=None, **options))
 
 
@@ -88,7 +88,7 @@ def _one_headed(network: nn.Module) -> nn.Module:
 
 
 def _load_file(network: nn.Module, path: Path) -> None:
-    """Load all weights except the head, which the file may have with another size."""
+    """Load all weights except the head, whose size in the file may differ."""
     tensors = _read(path)
     head = f"{head_of(network)}."
     own = network.state_dict()
@@ -105,7 +105,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """Return a state_dict; names of one that this trainer exported lose their prefix."""
+    """Return a state_dict; the prefix is removed from names that this trainer has exported."""
     if path.suffix == ".safetensors":
         tensors: Mapping[str, Tensor] = load_file(path)
     else:

@@ -59,7 +59,7 @@ class Classifier(Staged):
         preset = self.preset
         images = _resize(images, preset.resize_size, preset.interpolation, preset.antialias)
         cropped: Tensor = pixels.center_crop(images, preset.crop_size)
-        if preset.interpolation == pixels.InterpolationMode.BICUBIC:  # it oversteps black and white
+        if preset.interpolation == pixels.InterpolationMode.BICUBIC:  # it overshoots
             cropped = cropped.clamp(self.black, self.white)
         return cropped
 

@@ -25,7 +25,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Follow the network by one step, after ``updates`` earlier ones."""
+        """Update the average once, after ``updates`` earlier updates."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_(*self.averaged, weight=1 - decay)
         if self.copied[0]:

@@ -14,9 +14,9 @@ from tuner.config.types import validate_arguments
 class Lion(Optimizer):
     """Chen 2023 (arXiv:2302.06675), with decoupled weight decay.
 
-    Every weight moves by exactly ``lr``, so it needs about a tenth of AdamW's learning rate and ten
-    times its decay. It counts no steps and accepts its rate as a number or as a tensor on the
-    device: a step can be captured in a CUDA graph.
+    Every weight moves by exactly ``lr``, so Lion needs about a tenth of AdamW's learning rate and
+    ten times its weight decay. It does not count steps, and its learning rate may be a tensor on
+    the device, so a step can be captured in a CUDA graph.
     """
 
     @validate_arguments("optimizer")

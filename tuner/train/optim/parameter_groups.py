@@ -41,11 +41,11 @@ KEYWORDS = Keywords(
 
 
 def spare_compiler() -> None:
-    """Keep an optimiser that is only constructed from loading ``torch._dynamo``.
+    """Prevent the construction of an optimiser from loading ``torch._dynamo``.
 
-    Loading takes 1.2 s, which ``tuner check`` and a supervisor, which never run a step, need not
-    spend. The methods of optimisers look for this attribute first; if a version of torch does not,
-    nothing is lost.
+    Loading takes 1.2 s; ``tuner check`` and supervisors never run a step and do not need it. The
+    methods of optimisers look for this attribute first; if a version of torch does not, it has no
+    effect.
     """
     for method in vars(Optimizer).values():
         wrapped = getattr(method, "__wrapped__", None)
@@ -54,10 +54,11 @@ def spare_compiler() -> None:
 
 
 def stepper(optimizer: Optimizer) -> Callable[[], object]:
-    """Return the ``step`` of an optimiser; those of torch do not load ``torch._dynamo`` for it.
+    """Return the ``step`` of an optimiser without torch's wrapper.
 
-    torch wraps the steps of its own optimisers in a function that loads it, for 1.2 s in every
-    process, to interrupt a compilation of the step; no step of the trainer is compiled.
+    torch wraps the steps of its own optimisers in a function that loads ``torch._dynamo``, which
+    takes 1.2 s in every process, to exclude the step from compilation. The trainer compiles no
+    steps.
     """
     if not type(optimizer).__module__.startswith("torch.optim."):
         return optimizer.step
@@ -84,8 +85,8 @@ def built(optimizer: Callable[..., Optimizer], of: list[dict[str, Any]]) -> Opti
 def groups(network: nn.Module) -> list[dict[str, Any]]:
     """Return two groups: weights, which decay, and biases, norms and slopes, which do not.
 
-    A network in stages has two for each of its learning-rate factors; they also contain parameters
-    that are frozen now and trained later.
+    A ``Staged`` network has two groups for each of its learning-rate factors; they also contain
+    parameters that are frozen at first and trained later.
     """
     if isinstance(network, Staged):
         factors = network.factors()
