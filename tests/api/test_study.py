@@ -66,7 +66,7 @@ def test_a_study_is_opened_by_its_name_alone(study, tmp_path, monkeypatch):
     [
         ("trian", None, "name: sqlite:///runs/tuner.db has no study 'trian'; hint: it has train"),
         ("train", "sqlite:///absent.db", "url: there is no database absent.db"),
-        ("a/b", None, "name: 'a/b' cannot name a directory"),
+        ("a/b", None, "name: 'a/b' cannot be the name of a directory"),
     ],
 )
 def test_a_study_that_is_not_there_is_told(study, name, url, told):

@@ -97,7 +97,7 @@ def test_mistakes_come_before_any_work(project: Project):
         assert what in project.stderr
     for wrong, what in (
         ("launch.workers=0", "launch.workers: expected int of 1 or more | null, got 0"),
-        ("study.name=../escape", "cannot name a directory"),
+        ("study.name=../escape", "cannot be the name of a directory"),
         ("seed=abc", "seed: expected int, got 'abc'"),
         ("storage=postgresql", "TUNER_STORAGE_URL is not set"),
     ):

@@ -97,7 +97,7 @@ def test_a_study_is_renamed_with_its_directory_and_goes_on(searched: Project):
     searched.ask("study", "rename", "first", "toy", code=2)
     assert "already has a study 'toy'" in searched.stderr
     searched.ask("study", "rename", "first", "a/b", code=2)
-    assert "'a/b' cannot name a directory" in searched.stderr
+    assert "'a/b' cannot be the name of a directory" in searched.stderr
 
 
 def test_a_study_is_deleted_when_somebody_agrees(searched: Project):

@@ -81,7 +81,7 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest(project: Project)
         (["status", "a", "b"], "expected one study, got a and b"),
         (["best", "a", "study.name=b"], "both study.name and the study 'a'"),
         (["status", "a", "--all"], "both --all and the study 'a'"),
-        (["status", "a/b"], "study.name: 'a/b' cannot name a directory"),
+        (["status", "a/b"], "study.name: 'a/b' cannot be the name of a directory"),
         (["status", "a", "study.n_trails=2"], "study.n_trails"),
     ],
 )

@@ -46,8 +46,8 @@ def test_all_are_told_at_once_and_each_key_once(file: Path) -> None:
         directories.probe([("a", file), ("a", file / "logs"), ("b", "/proc/nowhere"), ("c", ".")])
     reason = "/proc/nowhere cannot be written to (No such file or directory)"
     assert caught.value.mistakes == [
-        Mistake("a", f"{file} is a file, expected a directory", "a=… names another place"),
-        Mistake("b", reason, "b=… names another place"),
+        Mistake("a", f"{file} is a file, expected a directory", "set a=… to another directory"),
+        Mistake("b", reason, "set b=… to another directory"),
     ]
 
 

@@ -150,7 +150,7 @@ def test_ones_own_network_of_other_classes_is_told(trained, copied):
     weights = load_file(copied / "model.safetensors")
     save_file(Stubborn((1, 8, 8), 10).state_dict(), copied / "model.safetensors")
     try:
-        with pytest.raises(TunerError, match=r"tells \[3\] numbers of an image, .* 10 classes"):
+        with pytest.raises(TunerError, match=r"shape \[3\] per image, .* 10 classes"):
             tuner.load(copied, trust=True)(IMAGE)
     finally:
         save_file(weights, copied / "model.safetensors")

@@ -83,7 +83,7 @@ def test_a_command_line_is_refused_with_the_nearest_that_exists(capsys, words, c
         ("sqlite:/x.db", "three slashes before a path from here, sqlite:///x.db"),
         ("sqlite://x/y.db", "hint: sqlite:///x/y.db, with three slashes"),
         (f"sqlite:///{'x' * 300}", "File name too long"),
-        ("sqlite:////proc/1/x.db", "names another place"),
+        ("sqlite:////proc/1/x.db", "to another file"),
         ("postgresql+psycopg://u:secret@no.such.host.invalid/db", "check the host name"),
         ("postgresql+psycopg://u:secret@127.0.0.1:1/db", "check that the server is running"),
         ("mysql+pymysql://u:secret@127.0.0.1:1/db", "check that the server is running"),

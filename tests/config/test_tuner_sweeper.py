@@ -166,7 +166,7 @@ def test_an_application_of_hydra_optuna_sweeper_changes_one_line(there):
     (there / "app.py").write_text(SPHERE)
     (there / "conf/main.yaml").write_text(THEIRS)
     told = ran(there, "-m", "tuner", "check", "--app=app.py", "x=interval(0,1)", code=2).stderr
-    assert told.endswith("; hint: hydra/sweeper: tuner, in its place\n")
+    assert told.endswith("; hint: use hydra/sweeper: tuner instead\n")
     (there / "conf/main.yaml").write_text(THEIRS.replace("sweeper: optuna", "sweeper: tuner"))
     done = ran(there, "app.py", "--multirun")
     printed = next(line for line in done.stdout.splitlines() if line.startswith("best:"))

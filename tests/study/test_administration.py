@@ -288,7 +288,7 @@ def test_a_live_worker_of_optunas_counts(url: str):
     theirs = optuna.create_study(study_name="theirs", storage=storage)
     trial = theirs.ask()
     storage.record_heartbeat(trial._trial_id)
-    with pytest.raises(StudyError, match="a worker of Optuna's with trial 0"):
+    with pytest.raises(StudyError, match="an Optuna worker with trial 0"):
         administration.delete(rdb, "theirs", grace=60)
     theirs.tell(trial, 1.0)
     administration.delete(rdb, "theirs", grace=60)

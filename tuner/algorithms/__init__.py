@@ -1,1 +1,1 @@
-"""What to try next and what to stop: samplers and pruners on Optuna's interfaces."""
+"""Samplers and pruners on Optuna's interfaces: what to try next, and what to stop."""

@@ -18,8 +18,8 @@ _filters = threading.Lock()
 def allowed() -> Iterator[None]:
     """Suppress Optuna's warnings about experimental features in the block.
 
-    Warning filters belong to the process, and two threads would restore each other's; therefore
-    only one thread at a time can enter the block.
+    Warning filters are global to the process, and two threads would restore each other's filters.
+    Therefore, only one thread at a time can enter the block.
     """
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -27,6 +27,6 @@ def allowed() -> Iterator[None]:
 
 
 def instantiate(node: DictConfig, **given: object) -> Any:
-    """Instantiate without Optuna's warnings about experimental parts, which the YAML requests."""
+    """Instantiate a node without Optuna's warnings about experimental features in it."""
     with allowed():
         return instantiation.instantiate(node, **given)

@@ -1,8 +1,8 @@
-"""Cache a study as arrays of what each trial has reached at each rung.
+"""Cache a study as arrays of the value of each trial at each rung.
 
-A rung is a fraction of a trial's own schedule, so that trials of different length compare fairly:
-30 epochs after the tenth, 90 after the thirtieth. Everything is computed from the reported values,
-so that a retried trial, which inherits its curve, is unchanged.
+A rung is a fraction of a trial's own schedule, so that trials of different lengths are compared
+fairly: a trial of 30 epochs after epoch 10, one of 90 epochs after epoch 30. Everything is computed
+from the reported values, so that a retry, which inherits its curve, gives the same result.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ Encode = Callable[[Sequence[FrozenTrial]], Floats]
 T = TypeVar("T")
 
 FRACTIONS = (1 / 27, 1 / 9, 1 / 3, 1.0)
-"""The rungs; the last is the end, which only a completed trial has reached."""
+"""The rungs; the last one is the end, which only completed trials have reached."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Table:
     over: Bools
     """Which trials have ended."""
     bad: Bools
-    """Which trials failed, diverged or violated a constraint, whatever their scores before."""
+    """Which trials failed, diverged or violated a constraint, regardless of their scores."""
     live: Bools
     """Which trials count: they have parameters, and no retry replaces them."""
     costs: Floats
@@ -89,7 +89,7 @@ class Table:
 
 
 class LastRead:
-    """Identifies the study, and its latest trial, that were read last."""
+    """Remembers which study was read last, and its latest trial."""
 
     def __init__(self) -> None:
         self._study: tuple[object, int] | None = None
@@ -99,8 +99,8 @@ class LastRead:
     def continues(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
         """Return whether these are the trials of the same study, possibly with more; record them.
 
-        Studies of several databases may have the same name. A study that was deleted and created
-        again, or taken over by a standby without its last trials, has other trials in their places.
+        Studies in several databases may have the same name. A study that was deleted and created
+        again, or lost its last trials in a failover, has other trials with the same numbers.
         """
         before, count, last = self._study, self._count, self._last
         self._study = study._storage, study._study_id
@@ -110,7 +110,7 @@ class LastRead:
 
 
 class Scoreboard:
-    """Keeps a ``Table`` up to date: ended trials are read once, the others each time."""
+    """Keeps a ``Table`` up to date: finished trials are read once, the others each time."""
 
     def __init__(self, fractions: Sequence[float] = FRACTIONS) -> None:
         self.fractions = tuple(fractions)
@@ -124,7 +124,7 @@ class Scoreboard:
         return Scoreboard, (self.fractions,)
 
     def table(self, study: Study, encode: Encode) -> Table:
-        """Return the present table; thread-safe."""
+        """Return the current table; thread-safe."""
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         with self._lock:
             trials = study.get_trials(deepcopy=False)
@@ -132,15 +132,15 @@ class Scoreboard:
                 self._start(encode)
             longest, guessed = self._longest, self._guessed
             self._read(trials, sign)
-            if self._longest != longest and guessed:  # lengths were taken for known
+            if self._longest != longest and guessed:  # assumed lengths have changed
                 self._start(encode, self._longest)
                 self._read(trials, sign)
             return Table(*(column[: self._count].copy() for column in self._columns))
 
     def derived(self, name: str, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make`` returns, kept as ``name`` until it is asked for with another key.
+        """Return the result of ``make``, cached as ``name`` until it is requested with another key.
 
-        It is forgotten when another study, or other parameters, are read; thread-safe.
+        The cache is cleared when another study, or other parameters, are read; thread-safe.
         """
         with self._lock:
             if name not in self._derived or self._derived[name][0] != key:
@@ -211,7 +211,7 @@ class Scoreboard:
 
 
 def is_bad(trial: FrozenTrial) -> bool:
-    """Return whether the trial failed, broke a limit, or did not end by its curve alone."""
+    """Return whether the trial failed, violated a constraint or was otherwise infeasible."""
     if any(c > 0 for c in trial.constraints.values()):
         return True
     if trial.state == TrialState.PRUNED:

@@ -4,6 +4,6 @@ import hashlib
 
 
 def seed_of(*parts: object) -> int:
-    """A seed in [0, 2³¹) that is a pure function of its parts."""
+    """Return a seed in [0, 2³¹) that is a pure function of the given parts."""
     digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

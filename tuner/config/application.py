@@ -84,9 +84,9 @@ def run(
 ) -> Any:
     """Run the application once, in ``run_dir``, and return what its main returns.
 
-    It reports by ``tuner.objective.report``, or not at all.
+    The application may call ``tuner.objective.report``.
     """
-    del report  # is with tuner.objective already
+    del report  # tuner.objective has it already
     main = load(app)
     named = [f"--config-name={config_name}"] if config_name else []
     options = [*(f"--config-dir={directory}" for directory in config_dirs), *named]
@@ -106,7 +106,7 @@ def run(
 
 @contextmanager
 def _as_script(main: Main, arguments: Sequence[str]) -> Iterator[None]:
-    """Let the command line be the application's: Lightning runs it once more for each rank."""
+    """Set ``sys.argv`` to the application's command line, which Lightning runs for each rank."""
     program = sys.modules["__main__"]
     argv, spec = sys.argv, program.__spec__
     sys.argv, program.__spec__ = [str(main.file), *arguments], None
@@ -118,9 +118,10 @@ def _as_script(main: Main, arguments: Sequence[str]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ApplicationSource(Source):
-    """The application's configuration with its own root, and tuner's sections.
+    """The configuration of an application, and tuner's sections.
 
-    An application's own section with the name of one of tuner's is kept, but cannot be searched.
+    If the application has a section with the name of one of tuner's, it is kept, but cannot be
+    searched.
     """
 
     app: str = ""
@@ -137,9 +138,9 @@ class ApplicationSource(Source):
         service = self._service.compose([f"study.name={stem}", "space=none", *ours])
         if service.worker.concurrency != 1:
             raise ConfigError(
-                f"{service.worker.concurrency}: Hydra runs one application a process",
+                f"{service.worker.concurrency}: Hydra runs one application per process",
                 key="worker.concurrency",
-                hint="launch.workers starts processes",
+                hint="use launch.workers, which starts processes",
             )
         root, choices = self._application(theirs)
         if not isinstance(root.get("seed"), int):
@@ -179,7 +180,7 @@ class ApplicationSource(Source):
 
     @functools.cached_property
     def _service(self) -> Source:
-        """Ours, and the application's directory for a `space` of its own."""
+        """tuner's source, which also finds a `space` in the application's directory."""
         own = load(self.app).config_dir
         there = (own,) if own is not None and own.is_dir() else ()
         return Source((*self.config_dirs, *there))
@@ -200,7 +201,7 @@ class ApplicationSource(Source):
         except (HydraException, OmegaConfBaseException) as error:
             told = override_parser.explained(error)
             if "/sweeper/optuna'" in told.problem:
-                told = replace(told, hint="hydra/sweeper: tuner, in its place")
+                told = replace(told, hint="use hydra/sweeper: tuner instead")
             raise ConfigError([told]) from error
         own = [main.config_dir] if main.config_dir else []
         choices = dict(cfg.hydra.runtime.choices)

@@ -19,7 +19,7 @@ ENVIRONMENT = re.compile(r'\$\{oc\.env:(\w+),"([^"]*)"\}')
 def value(key: str) -> Any:
     """Return the value of a key such as ``storage.url`` in the default option of its group.
 
-    References to environment variables are resolved, others are left as they are.
+    References to environment variables are resolved; others are kept.
     """
     group, _, name = key.partition(".")
     found = _group(group)[name]

@@ -25,18 +25,18 @@ def probe(named: Iterable[DirectoryOption]) -> None:
 
 
 def refusals(named: Iterable[DirectoryOption]) -> list[Mistake]:
-    """What is wrong, with the cure, of each key's first directory that cannot be written to."""
+    """Return an error for each key with a directory that cannot be written to."""
     found: dict[str, Mistake] = {}
     for key, directory in named:
         if key not in found and (reason := obstacle(Path(directory))):
-            found[key] = Mistake(key, reason, f"{key}=… names another place")
+            found[key] = Mistake(key, reason, f"set {key}=… to another directory")
     return list(found.values())
 
 
 def obstacle(directory: Path) -> str | None:
     """Return why no file can be written to a directory, which may not exist yet; None if one can.
 
-    A file without a name is written, because permissions alone are not sufficient evidence.
+    An unnamed file is written, because checking permissions is not sufficient.
     """
     path = directory.absolute()
     there = next(p for p in (path, *path.parents) if os.path.lexists(p))
@@ -58,7 +58,8 @@ def misnamed(key: str, name: str) -> list[Mistake]:
     """Return why no directory can have the name, the value of ``key``; empty if one can."""
     found = []
     if not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name):
-        found.append(Mistake(key, f"{name!r} cannot name a directory", "a name without slashes"))
+        told = f"{name!r} cannot be the name of a directory"
+        found.append(Mistake(key, told, "use a name without slashes"))
     if (size := len(os.fsencode(name))) > LONGEST_NAME:
         hint = f"at most {LONGEST_NAME} bytes; most letters other than a to z take 2 to 4"
         found.append(Mistake(key, f"is too long for the name of a directory: {size} bytes", hint))
@@ -66,12 +67,14 @@ def misnamed(key: str, name: str) -> list[Mistake]:
 
 
 def check_output(output: Path, key: str) -> None:
-    """Refuse a file that cannot be written to, or must not be replaced.
+    """Check that an output file can be written, and may be replaced.
 
     Args:
-        key: How the caller names the file, for messages.
+        output: The file.
+        key: The key or option that names it, for messages.
 
-    Raises: ConfigError.
+    Raises:
+        ConfigError: The file cannot be written, or must not be replaced.
     """
     if (size := len(os.fsencode(output.name))) > LONGEST_NAME:
         told, most = f"its name has {size} bytes", f"at most {LONGEST_NAME}"

@@ -1,7 +1,7 @@
-"""Reads the JSON files that tuner exports and checks them against dataclasses.
+"""Read the JSON files that tuner exports, and check them against dataclasses.
 
-Somebody may have edited a file since.  ``Model`` describes ``model.json``, the metadata of a
-trained model.
+The files are untrusted: anybody may have edited them. ``Model`` describes ``model.json``, the
+metadata of a trained model.
 """
 
 import json
@@ -16,7 +16,7 @@ from tuner.config.types import conforms, mistake
 from tuner.errors import Mistake, TunerError
 
 OWN = {"tuner.train.model.cnn.cnn", "tuner.train.model.torchvision.classifier"}
-"""Builders of networks that are called without trust; any other name is a user's code."""
+"""Builders of networks that are called without trust; any other name refers to a user's code."""
 PIXELS = 1 << 24
 """Maximum number of pixels of an input image; more would fill a GPU's memory."""
 LETTERS = 160
@@ -76,12 +76,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def in_one_line(wrong: Sequence[Mistake]) -> str:
-    """What is wrong with a file, in one line."""
+    """Return the errors of a file as one line."""
     return "; ".join(str(mistake)[:LETTERS] for mistake in wrong)
 
 
 def mistakes(found: object, kind: type, path: str = "") -> list[Mistake]:
-    """How JSON differs from the ``asdict`` of the dataclass ``kind``; extra keys are allowed."""
+    """Return the deviations of JSON from the dataclass ``kind``; extra keys are allowed."""
     if not isinstance(found, dict):
         return [mistake(path, kind, found)]
     said: list[Mistake] = []
@@ -96,7 +96,7 @@ def mistakes(found: object, kind: type, path: str = "") -> list[Mistake]:
 
 
 def _mistakes(value: object, hint: Any, path: str) -> list[Mistake]:
-    """The mistakes of one field, which may hold a dataclass or a sequence of dataclasses."""
+    """Return the errors of one field, which may hold a dataclass or a sequence of dataclasses."""
     within = next(
         (p for p in (hint, *get_args(hint)) if isinstance(p, type) and is_dataclass(p)), None
     )
@@ -110,7 +110,7 @@ def _mistakes(value: object, hint: Any, path: str) -> list[Mistake]:
 
 
 def _with_nan(value: object) -> object:
-    """The value with null replaced by NaN in lists and mappings: JSON has no NaN."""
+    """Return the value with NaN instead of null in lists and mappings, because JSON has no NaN."""
     if isinstance(value, list):
         return [math.nan if item is None else _with_nan(item) for item in value]
     if isinstance(value, dict):

@@ -19,7 +19,7 @@ def cure(module: str) -> str:
         brought = _normal(Requirement(text).name)
         if extra and extra[1] != "dev" and f"{brought}-".startswith(f"{name}-"):
             return f"pip install '{OWN}[{extra[1]}]'"
-    return f"pip install {name}, or whatever provides the module"
+    return f"pip install {name}, or the package that provides the module"
 
 
 def _requirements() -> list[str]:

@@ -1,4 +1,4 @@
-"""Build with Hydra what a configuration names."""
+"""Instantiate the objects that a configuration describes, with Hydra."""
 
 from typing import Any
 
@@ -12,23 +12,24 @@ from tuner.errors import Infeasible, Mistake, TunerError
 
 
 def instantiate(node: DictConfig, **injected: object) -> Any:
-    """Build what ``node`` describes and call it with those of ``injected`` that it accepts."""
+    """Instantiate ``node``, passing those of the ``injected`` arguments that it accepts."""
     parameters, open_ended = signature(str(node._target_))
     accepted = {k: v for k, v in injected.items() if open_ended or k in parameters}
     try:
         built = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, TunerError | Infeasible):
-            raise error.__cause__ from None  # its own words are clearer than Hydra's around them
+            raise error.__cause__ from None  # its message is clearer than Hydra's
         raise
     return built(**accepted)
 
 
 def dry_instantiate(cfg: DictConfig) -> tuple[list[Mistake], dict[str, object]]:
-    """What the objective's parts refuse as they are built, or its ``check`` of them; and its facts.
+    """Return the errors of the objective and its components, and the facts of its ``check``.
 
-    A callable may have a ``check`` that takes the same keywords: it says what would run, as a
-    mapping from names, or raises ``ConfigError``.  Nothing is run.
+    The components are instantiated, but nothing is run. A callable may have an attribute ``check``,
+    a function with the same keywords, which returns facts about what would run, by name, or raises
+    ``ConfigError``.
     """
     try:
         built = hydra.utils.instantiate(cfg.objective, _partial_=True, _convert_="all")

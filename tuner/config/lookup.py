@@ -27,7 +27,7 @@ def key_of(override: str) -> str:
 
 
 def is_operational(override: str) -> bool:
-    """Return whether an override sets how and where to search, and so belongs to no trial."""
+    """Return whether an override configures the search, so that it is not part of a trial."""
     key = key_of(override)
     return section_of(key) in OPERATIONAL and ".".join(key.split(".")[:2]) not in KEPT
 

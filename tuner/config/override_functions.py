@@ -1,4 +1,4 @@
-"""The functions of Hydra's override grammar, of which two serve search spaces better."""
+"""The functions of Hydra's override grammar, two of them adapted to search spaces."""
 
 import inspect
 import math
@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 
 def functions() -> Functions:
-    """Hydra's override functions with two changes.
+    """Return Hydra's override functions with two changes.
 
     ``choice`` accepts null, and ``int(interval(0.5, 3.7))`` starts at 1: Hydra truncates it to 0,
     which is outside the interval.
@@ -40,7 +40,7 @@ def _int(*args: Any, value: Any = None) -> Any:
 
 
 def _within(fractions: IntervalSweep) -> IntervalSweep:
-    """The integers of an interval, including its ends."""
+    """Return the integers of an interval, including its ends."""
     low, high = fractions.start, fractions.end
     assert low is not None
     assert high is not None

@@ -1,4 +1,4 @@
-"""Find the overrides that keep a configuration from composing: Hydra stops at its first error."""
+"""Find all overrides that cannot be composed; Hydra itself stops at its first error."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ from tuner.config.types import nearest
 from tuner.errors import ConfigError, Mistake, section
 
 Mistakes = dict[str, Mistake | None]
-"""Override → what keeps it from composing, with its cure; None for a key that the unknown option of
-its group may have had.
+"""Override → the error for which it cannot be composed; None for a key below an unknown option,
+which may have had it.
 """
 
 
 def mistakes(source: Source, overrides: Sequence[str]) -> Mistakes:
-    """Return the mistakes of overrides; empty if all compose."""
+    """Return the errors of overrides; empty if all can be composed."""
     try:
         source.compose(overrides)
     except ConfigError as error:
@@ -49,7 +49,7 @@ def _single_mistakes(source: Source, overrides: Sequence[str]) -> Mistakes:
     for text in [text for text in parsed if text not in groups and text not in found]:
         override = parsed[text]
         if mistake := _bad_value(source, text, override, base, groups):
-            # An experiment, which is no section, has its say in all of them.
+            # An experiment is not a section and may change all of them.
             owned = section(text) in lost or not lost <= set(map(str, base))
             known = has_key(base, override.key_or_group)
             found[text] = None if owned and not known else mistake
@@ -62,7 +62,7 @@ def _bad_option(source: Source, override: Override) -> Mistake | None:
     if override.is_delete() or (isinstance(value, str | list) and str(value) in options):
         return None
     written = text_of(value)
-    if written in options:  # Hydra reads a number, or a truth
+    if written in options:  # Hydra reads it as a number or a boolean
         return Mistake(group, f"{written} is not a valid name in Hydra", f"\"{group}='{written}'\"")
     named = repr(value) if isinstance(value, str) else written
     there = search_path.holding(f"{group}/{written}.yaml")

@@ -1,4 +1,4 @@
-"""Parse overrides with Hydra's own parser, and word its errors."""
+"""Parse overrides with Hydra's own parser, and translate its errors into clear messages."""
 
 import functools
 import itertools
@@ -48,7 +48,7 @@ def parse(text: str) -> Override:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether no byte of the command line, or escape of a YAML file, stands for no character."""
+    """Return whether a text is valid Unicode, without undecodable bytes or lone surrogates."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
@@ -68,7 +68,7 @@ def spaceless(text: str) -> str:
 
 
 def explained(error: Exception) -> Mistake:
-    """Hydra's message without its stack of configuration internals, and the cure if it is known."""
+    """Return Hydra's message without its stack of internals, and a hint if one is known."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
     hint = ""

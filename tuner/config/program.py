@@ -1,4 +1,4 @@
-"""Imports the program of ``--app FILE[:FUNCTION]`` and finds its ``@hydra.main`` function."""
+"""Import the program of ``--app FILE[:FUNCTION]``, and find its ``@hydra.main`` function."""
 
 import functools
 import importlib
@@ -50,10 +50,13 @@ class Main:
 
 @functools.cache
 def load(app: str) -> Main:
-    """Import the application.  Raises: ConfigError if it is not one.
+    """Import the application and return its function.
 
-    Decorators below ``@hydra.main`` are part of the returned function.  Those above it wrap the
-    whole program and are not.
+    Decorators below ``@hydra.main`` are part of the returned function; those above it, which wrap
+    the whole program, are not.
+
+    Raises:
+        ConfigError: It cannot be imported, or has no such function.
     """
     where, _, name = app.partition(":")
     module, base = _module(where)
@@ -74,7 +77,7 @@ def load(app: str) -> Main:
 
 
 def _module(where: str) -> tuple[ModuleType, Version]:
-    """The module of a file or a dotted name, and its ``version_base``."""
+    """Return the module of a file or a dotted name, and its ``version_base``."""
     try:
         if where.endswith(".py"):
             if not Path(where).is_file():
@@ -95,7 +98,7 @@ def _module(where: str) -> tuple[ModuleType, Version]:
 def _imported(file: Path) -> tuple[ModuleType, Version]:
     """Import a file once per process, under a name by which its classes can be pickled.
 
-    It is ``__main__`` only if it is the program that is running.
+    The name is ``__main__`` only for the running program.
     """
     root, dotted = _package(file)
     module = _known("__main__", file) or _known(dotted, file)
@@ -108,7 +111,7 @@ def _imported(file: Path) -> tuple[ModuleType, Version]:
 
 
 def _known(name: str, file: Path) -> ModuleType | None:
-    """The module of that name, if it was imported from the file."""
+    """Return the module of that name if it was imported from the file."""
     module = sys.modules.get(name)
     origin = getattr(module, "__file__", None)
     return module if origin is not None and Path(origin).resolve() == file else None
@@ -132,7 +135,7 @@ def _executed(file: Path, name: str) -> ModuleType:
 
 
 def _package(file: Path) -> tuple[Path, str]:
-    """The directory from which a module is imported, and its name, dotted in a package."""
+    """Return the directory from which a module is imported, and its name, dotted in a package."""
     root, names = file.parent, [] if file.stem == "__init__" else [file.stem]
     while (root / "__init__.py").is_file() and root.name.isidentifier():
         root, names = root.parent, [root.name, *names]
@@ -140,7 +143,7 @@ def _package(file: Path) -> tuple[Path, str]:
 
 
 def _hydra_main(found: object) -> FunctionType | None:
-    """The function that ``@hydra.main`` returned, also below decorators that use ``wraps``."""
+    """Return the function that ``@hydra.main`` returned, also below decorators with ``wraps``."""
     while found is not None and not _is_hydra_main(found):
         found = getattr(found, "__dict__", {}).get("__wrapped__")
     return cast(FunctionType | None, found)

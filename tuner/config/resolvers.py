@@ -8,7 +8,7 @@ EPOCHS = ("objective.epochs", "trainer.epochs", "objective.trainer.epochs")
 """Keys that may hold the length of a full training."""
 
 APPLICATION_EPOCHS = ("epochs", "training.epochs", "trainer.epochs", "trainer.max_epochs")
-"""Keys of an application's own configuration that may hold it."""
+"""Keys of an application's own configuration that may hold the length of a full training."""
 
 
 def epochs_key(cfg: DictConfig) -> str | None:

@@ -1,4 +1,4 @@
-"""Resolve ``hydra.searchpath`` to directories, wherever it is set, to know their options."""
+"""Resolve ``hydra.searchpath``, wherever it is set, to directories whose options are known."""
 
 import codecs
 import importlib.util
@@ -63,7 +63,7 @@ def refuse_marks(directories: Sequence[Path], chosen: Mapping[str, object]) -> N
 
 
 def holding(file: str) -> str:
-    """Return a directory here that has such a file and is not searched; empty if none has."""
+    """Return a directory below this one that has the file but is not searched; empty if none."""
     try:
         return next((str(d) for d in _directories(Path()) if (d / file).is_file()), "")
     except OSError:
@@ -71,7 +71,7 @@ def holding(file: str) -> str:
 
 
 def beside(directory: Path) -> str:
-    """Return the directory of which a wrong name may be a typo; empty if none is similar."""
+    """Return the existing directory with the most similar name; empty if none is similar."""
     try:
         return closest(directory.name, [d.name for d in _directories(directory.parent)])
     except OSError:

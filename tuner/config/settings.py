@@ -47,7 +47,7 @@ class BudgetSettings:
     noise: float | None
     """Standard deviation of the final metric over seeds; null: it is measured."""
     repeats: int
-    """Number of repeats of the best configuration by which the noise is measured."""
+    """Number of repeats of the best configuration, which measure the noise."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class WorkerSettings:
     min_failures: int
     """Number of failures below which the fraction is not applied."""
     turn: float | None
-    """Minutes after which a worker gives way if others wait for its slot; None: never."""
+    """Minutes after which a worker gives its slot back if other jobs are waiting; None: never."""
     concurrency: int
     """Number of concurrent trials in one process, each in a thread."""
     device: str | None

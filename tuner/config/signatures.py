@@ -1,4 +1,4 @@
-"""Check a composed configuration against the signatures that it will be called with.
+"""Check a composed configuration against the signatures of the callables that it names.
 
 Every ``_target_`` below the objective, sampler, pruner and launcher is located, and its keys and
 value types are compared with the parameters. All errors are collected before any work.
@@ -42,17 +42,17 @@ ROOTS = ("objective", "sampler", "pruner", "launch", "tracking")
 
 
 def check(cfg: DictConfig, roots: Sequence[str] = ROOTS) -> list[Mistake]:
-    """All mistakes of a composed configuration: types, unknown and missing keys, bad targets."""
+    """Return all errors of a configuration: types, unknown and missing keys, invalid targets."""
     return list(dict.fromkeys(_Checker(cfg, roots).run().mistakes))
 
 
 def reachable(cfg: DictConfig) -> dict[str, Field]:
-    """Return path → typed leaf, for all that objective, sampler, pruner and sections read."""
+    """Return path → typed leaf for everything that objective, sampler, pruner and sections read."""
     return _Checker(cfg, ROOTS).run().fields
 
 
 class _Checker:
-    """Walks sections and ``_target_`` nodes; interpolated nodes keep the path that users type."""
+    """Visits sections and ``_target_`` nodes; interpolated nodes keep the path that users type."""
 
     def __init__(self, cfg: DictConfig, roots: Sequence[str]) -> None:
         self.cfg = cfg
@@ -126,8 +126,8 @@ class _Checker:
 
     def _leaf(self, parent: str, node: DictConfig, name: str, annotation: Any) -> None:
         raw = node._get_node(name)
-        # A section that the objective reads is told by its own name, not as a part of that; what
-        # else refers to something, by the name of what refers.
+        # The path of a section that the objective reads is that of the section; any other
+        # interpolated value has the path of the key that refers to it.
         typed = _typed_path(raw) or f"{parent}.{name}"
         path = typed if parent == "objective" else f"{parent}.{name}"
         value = self._get(node, name, path)
@@ -160,7 +160,7 @@ _BROKEN = object()
 
 
 def lacking(error: Exception) -> Mistake | None:
-    """The mistake that a key read as ``???``, or what refers to it, has no value; else None."""
+    """Return the error that a key has no value (``???``), or None for any other exception."""
     found = re.search(r"Missing mandatory value: (\S+)$", str(error).partition("\n")[0])
     return Mistake(found[1], LACKING, f"{found[1]}=VALUE, or search it") if found else None
 
@@ -170,7 +170,7 @@ def _unresolved(path: str, error: OmegaConfBaseException) -> Mistake:
 
 
 def _narrowed(name: str, annotation: Any, declared: Any) -> Any:
-    """Return a keyword's annotation within the bounds that the receiver of the partial declares."""
+    """Return a keyword's annotation with the bounds that the receiver of the partial declares."""
     for mark in getattr(declared, "__metadata__", ()):
         if isinstance(mark, Keywords) and name in mark.bounds:
             annotation = typing.Annotated[annotation, mark.bounds[name]]
@@ -178,7 +178,7 @@ def _narrowed(name: str, annotation: Any, declared: Any) -> Any:
 
 
 def accepts(cfg: DictConfig, key: str) -> bool:
-    """Return whether an absent key is a keyword of the callable below which it would be.
+    """Return whether an absent key is a keyword of the callable of its section.
 
     Such a keyword has a default, which need not be repeated in YAML.
     """
@@ -195,7 +195,7 @@ def accepts(cfg: DictConfig, key: str) -> bool:
 
 
 def offered(cfg: DictConfig, above: str) -> list[str]:
-    """Return the keywords of the callable that a section names, but those passed at run time."""
+    """Return the keywords of a section's callable, without those passed at run time."""
     node = at(cfg, above) if above else None
     if not (isinstance(node, DictConfig) and isinstance(node.get("_target_"), str)):
         return []
@@ -206,8 +206,8 @@ def offered(cfg: DictConfig, above: str) -> list[str]:
 
 
 def takes_seed(node: DictConfig) -> bool:
-    """Whether an objective is to be handed its seed: it names ``seed``, a whole number, and its
-    configuration gives none.
+    """Return whether to pass a seed to an objective: it has an integer parameter ``seed``, and its
+    configuration does not set it.
     """
     parameters, _ = signature(str(node._target_))
     return "seed" in parameters and "seed" not in node and conforms(0, parameters["seed"][0])

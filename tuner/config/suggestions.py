@@ -13,17 +13,17 @@ FUNCTIONS = ("choice", "interval", "range", "tag", "int", "float", "str", "bool"
 """Functions that are allowed in a sweep; Hydra's others have no meaning in a search."""
 
 NO_TRIAL = "no-best-trial"
-"""What ``tuner train $(tuner best --overrides)`` gets where there is none: no command takes it,
-while of nothing it would train the defaults."""
+"""Output of ``tuner best --overrides`` if there is no best trial. No command accepts it; with empty
+output, ``tuner train $(tuner best --overrides)`` would train the defaults."""
 
 
 def nearest_key(known: Sequence[str], key: str, groups: Sequence[str] = ()) -> str:
-    """Return a hint: keys of the same last name, else the nearest of the section, or of all.
+    """Return a hint: keys with the same last part, else the nearest key of the section, or of all.
 
     Only the parts after a common section count for the similarity.
     """
     top, _, below = key.partition(".")
-    # The space repeats the keys that it searches; nobody means those.
+    # The space repeats the keys that it searches, which are not meant.
     known = [k for k in known if top == "space" or not k.startswith("space.")]
     if named := sorted((k for k in known if _leaf(k) == _leaf(key)), key=len):
         beside = [k for k in named if closest(_parent(key), [_parent(k)])]
@@ -82,7 +82,7 @@ KINDS = {
 
 
 def unparsable(text: str, message: str) -> Mistake:
-    """Why Hydra cannot read an override, with its cure; ``message`` is Hydra's own."""
+    """Return why Hydra cannot parse an override, with a hint; ``message`` is Hydra's."""
     text = printable(text, kept="")  # on one line, as messages are masked line by line
     reason, hint = _unparsable(text, message)
     key, given, _ = text.partition("=")
@@ -90,7 +90,7 @@ def unparsable(text: str, message: str) -> Mistake:
 
 
 def _unparsable(text: str, message: str) -> tuple[str, str]:
-    """The reason, and the hint."""
+    """Return the reason and the hint."""
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         return f"unknown function {unknown[1]!r}", nearest(unknown[1], FUNCTIONS)
     if called := re.search(r"while evaluating '(\w+)\(.*?': (.*)", message):
@@ -113,7 +113,7 @@ def _unparsable(text: str, message: str) -> tuple[str, str]:
 
 
 def _lacking(text: str) -> str:
-    """Return the bracket that an unquoted text does not close, or open."""
+    """Return the bracket that is missing in an unquoted text."""
     for opening, closing in ("()", "[]", "{}"):
         surplus = text.count(opening) - text.count(closing)
         if surplus and not re.search("['\"]", text):

@@ -1,7 +1,7 @@
 """Convert the keys below an application's ``hydra.sweeper`` to overrides of tuner's command line.
 
-They may be written as tuner's sections, or as for hydra-optuna-sweeper: its keys have the same
-meaning as there, or are refused with a hint.
+They may have the form of tuner's sections, or that of hydra-optuna-sweeper, whose keys have the
+same meaning as there or are refused with a hint.
 """
 
 import functools
@@ -71,12 +71,15 @@ KNOWN = ("params", "settings", "direction", "seed", *RENAMED, *REPLACED, *sorted
 
 
 def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str]:
-    """The overrides of a node ``hydra.sweeper`` without its ``_target_``, its values plain.
+    """Return the overrides of a node ``hydra.sweeper``.
 
-    ``typed`` are Hydra's own overrides as the command line has them: composed, a key below a
-    section takes the place of the option that was named before it.
+    Args:
+        written: The node as plain values, without its ``_target_``.
+        typed: Hydra's own overrides on the command line. In the composed node, a key below a
+            section replaces the option that was selected before it.
 
-    Raises: ConfigError with all mistakes, named as keys of ``hydra.sweeper``.
+    Raises:
+        ConfigError: Lists all errors, with the keys of ``hydra.sweeper``.
     """
     reader = _Reader(written)
     for text in typed:
@@ -90,9 +93,9 @@ def overrides(written: Mapping[str, Any], typed: Sequence[str] = ()) -> list[str
 
 
 def strip_plus(arguments: Sequence[str]) -> list[str]:
-    """Overrides of the application, those of our sections without the + that Hydra asks for.
+    """Return overrides of an application; those of tuner's sections without the ``+``.
 
-    It knows them as no keys of the application's; to us they are there.
+    Hydra requires the ``+``, because the application does not have these keys; tuner does.
     """
     ours = rf"\++(?=(?:{'|'.join(sorted(OPERATIONAL))})[.=@/])"
     return [re.sub(rf"^{ours}", "", text) for text in arguments]
@@ -132,7 +135,7 @@ class _Reader:
         self.mistakes.append(Mistake(key, problem, hint))
 
     def _is_their_way(self, key: str) -> bool:
-        """Whether the key only selects a class of hydra-optuna-sweeper that iterates trials."""
+        """Return whether a key only selects the class of hydra-optuna-sweeper that runs trials."""
         return key == "experiment_sequence" and str(self.written[key]).startswith(THEIR_OWN)
 
     def option(self, section: str, name: str) -> None:
@@ -178,7 +181,7 @@ class _Reader:
                 self._say(f"{where}.{name}", f"{key}.{name}", item)
 
     def _built(self, where: str, section: str, node: dict[str, Any]) -> None:
-        """An object of Optuna's, by our option that builds it and what is said of it."""
+        """Read an Optuna object: select tuner's option that builds it, and set its arguments."""
         target = str(node.pop("_target_"))
         name = target.rpartition(".")[2]
         if section == "storage" and name == "RDBStorage":
@@ -232,7 +235,7 @@ class _Reader:
 
 @functools.cache
 def _foreign(section: str, name: str) -> frozenset[str]:
-    """Parameters that a class of Optuna has or had, and that our option for it does not have."""
+    """Return parameters of an Optuna class, of any version, that tuner's option does not have."""
     module = importlib.import_module(f"optuna.{section}s")
     now = signature(f"{module.__name__}.{name}")[0] if hasattr(module, name) else {}
     option = packaged_files.directory("conf") / section / f"{OPTIONS[name]}.yaml"

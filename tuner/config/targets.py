@@ -1,4 +1,4 @@
-"""Locates the callables that ``_target_`` names, and reads their signatures."""
+"""Locate the callables that ``_target_`` names, and read their signatures."""
 
 import functools
 import importlib
@@ -13,7 +13,7 @@ from tuner.config.uncollected import uncollected
 from tuner.errors import ConfigError
 
 HERE = "tuner.api.here"
-"""The module of functions that only this process has; see ``tuner.search``."""
+"""Name of the module of functions that exist only in this process; see ``tuner.search``."""
 
 
 Parameters = Mapping[str, tuple[Any, bool]]
@@ -21,7 +21,7 @@ Parameters = Mapping[str, tuple[Any, bool]]
 
 
 def signature(target: str) -> tuple[Parameters, bool]:
-    """The parameters of the callable with this name, and whether it accepts ``**kwargs``."""
+    """Return the parameters of a callable by its name, and whether it accepts ``**kwargs``."""
     called = locate(target)
     fixed = inspect.isclass(called) or inspect.isfunction(called)
     return _declared(called) if fixed else _read(called)
@@ -29,7 +29,7 @@ def signature(target: str) -> tuple[Parameters, bool]:
 
 @functools.lru_cache(maxsize=256)
 def _declared(called: Callable[..., Any]) -> tuple[Parameters, bool]:
-    """Remember what a class or function declares, which configurations ask for many times over."""
+    """Return the cached signature of a class or function, which is needed many times."""
     return _read(called)
 
 
@@ -50,7 +50,11 @@ def _read(called: Callable[..., Any]) -> tuple[Parameters, bool]:
 
 
 def locate(target: str) -> Callable[..., Any]:
-    """The callable named ``module.name`` or ``module.Class.method``.  Raises: ConfigError."""
+    """Return the callable named ``module.name`` or ``module.Class.method``.
+
+    Raises:
+        ConfigError: It cannot be imported, does not exist or is not callable.
+    """
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])

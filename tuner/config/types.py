@@ -1,7 +1,7 @@
-"""What a wrong type is: ``conforms`` alone decides it.
+"""Check configuration values against type annotations; ``conforms`` alone defines what is valid.
 
-It serves the sections of ``tuner.config.settings`` and, through the signatures of the callables
-that ``_target_`` names, everything else in the configuration.
+It checks the sections of ``tuner.config.settings`` and, with the signatures of the callables that
+``_target_`` names, everything else in the configuration.
 """
 
 import difflib
@@ -102,7 +102,7 @@ def _writable(annotation: Any) -> bool:
 
 
 def mistake(path: str, annotation: Any, value: object, hint: str = "") -> Mistake:
-    """A value of a wrong type: what was expected, what was got, the cure."""
+    """Return the error for a value of a wrong type, with the expected type and a hint."""
     hint = hint or HINTS.get(path, "")
     if not hint and isinstance(value, str):
         meant = closest(value, _words(annotation))
@@ -128,9 +128,10 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
 def validate_arguments(section: str) -> Callable[[Builder], Builder]:
-    """Has a function refuse arguments out of the bounds that its own signature declares.
+    """Return a decorator that checks arguments against the bounds in the function's signature.
 
-    Raises: ConfigError with all of them, named as keys of ``section``.
+    The decorated function raises ``ConfigError`` for all arguments out of bounds, named as keys of
+    ``section``.
     """
 
     def decorate(build: Builder) -> Builder:
@@ -149,7 +150,7 @@ def validate_arguments(section: str) -> Callable[[Builder], Builder]:
 
 
 def require(declared: Any, values: Mapping[str, object], section: str) -> None:
-    """Raises: ConfigError for ``values`` out of the bounds of a function's or class's hints."""
+    """Raise ``ConfigError`` for ``values`` out of the bounds that a function or class declares."""
     found = [
         mistake(f"{section}.{name}", annotation, values[name])
         for name, annotation in get_type_hints(declared, include_extras=True).items()

@@ -1,7 +1,7 @@
 """Pause garbage collection while many objects are created that all stay alive.
 
-Collections then search the objects again and again and free nothing: with the defaults of Python
-they take an eighth of the time that importing PyTorch takes.
+Collections would traverse these objects repeatedly and free nothing: with Python's default
+thresholds, they take an eighth of the time of importing PyTorch.
 """
 
 import gc

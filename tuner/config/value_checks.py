@@ -1,4 +1,4 @@
-"""Check values of the right type that make no sense, alone or together."""
+"""Check values that have the right type but are invalid, alone or in combination."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 
 
 def mistakes(cfg: DictConfig) -> list[Mistake]:
-    """All of them, each with its cure."""
+    """Return the errors in the values of a configuration, each with a hint."""
     found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
     for path, holds, wanted in RANGES:
         value = at(cfg, path)
@@ -54,7 +54,7 @@ def _named(cfg: DictConfig) -> Iterator[Mistake]:
         yield from misnamed("study.name", name)
     for key in ("study.dir", "study.metric", "study.mirror", "storage.artifacts"):
         if at(cfg, key) == "":
-            yield Mistake(key, "empty", "leave it out, or give a value")
+            yield Mistake(key, "is empty", "omit it, or give a value")
 
 
 def _metric(cfg: DictConfig) -> Iterator[Mistake]:
@@ -65,7 +65,7 @@ def _metric(cfg: DictConfig) -> Iterator[Mistake]:
 
 
 def _aims(cfg: DictConfig) -> Iterator[Mistake]:
-    """Objectives that contradict the metric, or that something asked for cannot serve."""
+    """Yield errors for objectives that contradict the metric or another setting."""
     metric, direction = (at(cfg, f"study.{key}") for key in ("metric", "direction"))
     others, limits = (at(cfg, f"study.{key}") for key in ("objectives", "constraints"))
     if direction == "maximize" and isinstance(limits, DictConfig) and metric in limits:

@@ -1,1 +1,1 @@
-"""The search space: its tree, its grammar and what is wrong with it."""
+"""The search space: its tree, its grammar and its checks."""

@@ -1,4 +1,4 @@
-"""Check the parameters of a search space, each where its condition holds."""
+"""Check the parameters of a search space, each under its conditions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -24,10 +24,10 @@ def mistakes(
     known: Sequence[Mistake],
     lost: Collection[str],
 ) -> list[Mistake]:
-    """Keys, options and types of the space, each judged where its condition holds.
+    """Return the errors in keys, options and types of the space, each checked under its conditions.
 
-    What is ``known`` to be wrong everywhere is not said again, and nothing of the sections that
-    are ``lost``, of which nobody knows what they would have had.
+    ``known`` errors, which occur everywhere, are not repeated. Keys in ``lost`` sections, which
+    could not be composed, are not checked.
     """
     if "space" in lost:
         return []
@@ -86,10 +86,11 @@ def _context_mistakes(
     every: bool,
     whole: bool,
 ) -> list[Mistake]:
-    """What is wrong with the parameters that are active under some options of the groups.
+    """Return the errors in the parameters that are active under some options of the groups.
 
-    Where their values are right each, ``whole`` configurations at the edges of the space are tried,
-    with ``every`` option of the other choices: a value that is refused spoils whatever it is in.
+    If all values are valid on their own and ``whole`` is true, configurations at the corners of the
+    space are checked as well, with ``every`` option of the other choices. An invalid value would
+    make each of them invalid.
     """
     constants = sorted({c for s in selections for c in _constants(space.root, s)})
     texts = [*plain, *groups, *constants]
@@ -128,7 +129,7 @@ def _key(override: str) -> str:
 def _refused(
     source: Source, context: Sequence[str], searched: Sequence[Parameter]
 ) -> list[Mistake]:
-    """Return bounds that a configuration with its own types, an application's, does not accept."""
+    """Return the errors for bounds that an application's own typed configuration rejects."""
     if not source.open_ended:
         return []
     found: list[Mistake] = []
@@ -149,7 +150,7 @@ def _unknown(source: Source, p: Parameter, cfg: DictConfig, plain: Sequence[str]
 
 
 def _meant(cfg: DictConfig, key: str) -> str:
-    """Return a hint for an unknown key: what is near it, or what a function has there."""
+    """Return a hint for an unknown key: a similar key, or the known ones."""
     above, _, name = key.rpartition(".")
     known, offered = lookup.keys(cfg), signatures.offered(cfg, above)
     if any(k.startswith(f"{above}.") and not k.endswith("_target_") for k in known) or not offered:
@@ -160,7 +161,7 @@ def _meant(cfg: DictConfig, key: str) -> str:
 
 
 def _unfit(p: Parameter, annotation: Any) -> list[Mistake]:
-    """Return an error for each invalid choice, and one for a range, whichever end is invalid."""
+    """Return an error for each invalid choice, or one for a range with an invalid end."""
     bad = [value for value in _values(p) if not conforms(value, annotation)]
     lines = [mistake(p.key, annotation, value, _cure(value, annotation)) for value in bad]
     return lines if isinstance(p.distribution, Categorical) else lines[:1]

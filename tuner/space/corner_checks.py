@@ -1,7 +1,7 @@
 """Check configurations at the corners of a search space with the objective, without running it.
 
-Single values have been checked before. This finds combinations that are incompatible, and what only
-the callables themselves know, such as torch's optimisers.
+Single values have been checked before. These checks find incompatible combinations, and errors that
+only the callables themselves detect, such as torch's optimisers.
 """
 
 import functools
@@ -21,11 +21,11 @@ BESIDE = {"space", "storage", "sampler", "pruner", "launch", "worker", "final"}
 
 
 def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: bool) -> list[Mistake]:
-    """What the objective refuses of configurations that the sampler may propose.
+    """Return the objective's errors for configurations that the sampler may propose.
 
     ``cfg`` is composed with ``groups``, the options of config groups, which are kept; see
-    ``Space.edges`` for ``every``.  A configuration that is merely impossible to train is no
-    mistake: the search learns to avoid it.
+    ``Space.edges`` for ``every``. A configuration that is merely infeasible is not an error: the
+    sampler learns to avoid it.
     """
     chosen = dict(text.lstrip("+").split("=", 1) for text in groups)
     parse = functools.cache(override_parser.parse)
@@ -41,7 +41,7 @@ def mistakes(cfg: DictConfig, space: Space, groups: Sequence[str], *, every: boo
 
 
 def fractions(cfg: DictConfig, space: Space) -> list[Mistake]:
-    """Return searched keys that would get fractions where the configuration has a whole number.
+    """Return a warning for each searched key that may get fractions instead of integers.
 
     These are not errors, because the type is not declared: ``x: 1`` may be meant as 1.0.
     """
@@ -68,9 +68,10 @@ def _whole(asked: Float) -> str:
 
 
 def where(at: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The options of groups that a mistake needs, such as ``a=b or c``; none if any will do.
+    """Return the options of groups under which an error occurs, such as ``a=b or c``.
 
-    ``at`` are the contexts, of all ``contexts``, in which it was found.
+    The result is empty if it occurs under all options. ``at`` are those of all ``contexts`` in
+    which it was found.
     """
     here, everywhere = _options(at), _options(contexts)
     return tuple(

@@ -10,7 +10,7 @@ Scalar = None | bool | int | float | str
 
 
 class Suggester(Protocol):
-    """What the space needs of a trial; Optuna's trials implement it."""
+    """The methods of a trial that the space calls; Optuna's trials implement them."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None, log: bool
@@ -116,7 +116,7 @@ Distribution = Float | Int | Categorical
 
 
 def counted(value: float, low: float, step: float) -> float:
-    """Return a value on a grid, exact in decimals: steps of 0.1 add up to 0.30000000000000004."""
+    """Return a value on a grid, rounded to exact decimals: 0.3, not 0.30000000000000004."""
     return round(value, max(_places(low), _places(step)))
 
 

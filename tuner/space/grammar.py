@@ -1,4 +1,4 @@
-"""Reads a search space written in Hydra's own sweep grammar, in YAML and on the command line."""
+"""Parse a search space in Hydra's sweep grammar, from YAML and from the command line."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,11 +26,11 @@ def build(
     parse: Callable[[str], Override],
     options: Callable[[str], Sequence[str]] = lambda _group: (),
 ) -> tuple[Space, list[Mistake]]:
-    """The space of a configuration under the command line's overrides, and all its mistakes.
+    """Return the space of a configuration under the command line's overrides, and all errors in it.
 
-    ``options`` lists a config group, for ``glob(*)``.  A sweep override replaces a key's
-    distribution wherever it stands, or adds the key; a plain override pins the key: it leaves the
-    space, and of a mapping only the chosen branch stays.
+    ``options`` lists the options of a config group, for ``glob(*)``. A sweep override replaces a
+    key's distribution in all branches, or adds the key. A plain override pins the key, which
+    removes it from the space; of a mapping, only the chosen branch remains.
     """
     reader = _Reader(parse, options)
     root = reader.branch(written, (), "space")
@@ -116,10 +116,11 @@ class _Reader:
         return Parameter(bare, distribution, condition, branches, _sign(override))
 
     def option(self, name: object) -> object:
-        """The value that a key of a mapping names, ``text_of`` which is the option's text.
+        """Return the value that a key of a mapping stands for; its text is that of the option.
 
-        It is what YAML says it is.  But null, lists and mappings, which are no keys to OmegaConf,
-        are read from their text (``"null":``), and so is a string in quotes of its own.
+        The value has the type of the YAML key. Null, lists and mappings, which OmegaConf does not
+        accept as keys, are parsed from their text (``"null":``), and so are strings that contain
+        quotes.
         """
         if not isinstance(name, str):
             return name
@@ -136,7 +137,11 @@ class _Reader:
     def parameter(
         self, override: Override, condition: tuple[tuple[str, str], ...] = ()
     ) -> Parameter:
-        """The parameter that a sweep override describes; ``ConfigError`` if it is impossible."""
+        """Return the parameter that a sweep override describes.
+
+        Raises:
+            ConfigError: The sweep is invalid.
+        """
         distribution = self.distribution(override)
         return Parameter(override.key_or_group, distribution, condition, sign=_sign(override))
 
@@ -147,7 +152,11 @@ class _Reader:
         return text_of(override.value())
 
     def distribution(self, override: Override) -> Distribution:
-        """What a sweep override stands for; ``ConfigError`` if it is impossible."""
+        """Return the distribution that a sweep override describes.
+
+        Raises:
+            ConfigError: The sweep is invalid.
+        """
         sweep = override._value
         tags = set(getattr(sweep, "tags", ()))
         if unknown := tags - {"log"}:

@@ -1,4 +1,4 @@
-"""Every combination of the values of a search space, where they can be listed."""
+"""All combinations of the values of a search space, if they can be listed."""
 
 import math
 
@@ -11,7 +11,11 @@ LARGEST_GRID = 100_000
 
 
 def grid(space: Space) -> dict[str, list[Scalar]]:
-    """Every value of every parameter; ``ConfigError`` if they cannot be listed."""
+    """Return all values of each parameter by name.
+
+    Raises:
+        ConfigError: A parameter is conditional or continuous, or there are too many combinations.
+    """
     found: dict[str, list[Scalar]] = {}
     unlisted = []
     for p in space.parameters():

@@ -17,7 +17,8 @@ from tuner.space.tree import Parameter, Space
 def compose(source: Source, overrides: Sequence[str]) -> tuple[list[str], DictConfig | ConfigError]:
     """Compose, with the first option of each mandatory group (``db: ???`` in a defaults list).
 
-    Returns these options as overrides, and the configuration or the error.
+    Returns:
+        These options as overrides, and the configuration or the error.
     """
     found: dict[str, str] = {}
     while True:
@@ -32,7 +33,7 @@ def compose(source: Source, overrides: Sequence[str]) -> tuple[list[str], DictCo
 
 
 def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[Mistake]:
-    """Mistakes for mandatory groups that are neither given nor searched.
+    """Return an error for each mandatory group that is neither given nor searched.
 
     ``stand_ins`` are the overrides that ``compose`` returned.
     """
@@ -46,10 +47,10 @@ def unspecified(source: Source, stand_ins: Sequence[str], space: Space) -> list[
 def filled(
     cfg: DictConfig, parameters: Iterable[Parameter], *, with_targets: bool = True
 ) -> DictConfig:
-    """``cfg`` with a value from the search space for each searched key that has none.
+    """Return ``cfg`` with a value from the search space for each searched key that has none.
 
-    These are ``???``, keys added by ``+``, and parameters of a ``_target_`` that YAML omits. The
-    latter need the target to be imported, which ``with_targets=False`` leaves out.
+    These keys are ``???``, keys added by ``+``, and parameters of a ``_target_`` that YAML omits.
+    To find the latter, the target is imported; ``with_targets=False`` skips them.
     """
     lacking = [
         p
@@ -62,13 +63,13 @@ def filled(
     for p in lacking:
         text = p.distribution.text(p.distribution.samples()[0])
         value = override_parser.parse(f"x={text}").value()
-        with suppress(OmegaConfBaseException):  # reported with the ends of its range
+        with suppress(OmegaConfBaseException):  # reported when the ends of its range are checked
             lookup.put(whole, p.key, value)
     return whole
 
 
 def doubts(source: Source, cfg: DictConfig, space: Space) -> list[Mistake]:
-    """Warnings about keys of an application that are ``???`` and not searched.
+    """Return warnings about keys of an application that are ``???`` and not searched.
 
     They are not errors: the application may set them itself, or not read them at all.
     """

@@ -1,4 +1,4 @@
-"""Converts Hydra's sweeps to distributions.  Raises: ConfigError for invalid ones."""
+"""Convert Hydra's sweeps to distributions; invalid ones raise ``ConfigError``."""
 
 import math
 from decimal import Decimal
@@ -9,11 +9,15 @@ from tuner.errors import ConfigError
 from tuner.space.distributions import Categorical, Distribution, Float, Int, Scalar
 
 EXACT = 2**53
-"""Up to here floating point, in which Optuna keeps all values, tells each integer from the next."""
+"""Integers up to this number are exact as floats, as which Optuna stores all numbers."""
 
 
 def categorical(choices: tuple[Scalar, ...], texts: tuple[str, ...]) -> Categorical:
-    """A categorical distribution.  Raises: ConfigError for no choices or a repeated one."""
+    """Return a categorical distribution.
+
+    Raises:
+        ConfigError: There are no choices, or one is repeated.
+    """
     if not choices:
         raise ConfigError("choice() has no options")
     for i, choice in enumerate(choices):
@@ -47,7 +51,10 @@ def interval(sweep: IntervalSweep, log: bool) -> Distribution:
 
 
 def _exact(whole: Int) -> Int:
-    """Raises: ConfigError for numbers that Optuna, which keeps them as floats, would mix up."""
+    """Return the distribution, or raise ``ConfigError`` if its integers are not exact as floats.
+
+    Optuna stores them as floats.
+    """
     if max(abs(whole.low), abs(whole.high)) > EXACT:
         raise ConfigError(
             "integers beyond 2^53 are not exact in floating point",
@@ -57,7 +64,7 @@ def _exact(whole: Int) -> Int:
 
 
 def steps(sweep: RangeSweep) -> Distribution:
-    """The grid from ``start`` to below ``stop``, computed in decimals.
+    """Return the grid from ``start`` to below ``stop``, computed with decimal numbers.
 
     In floating point, as Hydra computes it, 3 * 0.7 is below 2.1.
     """

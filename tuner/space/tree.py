@@ -1,8 +1,8 @@
 """The search space: the searched parameters as a tree of conditions.
 
-A parameter's key is its override path. A mapping in the space is a categorical parameter whose
-options have parameters of their own; these are stored per branch (``optimizer.lr@sgd``), so that
-the sampler never mixes two meanings of one name. Overrides contain the bare key.
+The key of a parameter is its override path. A mapping in the space is a categorical parameter whose
+options have their own parameters. These are stored with one name per branch (``optimizer.lr@sgd``),
+so that the sampler never mixes two meanings of one key. Overrides contain only the key.
 """
 
 import functools
@@ -28,7 +28,7 @@ class Parameter:
     distribution: Distribution
     condition: tuple[tuple[str, str], ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
-    """Override text of an option → what is searched only if it is chosen."""
+    """Override text of an option → the branch that is searched only if the option is chosen."""
     sign: str = ""
     """``+`` or ``++`` before the key in overrides, if Hydra requires it."""
 
@@ -38,13 +38,13 @@ class Parameter:
 
     @property
     def name(self) -> str:
-        """The name in the study: the key, and the options that it depends on."""
+        """The name in the study: the key, and the options on which the parameter depends."""
         return "@".join([self.key, *(option for _, option in self.condition)])
 
 
 @dataclass(frozen=True)
 class Space:
-    """The whole search space; ``root`` holds what is always active."""
+    """The whole search space; ``root`` holds the parameters that are always active."""
 
     root: Branch = Branch()
 
@@ -147,7 +147,7 @@ class Space:
 
 
 def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> "Difference":
-    """Return what has changed between two tables of ``Space.rows``."""
+    """Return the changes between two tables of ``Space.rows``."""
     old, new = ({row["name"]: row for row in rows} for rows in (stored, now))
     breaking = [f"- {name}: {old[name]['distribution']}" for name in old if name not in new]
     breaking += [f"+ {name}: {new[name]['distribution']}" for name in new if name not in old]

@@ -1,4 +1,4 @@
-"""Rename, delete and copy studies; a study with live workers is neither renamed nor deleted."""
+"""Rename, delete and copy studies; studies with live workers are not renamed or deleted."""
 
 import json
 from collections.abc import Iterator
@@ -31,16 +31,16 @@ class Copied:
 
     trials: int
     running: int
-    """Trials that ran meanwhile: the first worker to join the copy requeues them."""
+    """Trials that were running: the first worker to join the copy requeues them."""
 
 
 def rename(
     storage: Trials, name: str, new: str, *, grace: float, move: tuple[Path, Path] | None = None
 ) -> bool:
-    """Give a study and its final other names, and its directory too if that is named after it.
+    """Rename a study, its final, and its directory if that has the study's name.
 
-    Run directories in the rows that lie in the old directory are changed with it, all in one
-    transaction. Without the old directory on this machine neither is changed.
+    Stored run directories below the old directory are changed as well, all in one transaction. If
+    this machine does not have the old directory, neither is changed.
 
     Args:
         grace: Seconds without a heartbeat after which a worker is lost.
@@ -73,20 +73,20 @@ def rename(
     except BaseException as error:
         if moved and old_dir is not None and new_dir is not None:
             new_dir.rename(old_dir)
-        if isinstance(error, IntegrityError):  # created since it was looked for
+        if isinstance(error, IntegrityError):  # created since the check
             _refuse_existing(storage, new)
         raise
     return moved
 
 
 def delete(storage: Trials, name: str, *, grace: float) -> None:
-    """Delete a study from the database, with that of its final; their files stay.
+    """Delete a study and its final from the database; their files remain.
 
     Raises:
         StudyError: There is no such study, or it has live workers.
     """
     with idle(storage, name, grace):
-        pass  # or nothing is deleted
+        pass  # otherwise nothing is deleted
     if (final := name_of_final(name)) in names(storage):
         delete(storage, final, grace=grace)
     with idle(storage, name, grace) as (connection, study_id):
@@ -97,10 +97,10 @@ def delete(storage: Trials, name: str, *, grace: float) -> None:
 
 
 def copy(source: Trials, name: str, target: Trials) -> Copied:
-    """Copy a study and its final to another database, under their names and identities.
+    """Copy a study and its final to another database, with their names and uids.
 
-    Everything that Optuna's tables hold is copied; the work times come with the attribute in which
-    ``tuner.study.work_time`` stores them. Leases are not: no worker runs the copy.
+    Everything in Optuna's tables is copied, including the attribute with the work times of
+    ``tuner.study.work_time``. Leases are not copied, because no worker runs the copy.
 
     Raises:
         StudyError: There is no such study, or the target has one of this name.
@@ -122,7 +122,11 @@ def copy(source: Trials, name: str, target: Trials) -> Copied:
 
 
 def _id_of_final(storage: Trials, name: str, grace: float) -> int | None:
-    """Return the id of the study of a study's final, which must have no live workers, if any."""
+    """Return the id of the study of a study's final, None if there is none.
+
+    Raises:
+        StudyError: It has live workers.
+    """
     if (final := name_of_final(name)) not in names(storage):
         return None
     with idle(storage, final, grace) as (_, study_id):
@@ -139,7 +143,7 @@ def live(connection: Connection, leases: Leases) -> list[str]:
     )
     for number, beat, now in connection.execute(query):
         if (now.replace(tzinfo=None) - beat).total_seconds() <= leases.grace:
-            found.append(f"a worker of Optuna's with trial {number}")
+            found.append(f"an Optuna worker with trial {number}")
     return found
 
 
@@ -172,7 +176,7 @@ def id_of(storage: Trials, name: str) -> int:
     """Return the id of a study.
 
     Raises:
-        StudyMissing: There is none of this name; the message lists those that there are.
+        StudyMissing: There is no study of this name; the message lists the existing ones.
     """
     try:
         return storage.get_study_id_from_name(name)
@@ -192,7 +196,7 @@ def _shown(storage: Trials) -> str:
 
 
 def _change_paths(connection: Connection, study_id: int, old: Path, new: Path) -> None:
-    """Change the directory in the rows of a study and its trials, where it is below ``old``."""
+    """Change stored paths of a study and its trials that are below ``old``."""
     mine = sa.select(trials.c.trial_id).where(trials.c.study_id == study_id)
     for table, chosen in (
         (study_attributes, sa.and_(study_attributes.c.study_id == study_id,
@@ -208,7 +212,7 @@ def _change_paths(connection: Connection, study_id: int, old: Path, new: Path) -
 
 
 def _moved(stored: object, old: Path, new: Path) -> str | None:
-    """Return a stored path below ``old`` as it is below ``new``; None for any other."""
+    """Return a stored path with ``old`` replaced by ``new``; None if it is not below ``old``."""
     if not isinstance(stored, str) or not Path(stored).is_relative_to(old):
         return None
     return str(new / Path(stored).relative_to(old))

@@ -1,4 +1,4 @@
-"""Configurations and the attempts at them that the database holds.
+"""Configurations, and their attempts, which the database stores as trials.
 
 A retry has Optuna's own attributes ``failed_trial`` (number of the first attempt) and
 ``retry_history``, so that stock Optuna and the dashboard can read the study.
@@ -15,7 +15,7 @@ from tuner.storage.reason_kind import Kind
 FIRST = "failed_trial"
 HISTORY = "retry_history"
 FIXED = "fixed_params"
-"""System attribute of a trial with given parameters, also of Optuna's own."""
+"""System attribute of a trial with fixed parameters, as Optuna's own enqueued trials have it."""
 REQUEUE = "tuner:requeue"
 """System attribute of an attempt that will be resumed elsewhere: why it stopped."""
 CRASHES = "tuner:crashes"
@@ -34,7 +34,7 @@ STATES = {
     TrialState.WAITING: "queued",
 }
 INFEASIBLE = "infeasible"
-"""The displayed state of a trial that Optuna counts as pruned, but that no pruner stopped."""
+"""The displayed state of a trial that Optuna stores as pruned, but that no pruner stopped."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Reason:
     hint: str = ""
 
     def to_attrs(self) -> dict[str, str]:
-        """The user attributes that hold it, but for those that would be empty."""
+        """Return the user attributes that store it, without empty ones."""
         attrs = {"reason_kind": self.kind.value, "reason": self.text, "reason_hint": self.hint}
         return {key: text for key, text in attrs.items() if text}
 
 
 def kind(trial: FrozenTrial) -> Kind | None:
-    """Why a trial ended without a value; None while it has not, or where it has one.
+    """Return why a trial ended without a value; None if it has not ended, or has a value.
 
-    Other tools store no kind: what Optuna counts as pruned is infeasible if it has a reason.
+    Other tools store no kind: a trial stored as pruned is infeasible if it has a reason.
     """
     if trial.state not in (TrialState.PRUNED, TrialState.FAIL):
         return None
@@ -76,10 +76,10 @@ def ordinal(trial: FrozenTrial) -> int:
 
 
 def word(state: TrialState, kind: Kind | None) -> str:
-    """A state as people are told it, the same in logs, views and reports.
+    """Return the displayed state of a trial, the same in logs, views and reports.
 
-    ``pruned`` is what the pruner gave up.  What diverged, did not fit or broke a limit is
-    ``infeasible``: so the two add up to what Optuna counts as pruned.
+    ``pruned`` trials were stopped by the pruner. Trials that diverged, did not fit into memory or
+    violated a constraint are ``infeasible``. Optuna stores both as pruned.
     """
     if state == TrialState.PRUNED and kind != Kind.PRUNED:
         return INFEASIBLE
@@ -98,17 +98,17 @@ def last(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def artifacts(trial: FrozenTrial) -> list[dict[str, str]]:
-    """Return the stored metadata of a trial's files, those of earlier attempts included."""
+    """Return the stored metadata of a trial's files, including those of earlier attempts."""
     stored = (v for k, v in trial.system_attrs.items() if k.startswith("artifacts:"))
     return [meta for text in stored if text is not None and (meta := json.loads(text)) is not None]
 
 
 def following(trial: FrozenTrial, crashes: int) -> FrozenTrial:
-    """Return the next attempt: same parameters, the curve so far, and the pruner's notes.
+    """Return the next attempt, with the same parameters, the curve so far, and the pruner's notes.
 
-    Notes of the last epoch are omitted: the worker may have died between note and decision, so the
-    epoch is judged again. A note is the judged value; if an earlier epoch had the same value,
-    judging it again makes the same note.
+    Notes about the last epoch are omitted: the worker may have died between note and decision, so
+    the epoch is judged again. A note is the judged value; if an earlier epoch had the same value,
+    judging it again stores the same note.
     """
     latest = trial.intermediate_values.get(trial.last_step or 0)
     inherited = {

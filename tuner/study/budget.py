@@ -1,4 +1,4 @@
-"""Budgets: what a study may spend over its lifetime, what it has spent, and why it has ended."""
+"""Budgets: how much a study may spend over its lifetime, has spent, and why it has ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Spent:
-    """What all workers have spent so far; each epoch of a configuration counts once."""
+    """The amounts that all workers have spent; each epoch of a configuration counts once."""
 
     n_trials: int = 0
     epochs: int = 0
@@ -57,14 +57,14 @@ class Budget:
     noise: float | None = None
     repeats: int = 4
     closed: bool = False
-    """Whether only the queue is run, and no new configuration."""
+    """Whether only queued trials are run, and no new configurations."""
 
     @property
     def timed(self) -> bool:
         return self.hours is not None or self.device_hours is not None
 
     def usage(self, spent: Spent) -> list[LimitUse]:
-        """Return the limits that are set, with what is spent of them."""
+        """Return the limits that are set, each with the amount spent."""
         known = {
             "study.n_trials": (spent.n_trials, self.n_trials),
             "budget.epochs": (spent.epochs, self.epochs),
@@ -74,7 +74,7 @@ class Budget:
         return [LimitUse(key, done, end) for key, (done, end) in known.items() if end is not None]
 
     def time_over(self, hours: float, device_hours: float) -> str | None:
-        """Return why nothing may run any more, or None while there is time."""
+        """Return the budget of time that is exhausted, or None if there is time left."""
         timed = Budget(hours=self.hours, device_hours=self.device_hours)
         shares = timed.usage(Spent(hours=hours, device_hours=device_hours))
         return next((str(share) for share in shares if share.part >= 1), None)

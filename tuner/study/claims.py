@@ -1,7 +1,7 @@
 """Assign and requeue trials; each operation is one transaction under the study lock.
 
-If a worker dies or is cut off in the middle, or its server restarts, the transaction is rolled
-back.
+If a worker dies or loses its connection in the middle, or the server restarts, the transaction is
+rolled back.
 """
 
 import os
@@ -96,12 +96,12 @@ class Claims:
                     self._requeue(connection, head.id, "the study was copied")
 
     def ended(self, budget: Budget, queue: Queue) -> str | None:
-        """Return why nothing runs and nothing may be started; None while there is work."""
+        """Return why no trial runs and none may be started; None while there is work."""
         with self.storage.locked(self.study_id) as connection:
             return self._ended(connection, budget, queue)
 
     def seems_ended(self, budget: Budget) -> str | None:
-        """Return what ``ended`` does, without the lock, which needs the privilege to write."""
+        """Return the result of ``ended``, but without the lock, which needs write privileges."""
         with self.storage.turn, self.storage.single.connect() as connection:
             return self._ended(connection, budget, next_trial.EMPTY)
 
@@ -113,7 +113,7 @@ class Claims:
     def may_go_on(self, budget: Budget) -> bool:
         """Return whether a running trial of unknown length may begin another epoch.
 
-        This takes the lock, because a claim in progress relies on what it has read.
+        This takes the lock, because a concurrent claim relies on the data that it has read.
         """
         with self.storage.locked(self.study_id):
             return next_trial.may_go_on(self.attempts(), budget)
@@ -191,13 +191,13 @@ class Claims:
     ) -> None:
         """Requeue an attempt that ended ``ago`` seconds before now, when its worker died.
 
-        With ``max_crashes`` it counts as a crash, and the trial fails if there are more.
+        If ``max_crashes`` is given, this counts as a crash, and the trial fails if it had more.
         """
         before = queries.heads(connection, f"trial_id = {trial_id}")
         if not before or before[0].state != TrialState.RUNNING:
             return
         if not writes.change_state(connection, trial_id, TrialState.FAIL, ago):
-            return  # its worker has finished it meanwhile
+            return  # its worker has finished it in the meantime
         (trial,) = cached_reader.read(connection, [trial_id])  # later reports are refused
         configuration = attempts.first_number(trial)
         crashes = trial.system_attrs.get(CRASHES, 0) + (max_crashes is not None)
@@ -208,7 +208,7 @@ class Claims:
             return
         try:
             following = attempts.following(trial, crashes)
-        except ValueError as error:  # others wrote to it while it ran
+        except ValueError as error:  # another program changed it while it ran
             text = f"set aside: {error}"[:500]
             self._explain(connection, trial_id, Reason(Kind.SET_ASIDE, text))
             return

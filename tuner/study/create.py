@@ -22,10 +22,12 @@ from tuner.study.study import Study, clear_tables, create_tables, damaged
 
 
 def open_study(plan: Plan) -> Study:
-    """Create the study of a plan or resume it; ``StudyError`` if it is another study.
+    """Create the study of a plan, or resume it.
 
-    Creating under the database's lock makes it safe for many workers to come at once.  A prior
-    study that does not serve is refused before.
+    The study is created under the database's lock, so many workers may start at the same time.
+
+    Raises:
+        StudyError: The existing study has other settings, or the prior study cannot be used.
     """
     check_prior(plan)
     rdb = database.connect(plan.storage.url)
@@ -45,9 +47,10 @@ def open_study(plan: Plan) -> Study:
 
 
 def join_study(plan: Plan, uid: str) -> Study:
-    """The study of a plan that a supervisor has created; a worker of its makes none.
+    """Return the study of a plan that a supervisor has created, for one of its workers.
 
-    Raises: ``StorageLost`` if the database does not hold it any more.
+    Raises:
+        StorageLost: The study is no longer in the database, or another one has its name.
     """
     try:
         rdb = database.connect(plan.storage.url, create=False)
@@ -56,7 +59,7 @@ def join_study(plan: Plan, uid: str) -> Study:
         raise
     except (StorageError, KeyError) as error:
         reason = error.args[0]
-        raise StorageLost(f"study {plan.study.name!r} is no longer there: {reason}") from error
+        raise StorageLost(f"study {plan.study.name!r} no longer exists: {reason}") from error
     if study.uid != uid:
         raise StorageLost(
             f"study {plan.study.name!r} is not the one for which this worker was started",
@@ -76,7 +79,7 @@ def queue(plan: Plan, study: Study) -> list[Item]:
 
 
 def check_prior(plan: Plan) -> None:
-    """Raise what keeps a study from beginning with ``study.prior``, unless it already has."""
+    """Raise ``StudyError`` if ``study.prior`` cannot be used, unless the study already has it."""
     if plan.study.prior is not None and _noted_prior(plan) != _prior_of(plan):
         warm_start.usable(plan)
 
@@ -130,7 +133,7 @@ def _go_on(study: Study) -> None:
 
 
 def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
-    """Create the study if it is missing, or complete one whose creator died half-way."""
+    """Create the study if it is missing, or complete it if its creator died half-way."""
     objectives = plan.aims.objectives
     directions = [StudyDirection[way.upper()] for way in objectives.values()]
     known = {s.study_name: s._study_id for s in rdb.get_all_studies()}
@@ -147,7 +150,7 @@ def _create(rdb: Trials, plan: Plan, attrs: Mapping[str, Any]) -> None:
 
 
 def _description(plan: Plan) -> dict[str, Any]:
-    """Return what is stored with a study; ``space`` is last and thus marks a complete one."""
+    """Return the attributes of a study; ``space`` is stored last and marks a complete study."""
     return {
         "uid": uuid.uuid4().hex,
         "metric": plan.study.metric,
@@ -165,7 +168,7 @@ def _description(plan: Plan) -> dict[str, Any]:
 
 
 def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
-    """Refuse another space, metric, direction or seed; warn about other differences."""
+    """Raise ``StudyError`` for another space, metric, direction or seed; warn of other changes."""
     stored = study.attrs
     name = plan.study.name
     require_ours(name, stored)
@@ -211,7 +214,7 @@ def _match(study: Study, plan: Plan, now: Mapping[str, Any]) -> None:
 
 
 def require_ours(name: str, attrs: Mapping[str, Any]) -> None:
-    """Raise ``StudyError`` where a study lacks what tuner stores with each that it makes."""
+    """Raise ``StudyError`` if a study lacks attributes that tuner stores with each new study."""
     if missing := [key for key in ("space", "metric", "seed", "config", "uid") if key not in attrs]:
         told = f"{name!r} was not created by tuner, or is damaged: it has no {', '.join(missing)}"
         raise damaged(told)

@@ -1,8 +1,8 @@
-"""The queue: configurations to try before the sampler's own.
+"""The queue: configurations to try before the sampler's proposals.
 
-These are the configuration's own values, those of ``study.enqueue``, and the best of a prior study.
-Each is an ordinary trial whose parameters are fixed as far as they are known and in the space; the
-sampler draws the others.
+These are the default values of the configuration, those of ``study.enqueue``, and the best of a
+prior study. Each becomes an ordinary trial: parameters that are known and in the space are fixed,
+and the sampler draws the others.
 """
 
 import math
@@ -25,9 +25,10 @@ from tuner.study.queue import Item
 def located(
     space: Space, value_of: Callable[[Parameter], object]
 ) -> tuple[dict[str, Scalar], list[Parameter]]:
-    """Return the parameters that are active under some values, and those with a value outside.
+    """Return the parameters that are active for given values, and those with an invalid value.
 
-    ``value_of`` raises ``KeyError`` for unknown ones, which count as outside.
+    ``value_of`` returns the value of a parameter; if it raises ``KeyError``, the value counts as
+    invalid.
     """
     fixed: dict[str, Scalar] = {}
     outside: list[Parameter] = []
@@ -49,7 +50,7 @@ def locate(distribution: Distribution, value: object) -> Scalar:
     """Return the value as the study stores it.
 
     Raises:
-        ValueError: It lies outside.
+        ValueError: The value is outside of the distribution.
     """
     if isinstance(distribution, Categorical):
         for choice, text in zip(distribution.choices, distribution.texts, strict=True):
@@ -79,10 +80,10 @@ def build(
     *,
     defaults: bool,
 ) -> tuple[list[Item], list[Mistake]]:
-    """The queue of a command line, and all mistakes of ``study.enqueue``.
+    """Return the queue of a command line, and all errors in ``study.enqueue``.
 
-    ``plain`` are the command line's plain overrides.  A list need not be whole: what it leaves out
-    is as the configuration has it, as for ``tuner train``.
+    ``plain`` are the command line's plain overrides. A list may be incomplete: other keys have the
+    values of the configuration, as for ``tuner train``.
     """
     reader = _Reader(source, plain, space)
     items = [reader.item("the defaults", [])] if defaults else []
@@ -94,7 +95,7 @@ def build(
             told = f"{error} in {given!r}"
             reader.mistaken(where, told, "a list of overrides")
             continue
-        # `tuner best --overrides` also says where the configuration is found.
+        # The output of `tuner best --overrides` also locates the configuration.
         items.append(reader.item(where, [text for text in texts if not text.startswith("--")]))
     unique = {item.key: item for item in items if item is not None and item.params}
     return list(unique.values()), reader.mistakes
@@ -108,7 +109,7 @@ class _Reader:
         self.composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, Any]]] = {}
 
     def item(self, where: str, texts: Sequence[str]) -> Item | None:
-        """One entry; None if there are mistakes in it, which are noted."""
+        """Return one item, or None if it has errors, which are recorded."""
         before = len(self.mistakes)
         given = self._given(where, texts)
         if len(self.mistakes) > before:
@@ -135,7 +136,7 @@ class _Reader:
         self.mistakes.append(Mistake(where, problem, hint))
 
     def _given(self, where: str, texts: Sequence[str]) -> dict[str, object]:
-        """The searched values of a list; its other overrides must change nothing."""
+        """Return the searched values of a list; its other overrides must not change anything."""
         given: dict[str, object] = {}
         for text in texts:
             try:
@@ -148,7 +149,7 @@ class _Reader:
                 self.mistaken(where, f"{text} is a sweep, expected a value", "give one value")
             elif key in self.searched:
                 self._note(where, text, key, override.value(), given)
-            elif key != "seed":  # each trial has its own
+            elif key != "seed":  # each trial has its own seed
                 self._fixed_elsewhere(where, text, key, override.value())
         return given
 

@@ -42,7 +42,9 @@ class Worker:
     device: str
     started: float
     beat: float
-    """Seconds since the epoch by the database's clock; negative once its death was observed."""
+    """Last heartbeat, in seconds since 1970 by the database's clock; negative if its death was
+    observed.
+    """
     trial_id: int | None
     trial_number: int | None
     """Number of the configuration, whichever attempt runs."""
@@ -64,7 +66,9 @@ class Leases:
         self.study_id = study_id
         self.grace = grace
         self.heard = self.since = 0.0
-        """By our own clock: when the database last answered, and since when without a long gap."""
+        """By this machine's clock: the time of the database's last answer, and the time since which
+        it has answered without a long gap.
+        """
         self.now = storage.dialect.now
 
     def join(self, worker: str, host: str, pid: int, device: str) -> None:

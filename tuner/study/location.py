@@ -1,6 +1,6 @@
-"""Where a study is: its database, its name there, and its files on this machine.
+"""The location of a study: its database, its name there, and its files on this machine.
 
-A study that exists is found by its name alone, without the configuration of its search.
+An existing study can be found by its name alone, without the configuration of its search.
 """
 
 import re
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from tuner.study.plan import Plan  # imports Hydra, which is slow
 
 SECRET = ("storage", "study.prior_url")
-"""Beginnings of the keys that locate databases, whose URLs may have passwords."""
+"""Prefixes of the keys that locate databases, whose URLs may contain passwords."""
 
 KEYS = ("storage.url", "storage.artifacts", "study.dir")
-"""What may differ from the built-in configuration where a study is given by its name."""
+"""Keys that may differ from the built-in configuration if a study is given by its name."""
 
 PLAIN = re.compile(r"([\w.]+)=([./]*[A-Za-z][\w./:+@-]*)", re.ASCII)
-"""An override whose value Hydra reads as this very text, but for ``WORDS``."""
+"""An override whose value is plain text to Hydra, except for ``WORDS``."""
 WORDS = {"null", "true", "false", "inf", "nan"}
 
 
@@ -52,28 +52,28 @@ class Location:
     grace: float
     """Seconds without a heartbeat after which a worker counts as lost."""
     patience: float
-    """Seconds to wait for an unreachable database, where this is tried again."""
+    """Seconds for which calls are retried while the database is unavailable."""
 
     def load(self) -> Study:
         """Load the study for reading.
 
         Raises:
             StorageError: There is no such database, or it cannot be used.
-            StudyMissing: It has no such study; the message lists those that it has, those of
+            StudyMissing: It has no such study; the message lists the existing ones, those with
                 similar names first.
         """
         return study.load(self.url, self.name, grace=self.grace, patience=self.patience)
 
 
 def named(name: str, given: Mapping[str, str] | None = None) -> Location:
-    """Return the location of a study as the built-in configuration has it.
+    """Return the location of a study according to the built-in configuration.
 
     Args:
         name: The study's name.
         given: Values of ``KEYS`` that differ from the configuration.
 
     Raises:
-        ConfigError: No study of tuner's can have the name.
+        ConfigError: The name is not valid for a study.
     """
     if mistakes := directories.misnamed("study.name", name):
         raise ConfigError(mistakes)

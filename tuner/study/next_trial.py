@@ -1,7 +1,7 @@
 """Decide what a worker may start next under the study's budget.
 
-That is a waiting trial, a new one, or none. This module knows no SQL: it reads the study through
-``Books``, under the study's lock.
+The result is a waiting trial, a new one, or none. This module contains no SQL: it reads the study
+through ``Books``, under the study's lock.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,12 +33,12 @@ class Books(Protocol):
         ...
 
     def is_queued(self, key: str) -> bool:
-        """Return whether the item of the queue with this key has become a trial."""
+        """Return whether there is a trial for the queue's item with this key."""
         ...
 
 
 Queue = Callable[[Books], Sequence[Item]]
-"""Returns the items to try before new configurations; those that are trials already are skipped."""
+"""Returns the items to try before new configurations; those with a trial already are skipped."""
 
 
 def listed(items: Sequence[Item] = ()) -> Queue:
@@ -60,7 +60,7 @@ class Ledger:
 
 
 def next_trial(books: Books, budget: Budget, queue: Queue = EMPTY) -> int | FrozenTrial | str:
-    """Return the id of a waiting trial to run, a trial to create, or why there is neither now."""
+    """Return the id of a waiting trial, a trial to create, or the reason why there is neither."""
     times = books.times() if budget.timed else Times()
     if over := budget.time_over(times.hours, times.device_hours):
         return over
@@ -96,8 +96,8 @@ def epochs(attempts: list[FrozenTrial]) -> int:
 def may_go_on(attempts: list[FrozenTrial], budget: Budget) -> bool:
     """Return whether a running trial of unknown length may begin another epoch.
 
-    All other running trials may already be within an epoch. If two ask at once for the last epoch,
-    neither gets it, so that the budget is never exceeded.
+    All other running trials are assumed to be within an epoch. If two trials request the last epoch
+    at the same time, neither gets it, so that the budget is never exceeded.
     """
     ledger = _ledger(attempts, budget)
     return budget.fits(ledger.reported, ledger.running, 0)

@@ -34,10 +34,10 @@ class Aims:
         return {self.metric: self.direction, **rest}
 
     def named(self, returned: Returned) -> dict[str, float]:
-        """Return an objective's return value by name.
+        """Return the return value of an objective as values by name.
 
         Raises:
-            TunerError: It has fewer or more values than there are objectives.
+            TunerError: The number of values is not that of the objectives.
         """
         if returned is None:
             return {}
@@ -62,12 +62,12 @@ class Aims:
         found = [
             f"{name} {measured[name]:.6g}, at most {self.limits[name]:.6g}"
             for name, excess in self.excess(measured).items()
-            if not excess <= 0  # NaN holds no limit
+            if not excess <= 0  # NaN violates every limit
         ]
         return f"infeasible: {', '.join(found)}" if found else ""
 
     def missing(self, measured: Mapping[str, float]) -> list[str]:
-        """Return what should have been measured by the end, and was not."""
+        """Return the names of objectives and constraints that were not measured."""
         wanted = [*self.objectives, *self.limits]
         return [n for n in dict.fromkeys(wanted) if n not in measured and n != self.metric]
 

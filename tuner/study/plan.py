@@ -91,7 +91,7 @@ def load(
 
     Args:
         search: Whether sweeps are allowed; ``tuner train`` allows none.
-        judge: Whether to import and check the objective, which commands that only read need not.
+        judge: Whether to import and check the objective; commands that only read need not do so.
         composed: Called with the configuration as soon as it is composed, before it is checked.
 
     Raises:
@@ -113,7 +113,7 @@ def load(
     items = list[Item]()
     if search:
         mistakes.extend(unreadable)
-        # A space or a sweep that cannot be read would have had something in it.
+        # A space or a sweep that cannot be parsed counts as non-empty.
         if validate and (space.root.parameters or not (unreadable or read.unparsed)):
             found = checks.mistakes(source, _pins(plain), space, mistakes, read.lost)
             mistakes.extend(_news(found, mistakes))
@@ -156,7 +156,7 @@ class _Read:
 
 
 def _read(source: Source, overrides: Sequence[str]) -> _Read:
-    """The last word on a key says whether it is searched."""
+    """Parse overrides and compose; the last override of a key decides whether it is searched."""
     mistakes: list[Mistake] = []
     parsed: dict[str, Override] = {}
     for text in overrides:
@@ -165,7 +165,7 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
         except ConfigError as error:
             mistakes.extend(error.mistakes)
     unparsed = bool(mistakes)
-    if not source.open_ended:  # Hydra runs nothing
+    if not source.open_ended:  # Hydra does not run the program
         idle = [text for text, o in parsed.items() if re.match(r"hydra[./]", o.key_or_group)]
         told = "has no effect here", "Hydra settings of the --app program only"
         mistakes.extend(Mistake(parsed[text].key_or_group, *told) for text in idle)
@@ -186,7 +186,7 @@ def _read(source: Source, overrides: Sequence[str]) -> _Read:
             raise ConfigError([*mistakes, *error.mistakes]) from error
     groups = {parsed[text].key_or_group for text in wrong if text in parsed}
     lost = {group.split("/")[0] for group in groups if source.options(group)}
-    whole = lost <= set(map(str, cfg))  # an experiment has its say in every section
+    whole = lost <= set(map(str, cfg))  # an experiment may change every section
     lost = lost if whole else {*lost, *map(str, cfg)}
     return _Read(cfg, parsed, plain, mistakes, unparsed, lost, stand_ins)
 
@@ -196,9 +196,9 @@ ALONE = {"data", "optimizer", "schedule"}
 
 
 def _dry_instantiated(source: Source, read: _Read) -> tuple[list[Mistake], Mapping[str, object]]:
-    """What the objective refuses, and its facts.
+    """Return the errors of the objective, and its facts.
 
-    Where some of its sections are known to be wrong, the others are judged without them.
+    If some of its sections are known to be invalid, the others are checked without them.
     """
     bad = (_sections(read.mistakes) | read.lost) - OPERATIONAL
     if not bad:
@@ -222,7 +222,7 @@ def _sections(mistakes: Iterable[Mistake]) -> set[str]:
 
 
 def _news(found: Iterable[Mistake], known: Iterable[Mistake]) -> list[Mistake]:
-    """Return the errors in keys that are not known to be wrong yet."""
+    """Return the errors in keys without a known error."""
     keys = {mistake.key for mistake in known if mistake.section not in ("", "space")}
     return [mistake for mistake in found if mistake.key not in keys]
 
@@ -237,5 +237,5 @@ def _queue(source: Source, read: _Read, space: Space) -> tuple[list[Item], list[
 
 
 def _pins(plain: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides that belong to every trial; each has a seed of its own."""
+    """Return the overrides that belong to every trial, without the seed, which differs."""
     return tuple(t for t in plain if key_of(t) != "seed" and not is_operational(t))

@@ -1,4 +1,4 @@
-"""Find a study in the same database whose best configurations a new study could begin with."""
+"""Suggest a study in the same database as the prior of a new study."""
 
 import shlex
 
@@ -15,10 +15,11 @@ from tuner.study.study import Study
 
 
 def line(plan: Plan, study: Study) -> str | None:
-    """Return how to use the best prior study; None if the study has begun, has a prior, or no need.
+    """Return a line on how to use the best prior; None if there is none, or no need.
 
-    A prior searches the same parameters, by the same metric and in the same direction; ranges may
-    differ. Of several, it is the one with the most completed configurations.
+    A study that has begun, or has a prior, needs none. A prior has the same parameters, metric and
+    direction; ranges may differ. Of several, the one with the most completed configurations is
+    chosen.
     """
     if plan.study.prior is not None or limits.is_grid(plan):
         return None
@@ -40,7 +41,7 @@ def line(plan: Plan, study: Study) -> str | None:
 
 
 def _serves(stored: FrozenStudy, plan: Plan) -> bool:
-    """Return whether the study had the same space and aim."""
+    """Return whether a study has the same parameters, metric and direction as the plan."""
     attrs, rows = stored.user_attrs, plan.space.rows()
     aim = attrs.get("metric"), stored.directions[0]
     if aim != (plan.study.metric, StudyDirection[plan.study.direction.upper()]):

@@ -1,8 +1,8 @@
-"""The command line of a search, kept in the study's directory on each machine that searched.
+"""The command line of a search, stored in the study's directory on each machine that searched.
 
-A command that is given only the name of a study, and has to train or to name what was searched,
-composes the configuration from this file. The command that is stored in the database is never used
-for that: whoever can write to the database could have it run anything.
+A command that gets only the name of a study, but needs the configuration of the search, composes it
+from this file. The command line stored in the database is never used for that: anybody who can
+write to the database could use it to run arbitrary code.
 """
 
 import json
@@ -18,7 +18,7 @@ FILE = "command.json"
 
 
 def keep(plan: Plan) -> None:
-    """Write the command line of a plan to the study's directory, if another one is there."""
+    """Write the command line of a plan to the study's directory, unless it is already there."""
     path = Path(plan.study.dir) / FILE
     text = json.dumps(words_of(plan), indent=1, ensure_ascii=False) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -33,9 +33,9 @@ def words_of(plan: Plan) -> list[str]:
 
 
 def words(directory: Path) -> Sequence[str] | None:
-    """Return the options and overrides that a study was last searched with on this machine.
+    """Return the options and overrides of the last search of a study on this machine.
 
-    The result is None if it was not searched here.
+    The result is None if it was never searched on this machine.
 
     Raises:
         ConfigError: The file is damaged.

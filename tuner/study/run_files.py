@@ -16,9 +16,9 @@ PREVIOUS = "checkpoint.previous*"
 def directory(study_dir: str, uid: str, number: int, settings: Sequence[str]) -> Path:
     """Return the directory of a configuration's files, the same for all of its attempts.
 
-    Its name ends in a digest of the study's identity and of the whole configuration, so that no
-    checkpoint of another study or configuration is resumed. Locations of data (a ``root``), and
-    whether they may be downloaded, may differ between the machines of a study.
+    Its name ends in a digest of the study's uid and of the whole configuration, so that no
+    checkpoint of another study or configuration is resumed. Locations of data (``root``) and
+    ``download`` are not part of the digest: they may differ between the machines of a study.
 
     ``number`` is that of the configuration, ``settings`` are its overrides and its lines of YAML.
     """
@@ -38,7 +38,7 @@ def checkpoint(run_dir: Path) -> Path | None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files and whole directories; of a link, only the link."""
+    """Remove files and whole directories; links are removed, but not their targets."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -56,5 +56,5 @@ def size(path: Path) -> int:
 def _bytes(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except OSError:  # removed meanwhile, or not ours to look at
+    except OSError:  # removed in the meantime, or not readable
         return 0

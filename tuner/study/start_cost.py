@@ -11,12 +11,12 @@ TIMES = 10
 
 
 def note(study: Study, seconds: float) -> None:
-    """Store what a start has cost."""
+    """Store the seconds that a start has taken."""
     study.storage.set_study_user_attr(study.id, NOTED, round(seconds, 2))
 
 
 def is_too_short(minutes: float, seconds: float) -> bool:
-    """Return whether a turn is too short for starts of so many seconds."""
+    """Return whether a turn is too short compared with a start, both in the given units."""
     return 60 * minutes < TIMES * seconds
 
 

@@ -18,15 +18,17 @@ def changed(old: str, new: str) -> list[str]:
 def flat(text: str) -> dict[str, object]:
     """Return the values of a YAML text by dotted key.
 
-    Raises: ``StudyError`` where it is no plain YAML.
+    Raises:
+        StudyError: The text is not plain YAML.
     """
     return _flat(_read(text))
 
 
 def _read(text: str) -> object:
-    """Plain YAML as data: others can write to the database, so neither tags nor aliases are read.
+    """Return plain YAML as data. The text is untrusted, so tags and aliases are refused.
 
-    Raises: ``StudyError`` for anything else.
+    Raises:
+        StudyError: The text is not plain YAML.
     """
     try:
         return yaml.load(text, _Plain)
@@ -38,7 +40,7 @@ def _read(text: str) -> object:
 
 
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]
-    """A YAML loader without aliases: a few aliases of aliases would fill the memory."""
+    """A YAML loader without aliases: a few nested aliases could exhaust the memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

@@ -1,4 +1,4 @@
-"""A study: its trials are assigned one at a time, exactly up to its budget.
+"""A study, whose trials are assigned one at a time and never exceed its budget.
 
 A *configuration* is a trial and all its retries; ``study.n_trials`` counts configurations.
 """
@@ -63,7 +63,7 @@ class Study:
         return self.storage.get_study_user_attrs(self.id)
 
     def verify(self) -> None:
-        """Raise ``StorageLost`` unless the database still holds this very study."""
+        """Raise ``StorageLost`` unless the database still has this study, with its uid."""
         what = "was replaced by another study of the same name"
         try:
             if self._uid() == self.uid:
@@ -77,7 +77,7 @@ class Study:
 
     @contextmanager
     def _there(self) -> Iterator[None]:
-        """Report a study that is not found as one that was deleted."""
+        """Raise the error for a deleted study if it is not found in the block."""
         try:
             yield
         except KeyError:
@@ -89,11 +89,11 @@ class Study:
             return studies.uid(connection, self.id)
 
     def workers(self) -> list[Worker]:
-        """Return all workers that have not left, including dead ones not yet noticed."""
+        """Return all workers that have not left, including dead ones that are not yet noticed."""
         return self.leases.all()
 
     def stop(self) -> None:
-        """Ask all present workers to queue their trials again and to leave."""
+        """Ask all current workers to requeue their trials and to leave."""
         ids = [worker.id for worker in self.workers()]
         self.storage.set_study_user_attr(self.id, "stopped", ids)
 
@@ -103,7 +103,7 @@ class Study:
             return worker in studies.stopped(connection, self.id)
 
     def lock(self) -> AbstractContextManager[None]:
-        """Exclude others that create the study, or sample from a space that can be exhausted."""
+        """Exclude other processes that create the study, or sample from an exhaustible space."""
         return self.storage.dialect.lock(self.storage.engine, self.name)
 
     def join(self, worker: str, device: str) -> None:
@@ -154,7 +154,7 @@ class Study:
         return self._count(trials.c.trial_id.not_in(retries))
 
     def unfinished(self) -> int:
-        """Return the trials that run or wait."""
+        """Return the number of running and waiting trials."""
         return self._count(trials.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))
 
     def _count(self, which: sa.ColumnElement[bool]) -> int:
@@ -163,12 +163,12 @@ class Study:
             return int(connection.execute(query).scalar_one())
 
     def ended(self, budget: Budget, queue: Queue = next_trial.EMPTY) -> str | None:
-        """Return why nothing runs and nothing may be started; None while there is work."""
+        """Return why no trial runs and none may be started; None while there is work."""
         with self._there():
             return self.claims.ended(budget, queue)
 
     def seems_ended(self, budget: Budget) -> str | None:
-        """Return what ``ended`` does, for a view: without a lock, and with the right to read."""
+        """Return the result of ``ended`` without a lock, which needs only read privileges."""
         with self._there():
             return self.claims.seems_ended(budget)
 
@@ -183,7 +183,7 @@ class Study:
             return self.patience(lambda: self.claims.may_go_on(budget))
 
     def spent(self) -> Spent:
-        """Return what the search has cost so far."""
+        """Return the amounts that the search has spent so far."""
         times, epochs = self.times(), next_trial.epochs(self.attempts())
         return Spent(self.configurations(), epochs, times.hours, times.device_hours)
 
@@ -207,7 +207,7 @@ def names(rdb: Trials) -> list[str]:
 
 
 def name_of_final(name: str) -> str:
-    """Return the name of the study of a final's trainings; users give no name with a slash."""
+    """Return the name of the study of a final's trainings; users cannot use names with a slash."""
     return f"{name}/final"
 
 
@@ -221,7 +221,7 @@ def load(url: str, name: str, *, grace: float, patience: float) -> Study:
     """Load an existing study for reading.
 
     Raises:
-        StudyError: It does not exist; the message lists those that do.
+        StudyError: The study does not exist; the message lists the existing ones.
     """
     rdb = database.connect(url, write=False)
     try:
@@ -248,6 +248,6 @@ def create_tables(rdb: Trials) -> None:
 
 
 def clear_tables(connection: sa.Connection, study_id: int) -> None:
-    """Remove the rows of a deleted study, whose id SQLite gives to the next."""
+    """Remove the rows of a deleted study, because SQLite reuses its id."""
     for table in (workers, clocks):
         connection.execute(sa.delete(table).where(table.c.study_id == study_id))

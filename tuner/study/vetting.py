@@ -1,9 +1,9 @@
-"""Builds a trial's overrides from the current command, and refuses trials that do not fit it.
+"""Build a trial's overrides from the current command, and refuse trials that do not fit it.
 
-Whoever can write to a study's database can write any text into a trial.  So the overrides that
-are run or printed are built from the current command: its pins, and its search space at the
-trial's values.  The overrides stored with a trial are only compared with these, and a trial that
-the command would not have created is refused.
+Anybody who can write to a study's database can write any text into a trial. Therefore, the
+overrides that are run or printed are built from the current command: its pinned overrides, and its
+search space at the trial's values. The overrides stored with a trial are only compared with these,
+and a trial that the command would not have created is refused.
 """
 
 import re
@@ -35,12 +35,15 @@ FORGED = "check who can write to the database, and delete the trial"
 def overrides(
     plan: Plan, number: int, params: Mapping[str, object], stored: Sequence[object] = ()
 ) -> list[str]:
-    """The overrides that repeat a trial, as the current command would have built them.
+    """Return the overrides that repeat a trial, as the current command would have built them.
 
-    ``params`` maps names in the study to values.  ``stored`` are the trial's overrides, of which
-    only the seed is used; a trial run by stock Optuna has none.
+    Args:
+        params: Maps names in the study to values.
+        stored: The trial's overrides, of which only the seed is used; a trial that was run by stock
+            Optuna has none.
 
-    Raises: RowRefused with everything that the current command would not have created.
+    Raises:
+        RowRefused: The current command would not have created the trial; lists all differences.
     """
     refused = [
         Mistake(_shown(word), f"{why}; tuner has not written this", FORGED)
@@ -58,7 +61,7 @@ def overrides(
 
 
 def objections(space: Space, trial: FrozenTrial) -> list[Mistake]:
-    """Why a queued trial is not run, one for each key; empty if it can be run."""
+    """Return why a queued trial is refused, one error for each key; empty if it can be run."""
     found = [
         Mistake(_shown(name), "is malformed", "enqueue the configuration again")
         for name in trial.system_attrs.get(MALFORMED, ())
@@ -73,7 +76,7 @@ def objections(space: Space, trial: FrozenTrial) -> list[Mistake]:
 
 
 def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[Mistake]]:
-    """The overrides for parameters in the plan's space, and the reasons why there are none."""
+    """Return the overrides for parameters in the plan's space, and the errors in the parameters."""
     fixed, outside = enqueued.located(plan.space, lambda p: params[p.name])
     unknown = params.keys() - fixed.keys() - {p.name for p in outside}
     missing = [p.name for p in outside if p.name not in params]
@@ -85,7 +88,7 @@ def _made(plan: Plan, params: Mapping[str, object]) -> tuple[list[str], list[Mis
 
 
 def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
-    """The mistake of another search space; usually the search's overrides were not repeated."""
+    """Return the error for another search space; usually, overrides of the search are missing."""
     told = {"has": sorted(unknown), "lacks": sorted(missing)}
     shown = {verb: first(list(map(_shown, names)), 3) for verb, names in told.items() if names}
     said = " and ".join(f"{verb} {names}" for verb, names in shown.items())
@@ -97,7 +100,7 @@ def _mismatch(unknown: Iterable[str], missing: Iterable[str]) -> Mistake:
 
 
 def _outside(p: Parameter, given: Mapping[str, object]) -> Mistake | None:
-    """What is wrong with a parameter's value; None if it is in the space or not given."""
+    """Return the error in a parameter's value; None if it is in the space or not given."""
     if p.name not in given:
         return None
     try:
@@ -109,7 +112,7 @@ def _outside(p: Parameter, given: Mapping[str, object]) -> Mistake | None:
 
 
 def _forged(word: object, pins: Sequence[str]) -> str | None:
-    """Why tuner cannot have stored this override; None if it may have."""
+    """Return why tuner cannot have stored this override; None if it may have."""
     if not isinstance(word, str):
         return "is not an override"
     if word in pins:
@@ -128,7 +131,7 @@ def _forged(word: object, pins: Sequence[str]) -> str | None:
 
 
 def _foreign(word: str, own: Sequence[str]) -> Mistake | None:
-    """How a stored override differs from the command's own; None if it does not matter."""
+    """Return how a stored override differs from the command's; None if that does not matter."""
     if word in own or SEED.fullmatch(word):
         return None
     key = key_of(word)
@@ -143,7 +146,7 @@ def _foreign(word: str, own: Sequence[str]) -> Mistake | None:
 
 
 def _value(word: str) -> object:
-    """The value of an override, or its text if that cannot be parsed."""
+    """Return the value of an override, or its text if it cannot be parsed."""
     try:
         return override_parser.parse(word).value()
     except ConfigError:
@@ -151,6 +154,6 @@ def _value(word: str) -> object:
 
 
 def _shown(value: object) -> str:
-    """Quoted for a shell, as messages may be pasted into one."""
+    """Return a text quoted for a shell, because messages may be pasted into one."""
     text = printable(str(value), kept="")
     return shlex.quote(text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…")

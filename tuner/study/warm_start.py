@@ -26,10 +26,11 @@ ALIKE = 0.1
 
 
 def best(plan: Plan) -> list[Item]:
-    """The best of ``study.prior``, as far as its parameters are this space's too, best first.
+    """Return the best trials of ``study.prior``, best first, with the parameters of this space.
 
-    Raises StudyError where there is no such study, none of its configurations is complete, it was
-    after something else, or none of its parameters is searched here.
+    Raises:
+        StudyError: There is no such study, it has no completed configuration, it has another metric
+            or direction, or none of its parameters is searched here.
     """
     asked = plan.study
     known, missing = usable(plan)
@@ -43,7 +44,8 @@ def best(plan: Plan) -> list[Item]:
 def usable(plan: Plan) -> tuple[list[Item], list[str]]:
     """Return the prior's trials for this space, best first, and the parameters that some lack.
 
-    Raises what ``best`` raises.
+    Raises:
+        StudyError: As for ``best``.
     """
     asked = plan.study
     assert asked.prior is not None
@@ -129,7 +131,10 @@ def diverse(items: Sequence[Item], count: int, space: Space) -> list[Item]:
 
 
 def distance(one: Mapping[str, Scalar], other: Mapping[str, Scalar], space: Space) -> float:
-    """Return the mean over the parameters that either has, each from 0 to 1; 1 if one lacks it."""
+    """Return the distance of two configurations: the mean over the parameters of both.
+
+    The distance in each parameter is from 0 to 1; it is 1 if one configuration lacks it.
+    """
     distributions = {p.name: p.distribution for p in space.parameters()}
     names = one.keys() | other.keys()
     return fmean(

@@ -1,8 +1,8 @@
 """Work-time accounting: seconds with at least one active worker, and seconds of each device.
 
-One row for the study and one per device hold the union of the intervals that their workers book, by
-the database's own clock; time without workers does not count. Workers book every few heartbeats and
-when they leave, so a killed worker loses only the seconds since the last booking.
+One row for the study and one per device hold the union of the intervals that their workers book,
+measured by the database's clock; time without workers does not count. Workers book every few
+heartbeats and when they leave, so a killed worker loses only the seconds since its last booking.
 
 The sums are also stored with the study, because ``optuna.copy_study`` copies only Optuna's tables.
 """
@@ -51,7 +51,7 @@ class Clock:
         return Times(hours.pop(STUDY, 0.0), sum(hours.values()))
 
     def is_copied(self, connection: sa.Connection) -> bool:
-        """Return whether the study was worked on, but never in this database."""
+        """Return whether the study has work time, but none from this database."""
         return not self._booked(connection) and bool(self._noted(connection))
 
     def start(self, device: str, count: int = 1) -> "Shift":

@@ -61,7 +61,7 @@ class Loss(nn.Module):
 
 
 def mean(total: Tensor, normaliser: float | Tensor) -> Tensor:
-    """Return ``total / normaliser``; 0 without a gradient if all classes of the batch have weight 0."""
+    """Return ``total / normaliser``; 0 without a gradient for a batch of weight 0."""
     return total / (
         normaliser.masked_fill(normaliser == 0, math.inf)
         if isinstance(normaliser, Tensor)

@@ -1,8 +1,8 @@
 """Measure the false-pruning rate: train a random sample of the trials to prune to completion.
 
-A trial is *rejected* when the pruner decides against it for the first time. Each rejected trial
-is *audited* with the same small probability, by a draw that depends only on the study's name and
-the number of the trial's first attempt: it is trained to completion and never judged again. The
+A trial is *rejected* when the pruner decides to stop it for the first time. Each rejected trial
+is *audited* with the same small probability: it is trained to completion and never judged again.
+The random draw depends only on the study's name and the number of the trial's first attempt. The
 audited trials are therefore a simple random sample of the rejected ones, whatever the pruner, and
 their outcomes represent those of the others.
 
@@ -10,8 +10,8 @@ A *false pruning* is a rejected trial that, trained to completion, would have be
 survivor: its final value is better than the best final value of all trials that were never
 rejected. An audited trial that fails or diverges has beaten none. The number of false prunings
 among the completed audited trials, divided by their number, is an unbiased estimate of the rate,
-for the rejected trials as drawn and the survivors at present. Its 95 % interval is that of Clopper
-and Pearson (1934), which covers the true rate at least that often for any sample size.
+for the rejected trials as drawn and the current survivors. Its 95 % interval is that of Clopper
+and Pearson (1934), which covers the true rate with at least this probability for any sample size.
 """
 
 import hashlib

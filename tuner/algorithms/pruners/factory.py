@@ -13,15 +13,15 @@ def build_pruner(cfg: DictConfig) -> BasePruner:
     """Return the pruner of ``cfg.pruner``."""
     built = instantiate(cfg.pruner)
     if not isinstance(built, BasePruner):
-        raise ConfigError(f"{cfg.pruner._target_} is no Optuna pruner", key="pruner._target_")
+        raise ConfigError(f"{cfg.pruner._target_} is not an Optuna pruner", key="pruner._target_")
     return built
 
 
 class Traded(optuna.Study):
-    """A study whose direction is that of its first objective, regardless of their number.
+    """A study whose direction is that of its first objective, even if it has several.
 
-    Optuna's pruners, and its TPE where it ranks pruned trials, use a single direction. With several
-    objectives, Optuna refuses to return one, and thus to prune (optuna/optuna#3450).
+    Optuna's pruners, and its TPE when it ranks pruned trials, use a single direction. With several
+    objectives, Optuna raises an error instead of returning one (optuna/optuna#3450).
     """
 
     @property

@@ -1,9 +1,10 @@
 """Show configurations to pruners instead of the attempts that the database stores.
 
-Otherwise, a pruner counts an interrupted attempt besides the one that resumes it. If machines are
-preempted often, a rung of successive halving fills with copies of the longest trial, and Hyperband
-moves a trial to another bracket at each retry, because it derives the bracket from the trial's
-number. Runs that repeat the best trial to measure the noise are not competitors either.
+Otherwise, a pruner would count an interrupted attempt in addition to the one that resumes it. If
+machines are preempted often, a rung of successive halving would fill with copies of the longest
+trial, and Hyperband would move a trial to another bracket at each retry, because it derives the
+bracket from the trial's number. Runs that repeat the best trial to measure the noise are hidden as
+well: they are not competitors.
 """
 
 import copy
@@ -18,7 +19,7 @@ from tuner.study.attempts import FIRST, first_number, last
 from tuner.study.seed_noise import REPEAT
 
 PRUNER_LOCK = threading.Lock()
-"""Lock around pruners, which are not thread-safe: Hyperband builds its brackets at the first call.
+"""Lock around pruners, which are not thread-safe: Hyperband creates its brackets at the first call.
 """
 
 

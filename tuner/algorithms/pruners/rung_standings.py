@@ -111,14 +111,14 @@ class Standings:
                 bisect.insort(ended, value)
 
     def _drop(self, number: int) -> None:
-        """Forget the values of a configuration, because this or another attempt has newer ones."""
+        """Remove the values of a configuration; an attempt has newer ones."""
         self._going.pop(number, None)
         for ended, value in zip(self._ended, self._over.pop(number, ()), strict=False):
             if value is not None:
                 del ended[bisect.bisect_left(ended, value)]
 
     def _values(self, trial: FrozenTrial) -> Values:
-        """Return a trial's values at the rungs, without those after it was rejected."""
+        """Return a trial's values at the rungs, up to the step at which it was rejected."""
         epochs = fidelity.length(trial) or self.longest
         if not epochs or not trial.intermediate_values:
             return (None,) * len(self.rungs)

@@ -1,15 +1,18 @@
 """Asynchronous successive halving on fractions of each trial's own schedule, with an audit.
 
-Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with five changes.
-Rungs lie at fractions of the schedule instead of numbers of epochs. The number of trials to keep is
-rounded up, so that one lucky trial does not eliminate all of the first ones. Passing a rung is
-provisional: with every report until the trial has reached twice as many epochs as the rung, its
-value at the rung is compared again with those of all trials that have reached the rung since.
-Otherwise, the first trials would have no competitors, and with eight workers four of the first
-eight would run to completion. Another trial counts as better only if its value is better by more
-than the standard error of the difference, so that no trial is pruned for the noise of a small
-validation set. Finally, a decision depends only on the reported values, so that it is the same for
-a retry, which inherits its curve.
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with five changes:
+
+1. Rungs are at fractions of the schedule instead of numbers of epochs.
+2. The number of trials to keep is rounded up, so that one lucky trial does not eliminate all of the
+   first ones.
+3. Passing a rung is provisional: at every report until the trial has reached twice as many epochs
+   as the rung, its value at the rung is compared again with those of all trials that have reached
+   the rung since. Otherwise, the first trials would have no competitors, and with eight workers,
+   four of the first eight would run to completion.
+4. Another trial counts as better only if its value is better by more than the standard error of the
+   difference, so that no trial is pruned because of the noise of a small validation set.
+5. A decision depends only on the reported values, so that it is the same for a retry, which
+   inherits its curve.
 """
 
 import bisect
@@ -34,8 +37,8 @@ TYPICAL = 0.9
 class Rungs(BasePruner):
     """Prune all but the best ``keep`` of the trials that have reached each of the ``rungs``.
 
-    A trial of unknown length is compared by the length of the longest completed trial, and only
-    once there is one. A trial with a non-finite value is pruned at once.
+    A trial of unknown length is assumed to be as long as the longest completed trial, and is not
+    pruned before there is one. A trial with a non-finite value is pruned immediately.
 
     Args:
         rungs: Fractions of a trial's own schedule, ascending.
@@ -85,11 +88,11 @@ class Rungs(BasePruner):
         return not audit.begin_if_drawn(study, trial, self.audited)
 
     def describe_first_decision(self, epochs: int | None, examples: int | None) -> str:
-        """Describe the first judgement, and which differences count then.
+        """Describe when trials are first judged, and which differences count then.
 
         Args:
             epochs: Epochs of a trial, None if unknown.
-            examples: Number of validation examples that a score rests on, None if unknown.
+            examples: Number of validation examples behind a score, None if unknown.
         """
         first, others = self.rungs[0], max(1, self.n_min_trials - 1)
         at = f"after {first:.0%} of a trial"
@@ -111,7 +114,7 @@ class Rungs(BasePruner):
         return known or self.standings.updated(study).longest or None
 
     def _open(self, epochs: int, steps: Sequence[int]) -> int | None:
-        """Return the index of the last rung reached, or None if the trial has passed it finally.
+        """Return the index of the last reached rung, or None if the trial has finally passed it.
 
         A trial has finally passed a rung at twice the rung's epochs, but not before its second
         report after the rung.

@@ -1,8 +1,8 @@
 """Optuna's CMA-ES, with its state recomputed from the study's trials.
 
 Optuna stores the state as a pickle in the attributes of trials. Unpickling it would run the code of
-anybody who can write to the database. The state depends only on its start and on the solutions of
-each generation that it was given. These are stored as trials, so the state is recomputed from them.
+anybody who can write to the database. The state depends only on the initial state and on the
+solutions of each generation. These are stored as trials, so the state is recomputed from them.
 """
 
 import math
@@ -36,7 +36,7 @@ class CmaEs(CmaEsSampler):
         return super().sample_relative(study, trial, search_space)
 
     def _get_trials(self, study: Study) -> list[FrozenTrial]:
-        """Return usable trials by time of completion, so that late ones change no generation."""
+        """Return usable trials by completion time, so that generations never change."""
         found = [trial for trial in super()._get_trials(study) if self._is_sound(trial)]
         return sorted(found, key=lambda t: (t.datetime_complete or datetime.max, t.number))
 

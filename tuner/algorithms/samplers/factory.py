@@ -23,10 +23,10 @@ def build_sampler(
 ) -> BaseSampler:
     """Return the sampler of ``cfg.sampler``, with its seed combined with the trial's ``seed``.
 
-    Each trial gets a new sampler. Optuna does not store the state of its generator, so a sampler
-    that lives as long as its worker would repeat itself when the study is resumed, and with one
-    seed for all trials it would draw the same for each. ``scoreboard`` caches what tuner's sampler
-    has read of the study.
+    Each trial gets a new sampler. Optuna does not store the state of its random generator, so a
+    sampler that lives as long as its worker would repeat its draws when the study is resumed; with
+    one seed for all trials, it would draw the same values for each. ``scoreboard`` caches the data
+    of the study that tuner's samplers have read.
     """
     node = cfg.sampler
     given: dict[str, Any] = {}
@@ -47,10 +47,10 @@ def build_sampler(
         given["independent_sampler"] = Random(seed)
     built = instantiate(node, **given)
     if not isinstance(built, BaseSampler):
-        raise ConfigError(f"{node._target_} is no Optuna sampler", key="sampler._target_")
+        raise ConfigError(f"{node._target_} is not an Optuna sampler", key="sampler._target_")
     if isinstance(built, CmaEsSampler) and not isinstance(built, CmaEs):
         raise ConfigError(
-            f"{node._target_} unpickles what others may have written to the database",
+            f"{node._target_} unpickles data from the database, which may be untrusted",
             key="sampler._target_",
             hint="sampler=cmaes does not",
         )
@@ -58,7 +58,7 @@ def build_sampler(
 
 
 def cost_of(cfg: DictConfig) -> str:
-    """Return what expected gains are divided by: seconds, if the budget is in time."""
+    """Return the kind of cost that divides expected gains: seconds, if the budget is in time."""
     timed = cfg.budget.hours is not None or cfg.budget.device_hours is not None
     return "seconds" if timed else "none"
 

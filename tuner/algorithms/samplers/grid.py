@@ -10,7 +10,7 @@ from tuner.space.distributions import Scalar
 
 
 class Grid(GridSampler):
-    """Optuna's grid sampler, which must not stop the study: the budget ends it."""
+    """Optuna's grid sampler, but it does not stop the study: the budget ends the search."""
 
     def __init__(self, search_space: Mapping[str, Sequence[Scalar]], seed: int) -> None:
         super().__init__(search_space, seed)

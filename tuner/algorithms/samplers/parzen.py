@@ -1,8 +1,8 @@
 """A density over a whole search space: one kernel around each observation, and the prior.
 
 The kernel of an observation is a product over the parameters that are active at the point of
-evaluation. Parameters are thus modelled jointly, including conditional ones: where the observation
-has no value because it lies in another branch, the prior takes its place.
+evaluation. Parameters are thus modelled jointly, including conditional ones: if the observation has
+no value because it belongs to another branch, the prior takes its place.
 
 The mixture is that of BOHB and of Optuna's multivariate TPE (Falkner et al. 2018, arXiv:1807.01774;
 Watanabe 2023, arXiv:2304.11127), except at the ends of ranges: Gaussian kernels are not truncated

@@ -155,9 +155,10 @@ class Tpe(BaseSampler):
     def _densities(self, good: Floats, bad: Floats) -> tuple[Parzen, Parzen]:
         """Return the densities of the good and of the bad trials.
 
-        The kernels of the good trials get narrower with the number of trials, those of the bad
-        follow Scott's rule for their dimensions. Few parameters matter much (Bergstra and Bengio
-        2012), so Scott's rule for all of them would hardly narrow the kernels of the good trials.
+        The kernels of the good trials get narrower with the number of trials; those of the bad ones
+        follow Scott's rule for their number of dimensions. Only a few parameters matter much
+        (Bergstra and Bengio 2012), so Scott's rule for all of them would hardly narrow the kernels
+        of the good trials.
         """
         scott = max(1, len(bad)) ** (-1 / (4 + len(self.encoding.columns)))
         return (
