@@ -220,7 +220,7 @@ def test_fractions_in_the_place_of_a_whole_number_are_warned_of(there, swept, hi
         ("modle.scale=1", "did you mean 'model.scale'?"),
         ("model.extra=1", "it belongs to model=large"),
         ("study.n_trails=1", "did you mean 'study.n_trials'?"),
-        ("worker.concurrency=2", "hint: launch.workers starts processes"),
+        ("worker.concurrency=2", "hint: use launch.workers, which starts processes"),
         ("y=interval(0,1)", "y: unknown key"),
     ],
 )
