@@ -59,6 +59,12 @@ def test_a_study_that_is_named_is_looked_at_without_its_configuration(
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_predict_imports_no_networks_but_those_of_the_model(tmp_path: Path) -> None:
+    done = look(tmp_path, "predict", "nothing", "cat.png", names=("torchvision", "torch._dynamo"))
+    assert done.stderr.startswith("loading the model …\nerror: nothing contains no model")
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_slow_command_says_at_once_what_it_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,7 +168,7 @@ def test_predict_tells_each_image_in_a_line(
 ) -> None:
     model = str(trained / "seed-0")
     code, lines, err = predict(capsys, model, "0 a.png", "1 a.png", "--top", "2", "2 a.png")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "loading the model …\n")
     assert [line[:7] for line in lines] == ["0 a.png", "1 a.png", "2 a.png"]
     assert all(line.count("%") == 2 for line in lines)
     code, lines, _ = predict(capsys, model, "--json", "0 a.png")

@@ -29,6 +29,7 @@ BEGINS = {
     "export": "reading the study",
     "report": "reading the study, and drawing its figures",
     "dashboard": "starting the dashboard",
+    "predict": "loading the model",
 }
 """Command that imports libraries for seconds → what it says before."""
 

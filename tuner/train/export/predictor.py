@@ -21,7 +21,7 @@ from tuner.errors import TunerError
 from tuner.train.data import resize
 from tuner.train.export import formats
 from tuner.train.export.inference_module import Deployed, views
-from tuner.train.model import pretrained
+from tuner.train.model.structure_only import structure_only
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray
 BATCH = 64
@@ -225,7 +225,7 @@ def _network(card: Mapping[str, Any]) -> nn.Module:
     module, _, name = recipe["model"].rpartition(".")
     own = [key for key in recipe if key.startswith("model.")]
     settings = {key.removeprefix("model."): recipe[key] for key in own}
-    with pretrained.structure_only():
+    with structure_only():
         built: nn.Module = getattr(import_module(module), name)(
             in_shape=tuple(card["in_shape"]), num_classes=len(card["classes"]), **settings
         )

@@ -1,8 +1,6 @@
 """Load pretrained weights: torchvision's by name, downloaded once, or a local file's."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tuner.errors import ConfigError, TunerError
+from tuner.train.model.structure_only import is_structure_only
 
 FILES = (".pth", ".pt", ".safetensors")
 AUXILIARY = ("googlenet", "inception_v3")
-_STRUCTURE_ONLY = ContextVar("structure_only", default=False)
 
 
 def check(name: str, weights: str | None) -> None:
@@ -43,7 +41,7 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
     known = models.get_model_weights(name)
     if weights is None:
         return _untrained(name), None
-    if _STRUCTURE_ONLY.get():
+    if is_structure_only():
         return _untrained(name), known.__members__.get(weights, known.DEFAULT).transforms()
     if weights.endswith(FILES):
         network = _untrained(name)
@@ -61,16 +59,6 @@ def load(name: str, weights: str | None) -> tuple[nn.Module, Any]:
             hint="model.weights=FILE",
         ) from error
     return _one_headed(network), known[weights].transforms()
-
-
-@contextmanager
-def structure_only() -> Iterator[None]:
-    """Build networks in the block without downloading or reading any weights."""
-    before = _STRUCTURE_ONLY.set(True)
-    try:
-        yield
-    finally:
-        _STRUCTURE_ONLY.reset(before)
 
 
 def _untrained(name: str) -> nn.Module:
