@@ -1,8 +1,11 @@
 """Workers that wait: which studies they run, and that a row chooses nothing but these."""
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from optuna.trial import TrialState
@@ -12,7 +15,7 @@ from tests.launched import new_database, read_until
 from tuner.api import preflight, served, waiting
 from tuner.api.waiting import Waiting
 from tuner.config.composition import Source
-from tuner.errors import TunerError
+from tuner.errors import StorageLost, TunerError
 from tuner.study import create, plan, study
 from tuner.study.budget import Budget
 from tuner.study.plan import Plan
@@ -82,6 +85,98 @@ def test_a_name_is_no_interpolation(here):
     made.name = "${oc.env:HOME}"
     with pytest.raises(TunerError, match="its name"):
         served.planned(Source(), [here], made)
+
+
+def test_a_study_with_another_range_is_left_to_others(here):
+    made = created(here, "experiment=digits")
+    rows = made.attrs["space"]
+    searched = next(row for row in rows if row["distribution"].startswith("float"))
+    searched["distribution"] += "0"
+    made.storage.set_study_user_attr(made.id, "space", rows)
+    with pytest.raises(TunerError, match=rf"another one\n  ~ {searched['name']}"):
+        served.planned(Source(), [here], made)
+
+
+def damage(study: Study, statement: str, *values: object) -> None:
+    with study.storage.engine.begin() as connection:
+        connection.exec_driver_sql(statement, (*values, study.id))
+
+
+def test_a_study_that_cannot_be_read_keeps_no_worker_from_the_others(here, monkeypatch, caplog):
+    made = {key: created(here, f"study.name={key}") for key in ("number", "???", "space", "trial")}
+    edit = "update study_user_attributes set value_json=? where key=? and study_id=?"
+    damage(made["number"], edit, f'"data: 0x{"f" * 5000}"', "config")
+    damage(made["???"], "update studies set study_name=? where study_id=?", "???")
+    rows = [{**row, "distribution": ""} for row in made["space"].attrs["space"]]
+    damage(made["space"], edit, json.dumps(rows), "space")
+    made["trial"].claim("worker", budget=Budget(), max_retries=1)
+    damage(made["trial"], "update trials set number='x' where study_id=?")
+    with caplog.at_level("INFO"):
+        later = lambda: created(here, "study.name=ours")  # noqa: E731
+        assert waits(monkeypatch, here, idle=later).study.name == "ours"
+    refused = [line for line in caplog.messages if "is left to others" in line]
+    assert len(refused) == len(made)
+    assert max(map(len, refused)) < 10_000
+
+
+def test_a_study_that_is_deleted_while_it_is_looked_at_is_none(here, monkeypatch):
+    made = created(here, "study.name=gone")
+    planned = served.planned
+
+    def deleted(*args: Any) -> Plan:
+        found = planned(*args)
+        if found.study.name == "gone":
+            made.storage.delete_study(made.id)
+        return found
+
+    monkeypatch.setattr(served, "planned", deleted)
+    later = lambda: created(here, "study.name=ours")  # noqa: E731
+    assert waits(monkeypatch, here, idle=later).study.name == "ours"
+
+
+def test_an_outage_of_the_database_is_no_fault_of_a_study(here, monkeypatch):
+    created(here)
+    away = StorageLost("the database went away")
+    monkeypatch.setattr(served, "planned", Mock(side_effect=away))
+    monkeypatch.setattr(waiting, "_has", Mock(side_effect=away))
+    with pytest.raises(StorageLost):
+        waits(monkeypatch, here, idle=sleepless)
+
+
+def test_a_worker_joins_no_study_in_which_its_own_plan_has_nothing_to_do(here, monkeypatch):
+    made = created(here, "trainer.epochs=2", "budget.epochs=3")
+    assert made.claim("worker", budget=Budget(), max_retries=1)
+    limits = {**made.attrs["budget"], "length": 1}
+    made.storage.set_study_user_attr(made.id, "budget", limits)
+    with pytest.raises(Sleepless):
+        waits(monkeypatch, here, "trainer.epochs=2", idle=sleepless)
+
+
+def test_a_worker_that_was_lost_after_its_last_trial_is_no_work(here, monkeypatch):
+    made = created(here, "study.n_trials=1")
+    made.join("worker", "cpu")
+    trial = made.claim("worker", budget=Budget(n_trials=1), max_retries=1)
+    made.storage.set_trial_state_values(trial, TrialState.COMPLETE, [1.0])
+    made.expire("worker")
+    with pytest.raises(Sleepless):
+        waits(monkeypatch, here, idle=sleepless)
+
+
+def test_a_study_may_be_stopped_before_any_worker_has_come(here, monkeypatch):
+    created(here).stop()
+    with pytest.raises(Sleepless):
+        waits(monkeypatch, here, idle=sleepless)
+    created(here)
+    assert waits(monkeypatch, here, idle=sleepless)
+
+
+def test_a_lost_worker_does_not_keep_a_study_stopped(here, monkeypatch):
+    made = created(here)
+    made.join("worker", "cpu")
+    made.stop()
+    made.expire("worker")
+    created(here)
+    assert waits(monkeypatch, here, idle=sleepless)
 
 
 def test_a_worker_waits_for_a_study_with_work(here, monkeypatch):

@@ -2,6 +2,7 @@
 
 import pytest
 import sqlalchemy as sa
+from optuna.trial import TrialState
 
 from tuner.config.composition import Source
 from tuner.study import create, plan
@@ -67,4 +68,23 @@ def test_an_open_study_is_due_again_after_a_while(asked, monkeypatch):
     assert not is_due(notices, study)
     notices.since -= AGAIN
     assert is_due(notices, study)
+    assert not is_due(notices, study)
+
+
+def test_a_study_that_was_deleted_and_created_again_between_two_looks_is_due(asked):
+    study = opened(asked)
+    notices = Notices(study.storage, grace=60)
+    notices.due()
+    study.storage.delete_study(study.id)
+    assert is_due(notices, opened(asked))
+
+
+def test_a_worker_lost_after_its_trial_is_nothing_to_notice(asked):
+    study = opened(asked, "study.n_trials=1")
+    study.join("worker", "cpu")
+    held = study.claim("worker", budget=Budget(n_trials=1), max_retries=3)
+    study.storage.set_trial_state_values(held, TrialState.COMPLETE, [1.0])
+    study.expire("worker")
+    notices = Notices(study.storage, grace=60)
+    notices.due()
     assert not is_due(notices, study)

@@ -14,6 +14,7 @@ from tuner.config.lookup import key_of
 from tuner.config.override_text import text_of
 from tuner.config.settings import BudgetSettings
 from tuner.errors import StudyError, section
+from tuner.space import tree
 from tuner.study import create, plan
 from tuner.study.plan import Plan
 from tuner.study.stored_config import changed
@@ -24,6 +25,7 @@ OWN = {"launch", "worker", "storage", "tracking", "final"}
 """Sections of a command line that say how it runs on its own machine."""
 STORED = {EXPERIMENT, "seed", "budget", "study.name", "study.n_trials", "study.dir"}
 """Keys and sections whose values a study's row has, or that its name gives."""
+MISNAMED = "its name is none that tuner tune gives"
 
 
 def planned(source: Source, overrides: Sequence[str], study: Study) -> Plan:
@@ -40,22 +42,26 @@ def planned(source: Source, overrides: Sequence[str], study: Study) -> Plan:
     attrs = study.attrs
     create.require_ours(study.name, attrs)
     if misnamed("", study.name) or "${" in study.name:
-        raise StudyError("its name is none that tuner tune gives")
+        raise StudyError(MISNAMED)
     command = [text for text in attrs.get("command", ()) if not text.startswith("--")]
     if foreign := [text for text in command if not (text in overrides or _is_known(text))]:
         keys = ", ".join(dict.fromkeys(map(key_of, foreign)))
         hint = "an experiment file can set them, on both machines"
         raise StudyError(f"its command sets {keys}, which this one does not", hint=hint)
-    limits = {"study.n_trials": attrs.get("n_trials")}
     stored = attrs.get("budget", {})
+    limits = {"study.n_trials": stored.get("n_trials")}
     known = [field.name for field in fields(BudgetSettings) if field.name in stored]
     limits |= {f"budget.{name}": stored[name] for name in known}
     given = {"study.name": study.name, "seed": attrs["seed"], **limits}
     words = [*overrides, *_experiment(source, overrides, command)]
     words += [f"{key}={text_of(value)}" for key, value in given.items()]
     found = preflight.planned(plan.load(source, words))
+    if found.study.name != study.name:  # as of the name ???
+        raise StudyError(MISNAMED)
     here = {"config": found.base_text, "search": create.search_text(found)}
-    if differing := [line for k, text in here.items() for line in changed(attrs.get(k, ""), text)]:
+    differing = [line for k, text in here.items() for line in changed(attrs.get(k, ""), text)]
+    space = tree.compare(attrs["space"], found.space.rows())
+    if differing := [*differing, *space.breaking, *space.ranges]:
         raise StudyError("\n  ".join(["its configuration is another one", *differing]))
     return found
 

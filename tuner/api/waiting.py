@@ -3,22 +3,21 @@
 import random
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from functools import partial
 from time import sleep
-from typing import Any
 
 from tuner.api import served
 from tuner.config.composition import Source
 from tuner.config.lookup import key_of
-from tuner.errors import StorageError, StudyError, TunerError
-from tuner.log import log
+from tuner.errors import TunerError
+from tuner.log import brief, log
 from tuner.storage import database, urls
 from tuner.storage.retry import Patience
 from tuner.storage.trial_storage import Trials
-from tuner.study import create
+from tuner.study import create, limits
 from tuner.study.budget import Budget
 from tuner.study.notices import Notices
 from tuner.study.plan import Plan
@@ -30,6 +29,9 @@ PAUSE = 10.0
 
 SPREAD = random.SystemRandom()
 """Lets workers that were started together look at different times."""
+
+LINES, LETTERS = 20, 300
+"""Bounds of what is told of a study that is refused: its lines, and the characters of each."""
 
 
 class Waiting:
@@ -45,8 +47,8 @@ class Waiting:
         self.source, self.overrides, self.asked = source, overrides, asked
         named = any(key_of(text) == "study.name" for text in overrides)
         self.only = asked.study.name if named else None
-        self.refused: dict[str | None, object] = {}
-        """The limits with which a study was refused, by its unique id."""
+        self.refused: dict[str, set[str]] = {}
+        """What ``Notices.marks`` had of a study when it was refused."""
 
     def until_work(self) -> tuple[Plan, Study]:
         """Return the first study that has work for this machine, and its plan.
@@ -59,9 +61,9 @@ class Waiting:
             log.info("waiting for studies in %s", urls.masked(self.asked.storage.url))
             notices = Notices(storage, self.asked.worker.grace)
             while True:
-                for name in patience(notices.due):
-                    found = patience(partial(self._offered, notices, name))
-                    if found is not None:
+                due = [name for name in patience(notices.due) if self.only in (None, name)]
+                for name in SPREAD.sample(due, len(due)):  # one that ends at once is not the first
+                    if found := self._looked_at(notices, name, patience):
                         return found
                 sleep(PAUSE * SPREAD.uniform(0.5, 1.5))
 
@@ -70,41 +72,73 @@ class Waiting:
         create_tables(storage)
         return storage
 
+    def _looked_at(
+        self, notices: Notices, name: str, patience: Patience
+    ) -> tuple[Plan, Study] | None:
+        """Return a study and its plan, None if there is nothing to do for us.
+
+        Anybody may have written its rows: whatever they do, there are other studies.
+        """
+        marks = notices.marks[name]
+        if self.refused.get(name) == marks:
+            return None
+        try:
+            return patience(partial(self._offered, notices, name))
+        except Exception as error:
+            if patience(partial(_has, notices.storage, name)):  # and the database answers
+                unknown = not isinstance(error, TunerError)
+                log.info("study %r is left to others: %s", name, _told(error), exc_info=unknown)
+                self.refused[name] = marks
+            return None
+
     def _offered(self, notices: Notices, name: str) -> tuple[Plan, Study] | None:
-        """Return the plan of a study and the study, None if there is nothing to do for us."""
         notices.open.discard(name)
         worker, patience = self.asked.worker, self.asked.storage.patience
-        try:
-            found = Study(notices.storage, name, grace=worker.grace, patience=patience)
-            attrs = found.attrs
-        except (KeyError, StudyError):  # deleted meanwhile, or damaged
+        found = Study(notices.storage, name, grace=worker.grace, patience=patience)
+        attrs = found.attrs
+        if "budget" not in attrs or attrs.get("stopped"):
             return None
-        limits, stopped = attrs.get("budget", {}), attrs.get("stopped")
-        refused = self.refused.get(found.uid) == limits or self.only not in (None, name)
-        if refused or stopped or not _has_work(found, notices, limits):
+        known = {field.name for field in fields(Budget)} & attrs["budget"].keys()
+        budget = Budget(**{name: attrs["budget"][name] for name in known})
+        if not _has_work(found, notices, budget):
             return None
+        planned = served.planned(self.source, self.overrides, found)
+        study = create.join_study(planned, str(found.uid))
         try:
-            plan = served.planned(self.source, self.overrides, found)
-            study = create.join_study(plan, str(found.uid))
-            check_failure_limit(plan, study)
-        except StorageError:
+            check_failure_limit(planned, study)
+            if _has_work(study, notices, limits.budget(planned)):  # still, and in its plan as well
+                return planned, study
+        except BaseException:
+            study.storage.close()
             raise
-        except TunerError as error:
-            log.info("study %r is left to others: %s", name, error)
-            self.refused[found.uid] = limits
-            return None
-        return plan, study
+        study.storage.close()
+        return None
 
 
-def _has_work(study: Study, notices: Notices, limits: Mapping[str, Any]) -> bool:
+def _has(storage: Trials, name: str) -> bool:
+    """Return whether a database has a study of this name."""
+    try:
+        storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _told(error: Exception) -> str:
+    """Return the message of an error, which may hold what others have written, cut to a page."""
+    lines = str(error).splitlines()
+    more = [f"and {len(lines) - LINES} more lines"] * (len(lines) > LINES)
+    return "\n  ".join([brief(line, LETTERS) for line in lines[:LINES]] + more)
+
+
+def _has_work(study: Study, notices: Notices, budget: Budget) -> bool:
     """Return whether a worker of a study with these limits would find something to do."""
-    known = {field.name for field in fields(Budget)} & limits.keys()
-    budget = Budget(**{name: limits[name] for name in known})
-    if study.may_start(budget) or any(w.trial_id and not w.alive for w in study.workers()):
+    if study.may_start(budget):
         return True
-    if study.seems_ended(budget) is None:
-        notices.open.add(study.name)
-    return False
+    if study.seems_ended(budget) is not None:
+        return False
+    notices.open.add(study.name)
+    return any(worker.trial_id and not worker.alive for worker in study.workers())
 
 
 @contextmanager

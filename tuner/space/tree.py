@@ -155,7 +155,7 @@ def compare(stored: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]
     for name in old.keys() & new.keys():
         before, after = old[name]["distribution"], new[name]["distribution"]
         if before != after:
-            same_kind = before.split()[0] == after.split()[0] != "one"
+            same_kind = before.split()[:1] == after.split()[:1] != ["one"]
             line = f"~ {name}: {before} → {after}"
             (ranges if same_kind else breaking).append(line)
     return Difference(sorted(breaking), sorted(ranges))

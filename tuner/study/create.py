@@ -65,7 +65,11 @@ def join_study(plan: Plan, uid: str) -> Study:
             f"study {plan.study.name!r} is not the one for which this worker was started",
             hint="restore the database, or run tuner tune again",
         )
-    _match(study, plan, _description(plan))
+    try:
+        _match(study, plan, _description(plan))
+    except BaseException:
+        rdb.close()  # a worker that waits goes on without it
+        raise
     return study
 
 
@@ -127,8 +131,16 @@ def _keep_budget(study: Study, budget: Budget) -> None:
 
 def _go_on(study: Study) -> None:
     """Let workers that wait serve a study again that was stopped, once all have left it."""
-    left = set(study.attrs.get("stopped", ())) - {worker.id for worker in study.workers()}
-    if left and left == set(study.attrs["stopped"]):
+    stopped = set(study.attrs.get("stopped", ()))
+    staying = stopped & {worker.id for worker in study.workers() if worker.alive}
+    if staying:
+        log.warning(
+            "study %r was stopped and %d workers have not left yet: workers that wait go on with it"
+            " when the command is run again after that",
+            study.name,
+            len(staying),
+        )
+    elif stopped:
         study.storage.set_study_user_attr(study.id, "stopped", [])
 
 

@@ -29,7 +29,7 @@ class Notices:
     def __init__(self, storage: Trials, grace: float) -> None:
         self.storage, self.grace = storage, grace
         self.marks: dict[str, set[str]] = {}
-        """Study → its limits, and the workers that were asked to leave it."""
+        """Study → its unique id, its limits, and the workers that were asked to leave it."""
         self.last = 0
         """The highest id of a trial."""
         self.open: set[str] = set()
@@ -62,13 +62,14 @@ class Notices:
         return sa.union_all(
             sa.select(sa.literal("attribute"), studies.c.study_name, a.value_json)
             .join(study_attributes, a.study_id == studies.c.study_id)
-            .where(a.key.in_(["budget", "stopped"])),
+            .where(a.key.in_(["uid", "budget", "stopped"])),
             sa.select(sa.literal("waiting"), studies.c.study_name, sa.literal(""))
             .join(trials, trials.c.study_id == studies.c.study_id)
             .where(trials.c.trial_id > self.last, trials.c.state == TrialState.WAITING),
             sa.select(sa.literal("lost"), studies.c.study_name, sa.literal(""))
             .join(workers, workers.c.study_id == studies.c.study_id)
-            .where(workers.c.trial_id.is_not(None), lost),
+            .join(trials, trials.c.trial_id == workers.c.trial_id)
+            .where(trials.c.state == TrialState.RUNNING, lost),
             sa.select(
                 sa.literal("last"), named, sa.cast(sa.func.max(trials.c.trial_id), sa.String(20))
             ),

@@ -31,7 +31,9 @@ def _read(text: str) -> object:
         StudyError: The text is not plain YAML.
     """
     try:
-        return yaml.load(text, _Plain)
+        found = yaml.load(text, _Plain)
+        str(found)  # fails for an integer of thousands of digits, written as 0x…
+        return found
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(
             "the configuration stored with the study cannot be read",

@@ -32,6 +32,8 @@ from tuner.study.work_time import Clock, Shift, clocks
 
 SHOWN = 20
 """Maximum number of studies in a hint, the most similar names first."""
+NOBODY = ""
+"""Stands for the workers of a study that is stopped before any has come."""
 
 
 class Study:
@@ -94,7 +96,7 @@ class Study:
 
     def stop(self) -> None:
         """Ask all current workers to requeue their trials and to leave."""
-        ids = [worker.id for worker in self.workers()]
+        ids = [worker.id for worker in self.workers()] or [NOBODY]
         self.storage.set_study_user_attr(self.id, "stopped", ids)
 
     def is_stopped(self, worker: str) -> bool:
