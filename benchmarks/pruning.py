@@ -7,7 +7,7 @@ to 100 epochs; nicholaslourie/opda, CC BY-SA 4.0), ``taskset/`` (6 tasks of 1,00
 51 epochs; machinelearningnuremberg/DyHPO, Apache-2.0) and ``lcbench/`` (a surrogate of 51 epochs,
 12 tasks; slds-lmu/yahpo_data, Apache-2.0). A batch is 64 random configurations, run by 8
 asynchronous workers. Everything goes through Optuna as in a real study. With ``--images``, an
-accuracy is reported as the fraction of so many images that are classified correctly, drawn anew for
+accuracy is reported as the fraction of so many images classified correctly, drawn again for
 each epoch and configuration.
 """
 
@@ -71,7 +71,7 @@ class Result:
     """Difference between the best of the batch and the chosen one, the best by its last report."""
     rejected: int = 0
     wrong: int = 0
-    """Condemned ones that beat every survivor, known from the record."""
+    """Rejected ones that beat every survivor, known from the record."""
     audited: int = 0
     found: int = 0
     """… and those of them that the audit saw."""

@@ -311,7 +311,7 @@ def test_an_interrupted_configuration_that_has_changed_starts_anew(project):
     worker.communicate(timeout=280)
     project.go()
     project.call("worker", *args, "objective.epochs=4")
-    assert "starts anew" in project.stderr
+    assert "starts over" in project.stderr
     assert [epoch for _, epoch, _ in project.journal()[2:]] == [1, 2, 3, 4]
     assert ended(project)[0].state == TrialState.COMPLETE
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Final:
-    """The winner of a study, trained anew on several seeds and scored once on the test split.
+    """The winner of a study, retrained on several seeds and scored once on the test split.
 
     Args:
         value: Mean of the metric over the seeds.

@@ -26,7 +26,7 @@ FUNCTION = "objective=function"
 
 
 class Study:
-    """A study in a database, which is read anew whenever it is asked.
+    """A study in a database, which is read again by each method.
 
     ``tuner.search`` and ``tuner.open`` return it.
 

@@ -83,7 +83,7 @@ class Leases:
         connection.execute(
             sa.insert(workers).values(id=worker, started=self.now, beat=self.now, **row)
         )
-        self._answered(anew=True)
+        self._answered(again=True)
 
     def beat(self, worker: str) -> bool:
         """Send a heartbeat; return False if the worker was considered lost in the meantime."""
@@ -156,8 +156,8 @@ class Leases:
         """Use the given transaction, or else a connection in autocommit mode."""
         return self.single.connect() if connection is None else nullcontext(connection)
 
-    def _answered(self, *, anew: bool = False) -> None:
+    def _answered(self, *, again: bool = False) -> None:
         now = time.time()
-        if anew or now - self.heard > self.grace / 2:
+        if again or now - self.heard > self.grace / 2:
             self.since = now
         self.heard = now

@@ -94,8 +94,8 @@ class Snapshots:
         """Delete files that no kept push of this attempt names, and earlier attempts."""
         for name in self.listed(f"{self.root}/{self.attempt:06d}"):
             made = MANIFEST.fullmatch(name)
-            spare = int(made[1]) <= self.made - KEPT if made else name not in wanted
-            if spare:
+            superfluous = int(made[1]) <= self.made - KEPT if made else name not in wanted
+            if superfluous:
                 self.fs.rm_file(f"{self.root}/{self.attempt:06d}/{name}")
         if self.made == KEPT:
             for attempt in self.listed(self.root):

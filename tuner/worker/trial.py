@@ -206,7 +206,7 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
     run_dir = run_files.directory(plan.study.dir, str(context.study.uid), number, settings)
     before = frozen.user_attrs.get("run_dir")
     if before is not None and Path(before).name != run_dir.name:
-        text = "trial %d was interrupted under another configuration; it starts anew in %s"
+        text = "trial %d was interrupted under another configuration; it starts over in %s"
         log.warning(text, number, run_dir)
     elif _is_elsewhere(context, frozen, run_dir):
         _tell_of_disks(str(frozen.user_attrs.get("host")))

@@ -80,8 +80,8 @@ def _delete(args: argparse.Namespace) -> int:
     count = storage.rdb.get_n_trials(study_id)
     files = [] if directories.misnamed("", name) else _files(place, name)
     size = formatting.size(sum(map(run_files.size, files)))
-    fate = f" and their files ({size})" if args.files else f" (their files, {size}, are kept)"
-    asked = f"delete study {name!r} with its {count} trials{fate if files else ''}?"
+    with_files = f" and their files ({size})" if args.files else f" (their files, {size}, are kept)"
+    asked = f"delete study {name!r} with its {count} trials{with_files if files else ''}?"
     if not confirmed(asked, yes=args.yes):
         say("nothing was deleted")
         return 1
