@@ -79,10 +79,10 @@ class _Reader:
         constants: list[str],
     ) -> None:
         if isinstance(value, list):
-            raise ConfigError(
-                "a list cannot be searched",
-                hint="write its items as choice(…)",
-            )
+            # Text may come from the environment, as a password does.
+            plain = all(isinstance(item, int | float) for item in value)
+            items = ", ".join(map(str, value)) if plain else "…"
+            raise ConfigError("a list cannot be searched", hint=f"write choice({items})")
         override = self.parse(f"{key}={_plain(value)}")
         if override.is_sweep_override():
             parameters.append(self.parameter(override, condition))
