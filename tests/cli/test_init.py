@@ -99,7 +99,7 @@ NODE = (
 
 def test_it_writes_the_configuration_of_a_cluster(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "nodes.txt").write_text(NODE)
+    (tmp_path / "nodes.txt").write_bytes(NODE.replace("\n", "\r\n").encode("utf-8-sig"))  # Windows
     assert cli.main(["init", "a cluster", "--cluster", "ws1", "--nodes", "nodes.txt"]) == 0
     assert {path.name for path in (tmp_path / "a cluster").iterdir()} == {"slurm.conf", "gres.conf"}
     first = shlex.split(capsys.readouterr().out.splitlines()[0], comments=True)

@@ -83,6 +83,23 @@ def test_a_line_that_slurmd_did_not_print_is_refused(printed, told):
     assert told in str(raised.value)
 
 
+def test_a_line_may_be_indented_as_where_it_was_pasted_from():
+    assert "NodeName=ws1 CPUs" in configuration(["ws1"], f"  {line('ws1')}")["slurm.conf"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "hint"),
+    [
+        (line("ws1", CPUs=2) + line("ws1"), "remove the older ones"),
+        (line("WS1"), "--cluster with WS1, as the machine spells it"),
+    ],
+)
+def test_the_cure_of_a_line_twice_or_in_capitals_is_told(printed, hint):
+    with pytest.raises(ConfigError) as raised:
+        configuration(["ws1"], printed)
+    assert [mistake.hint for mistake in raised.value.mistakes] == [hint]
+
+
 def test_the_mistakes_of_all_machines_are_told_together():
     with pytest.raises(ConfigError) as raised:
         configuration(["ws1", "ws2", "ws3"], line("ws1", CPUs="x") + line("ws2"))

@@ -62,7 +62,7 @@ def configuration(hosts: Sequence[str], printed: str) -> dict[str, str]:
     """
     if mistakes := _misnamed(hosts):
         raise ConfigError(mistakes)
-    rows = [line.split() for line in printed.splitlines() if line.startswith("NodeName=")]
+    rows = [line.split() for line in printed.splitlines() if line.lstrip().startswith("NodeName=")]
     lines = [dict(word.partition("=")[::2] for word in row) for row in rows]
     if mistakes := [mistake for host in hosts for mistake in _mistakes(host, lines)]:
         raise ConfigError(mistakes)
@@ -95,6 +95,13 @@ def _mistakes(host: str, lines: Sequence[dict[str, str]]) -> list[Mistake]:
     hint = f"run slurmd -C on {host}"
     if len(mine) != 1:
         names = ", ".join(fields["NodeName"] for fields in lines) or "no such line"
+        alike = [
+            fields["NodeName"] for fields in lines if fields["NodeName"].lower() == name.lower()
+        ]
+        if mine:
+            hint = "remove the older ones"
+        elif alike:
+            hint = f"--cluster with {alike[0]}, as the machine spells it"
         return [Mistake("--nodes", f"expected one line NodeName={name}, got {names}", hint)]
     found = []
     for key in HARDWARE:

@@ -56,7 +56,7 @@ def _write_project(directory: Path) -> None:
 
 def _write_cluster(directory: Path, hosts: Sequence[str], nodes: Path) -> None:
     try:
-        printed = nodes.read_text(errors="replace")
+        printed = nodes.read_text("utf-8-sig", errors="replace")
     except OSError as error:
         raise ConfigError(f"{nodes}: {error.strerror}", key="--nodes", hint=CLUSTER) from None
     found = slurm_cluster.configuration(hosts, printed)
