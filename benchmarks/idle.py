@@ -43,7 +43,7 @@ class Server:
         self.plain = plain.render_as_string(hide_password=False)
         self.data = Path(str(self.ask("SHOW data_directory")))
         self.log = self.data / "idle.log"
-        self.ask(f"ALTER SYSTEM SET max_connections = {workers + 20}")
+        self.ask(f"ALTER SYSTEM SET max_connections = {2 * workers + 20}")
         command = [BIN / "pg_ctl", "-D", self.data, "-l", self.log, "-m", "fast", "-w", "restart"]
         owner = self.data.stat().st_uid
         subprocess.run(command, user=owner, cwd="/", check=True, stdout=subprocess.DEVNULL, env={})
@@ -107,7 +107,8 @@ def _measure(server: Server, seconds: float, workers: int) -> None:
     query = "SELECT count(*) FROM pg_stat_activity WHERE client_port IS NOT NULL"
     while int(str(server.ask(query))) <= workers:
         time.sleep(1)
-    time.sleep(15)  # every one has looked at the studies that it found
+    time.sleep(30)  # each of them has read the studies, and looked again
+    print(f"{int(str(server.ask(query))) - 1} connections")
     before = server.seconds()
     time.sleep(seconds)
     print(f"{workers} idle workers: {(server.seconds() - before) / seconds:.2%} of a core")

@@ -100,12 +100,7 @@ for name in first second; do
         study.name=$name study.n_trials=2
 done
 for name in first second; do
-    for _ in $(seq 300); do
-        sleep 1
-        "${inside[@]}" entrypoint.sh status "$name" --json >"$work/log"
-        grep -Eq '"ended": "study' "$work/log" && break
-    done
-    grep -Eq '"ended": "study' "$work/log" || { cat "$work/log"; die "study $name was not run"; }
+    timeout 900 "${inside[@]}" entrypoint.sh status "$name" --watch || die "study $name was not run"
 done
 
 say "training with trainer.graph=compile"

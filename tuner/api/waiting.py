@@ -65,6 +65,8 @@ class Waiting:
                 for name in SPREAD.sample(due, len(due)):  # one that ends at once is not the first
                     if found := self._looked_at(notices, name, patience):
                         return found
+                if due:
+                    storage.close()  # a look needs one connection, reading a study two
                 sleep(PAUSE * SPREAD.uniform(0.5, 1.5))
 
     def _opened(self) -> Trials:
