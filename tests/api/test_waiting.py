@@ -239,7 +239,9 @@ def test_a_study_created_without_workers_is_run_by_one_that_waits(project: Proje
     assert idle.wait(timeout=280) == 143
 
 
-def test_a_final_needs_workers_of_its_own():
+def test_a_final_needs_workers_of_its_own(project: Project):
+    project.call("worker", "--wait", "--final", code=2)
+    assert "--wait: a worker that waits runs no trainings" in project.stderr
     words = ["launch=none", "storage.url=postgresql://tuner@db/tuner"]
     with pytest.raises(TunerError, match="launch: the workers that wait"):
         preflight.launcher_of(plan.load(Source(), words, validate=False))

@@ -10,7 +10,7 @@ from tuner.api import in_process
 from tuner.api.waiting import Waiting
 from tuner.cli import context
 from tuner.environment import SUPERVISOR, WORKER
-from tuner.errors import TunerError
+from tuner.errors import ConfigError, TunerError
 from tuner.final.trainings import join_trainings
 from tuner.log import log
 from tuner.report.analysis import no_result
@@ -25,6 +25,9 @@ from tuner.worker.loop import CRASHED, work
 
 def run(args: argparse.Namespace) -> int:
     """Run one worker without repeating the supervisor's checks, which take a second."""
+    if args.wait and args.final:
+        told = "a worker that waits runs no trainings of tuner final"
+        raise ConfigError(told, key="--wait", hint="leave out --final")
     plan = context.planned(args, validate=not (args.wait or SUPERVISOR in os.environ))
     patience = Patience(plan.storage.patience)
     # The study is entered patiently, because a worker may start beside a restarting server.
