@@ -59,10 +59,19 @@ def test_a_study_that_is_named_is_looked_at_without_its_configuration(
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_predict_imports_no_networks_but_those_of_the_model(tmp_path: Path) -> None:
-    done = look(tmp_path, "predict", "nothing", "cat.png", names=("torchvision", "torch._dynamo"))
-    assert done.stderr.startswith("loading the model …\nerror: nothing contains no model")
-    assert done.stdout.strip() == "[]"
+def test_training_and_prediction_import_neither_statistics_nor_networks_they_do_not_use(
+    tmp_path: Path,
+) -> None:
+    unwanted = ("sklearn", "scipy", "pandas", "torchvision", "torch._dynamo", "triton", "sympy")
+    code = f"""
+import sys
+import tuner.cli.commands.worker, tuner.train.export.predictor
+import tuner.train.engine, tuner.train.data.dataset, tuner.train.model.cnn
+print([name for name in {unwanted} if name in sys.modules])
+"""
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_slow_command_says_at_once_what_it_does(

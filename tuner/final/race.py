@@ -20,8 +20,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
-
+from tuner.report.analysis.intervals import student
 from tuner.report.final_record import Finalist, Lead, Race
 
 Training = tuple[int, int]
@@ -109,6 +108,8 @@ def _p_value(leader: Finalist, other: Finalist, left: Sequence[Finalist], sign: 
     gains = _gains(leader, other, sign)
     if len(gains) < 2:
         return 1.0
+    from scipy.special import stdtr  # type: ignore[import-untyped]  # 0.2 s, and workers import this
+
     mean, (sd, freedom) = statistics.fmean(gains), _spread(left, len(gains))
     if sd == 0:
         return 0.5 ** len(gains) if mean > 0 else 1.0
@@ -140,7 +141,7 @@ def _lead(winner: Finalist, finalists: Sequence[Finalist], sign: float) -> Lead 
     rival = min(rivals, key=lambda f: (-len(f.values), statistics.fmean(_gains(winner, f, sign))))
     gains = _gains(winner, rival, sign)
     mean, (sd, freedom) = statistics.fmean(gains), _spread(whole, len(gains))
-    half = float(stdtrit(freedom, 0.975)) * sd / math.sqrt(len(gains))
+    half = student(freedom) * sd / math.sqrt(len(gains))
     interval = (mean - half, mean + half) if sd else None
     return Lead(rival.number, mean, interval, len(gains))
 

@@ -22,8 +22,12 @@ TOLERANCE = 1e-4
 NEEDED = {"pt2": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 """Format → the modules that it needs besides torch."""
 
-ANY_BATCH: dict[str, Any] = {"images": {0: Dim("batch")}}
 Run = Callable[[np.ndarray], np.ndarray]
+
+
+def _any_batch() -> dict[str, Any]:
+    """Return the shape of an input of any batch size; creating it imports SymPy for 0.3 s."""
+    return {"images": {0: Dim("batch")}}
 
 
 def missing(form: str) -> list[str]:
@@ -77,7 +81,7 @@ def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _pt2(traced: Deployed, images: Tensor, path: Path) -> Run:
-    program = torch.export.export(traced, (images,), dynamic_shapes=ANY_BATCH)
+    program = torch.export.export(traced, (images,), dynamic_shapes=_any_batch())
     torch.export.save(program, path)
     module = torch.export.load(path).module()
 
@@ -94,7 +98,7 @@ def _onnx(traced: Deployed, images: Tensor, path: Path) -> Run:
 
     name = "numbers" if traced.regression else "probabilities"
     torch.onnx.export(
-        traced, (images,), path, dynamo=True, dynamic_shapes=ANY_BATCH,
+        traced, (images,), path, dynamo=True, dynamic_shapes=_any_batch(),
         input_names=["images"], output_names=[name], external_data=False, verbose=False,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
