@@ -15,7 +15,8 @@ from tests.launched import new_database, read_until
 from tuner.api import preflight, served, waiting
 from tuner.api.waiting import Waiting
 from tuner.config.composition import Source
-from tuner.errors import StorageLost, TunerError
+from tuner.errors import ConfigError, StorageLost, TunerError
+from tuner.launch import gpus
 from tuner.study import create, plan, study
 from tuner.study.budget import Budget
 from tuner.study.plan import Plan
@@ -186,6 +187,15 @@ def test_a_worker_waits_for_a_study_with_work(here, monkeypatch):
         lambda: created(here, "study.name=ours"),
     ])  # fmt: skip
     assert waits(monkeypatch, here, idle=lambda: next(later)()).study.name == "ours"
+
+
+@pytest.mark.parametrize(
+    ("word", "told"), [("worker.device=cuda:0", "has no GPU"), ("study.name=a,b", "one study")]
+)
+def test_a_worker_that_could_serve_no_study_does_not_wait(here, monkeypatch, word, told):
+    monkeypatch.setattr(gpus, "visible", list)
+    with pytest.raises(ConfigError, match=told):
+        waits(monkeypatch, here, word, idle=sleepless)
 
 
 def test_a_worker_waits_for_the_study_that_it_is_given(here, monkeypatch):

@@ -12,7 +12,8 @@ from time import sleep
 from tuner.api import served
 from tuner.config.composition import Source
 from tuner.config.lookup import key_of
-from tuner.errors import TunerError
+from tuner.errors import ConfigError, TunerError
+from tuner.launch import gpus
 from tuner.log import brief, log
 from tuner.storage import database, urls
 from tuner.storage.retry import Patience
@@ -41,10 +42,17 @@ class Waiting:
         source: The configuration of this machine.
         overrides: Its command line; a ``study.name`` in it is the only study to serve.
         asked: The plan of both, which says where the database is.
+
+    Raises:
+        ConfigError: No study could be served: this machine lacks the device, or several are named.
     """
 
     def __init__(self, source: Source, overrides: Sequence[str], asked: Plan) -> None:
         self.source, self.overrides, self.asked = source, overrides, asked
+        gpus.require(asked.worker.device)
+        if any(parameter.key == "study.name" for parameter in asked.space.parameters()):
+            told = "a worker waits for one study or, without a name, for all"
+            raise ConfigError(told, key="study.name", hint="give one name")
         named = any(key_of(text) == "study.name" for text in overrides)
         self.only = asked.study.name if named else None
         self.refused: dict[str, set[str]] = {}
