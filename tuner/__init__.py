@@ -1,8 +1,8 @@
 """Hyperparameter optimisation for PyTorch CNNs, and for any callable named by ``_target_``.
 
-The public API for Python is what ``__all__`` lists here, in ``tuner.objective`` and in
+The public API for Python consists of the names in ``__all__`` here, in ``tuner.objective`` and in
 ``tuner.train.data``; every other name may change in any release. Names are imported when they are
-first used, so that ``import tuner`` imports neither torch nor Optuna nor Hydra.
+first used, so ``import tuner`` does not import torch, Optuna or Hydra.
 """
 
 from importlib import import_module

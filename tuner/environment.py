@@ -9,7 +9,7 @@ STORAGE_URL = "TUNER_STORAGE_URL"
 DASHBOARD_TOKEN = "TUNER_DASHBOARD_TOKEN"
 
 WORKER = "TUNER_WORKER_ID"
-"""Id of a worker, by which its launcher reports its end."""
+"""Id of a worker, with which its launcher reports its end."""
 SUPERVISOR = "TUNER_SUPERVISOR_PID"
 """PID of the parent process; the worker exits when that ends."""
 REPLACES = "TUNER_REPLACES"
@@ -26,8 +26,8 @@ QUEUE = "TUNER_QUEUE"
 launcher knows; see ``worker.turn``.
 """
 GAVE_WAY = 79
-"""Exit code of a worker that has requeued its trial because its turn is over: its launcher hands
-the slot back and asks for another.
+"""Exit code of a worker that has requeued its trial because its turn is over: its launcher gives
+the slot back to the engine and requests another one.
 """
 
 

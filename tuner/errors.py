@@ -1,30 +1,30 @@
-"""Every exception that tuner raises on purpose.
+"""The exceptions that tuner raises on purpose.
 
 ::
 
     Exception
-    ├── TunerError                 a person must act; the message ends with the cure.  Raised by
-    │   │                          an objective it stops the worker, and the trial is requeued
+    ├── TunerError                 the user must act; the message ends with a hint. If an
+    │   │                          objective raises it, the worker stops and requeues the trial
     │   ├── ConfigError            configuration, space or study settings: exit code 2
-    │   ├── StorageError           the database cannot be used, or is not ours: exit code 2
+    │   ├── StorageError           the database cannot be used, or is not Optuna's: exit code 2
     │   │   ├── StorageMissing     there is no such file, or it has no tables
     │   │   ├── StorageAway        its server does not answer now
-    │   │   └── StorageLost        it worked, and is now away for too long, refuses, or is damaged
+    │   │   └── StorageLost        it worked, but is now unavailable for too long, or damaged
     │   ├── LaunchError            the engine that runs the workers does not answer
-    │   ├── StudyError             the study in the database does not match what was asked
+    │   ├── StudyError             the study in the database does not match the requested one
     │   │   ├── StudyMissing       the database has no study of this name
-    │   │   └── RowRefused         a trial in it holds what this command would not have run
-    │   └── TooManyFailures        the objective fails too often to go on
-    └── Infeasible                 this configuration cannot work; the search learns to avoid it
+    │   │   └── RowRefused         this command would not have created a trial of the study
+    │   └── TooManyFailures        the objective fails too often to continue
+    └── Infeasible                 this configuration cannot work; the sampler avoids its like
         └── Diverged               … because its loss became NaN or infinite
     BaseException
-    └── Stop                       leaves an objective through `report`; user code lets it pass
+    └── Stop                       raised by `report` to leave an objective; do not catch it
         ├── Pruned                 the trial is not worth finishing
-        ├── Preempted              this process must leave; the trial goes on elsewhere
+        ├── Preempted              this process must leave; the trial is resumed elsewhere
         └── Fenced                 the trial now belongs to another worker
 
-``Stop`` derives from ``BaseException`` so that an objective's own ``except Exception`` cannot
-swallow a prune.  Objectives may raise ``Infeasible`` (with the reason as its message) themselves.
+``Stop`` derives from ``BaseException`` so that an ``except Exception`` in an objective does not
+catch it. Objectives may raise ``Infeasible`` themselves, with the reason as the message.
 """
 
 import re
@@ -37,7 +37,7 @@ class Mistake:
     """An error in one key of the configuration, and a hint."""
 
     key: str
-    """The key, such as ``model.width``; empty if none is at fault."""
+    """The key with the error, such as ``model.width``; empty if it is not about a key."""
     problem: str
     """The error: what was expected, and what was given."""
     hint: str = ""
@@ -76,7 +76,7 @@ def section(key: str) -> str:
 
 
 class TunerError(Exception):
-    """One or more errors that a person must correct, reported together.
+    """One or more errors that the user must correct, reported together.
 
     Args:
         problem: What is wrong; or a sequence of ``Mistake``.
@@ -132,7 +132,7 @@ class StorageAway(StorageError):
 
 
 class StorageLost(StorageError):
-    """The database worked, and no longer does: for ``storage.patience`` seconds, or for good."""
+    """The database worked, but is unavailable for ``storage.patience`` seconds, or for good."""
 
     exit_code = 1
 
@@ -152,7 +152,7 @@ class StudyMissing(StudyError):
 
 
 class RowRefused(StudyError):
-    """A trial in the database holds words or values that this command would not have created.
+    """A trial in the database has overrides or values that this command would not have created.
 
     It has one or more errors, each with the trial, the key and a hint.
     """
@@ -194,7 +194,7 @@ class Stop(BaseException):
 
 
 class Pruned(Stop):
-    """The pruner gave the trial up, or ``reason``.
+    """The pruner stopped the trial, or it is infeasible for ``reason``.
 
     ``kind`` is one of ``tuner.storage.reason_kind.Kind``.
     """

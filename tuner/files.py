@@ -11,11 +11,11 @@ from pathlib import Path
 
 @contextmanager
 def replaced(path: Path, *, sync: bool = False) -> Iterator[Path]:
-    """Context manager whose value is a path to write to; it becomes ``path`` at the end.
+    """Yield the path of a temporary file, which replaces ``path`` at the end of the block.
 
-    Readers see the old content or the new one, whole.  If the body raises, ``path`` stays as it
-    was and the draft is removed.  Missing directories are made.  With ``sync`` the content is on
-    disk before it takes its place, so a power cut leaves one of the two as well.
+    Readers see either the old content or the new one, both complete. If the block raises, ``path``
+    is unchanged and the temporary file is removed. Missing directories are created. With ``sync``,
+    the content is on the disk before the file is replaced, so this holds after a power failure too.
 
     Raises:
         FileExistsError: ``path`` is a pipe or a device, such as /dev/null, which would be lost.
@@ -56,8 +56,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold an advisory lock on ``path``, which is created, alone or with others (``shared``).
 
-    While it is held elsewhere ``pause`` is called again and again, and may raise to give up;
-    without it the call blocks.
+    While another process holds the lock, ``pause`` is called repeatedly, and may raise to give up;
+    without ``pause``, the call blocks.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with open(path, "a") as file:
@@ -70,7 +70,7 @@ def locked(
 
 
 def _acquired(file: int, kind: int) -> bool:
-    """Take the lock if nobody else holds it."""
+    """Take the lock if no other process holds it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:

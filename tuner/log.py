@@ -15,10 +15,11 @@ ON_PURPOSE = {"on_purpose": True}
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
-    """The text as a terminal may have it: what is no letter, mark or blank is written out.
+    """Return a text that is safe to print: characters that are not printable are escaped.
 
-    A database or a file may hold what moves the cursor, hides a line, or turns the direction of
-    writing round (``\\x1b``, ``\\r``, ``\\u202e``).  ``kept`` are control characters that stay.
+    Texts from a database or a file may contain characters that move the cursor, hide a line or
+    reverse the direction of writing (``\\x1b``, ``\\r``, ``\\u202e``). Control characters in
+    ``kept`` are not escaped.
     """
     if text.isprintable():
         return text
@@ -34,7 +35,7 @@ ESCAPE = re.compile(
 
 
 def sanitised(text: str) -> str:
-    """The text of an exception as it is stored: without secrets and escape sequences."""
+    """Return the text of an exception for storage, without secrets and escape sequences."""
     return masked(ESCAPE.sub("", text))
 
 
@@ -45,7 +46,7 @@ def _written_out(character: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print data for people to stdout, at once."""
+    """Print data for users to stdout and flush it."""
     print(printable(without_secrets(text)), flush=True)
 
 
@@ -77,6 +78,6 @@ def first(items: Sequence[str], most: int, separator: str = ", ") -> str:
 
 
 def brief(reason: str, letters: int) -> str:
-    """A reason as part of a line: without line breaks, or what moves a terminal's cursor."""
+    """Return a reason shortened to one line, without line breaks and control characters."""
     line = "".join(c if c.isprintable() else " " for c in ESCAPE.sub("", reason))
     return shorten(line, letters, placeholder=" …")

@@ -1,9 +1,9 @@
-"""Masks the secrets of URLs in text: passwords, tokens, keys and signatures.
+"""Mask the secrets of URLs in text: passwords, tokens, keys and signatures.
 
 A secret may contain any character, so only a value that is known to be a URL can be parsed
-reliably; in free text it is unclear where a URL ends.  ``hidden`` and ``remember`` parse values and
-record their secrets.  ``masked`` replaces recorded secrets anywhere in a text, and also searches it
-for URLs that were not recorded.  Of an ambiguous URL it rather masks too much than too little.
+reliably; in free text, it is unclear where a URL ends. ``hidden`` and ``remember`` parse values and
+record their secrets. ``masked`` replaces recorded secrets anywhere in a text, and also searches it
+for URLs that were not recorded. In ambiguous URLs, it masks too much rather than too little.
 """
 
 import json
@@ -50,13 +50,13 @@ _secrets: tuple[str, ...] = ()
 
 
 def hidden(value: str) -> str:
-    """The value with the secrets of its URLs masked.  They are recorded as by ``remember``."""
+    """Return the value with the secrets of its URLs masked; record them like ``remember``."""
     remember(value)
     return _without(value, _found(value, VALUE, VALUE_QUERY))
 
 
 def has_secret(value: str) -> bool:
-    """Whether a value is or contains a URL with a secret."""
+    """Return whether a value is or contains a URL with a secret."""
     return hidden(value) != value
 
 
@@ -75,14 +75,14 @@ def remember(value: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text with all recorded secrets replaced."""
+    """Return the text with all recorded secrets replaced."""
     for secret in _secrets:
         text = text.replace(secret, HIDDEN)
     return text
 
 
 def masked(text: str) -> str:
-    """The text with recorded secrets, and the secrets of all URLs in it, replaced."""
+    """Return the text with recorded secrets, and the secrets of all URLs in it, replaced."""
     text = without_secrets(text)
     if "://" not in text:
         return text
@@ -91,7 +91,7 @@ def masked(text: str) -> str:
 
 
 def _read(secret: str) -> set[str]:
-    """Possible readings of a secret: it may end at any @, or before a closing quote or bracket."""
+    """Yield possible readings of a secret: it may end at any @, or before a quote or bracket."""
     ends = [found.start() for found in re.finditer("@", secret)]
     parts = [secret, secret.partition("#")[0], *(secret[:end] for end in ends)]
     texts = {text for part in parts for text in (part, part.rstrip("'\")]}"))}
@@ -99,7 +99,7 @@ def _read(secret: str) -> set[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it is, and as escaped by Python, JSON, YAML, a shell, Hydra and URLs."""
+    """Return a secret itself, and as escaped by Python, JSON, YAML, a shell, Hydra and URLs."""
     return {
         secret,
         repr(secret)[1:-1],
@@ -114,7 +114,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _found(text: str, user: re.Pattern[str], query: re.Pattern[str]) -> list[tuple[int, int]]:
-    """Start and end of each secret in a text, in order and without overlaps."""
+    """Return start and end of each secret in a text, in order and without overlaps."""
     if ":/" not in text:
         return []
     return _merged(sorted(_spans(text, user, query)))

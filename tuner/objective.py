@@ -1,13 +1,13 @@
-"""Functions of the current trial, for code that is not passed a ``report``.
+"""Functions of the current trial, for code that does not get ``report`` as an argument.
 
-A ``@hydra.main`` program, or a callback deep in a framework, imports this; outside of a search the
-functions do nothing::
+They are for a ``@hydra.main`` program, or a callback deep in a framework; outside of a search, they
+do nothing::
 
     from tuner.objective import report
 
     report(epoch, accuracy=accuracy)
 
-``report`` and ``run_dir`` are public. ``tuner`` itself does not hand them out, because
+``report`` and ``run_dir`` are public. ``tuner`` itself does not export them, because
 ``tuner.report`` is a package.
 """
 
@@ -27,16 +27,17 @@ _running: ContextVar[tuple[Callable[..., None], Path] | None] = ContextVar("runn
 def report(step: int, /, **metrics: float) -> None:
     """Report a step's metrics to the trial; do nothing outside a search.
 
-    Call it in the thread in which the objective was called, and let what it raises pass.
+    Call it in the thread in which the objective was called, and do not catch its exceptions.
 
     Args:
-        step: The epoch, a whole number from 0; a step that is stored already is not counted twice.
+        step: The epoch, an integer of 0 or more; a step that is already stored is not counted
+            twice.
         metrics: Values by name; Python, NumPy or PyTorch scalars.
 
     Raises:
         tuner.errors.Stop: The trial is pruned, or its worker was asked to leave. This is a
             ``BaseException``, which ``except Exception`` does not catch.
-        tuner.errors.TunerError: The step is no whole number from 0.
+        tuner.errors.TunerError: The step is not an integer of 0 or more.
 
     Example:
         >>> from tuner.objective import report
@@ -80,9 +81,10 @@ def running(report: Callable[..., None], run_dir: Path) -> Iterator[None]:
 
 
 def measured(step: Any, metrics: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
-    """What any ``report`` is told, NumPy's and torch's scalars as Python's.
+    """Return the arguments of a report, with Python's numbers for NumPy's and torch's scalars.
 
-    Raises: TunerError for a step that is no whole number from 0.
+    Raises:
+        TunerError: The step is not an integer of 0 or more.
     """
     step = plain(step)
     if not isinstance(step, int | float) or not (step >= 0 and float(step).is_integer()):

@@ -73,7 +73,7 @@ def test_an_nvidia_smi_that_hangs_is_named(tmp_path, monkeypatch):
     machine = Machine(tmp_path, monkeypatch)
     machine.command("nvidia-smi", "exec sleep 60")
     monkeypatch.setattr(gpus, "PATIENCE", 0.2)
-    with pytest.raises(LaunchError, match=r"nvidia-smi has not told .*; hint: CUDA_"):
+    with pytest.raises(LaunchError, match=r"nvidia-smi has not listed .*; hint: set CUDA_"):
         Local(**DEFAULTS)
     assert gpus.loads() == {}, "of a search that is under way nothing ends"
 

@@ -1,1 +1,1 @@
-"""Search from Python: the functions of the package, and what the command line shares with them."""
+"""Search from Python: the functions of the package, and code shared with the command line."""

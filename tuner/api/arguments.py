@@ -1,7 +1,7 @@
-"""Write the arguments of ``tuner.search`` as overrides, those of the same search by ``tuner tune``.
+"""Convert the arguments of ``tuner.search`` to the overrides of the same search by ``tuner tune``.
 
-A key of the function is ``objective.KEY`` there. Messages about keys are given back in the words of
-Python's arguments.
+A keyword of the function becomes ``objective.KEY``. Errors in keys are translated back to Python's
+arguments.
 """
 
 import re
@@ -41,14 +41,14 @@ def overrides(
     """Return the overrides of a search.
 
     Args:
-        target: The function, as ``_target_`` names it.
-        space: The search space, as ``tuner.search`` is given it.
+        target: The ``_target_`` of the function.
+        space: The search space, the argument of ``tuner.search``.
         settings: Values by the names of ``ARGUMENTS``; None is written as null.
         more: Further overrides.
-        mistakes: Errors that are known already.
+        mistakes: Known errors.
 
     Raises:
-        ConfigError: The space cannot be written so; all of its errors are reported.
+        ConfigError: The space cannot be converted; lists all errors in it.
     """
     reader = _Reader(target)
     reader.read(space)
@@ -65,7 +65,7 @@ def overrides(
 
 
 class _Reader:
-    """Sorts a space into pinned and searched keys, and collects what is wrong with it."""
+    """Divides a space into pinned and searched keys, and collects the errors in it."""
 
     def __init__(self, target: str) -> None:
         self.pins: list[str] = []
@@ -120,7 +120,7 @@ class _Reader:
         return found
 
     def _fits(self, key: object, value: object, where: str) -> bool:
-        """Note what is wrong with a key or the type of its value; return whether nothing is."""
+        """Return whether a key and the type of its value are valid; record errors."""
         if not (isinstance(key, str) and key.isidentifier()):
             told = f"expected a keyword of the function, got {key!r}"
             self.mistakes.append(Mistake("space", told, '"lr", for example'))
@@ -143,7 +143,7 @@ class _Reader:
 
 
 def _reads_back(option: Scalars) -> bool:
-    """Return whether Hydra reads the key of a mapping as what was written."""
+    """Return whether Hydra parses the text of a mapping's key to the same value."""
     try:
         read = override_parser.parse(f"x={text_of({option: 0})}").value()
     except ConfigError:
@@ -164,7 +164,7 @@ HINTS = {
 
 @contextmanager
 def in_python() -> Iterator[None]:
-    """Raise errors with the arguments of ``tuner.search`` in the place of keys."""
+    """Raise errors with the arguments of ``tuner.search`` instead of keys."""
     try:
         yield
     except TunerError as error:

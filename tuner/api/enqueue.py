@@ -1,4 +1,4 @@
-"""Add a trial with given values to a study, by what its database knows of its space."""
+"""Add a trial with given values to a study, using the search space stored in its database."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,8 +20,8 @@ def add(study: Study, params: Mapping[str, Scalar]) -> None:
     """Add a trial that waits for a worker.
 
     Raises:
-        ConfigError: Values do not fit the space; all errors are reported.
-        StudyError: tuner has not created the study.
+        ConfigError: Values do not fit the space; lists all errors.
+        StudyError: The study was not created by tuner.
     """
     require_ours(study.name, study.attrs)
     fixed = _fixed(study, dict(params))
@@ -34,7 +34,7 @@ def add(study: Study, params: Mapping[str, Scalar]) -> None:
 
 
 def _fixed(study: Study, params: dict[str, Scalar]) -> dict[str, Scalar]:
-    """Return the values by their names in the study; a worker judges them by its own space."""
+    """Return the values by their names in the study; a worker checks them against its own space."""
     rows: Sequence[Mapping[str, Any]] = study.attrs["space"]
     known = summary.summarise(study.optuna).space
     given = {key.removeprefix("objective."): value for key, value in params.items()}
@@ -76,9 +76,9 @@ def _holds(condition: str, given: Mapping[str, Scalar]) -> bool:
 
 
 def _stored(value: Scalar, asked: BaseDistribution | None) -> Scalar | Mistake:
-    """Return a value as the study stores it, or that it lies outside.
+    """Return a value as the study stores it, or the error that it is out of range.
 
-    ``asked`` is the distribution from which the latest trial has drawn, None if none has.
+    ``asked`` is the distribution of the latest trial with this parameter, None without one.
     """
     outside = Mistake("", "outside")
     if isinstance(asked, CategoricalDistribution):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Final:
-    """The winner of a study, retrained on several seeds and scored once on the test split.
+    """The winner of a study, retrained with several seeds and scored once on the test split.
 
     Args:
         value: Mean of the metric over the seeds.
@@ -47,23 +47,23 @@ class Final:
             trust: Import the network's class even if it is not tuner's: this runs its code.
 
         Raises:
-            TunerError: There is no model, because another objective than the built-in trainer was
-                searched; or its network needs ``trust``.
+            TunerError: There is no model, because the objective is not the built-in trainer; or the
+                network needs ``trust``.
         """
         if not (self.model / "model.json").is_file():
             told = f"there is no exported model in {self.model}"
-            raise TunerError(told, hint="an objective of your own keeps its model in run_dir")
+            raise TunerError(told, hint="your own objective saves its model in run_dir")
         from tuner.train.export.predictor import load  # imports torch, which takes seconds
 
         return load(self.model, device=device, trust=trust)
 
 
 def run(asked: Asked) -> None:
-    """Run ``tuner final`` in a process of its own, which leaves torch's settings here alone.
+    """Run ``tuner final`` in a separate process, so that torch's settings here are not changed.
 
     Raises:
         TunerError: It failed.
-        KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
+        KeyboardInterrupt: It was interrupted; the same call resumes it.
     """
     words = ["final", *asked.source.argv(), *asked.overrides]
     said: list[str] = []
@@ -89,13 +89,13 @@ def run(asked: Asked) -> None:
 
 
 def read(summary: Summary, directory: Path) -> Final:
-    """Return what ``tuner final`` has written.
+    """Return the result of ``tuner final``.
 
     Args:
         directory: The study's directory.
 
     Raises:
-        TunerError: It has written nothing for this study.
+        TunerError: There is no result for this study.
     """
     found = final_of(summary, directory)
     if not found:

@@ -1,4 +1,4 @@
-"""Trials as data frames of pandas, an extra."""
+"""Trials as pandas data frames; pandas is an extra."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ PREFIXES = {"params": "params_", "metrics": "metrics_", "facts": "facts_"}
 
 
 def of_trials(trials: Sequence[Trial]) -> "DataFrame":
-    """Return one row a trial."""
+    """Return a data frame with one row per trial."""
     pandas = _pandas()
     rows = [_row(trial) for trial in trials]
     prefixed = dict.fromkeys(k for row in rows for k in row if k not in COLUMNS)
@@ -26,7 +26,7 @@ def of_trials(trials: Sequence[Trial]) -> "DataFrame":
 
 
 def of_curves(trials: Sequence[Trial]) -> "DataFrame":
-    """Return one row a reported epoch."""
+    """Return a data frame with one row per reported epoch."""
     rows = [
         (trial.number, trial.state, epoch, value)
         for trial in trials

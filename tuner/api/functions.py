@@ -1,4 +1,4 @@
-"""Name functions, so that ``_target_`` finds them."""
+"""Give functions a name by which ``_target_`` finds them."""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Objective = Callable[..., Any]
 def imported_as(function: Objective) -> str | None:
     """Return ``module.name`` if other processes can import the function, else None.
 
-    They cannot import what is defined in ``__main__``, a notebook or another function.
+    They cannot import functions that are defined in ``__main__``, a notebook or another function.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not module or not name or module == "__main__" or "<" in name:
@@ -27,13 +27,13 @@ def imported_as(function: Objective) -> str | None:
 
 
 def not_importable(function: Objective) -> Mistake:
-    """Return the mistake of asking for workers for a function that they cannot import."""
+    """Return the error for workers with a function that they cannot import."""
     told = f"{name(function)} is not defined in a module that worker processes can import"
     return Mistake("workers", told, "put it into a file, or set workers=0")
 
 
 def name(function: Objective) -> str:
-    """Return the name of a function as a word; ``objective`` for one without, such as a lambda."""
+    """Return the name of a function as a word; ``objective`` if it has none, such as a lambda."""
     while isinstance(function, functools.partial):
         function = function.func
     word = getattr(function, "__name__", type(function).__name__)

@@ -16,8 +16,8 @@ from tuner.worker import loop, signals
 def run(plan: Plan, study: Study) -> None:
     """Run trials until the study has ended.
 
-    The first SIGINT or SIGTERM lets the running trial reach its next report, and the second ends it
-    at once; in both cases it is queued again.
+    After the first SIGINT or SIGTERM, the running trial continues to its next report; the second
+    signal ends it at once. In both cases, it is requeued.
 
     Raises:
         KeyboardInterrupt: After SIGINT.
@@ -38,7 +38,7 @@ def run(plan: Plan, study: Study) -> None:
 
 
 def leave(number: int, study: Study) -> None:
-    """Do what a signal means, now that the trials are queued again."""
+    """Leave because of a signal, after the trials were requeued."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt(
             f"study {study.name!r} is interrupted; repeat the call to resume it"

@@ -1,4 +1,4 @@
-"""Figures of a study: Optuna's, which Plotly draws."""
+"""Figures of a study: those of Optuna, drawn with Plotly."""
 
 import importlib
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Plot:
         return self._drawn("intermediate_values")
 
     def importances(self) -> "Figure":
-        """Return how much each parameter explains of the values.
+        """Return the importance of each parameter for the values.
 
         Raises:
             TunerError: Fewer than two trials are complete.
@@ -68,7 +68,7 @@ class Plot:
         return self._drawn("parallel_coordinate", **self._first())
 
     def slices(self) -> "Figure":
-        """Return the value over each parameter.
+        """Return the value against each parameter.
 
         Example:
             >>> study.plot.slices().layout.title.text
@@ -77,7 +77,7 @@ class Plot:
         return self._drawn("slice", **self._first())
 
     def contour(self) -> "Figure":
-        """Return the value over each pair of parameters.
+        """Return the value against each pair of parameters.
 
         Example:
             >>> study.plot.contour().layout.title.text
@@ -86,7 +86,7 @@ class Plot:
         return self._drawn("contour", **self._first())
 
     def timeline(self) -> "Figure":
-        """Return when each attempt at a trial began and ended.
+        """Return the start and end of each attempt at a trial.
 
         Example:
             >>> study.plot.timeline().layout.title.text

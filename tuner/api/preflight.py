@@ -21,10 +21,10 @@ from tuner.worker.tracking.factory import build_tracker
 
 
 def planned(asked: Plan, more: Sequence[Mistake] = ()) -> Plan:
-    """Return the plan of trials that run in this process; ``more`` are errors known already.
+    """Return the checked plan of trials that run in this process; ``more`` are known errors.
 
     Raises:
-        ConfigError: It has errors, all of which are reported.
+        ConfigError: Lists all errors.
     """
     makes = {
         "launch": lambda: instantiation.instantiate(asked.cfg.launch),
@@ -41,7 +41,7 @@ def launched(asked: Plan) -> tuple[Plan, Launcher, str]:
         The plan, the launcher, and a description of what it would start.
 
     Raises:
-        ConfigError: Plan, launcher, database or device have errors, all of which are reported.
+        ConfigError: Lists all errors in the plan, the launcher, the database and the device.
     """
     found: list[tuple[Launcher, str]] = []
 
@@ -96,10 +96,10 @@ def _lacking(asked: Plan, launcher: Launcher) -> list[Mistake]:
 
 
 def turns_refused(asked: Plan, launcher: Launcher | None = None) -> list[Mistake]:
-    """Return an error if workers are to give way where no engine would hand on their slots.
+    """Return an error if ``worker.turn`` is set but the engine cannot reassign a worker's slot.
 
     Args:
-        launcher: What starts the workers, None if trials run in this process.
+        launcher: The launcher of the workers, None if trials run in this process.
     """
     told = "launch=local has no queue of other jobs to which a slot could be given"
     if launcher is not None and launcher.spread:
@@ -131,10 +131,10 @@ def _is_elsewhere(asked: Plan) -> bool:
 
 
 def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[Mistake]:
-    """What is wrong with how and where to search, as far as it is not known already.
+    """Return new errors in the settings of the search and its location.
 
-    ``makes`` are judged too unless their sections are known to be wrong; files are written to the
-    directories, and none is left.
+    The objects in ``makes`` are built as well, unless their sections have known errors. Temporary
+    files are written to the directories and removed again.
     """
     known = {mistake.section for mistake in asked.mistakes}
     url = text_at(asked.cfg, "study.mirror")
@@ -151,7 +151,7 @@ def mistakes(asked: Plan, makes: Mapping[str, Callable[[], object]]) -> list[Mis
 def _written_to(asked: Plan) -> Iterable[directories.DirectoryOption]:
     """Return the directories that a search will write to, if their keys can be read."""
     wrong = {mistake.key for mistake in asked.mistakes}
-    # What a directory is named after.
+    # The keys after which the directory is named.
     if "study.name" not in wrong and (text := text_at(asked.cfg, "study.dir")):
         yield from (("study.dir", Path(text, name)) for name in ("", "logs", "trials"))
     if text := text_at(asked.cfg, "storage.artifacts"):

@@ -18,10 +18,10 @@ def form_of(output: Path | None, key: str) -> str:
     """Return the report's format by the suffix of its file; HTML without a file or a suffix.
 
     Args:
-        key: How the caller names the file, for the message.
+        key: The argument or option that names the file, for the message.
 
     Raises:
-        ConfigError: There is no such format.
+        ConfigError: The suffix is not that of a format.
     """
     ending = output.suffix.lstrip(".").lower() if output else ""
     if ending in ("", "htm"):
@@ -44,7 +44,7 @@ def write(
 
     Args:
         directory: The study's directory, with its final trainings and images.
-        key: How the caller names the file, for messages.
+        key: The argument or option that names the file, for messages.
         commands: Returns the commands that are shown.
 
     Raises:

@@ -29,31 +29,32 @@ def search(
 ) -> Study:
     """Search the arguments of a function, and return the study.
 
-    This is ``tuner tune`` for a function: a study of this name in the database is resumed, and all
-    mistakes are found before the first trial. Ctrl-C, or the interrupt of a notebook, queues
-    running trials again at their next report; a second one does so at once. The same call goes on
-    with the study.
+    This is ``tuner tune`` for a function: if the database has a study of this name, it is resumed,
+    and all errors are found before the first trial. After Ctrl-C, or the interrupt of a notebook,
+    running trials are requeued at their next report; after a second one, at once. The same call
+    resumes the study.
 
     Args:
-        function: Called with keywords of the space and ``report``; returns the final value, or
-            nothing: then the last report counts. ``report(epoch, accuracy=…)`` may raise, to prune
-            the trial: do not catch it. If the function has the keywords ``run_dir``, ``seed`` or
-            ``device``, it is given them.
-        space: Keyword → what is searched, in Hydra's sweep grammar: ``interval(0, 1)``,
+        function: Called with the keywords of the space and ``report``. It returns the final value,
+            or None to use the last reported one. ``report(epoch, accuracy=…)`` may raise an
+            exception to prune the trial: do not catch it. If the function has parameters
+            ``run_dir``, ``seed`` or ``device``, they are passed as well.
+        space: Keyword → distribution in Hydra's sweep grammar: ``interval(0, 1)``,
             ``int(interval(1, 8))``, ``tag(log, interval(1e-4, 1))``, ``choice(a, b)`` or
-            ``range(0, 10, 2)``. A mapping is a choice; each of its options has a mapping of the
-            keywords that are searched with it. Any other value is passed as it is.
-        n_trials: Number of configurations over the lifetime of the study; None for no limit but
-            one of ``budget``, such as ``overrides=["budget.hours=1"]``.
+            ``range(0, 10, 2)``. A mapping is a choice; each of its options maps to the keywords
+            that are searched only with it. Any other value is passed unchanged.
+        n_trials: Number of configurations over the lifetime of the study. None: no limit; set one
+            of ``budget``, such as ``overrides=["budget.hours=1"]``.
         metric: The reported metric that is optimised.
         direction: Whether to maximise or to minimise it.
         name: Name of the study; that of the function if None. Its files are in ``runs/NAME``.
-        url: Database; ``TUNER_STORAGE_URL``, or else the file ``runs/tuner.db``, if None.
+        url: URL of the database; if None, ``TUNER_STORAGE_URL``, or else the file
+            ``runs/tuner.db``.
         workers: Number of worker processes; 0 runs the trials in this process. If None, a function
-            of a module has as many workers as ``tuner tune`` starts, and any other runs in this
-            process. One that is defined in ``__main__``, a notebook or another function cannot be
-            imported by workers, and is never pickled: so it may use whatever it refers to, large
-            data included, a debugger stops in it, and workers run no code but that of modules.
+            of a module gets as many workers as ``tuner tune`` starts, and any other function runs
+            in this process: workers cannot import a function that is defined in ``__main__``, a
+            notebook or another function, and functions are never pickled. A function in this
+            process can use large data and be debugged.
         seed: Seed of the study, from which the seed of each trial is derived.
         overrides: Further overrides of ``tuner tune``, such as ``sampler=random``.
 
@@ -61,10 +62,10 @@ def search(
         The study, which has ended.
 
     Raises:
-        ConfigError: The arguments have mistakes, all of which are reported.
-        TunerError: The study is another one, the objective fails too often, or no trial gave a
-            value.
-        KeyboardInterrupt: It was interrupted.
+        ConfigError: Lists all errors in the arguments.
+        TunerError: The study was created by another search, the objective fails too often, or no
+            trial has a value.
+        KeyboardInterrupt: The search was interrupted.
 
     Example:
         >>> import tuner
@@ -104,21 +105,22 @@ def open(
     config_dirs: Sequence[str | PathLike[str]] = (),
     overrides: Sequence[str] = (),
 ) -> Study:
-    """Open a study that exists, which other processes and machines may be running.
+    """Open an existing study, which other processes and machines may be running.
 
     Args:
-        name: Its name.
-        url: Its database; ``TUNER_STORAGE_URL``, or else the file ``runs/tuner.db``, if None.
-        config_dirs: Directories of configurations of the search, for ``run`` and ``final``.
-        overrides: Overrides of the search, for ``run`` and ``final``; none are needed to read.
+        name: Name of the study.
+        url: URL of the database; if None, ``TUNER_STORAGE_URL``, or else the file
+            ``runs/tuner.db``.
+        config_dirs: Configuration directories of the search, for ``run`` and ``final``.
+        overrides: Overrides of the search, for ``run`` and ``final``; not needed to read results.
 
     Returns:
         The study.
 
     Raises:
-        ConfigError: No study can have this name.
-        TunerError: The database cannot be read, or has no such study; the message lists those that
-            it has.
+        ConfigError: The name is not valid for a study.
+        TunerError: The database cannot be read, or has no such study; the message lists the
+            existing ones.
 
     Example:
         >>> import tuner

@@ -48,7 +48,7 @@ def moved(text: str, prefix: str = "TUNER_GIVEN_") -> str:
 
 
 def _referring(value: object, key: str, name: str) -> object:
-    """The value, each string with a secret replaced by a reference to a variable.
+    """Return the value with a reference to an environment variable for each string with a secret.
 
     Variables are called ``name``, ``name_2``, … so that none with another value is overwritten.
     """

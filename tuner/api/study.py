@@ -26,14 +26,14 @@ FUNCTION = "objective=function"
 
 
 class Study:
-    """A study in a database, which is read again by each method.
+    """A study in a database. Each access reads the current state.
 
-    ``tuner.search`` and ``tuner.open`` return it.
+    It is returned by ``tuner.search`` and ``tuner.open``.
 
     Args:
         record: The study in its database.
         directory: The directory of its files.
-        asked: How it is searched.
+        asked: The settings of the search.
 
     Example:
         >>> study
@@ -53,7 +53,7 @@ class Study:
 
     @property
     def best(self) -> Trial:
-        """The best completed trial, of several objectives by the first.
+        """The best completed trial; with several objectives, the best by the first one.
 
         Raises:
             TunerError: No trial is complete yet.
@@ -66,19 +66,21 @@ class Study:
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials, the oldest first. Numbers are those of first attempts: some are left out."""
+        """All trials, oldest first. A trial has the number of its first attempt, so numbers have
+        gaps.
+        """
         return list(map(trial.of, self._summary().rows))
 
     @property
     def plot(self) -> Plot:
-        """Its figures."""
+        """The figures of the study."""
         return Plot(self._record)
 
     def trial(self, number: int) -> Trial:
-        """Return the trial of a number.
+        """Return the trial with a number.
 
         Raises:
-            TunerError: There is none.
+            TunerError: There is no such trial.
 
         Example:
             >>> study.trial(0).state
@@ -91,7 +93,7 @@ class Study:
         return found[number]
 
     def to_frame(self) -> "DataFrame":
-        """Return one row a trial; ``pip install 'tuner[pandas]'``.
+        """Return a data frame with one row per trial; needs ``pip install 'tuner[pandas]'``.
 
         Returns:
             Columns ``number``, ``state``, ``value``, ``params_KEY``, ``metrics_NAME``,
@@ -107,7 +109,7 @@ class Study:
         return frames.of_trials(self.trials)
 
     def curves(self) -> "DataFrame":
-        """Return one row a reported epoch; ``pip install 'tuner[pandas]'``.
+        """Return a data frame with one row per epoch; needs ``pip install 'tuner[pandas]'``.
 
         Returns:
             Columns ``number``, ``state``, ``epoch`` and ``value``, the metric.
@@ -140,17 +142,17 @@ class Study:
         return reports.write(self._record, output, self.directory, form, "path")
 
     def run(self, *, n_trials: int | None = None, workers: int | None = None) -> "Study":
-        """Go on with the search until its budget is spent, and return the study.
+        """Continue the search until its budget is exhausted, and return the study.
 
         Args:
-            n_trials: Number of configurations over the lifetime of the study; as before if None.
-            workers: Number of worker processes; as before if None.
+            n_trials: Number of configurations over the lifetime of the study; unchanged if None.
+            workers: Number of worker processes; unchanged if None.
 
         Raises:
-            TunerError: As ``tuner.search``; or the study is of another search: a study of a
-                function goes on with ``tuner.search``, and one that was opened needs the overrides
-                of its search, unless they are those of the default configuration.
-            KeyboardInterrupt: It was interrupted; its trials are queued again.
+            TunerError: As for ``tuner.search``; or the study belongs to another search. A study of
+                a function is resumed by ``tuner.search``. For an opened study, pass the overrides
+                of its search to ``tuner.open``, unless it used the default configuration.
+            KeyboardInterrupt: The search was interrupted; its trials are requeued.
 
         Example:
             >>> len(study.run(n_trials=5).trials)
@@ -175,8 +177,8 @@ class Study:
     def stop(self) -> None:
         """Ask all workers of the study, on all machines, to leave.
 
-        They queue their trials again at the next report, after at most ``worker.heartbeat``
-        seconds, and end. Workers that are started afterwards go on with the study.
+        They notice it within ``worker.heartbeat`` seconds, requeue their trials at the next report,
+        and exit. Workers that are started later resume the study.
 
         Example:
             >>> study.stop()
@@ -187,7 +189,7 @@ class Study:
         """Add a trial to try next, also while the study runs.
 
         Args:
-            params: Values by key, as in ``Trial.params``. What is left out is sampled.
+            params: Values by key, as in ``Trial.params``. Missing keys are sampled.
 
         Raises:
             ConfigError: A key is not searched, or a value is not in its range.
@@ -202,16 +204,16 @@ class Study:
     def final(self) -> Final:
         """Race the best trials, train the winner on several seeds, and export it, once.
 
-        This is ``tuner final``, in a process of its own. A repeated call trains only what is
-        missing.
+        This is ``tuner final``, in a separate process. A repeated call runs only the missing
+        trainings.
 
         Returns:
             The score on the test split, and the model.
 
         Raises:
-            TunerError: It failed; or the study is one of a function, which has no data to train and
-                test on: call it with ``study.best.params``.
-            KeyboardInterrupt: It was interrupted; a repeated call goes on.
+            TunerError: It failed; or the study searches a function, for which there is no test
+                data: call the function with ``study.best.params``.
+            KeyboardInterrupt: It was interrupted; a repeated call resumes it.
 
         Example:
             >>> study.final()

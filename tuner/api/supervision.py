@@ -30,7 +30,7 @@ LEAVE_WITHIN = 60.0
 def start(
     plan: Plan, study: Study, launcher: Launcher, described: str, fork: Fork | None = None
 ) -> Job:
-    """Start the workers of a study; ``described`` is what the launcher says that it starts."""
+    """Start the workers of a study; ``described`` is the launcher's description of them."""
     final = ["--final"] * plan.closed
     joining = [*final, f"--join={study.uid}", *plan.source.argv(), *plan.overrides]
     command = [sys.executable, "-m", "tuner", "worker", *joining]
@@ -46,7 +46,7 @@ def start(
 
 
 def follow(plan: Plan, study: Study, job: Job) -> "Stop":
-    """Show the study until its workers have ended, and end them when this process is asked to."""
+    """Show the study until its workers have ended; signals to this process end them."""
     with forwarding(job) as stop:
         live.follow(
             lambda: status.summary_of(study),
@@ -69,7 +69,7 @@ def _tell_of_others(study: Study, described: str) -> None:
 
 
 def _expire(study: Study, worker: str) -> bool:
-    """Expire a worker, see ``Study.expire``; without a database its lease expires by itself."""
+    """Expire a worker, see ``Study.expire``; without a database, its lease expires by itself."""
     try:
         return study.expire(worker)
     except StorageError as error:
@@ -78,7 +78,7 @@ def _expire(study: Study, worker: str) -> bool:
 
 
 class Stop:
-    """Ends a job when this process is asked to, and acknowledges that at once.
+    """Ends a job when this process gets a signal, and acknowledges the signal immediately.
 
     Ending it takes locks that the main thread may hold, such as that of a ``Popen``.
     """

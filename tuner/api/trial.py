@@ -10,21 +10,21 @@ from tuner.report.configurations import Row
 
 @dataclass(frozen=True)
 class Trial:
-    """A configuration of a study, with all attempts at it, when the study was read.
+    """A configuration of a study, with all of its attempts, at the time when it was read.
 
     Args:
         number: Its number in the study, that of its first attempt.
         state: ``complete``, ``pruned``, ``infeasible``, ``failed``, ``running`` or ``queued``.
         value: The metric; the last reported one of a pruned trial; None without one.
-        params: The searched values by key, those of the function by its keywords.
-        overrides: What ``tuner train`` is given to repeat it, as it was stored.
+        params: The searched values by key; for a function, by its keywords.
+        overrides: The stored overrides, with which ``tuner train`` repeats it.
         metrics: The last reported metrics by name.
-        facts: What the objective noted about the run, see ``report.note``.
+        facts: Values that the objective noted about the run, see ``report.note``.
         curve: The metric by epoch.
         run_dir: The directory of its files, None before it has begun.
-        seconds: The duration of all attempts.
+        seconds: The total duration of all attempts.
         reason: Why it failed or is infeasible, else None.
-        traceback: The exception of a failed trial, else None.
+        traceback: The traceback of a failed trial, else None.
 
     Example:
         >>> study.best.value

@@ -93,7 +93,7 @@ def _print_traceback(
 
 
 def _lost(error: Exception) -> TunerError | None:
-    """What to say of a study's database that has failed; None for any other error."""
+    """Return the error to show if a study's database has failed; None for any other error."""
     # A second to import, which not all commands need.
     outages: Any = sys.modules.get("tuner.storage.outages")
     return outages.lost(error) if outages is not None and outages.is_ours(error) else None

@@ -95,7 +95,7 @@ def _refuse(unknown: Sequence[str], parser: Parser) -> NoReturn:
 
 
 def _no_option(text: str, known: Sequence[str]) -> Mistake:
-    """The mistake of an unknown option, without its value, which may be a secret."""
+    """Return the error for an unknown option, without its value, which may be a secret."""
     flag, given, _ = text.partition("=")
     if given and "." in flag:
         return Mistake(

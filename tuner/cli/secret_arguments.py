@@ -13,7 +13,8 @@ from tuner.api import secret_overrides
 def take_secrets(args: argparse.Namespace) -> None:
     """Replace each override that contains a secret by a reference to an environment variable.
 
-    Raises: ``ConfigError`` for a secret in a sweep, whose values are stored with the study.
+    Raises:
+        ConfigError: A sweep contains a secret; its values are stored with the study.
     """
     log.to_stderr()
     for place, text in enumerate(args.overrides):

@@ -104,7 +104,7 @@ def last_checkpoint(directory: str | Path) -> str | None:
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    """Whether the trainer's state, the last of its files, is there."""
+    """Return whether a checkpoint has the trainer's state, which is the last file written."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text())
     except (OSError, ValueError):

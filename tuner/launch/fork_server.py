@@ -137,9 +137,9 @@ class Forked:
 
 
 def suits(cfg: DictConfig) -> bool:
-    """Whether workers are to be forked: those of the built-in trainer, on this machine's CPU.
+    """Return whether to fork the workers: with the built-in trainer, on this machine's CPU.
 
-    Workers on GPUs have cores of their own, on which they import in parallel.
+    Workers on GPUs have their own cores, on which they import in parallel.
     """
     here = lookup.text_at(cfg, "launch._target_") == LOCAL
     trainer = lookup.text_at(cfg, "objective._target_") == TRAINER

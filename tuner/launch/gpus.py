@@ -45,10 +45,10 @@ def visible() -> list[str]:
         asked = _nvidia_smi("--query-gpu=index", "--format=csv,noheader")
     except subprocess.TimeoutExpired as error:
         raise LaunchError(
-            f"nvidia-smi has not told within {PATIENCE:.0f} s which GPUs are here",
+            f"nvidia-smi has not listed the GPUs within {PATIENCE:.0f} s",
             key="launch",
-            hint="CUDA_VISIBLE_DEVICES=0,1 in the environment names them, an "
-            "empty one takes the CPU",
+            hint="set CUDA_VISIBLE_DEVICES=0,1 in the environment to name them, or to an empty "
+            "value to use the CPU",
         ) from error
     return asked.stdout.split() if asked.returncode == 0 else []
 

@@ -80,7 +80,7 @@ class Local:
 
 @dataclass
 class Slot:
-    """A place for a worker, numbered like its log, with its environment and its current process."""
+    """A slot for a worker, numbered like its log, with its environment and its current process."""
 
     log: worker_logs.Log
     environment: Mapping[str, str]

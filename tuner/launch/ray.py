@@ -131,7 +131,7 @@ class Ray:
             import ray
         except ImportError as error:
             raise ConfigError(
-                f"launch=ray: {error}", hint=f"{extras.cure('ray')}, or take launch=local"
+                f"launch=ray: {error}", hint=f"{extras.cure('ray')}, or use launch=local"
             ) from error
         if ray.is_initialized():
             return ray
@@ -169,6 +169,6 @@ def check_reachable(address: str) -> None:
         raise LaunchError(
             f"no Ray cluster answers at {address} ({error})",
             key="launch.address",
-            hint="the address that ray start --head printed, or auto on one of "
+            hint="use the address that ray start --head printed, or auto on one of "
             "the cluster's machines",
         ) from error

@@ -1,4 +1,4 @@
-"""When a worker that has died is started again: the same rules on this machine, Ray and Slurm.
+"""When a dead worker is restarted: the same rules on this machine, on Ray and on Slurm.
 
 ``python -m tuner.launch.restarts CODE LIVED LONGEST`` applies them for the script of a Slurm task.
 """
@@ -8,13 +8,13 @@ import sys
 from dataclasses import dataclass, field
 
 FATAL = (1, 2)
-"""Exit codes of a worker after which a restart would end in the same way."""
+"""Exit codes of a worker that would fail in the same way after a restart."""
 
 FIRST_PAUSE = 1.0
 """Maximum pause in seconds before the first restart; it doubles with each further restart."""
 
 LONGEST_PAUSE = 30.0
-"""Maximum of all pauses in seconds; a worker that lived for longer starts with the first again."""
+"""Maximum of all pauses in seconds; after a worker has run for longer, pauses start over."""
 
 
 @dataclass
@@ -22,8 +22,8 @@ class RestartPolicy:
     """The pauses between the restarts of one worker; it reads no clock."""
 
     longest: float = field(default_factory=lambda: FIRST_PAUSE)
-    """Maximum of the next pause in seconds; up to half of it is left out at random, so that workers
-    that died together are not started together.
+    """Maximum of the next pause in seconds. Pauses are shortened at random, by up to half, so that
+    workers that died at the same time are not restarted at the same time.
     """
 
     def pause(self, code: int, lived: float) -> float | None:

@@ -72,7 +72,7 @@ class Slurm:
             raise ConfigError(
                 f"launch=slurm: {', '.join(missing)} not found",
                 hint="run the command on a machine of the cluster that may "
-                "submit jobs, or take launch=local",
+                "submit jobs, or use launch=local",
             )
         estimate = slurm_command(["sbatch", "--test-only", *self.options()], "#!/bin/sh\n").stderr
         when = re.search(r"to start at \S+", estimate)

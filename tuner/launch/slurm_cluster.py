@@ -58,7 +58,8 @@ def configuration(hosts: Sequence[str], printed: str) -> dict[str, str]:
         printed: The lines ``NodeName=…`` of ``slurmd -C`` on each machine, with the field
             ``Gres=gpu:N`` where there are N NVIDIA GPUs. All other lines are ignored.
 
-    Raises: ConfigError, with the errors of all machines.
+    Raises:
+        ConfigError: Lists the errors of all machines.
     """
     if mistakes := _misnamed(hosts):
         raise ConfigError(mistakes)

@@ -102,14 +102,15 @@ def _on_begin(connection: Connection) -> None:
 
 
 def check_file(path: Path, *, create: bool) -> None:
-    """Refuse a file that is not a SQLite database or, unless ``create``, has no Optuna tables.
+    """Check that a file is a SQLite database and, unless ``create``, has Optuna's tables.
 
     Commands that only read must not turn an empty file into a database.
 
-    SQLite opens the file here.  If we opened and closed it ourselves, POSIX would drop the locks
-    of all connections that this process has to it.
+    The file is opened with SQLite: if this process opened and closed it itself, POSIX would drop
+    the locks of all its connections to it.
 
-    Raises: StorageError.
+    Raises:
+        StorageError: The file is not a database, or has no tables.
     """
     if path.is_dir():
         raise StorageError(f"{path} is a directory", key="storage.url", hint="name a file in it")

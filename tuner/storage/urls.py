@@ -122,7 +122,7 @@ def _meant(text: str) -> str:
 
 
 def unusable(url: URL, error: Exception) -> Mistake:
-    """What to install, and how the URL must then begin; or what a driver does not take."""
+    """Return how to install a missing driver and begin the URL, or what the driver rejects."""
     shown = masked(url.render_as_string(hide_password=False))
     if not isinstance(error, ImportError):
         return Mistake("storage.url", f"{shown}: {error}", "leave the option out of the URL")

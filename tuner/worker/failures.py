@@ -1,4 +1,4 @@
-"""Tell a lack of memory from a broken device, and release an objective's memory if it raised."""
+"""Distinguish out-of-memory errors from a broken device, and release an objective's memory."""
 
 import gc
 import sys
@@ -15,7 +15,7 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "alloc failed")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, CUDA, one of its libraries or the CPU allocator ran out of memory."""
+    """Return whether Python, CUDA, one of its libraries or the CPU allocator ran out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower().replace("_", " ")
@@ -23,10 +23,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_broken_device(error: BaseException) -> bool:
-    """Whether the accelerator's context is lost, so that only a new process can go on.
+    """Return whether the accelerator's context is lost, so that only a new process can continue.
 
     The first failure raises an AcceleratorError, but cuBLAS and cuDNN then fail with RuntimeErrors.
-    So the device is synchronised as well: on a lost context every call fails.
+    Therefore, the device is synchronised as well: on a lost context, every call fails.
     """
     if is_out_of_memory(error):
         return False
@@ -45,17 +45,17 @@ def _is_lost() -> bool:
 
 
 def _cuda() -> Any:
-    """``torch.cuda`` if the process has initialised CUDA, else None."""
+    """Return ``torch.cuda`` if the process has initialised CUDA, else None."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     return cuda if cuda is not None and cuda.is_initialized() else None
 
 
 @contextmanager
 def memory_returned(*, shared: bool) -> Iterator[None]:
-    """Context manager that frees an objective's memory if it ran out or if a GPU is ``shared``.
+    """Free an objective's memory after the block if it ran out, or if a GPU is ``shared``.
 
-    Otherwise PyTorch keeps all memory that the process has reserved on a GPU, and an exception
-    keeps the tensors in its frames.  Cached data sets, which later trials use, are kept.
+    Otherwise, PyTorch keeps all memory that the process has reserved on a GPU, and an exception
+    keeps the tensors in its frames. Cached data sets, which later trials use, are kept.
     """
     before = _held()
     try:
@@ -73,7 +73,7 @@ def memory_returned(*, shared: bool) -> Iterator[None]:
 
 
 def _held() -> int:
-    """Bytes allocated on the GPU."""
+    """Return the number of bytes allocated on the GPU."""
     return 0 if (cuda := _cuda()) is None else int(cuda.memory_allocated())
 
 

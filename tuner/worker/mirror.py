@@ -32,7 +32,7 @@ class Changed(Exception):
 
 
 def mistakes(url: str | None) -> list[Mistake]:
-    """What is wrong with ``study.mirror``, as far as that can be told without a connection."""
+    """Return the errors in ``study.mirror`` that can be found without a connection."""
     if url is None:
         return []
     import fsspec  # a tenth of a second, which only those pay who use it

@@ -37,7 +37,7 @@ class AttemptEnd(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: with a value for each objective, or for a reason without."""
+    """How a trial ended: with a value for each objective, or without values for a reason."""
 
     values: list[float] | None = None
     reason: Reason | None = None
@@ -45,11 +45,11 @@ class Outcome:
 
     @property
     def state(self) -> TrialState:
-        """As Optuna knows it."""
+        """Optuna's state of the trial."""
         return TrialState.COMPLETE if self.reason is None else self.reason.kind.state
 
     def shown(self, report: Report) -> str:
-        """For a line of a log; the whole reason is kept with the trial."""
+        """Return a text for a line of a log; the whole reason is stored with the trial."""
         if self.values:
             return ", ".join(f"{value:.6g}" for value in self.values)
         if self.reason and self.reason.text:
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def outcome_of(report: Report, returned: Returned) -> Outcome:
-    """The outcome of an objective that returned."""
+    """Return the outcome of an objective that returned."""
     named = report.aims.named(returned)
     if not named:
         if not report.values:
@@ -111,7 +111,7 @@ def classify(report: Report, error: BaseException) -> AttemptEnd:
 
 
 def infeasible(error: BaseException) -> Reason | None:
-    """Return why the configuration cannot work, None if ``error`` is an ordinary failure."""
+    """Return why the configuration is infeasible, None if ``error`` is an ordinary failure."""
     said = str(error) or type(error).__name__
     if isinstance(error, Infeasible):
         kind = Kind.DIVERGED if isinstance(error, Diverged) else Kind.INFEASIBLE

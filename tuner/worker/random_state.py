@@ -1,6 +1,6 @@
-"""Seeds the global random number generators with a trial's seed before its objective is called.
+"""Seed the global random number generators with a trial's seed before its objective is called.
 
-Most code draws from them implicitly, and would otherwise return another value each time.
+Most code uses them implicitly, and would otherwise return another value each time.
 """
 
 import importlib.util
@@ -22,11 +22,11 @@ SHARED = (
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Context manager that seeds Python, NumPy and torch with the lower 32 bits of ``seed``.
+    """Seed Python, NumPy and torch with the lower 32 bits of ``seed`` for the block.
 
-    It does not import torch: if the body imports it, torch is seeded then.  The previous states
-    are not restored on exit.  The generators are shared by all threads of the process, so only
-    one thread may be inside at a time.
+    Torch is not imported: if the block imports it, torch is seeded then. The previous states are
+    not restored. The generators are shared by all threads of the process, so only one thread may be
+    inside at a time.
     """
     stream = seed % 2**32
     random.seed(stream)

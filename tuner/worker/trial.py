@@ -46,7 +46,7 @@ def run(
 
     Raises:
         Stop: The trial is pruned, preempted or fenced.
-        Exception: Whatever the objective raises.
+        Exception: Raised by the objective.
     """
     run_dir = run_dir.absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def _attempt(context: Context, trial_id: int) -> AttemptEnd:
 
 
 def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
-    """Requeue the trial; if the database is the problem, only if that succeeds at once."""
+    """Requeue the trial; if the database has failed, try only once."""
     reason = sanitised(f"{type(error).__name__}: {error}")[:500]
     if not isinstance(error, StorageError):
         return study.requeue(trial_id, reason)
@@ -125,7 +125,7 @@ def _queue_again(study: Study, trial_id: int, error: TunerError) -> None:
 
 
 def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
-    """Whether the trial holds what this search would not have drawn; then it fails, with why."""
+    """Return whether a queued trial does not fit this search; it is then failed with the reason."""
     frozen = study.patience(lambda: study.storage.get_trial(trial_id))
     objections = vetting.objections(plan.space, frozen)
     if objections:
@@ -136,7 +136,7 @@ def _is_set_aside(plan: Plan, study: Study, trial_id: int) -> bool:
 
 
 def _track(report: Report, run_dir: Path, overrides: list[str]) -> base.Track | base.Silent:
-    """Return where the trial's curves are tracked besides the database."""
+    """Return the tracker of the trial's curves."""
     study = report.context.study
     params = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     before = {} if report.first else metrics_log.read(run_dir)
@@ -145,7 +145,7 @@ def _track(report: Report, run_dir: Path, overrides: list[str]) -> base.Track | 
 
 
 def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report) -> Returned:
-    """Run the objective beside other workers, and again with exclusive access if out of memory."""
+    """Run the objective on a shared device, and again with exclusive access if out of memory."""
     seeded = _seeded(context)
 
     def run_once(*, exclusive: bool = False) -> Returned:
@@ -166,16 +166,16 @@ def _run_shared(context: Context, cfg: DictConfig, run_dir: Path, report: Report
 
 
 def _seeded(context: Context) -> bool:
-    """Return whether the global generators belong to one trial: threads would share them."""
+    """Return whether a single trial uses the global generators, which threads would share."""
     return context.plan.worker.concurrency == 1
 
 
 def _drawn(context: Context, trial: Trial) -> list[str]:
     """Sample everything that the overrides need, and return them.
 
-    Values that were stored just before a connection was lost are read again and not sampled once
-    more: the sampler starts again, and so does Optuna's trial, which caches what it believes to be
-    stored.
+    Values that were stored just before a connection was lost are read and not sampled again: a new
+    sampler and a new Optuna trial are used, because the old trial caches values that may not have
+    been stored.
     """
     study, fresh = context.study, [trial]
 
@@ -199,7 +199,7 @@ def overrides_of(plan: Plan, study: Study, trial: Trial) -> list[str]:
 
 
 def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
-    """Create the run directory; return its absolute path, store it as ``study.dir`` has it."""
+    """Create the run directory and store its path; return it as an absolute path."""
     frozen = context.study.storage.get_trial(trial._trial_id)
     plan, number = context.plan, first_number(frozen)
     settings = [*overrides, *plan.base_text.splitlines()]
@@ -228,7 +228,7 @@ def _prepare(context: Context, trial: Trial, overrides: list[str]) -> Path:
 
 
 def _is_elsewhere(context: Context, frozen: FrozenTrial, run_dir: Path) -> bool:
-    """Whether the checkpoint of an earlier attempt is on another machine and cannot be read."""
+    """Return whether the checkpoint of an earlier attempt is on another machine, out of reach."""
     began = frozen.intermediate_values and frozen.user_attrs.get("host") != context.host
     return bool(began) and context.plan.study.mirror is None and not run_dir.is_dir()
 

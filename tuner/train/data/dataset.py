@@ -126,7 +126,7 @@ def digits() -> Loaded:
 
 @source(torchvision_files.overview, has_test=True)
 def vision(*, name: VisionSet, root: str, download: bool = False) -> Loaded:
-    """One of torchvision's data sets with its own test split, read from ``root``.
+    """Read one of torchvision's data sets, which has its own test split, from ``root``.
 
     With ``download``, missing files are downloaded into it.
 

@@ -104,7 +104,11 @@ def _from_integers(targets: np.ndarray, names: tuple[str, ...]) -> Labels:
 
 
 def _words(array: np.ndarray, what: str) -> tuple[str, ...]:
-    """Names as Python's own.  Raises: TunerError unless they are different words."""
+    """Return names as Python strings.
+
+    Raises:
+        TunerError: They are not strings, not UTF-8, empty or repeated.
+    """
     if array.ndim != 1 or array.dtype.kind not in "USiu":
         raise TunerError(
             f"{what} {array.dtype}{list(array.shape)}",
