@@ -491,6 +491,10 @@ def test_passwords_are_looked_for_where_the_user_may_look(launched: Launched, mo
     assert told() == ["tracking.uri", "storage.url"]
     launched.state.refuses = lambda method, path: (403, "no") if "/secrets/" in path else None
     assert told() == ["storage.url"], "a Secret may have the other"
+    launched.state.refuses = lambda method, path: None
+    monkeypatch.setenv("PART", "hunter22")
+    words[0] = "tracking.uri='https://me:${oc.env: \"PART\"}@mlflow'"
+    assert told() == ["tracking.uri", "storage.url"]
     launched.state.requests.clear()
     assert launcher().lacks(words[2:]) == []
     assert launched.state.requests == []

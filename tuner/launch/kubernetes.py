@@ -20,7 +20,7 @@ from tuner.masking import has_secret
 KUEUE = "kueue.x-k8s.io"
 GIVEN = "TUNER_GIVEN_"
 """Prefix of the environment variables to which passwords in arguments of Python were moved."""
-VARIABLE = re.compile(r"oc\.env:(\w+)")
+VARIABLE = re.compile(r"""\$\{\s*oc\.env\s*:\s*['"]?(\w+)[^}]*\}""")
 """A reference to an environment variable in an override; the group is the variable's name."""
 NOWHERE = "tuner-check"
 """Name of an object that does not exist, for requests that only check this user's permissions."""
@@ -64,8 +64,9 @@ class Kubernetes(Pods):
         Pods get their environment variables from the Secrets. A Secret that this user may not read
         is assumed to have the missing keys.
         """
-        named = [(key_of(o), name) for o in overrides for name in VARIABLE.findall(o)]
-        named = [(key, name) for key, name in named if has_secret(os.environ.get(name, ""))]
+        # The variable may have the whole URL, or only its password.
+        secret = [o for o in overrides if has_secret(VARIABLE.sub(_value, o))]
+        named = [(key_of(o), name) for o in secret for name in VARIABLE.findall(o)]
         if not named:
             return []
         with closing(Cluster(self.namespace)) as cluster:
@@ -128,7 +129,8 @@ class Kubernetes(Pods):
                 for name in self.secrets
                 for key in cluster.ask(
                     cluster.core.read_namespaced_secret, name, cluster.namespace
-                ).get("data", ())
+                ).get("data")
+                or ()
             }
         except Refusal:
             return None
@@ -161,6 +163,11 @@ class Kubernetes(Pods):
             call = client.CustomObjectsApi(cluster.api).get_namespaced_custom_object
             version = versions.get(KUEUE, "v1beta1")
             yield "launch.queue", call, KUEUE, version, here, "localqueues", self.queue
+
+
+def _value(reference: re.Match[str]) -> str:
+    """Return the value here of an environment variable that an override refers to."""
+    return os.environ.get(reference[1], "")
 
 
 def _submitted(cluster: Cluster, asked: Object) -> Object:
