@@ -65,7 +65,7 @@ def test_a_grid_ends_when_it_is_done(source):
             ["budget.epochs=14"],
             "expected at least 15, the epochs of one training, got 14; hint: at least 15",
         ),
-        (["budget.hours=0"], "budget.hours: must be more than 0"),
+        (["budget.hours=0"], "budget.hours: expected float above 0"),
         (["budget.stop_when=bored"], "budget.stop_when: expected 'never' | 'gain_below_noise'"),
         (["budget.hour=1"], "budget.hour: unknown key; hint: did you mean 'budget.hours'"),
         (["budget.hours=interval(1,2)"], "budget.hours: cannot be searched"),

@@ -95,7 +95,7 @@ def test_all_mistakes_come_together_each_with_its_cure(source):
         (["optimizer=adamw", enqueue("optimizer=sgd")], "optimizer=sgd is not searched"),
         (["study.enqueue=[3]"], "study.enqueue: expected list"),
         (['study.enqueue=["a=\'b"]'], "No closing quotation"),
-        (["study.prior_best=0"], "study.prior_best: must be at least 1"),
+        (["study.prior_best=0"], "study.prior_best: expected int of 1 or more"),
     ],
 )
 def test_a_queue_that_makes_no_sense_is_refused(source, overrides, expected):

@@ -172,7 +172,7 @@ def test_an_epoch_that_was_judged_is_not_judged_twice(bench, monkeypatch):
         attempt.report(step, accuracy=0.9)
     again = attempt.again()
     asked: list[int] = []
-    judge = again.report.judge
+    judge = again.report.pruner
     monkeypatch.setattr(judge, "should_prune", lambda: asked.append(1))
     for step in (1, 2, 3, 3, 4):
         again.report(step, accuracy=0.9)

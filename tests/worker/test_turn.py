@@ -133,5 +133,5 @@ def test_where_no_engine_hands_the_slot_on_a_turn_is_refused(project):
     assert "worker.turn: launch=local has no queue" in project.stderr
     assert "hint: null, launch=slurm or launch=ray" in project.stderr
     project.call("worker", "worker.turn=0.01", code=2)
-    assert "worker.turn: must be at least 0.1 minutes" in project.stderr
+    assert "worker.turn: expected float of 0.1 or more" in project.stderr
     assert not (project.directory / "runs").exists()

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from tuner.config.bounds import NonNegative
+from tuner.config.bounds import Bounds, Count, NonNegative, Part, Positive, Share, Whole
 
 Direction = Literal["maximize", "minimize"]
 StopWhen = Literal["never", "gain_below_noise"]
+Several = Annotated[int, Bounds(2)]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class StudySettings:
     """Further objectives besides the metric."""
     constraints: dict[str, NonNegative] | None
     """Upper limits of reported values."""
-    n_trials: int | None
-    keep_checkpoints: int | None
+    n_trials: Count | None
+    keep_checkpoints: Count | None
     """Number of best completed configurations whose checkpoints are kept; None: all."""
     mirror: str | None
     """An fsspec URL to which run directories are copied."""
@@ -32,21 +33,21 @@ class StudySettings:
     prior: str | None
     """Name of a study whose best configurations are tried before the sampler's own."""
     prior_url: str | None
-    prior_best: int
+    prior_best: Count
 
 
 @dataclass(frozen=True)
 class BudgetSettings:
     """Budgets of a study over its lifetime, besides ``study.n_trials``; null: no limit."""
 
-    epochs: int | None
-    hours: float | None
+    epochs: Count | None
+    hours: Positive | None
     """Hours with at least one active worker."""
-    device_hours: float | None
+    device_hours: Positive | None
     stop_when: StopWhen
-    noise: float | None
+    noise: Positive | None
     """Standard deviation of the final metric over seeds; null: it is measured."""
-    repeats: int
+    repeats: Several
     """Number of repeats of the best configuration, which measure the noise."""
 
 
@@ -57,7 +58,7 @@ class StorageSettings:
     url: str
     artifacts: str
     """Directory of the images that the dashboard shows, for all studies of the database."""
-    patience: float
+    patience: NonNegative
     """Seconds that a worker waits for an unreachable database."""
 
 
@@ -65,19 +66,22 @@ class StorageSettings:
 class WorkerSettings:
     """Worker heartbeat, retry and failure limits."""
 
-    heartbeat: float
+    heartbeat: Positive
     """Seconds between two heartbeats."""
     grace: float
     """Seconds without a heartbeat after which a worker is lost and its trial is requeued."""
-    max_retries: int
+    max_retries: Whole
     """Maximum number of crashes per configuration; preemptions are not counted."""
-    max_failure_rate: float
+    max_failure_rate: Share
     """Fraction of finished configurations that may FAIL before the worker stops."""
-    min_failures: int
+    min_failures: Whole
     """Number of failures below which the fraction is not applied."""
-    turn: float | None
-    """Minutes after which a worker gives its slot back if other jobs are waiting; None: never."""
-    concurrency: int
+    turn: Annotated[float, Bounds(0.1)] | None
+    """Minutes after which a worker gives its slot back if other jobs are waiting; None: never.
+
+    The least is about ten starts of a worker.
+    """
+    concurrency: Count
     """Number of concurrent trials in one process, each in a thread."""
     device: str | None
     """Device such as ``cuda:0``; null lets the objective choose."""
@@ -87,10 +91,10 @@ class WorkerSettings:
 class FinalSettings:
     """How ``tuner final`` selects the winner among the finalists, and trains it."""
 
-    finalists: int
-    race_seeds: int
-    error: float
-    seeds: int
+    finalists: Count
+    race_seeds: Several
+    error: Part
+    seeds: Count
     overrides: list[str]
 
 

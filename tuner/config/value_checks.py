@@ -1,7 +1,6 @@
 """Check values that have the right type but are invalid, alone or in combination."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
@@ -13,36 +12,10 @@ from tuner.errors import Mistake
 FALLING = {"loss", "train_loss", "mse", "mae"}
 """Metrics that are never maximised."""
 
-RANGES: list[tuple[str, Callable[[float], bool], str]] = [
-    ("study.n_trials", lambda v: v >= 1, "at least 1"),
-    ("budget.epochs", lambda v: v >= 1, "at least 1"),
-    ("budget.hours", lambda v: v > 0, "more than 0"),
-    ("budget.device_hours", lambda v: v > 0, "more than 0"),
-    ("budget.noise", lambda v: v > 0, "more than 0"),
-    ("budget.repeats", lambda v: v >= 2, "at least 2"),
-    ("study.prior_best", lambda v: v >= 1, "at least 1"),
-    ("study.keep_checkpoints", lambda v: v >= 1, "at least 1, or null"),
-    ("storage.patience", lambda v: v >= 0, "at least 0 seconds"),
-    ("worker.heartbeat", lambda v: v > 0, "more than 0 seconds"),
-    ("worker.turn", lambda v: v >= 0.1, "at least 0.1 minutes, ten starts of a worker"),
-    ("worker.concurrency", lambda v: v >= 1, "at least 1"),
-    ("worker.max_retries", lambda v: v >= 0, "0 or more"),
-    ("worker.max_failure_rate", lambda v: 0 <= v <= 1, "from 0 to 1"),
-    ("final.finalists", lambda v: v >= 1, "at least 1"),
-    ("final.race_seeds", lambda v: v >= 2, "at least 2"),
-    ("final.error", lambda v: 0 < v < 1, "above 0 and below 1"),
-    ("final.seeds", lambda v: v >= 1, "at least 1"),
-]
-
 
 def mistakes(cfg: DictConfig) -> list[Mistake]:
     """Return the errors in the values of a configuration, each with a hint."""
-    found = [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
-    for path, holds, wanted in RANGES:
-        value = at(cfg, path)
-        if isinstance(value, int | float) and not (holds(value) and value < math.inf):
-            found.append(Mistake(path, f"must be {wanted}, got {value}"))
-    return found
+    return [*_named(cfg), *_metric(cfg), *_aims(cfg), *_ends(cfg), *_workers(cfg)]
 
 
 def _named(cfg: DictConfig) -> Iterator[Mistake]:
