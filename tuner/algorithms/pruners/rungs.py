@@ -50,7 +50,7 @@ class Rungs(BasePruner):
             the repeats of the best trial, if the study has any.
 
     Raises:
-        ValueError: ``rungs`` is empty or does not ascend.
+        ConfigError: ``rungs`` is empty or does not ascend.
     """
 
     merges_attempts = True
