@@ -211,8 +211,8 @@ def test_a_command_that_looks_shows_the_rest(
     assert main(["status", "--all", *WORDS]) == 0
     out, err = capsys.readouterr()
     assert "2 complete, 1 running, 1 queued" in out
-    assert "study 'x': its attribute metric is malformed and left out: no JSON" in err
-    assert "trial 0: its attribute overrides is malformed and left out: 'x'" in err
+    assert "study 'x': its attribute metric is malformed and ignored: no JSON" in err
+    assert "trial 0: its attribute overrides is malformed and ignored: 'x'" in err
     found = status.summary_of(opened)
     budget = status.budget_of(opened)
     assert json.loads(status.as_json(found, budget, opened.ended(budget)))["best"]["value"] == 0.5

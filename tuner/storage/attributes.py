@@ -1,8 +1,8 @@
 """The shapes of the attributes of trials and studies that tuner or its samplers read.
 
-Other programs and people can write to the database.  Malformed attributes are dropped with a
-warning as they are read, so that the code behind can rely on their shapes.  Attributes that are
-not listed here are not checked.
+Other programs and people can write to the database. Malformed attributes are dropped with a warning
+when they are read, so that the callers can rely on their shapes. Attributes that are not listed
+here are not checked.
 """
 
 import functools
@@ -193,7 +193,7 @@ def distribution(stored: str) -> BaseDistribution:
             raise TypeError(choices)
         return json_to_distribution(stored)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"no distribution: {stored[:SHOWN]}") from error
+        raise ValueError(f"not a distribution: {stored[:SHOWN]}") from error
 
 
 def _of_system(key: str) -> Shape | None:
@@ -236,4 +236,4 @@ def warn(who: str, attribute: str, got: Any) -> None:
     if (who, attribute) not in _told:
         _told.add((who, attribute))
         shown = printable(repr(got)[:SHOWN], kept="")
-        log.warning("%s: its attribute %s is malformed and left out: %s", who, attribute, shown)
+        log.warning("%s: its attribute %s is malformed and ignored: %s", who, attribute, shown)

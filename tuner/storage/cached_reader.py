@@ -1,7 +1,7 @@
-"""Read a study repeatedly, as samplers and pruners do, at the cost of what is new.
+"""Read a study repeatedly, as samplers and pruners do; each read transfers only what is new.
 
-Finished trials are read once. Of unfinished trials only changed states and new reports are read, so
-that 256 running trials do not cost 256 curves at each report.
+Finished trials are read once. Of unfinished trials, only changed states and new reports are read,
+so that 256 running trials do not cost 256 curves at each report.
 """
 
 import bisect
@@ -26,7 +26,7 @@ AT_ONCE = 5000
 """Number of trials per statement when a study is read; SQLite accepts a million characters."""
 
 MANY = 500
-"""Number of trials from which on garbage collection is paused: this saves a quarter of the time."""
+"""Number of trials from which garbage collection is paused, which saves a quarter of the time."""
 
 ATTRIBUTES_EVERY = 1.0
 """Seconds between two reads of the user attributes of trials that run in other processes."""
@@ -35,16 +35,16 @@ ATTRIBUTES_EVERY = 1.0
 class StudyCache:
     """The cached trials of one study.
 
-    Callers get the cached objects, so these are never changed: news create a new object. Trials of
-    a study are created under a lock (tuner's and Optuna's), so a higher id is a later trial. Only
-    one worker at a time reports a trial, so a higher step is a later report. A trial whose steps
-    decrease is read completely once it has ended.
+    Callers get the cached objects, so these are never changed: an update creates a new object.
+    Trials of a study are created under a lock (tuner's and Optuna's), so a higher id means a later
+    trial. Only one worker at a time reports to a trial, so a higher step means a later report. A
+    trial whose steps decrease is read completely once it has ended.
     """
 
     def __init__(self, study_id: int, replaced: Callable[[], object] = lambda: None) -> None:
         self.study_id = study_id
         self.replaced = replaced
-        """Callback to call if the study is not the one that was read before."""
+        """Callback for the case that the study is not the one that was read before."""
         self.lock = threading.Lock()
         self.looks = 0
         self.covered: frozenset[TrialState] = frozenset()
@@ -72,7 +72,7 @@ class StudyCache:
         return sorted(itertools.chain.from_iterable(parts), key=attrgetter("_number"))
 
     def refresh(self, connection: Connection, states: Container[TrialState]) -> None:
-        """Read what is new about trials in the given states."""
+        """Read the changes of trials in the given states."""
         for head in self._news(connection):
             self.open[head.id] = head
             self.stale.add(head.id)
@@ -174,7 +174,7 @@ class Reader:
         wanted = frozenset(s for s in TrialState if states is None or s in states)
         arrived = known.looks
         with known.lock:
-            # A read that had started before this call may miss what this thread has just written.
+            # A read that started before this call may miss data that this thread has just written.
             if known.looks == arrived or not wanted <= known.covered:
                 known.looks += 1
                 known.covered = frozenset()

@@ -32,10 +32,14 @@ ONCE = {"poolclass": NullPool}
 
 
 def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
-    """Open the database, creating what is missing; ``StorageError`` says what is wrong.
+    """Open the database and create missing tables.
 
-    With ``create=False`` a SQLite file must exist; without ``write`` too, and then one that cannot
-    be written to can be looked at.
+    Args:
+        create: Create a missing SQLite file.
+        write: Require write access. Without it, a SQLite file must exist and may be read-only.
+
+    Raises:
+        StorageError: The database cannot be used.
     """
     parsed = urls.parse(url)
     if parsed.get_backend_name() == "mariadb":  # Optuna knows its dialect as mysql
@@ -62,13 +66,12 @@ def connect(url: str, *, create: bool = True, write: bool = True) -> Trials:
         kind = StorageAway if outages.is_outage(error) and not final else StorageError
         told = f"cannot open {urls.masked(url)}: {reason}"
         raise kind(told, key="storage.url", hint=hint) from error
-    except RuntimeError as error:  # Optuna's word for another schema version
+    except RuntimeError as error:  # raised by Optuna for another schema version
         raise StorageError(
             f"{urls.masked(url)}: {error}",
             key="storage.url",
-            hint="an older database is brought up to date by optuna storage "
-            "upgrade --storage URL, a newer one is read after pip install "
-            "--upgrade optuna",
+            hint="upgrade an older database with optuna storage upgrade --storage URL; for a newer "
+            "one, run pip install --upgrade optuna",
         ) from error
 
 
@@ -113,7 +116,7 @@ def _server(url: str) -> sqlalchemy.Engine:
 
 
 def _check_place(path: Path) -> None:
-    """Refuse a place where no SQLite database can be created."""
+    """Raise ``StorageError`` if no SQLite database can be created at a path."""
     if not os.path.lexists(path) and (reason := directories.obstacle(path.parent)):
         raise StorageError(reason, key="storage.url", hint="set storage.url=… to another file")
 
@@ -123,7 +126,7 @@ def _sqlite(url: URL, *, create: bool, write: bool) -> Trials:
     path = given.absolute()  # an objective may change the directory
     url = url.set(database=str(path))
     if not (create or path.exists()):
-        hint = "tuner tune makes it, or run the command where it lies"
+        hint = "tuner tune creates it; or run the command in the directory of the database"
         raise StorageMissing(f"there is no database {given}", key="storage.url", hint=hint)
     if refusal := read_only_sqlite.refusal(path):
         if write:

@@ -1,4 +1,4 @@
-"""What differs between the SQL databases: SQLite, PostgreSQL, MySQL and MariaDB.
+"""The differences between the SQL databases: SQLite, PostgreSQL, MySQL and MariaDB.
 
 To support another server, add a subclass of ``Dialect`` to ``DIALECTS`` and its driver to
 ``DRIVERS``; ``outages`` has the error codes.
@@ -24,7 +24,7 @@ DRIVERS = {
     "mysql": ("mysql+pymysql", "pymysql"),
     "mariadb": ("mariadb+pymysql", "pymysql"),
 }
-"""Server → the beginning of its URL with the driver that an extra installs, and that driver."""
+"""Server → the prefix of its URL with the driver that an extra installs, and that driver."""
 
 ONE_STATEMENT = "tuner_single"
 """Execution option of a SQLite engine in which each statement is its own transaction."""
@@ -154,7 +154,7 @@ class MySQL(Dialect):
                 raise StorageAway(
                     f"the lock of {name!r} is held by another connection for over "
                     f"{LOCK_TIMEOUT:g} s",
-                    hint="SHOW PROCESSLIST names who waits and who sleeps",
+                    hint="SHOW PROCESSLIST lists waiting and sleeping connections",
                 )
             try:
                 yield

@@ -22,9 +22,9 @@ class _Waiting:
 class Commits:
     """Commits the writes of this process, grouping those of concurrent threads.
 
-    A thread commits at once and alone if no other thread is committing. Threads that arrive
-    meanwhile wait, and the first of them then commits for all of them: the more threads, the more
-    share a commit.
+    A thread commits immediately and alone if no other thread is committing. Threads that arrive in
+    the meantime wait, and the first of them then commits for all of them: the more threads, the
+    more writes share a commit.
     """
 
     def __init__(self, engine: Engine, single: Engine) -> None:

@@ -197,7 +197,7 @@ def _local(stored: datetime | str | None) -> datetime | None:
 def _offset(year: int, month: int, day: int, hour: int, quarter: int) -> timedelta:
     """Return the offset of local time from UTC, which changes only at quarters of an hour.
 
-    Without this cache the system is asked twice per trial, a tenth of the time of reading it.
+    Without this cache, the system is queried twice per trial, a tenth of the time of reading it.
     """
     time = datetime(year, month, day, hour, quarter * 15, tzinfo=UTC)
     return time.astimezone().utcoffset() or timedelta()

@@ -1,8 +1,8 @@
-"""Open a SQLite file for reading that cannot be written to.
+"""Open a SQLite file for reading, without write access.
 
-It may be on a read-only medium or in another user's directory. In write-ahead mode SQLite writes a
-log and an index beside the file that it reads. If those of a running search exist, it reads them;
-if there is no log, the file is complete.
+It may be on a read-only medium or in another user's directory. In write-ahead mode, SQLite writes a
+log and an index beside the file. If those of a running search exist, they are read; if there is no
+log, the file is complete.
 """
 
 import os
@@ -36,7 +36,7 @@ def refusal(path: Path) -> Mistake | None:
     """Return why the database cannot be written to, with a hint; None if it can."""
     if (what := obstacle(path)) is None:
         return None
-    hint = "tuner status, best, report and dashboard --read-only look at a study all the same"
+    hint = "tuner status, best, report and dashboard --read-only need no write access"
     return Mistake("storage.url", f"{what} cannot be written to", hint)
 
 

@@ -9,22 +9,22 @@ class Kind(StrEnum):
     """Why a trial ended without a value: user attribute ``reason_kind``, beside ``reason``."""
 
     PRUNED = "pruned"
-    """The pruner gave it up."""
+    """The pruner stopped it."""
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
     CONSTRAINT = "constraint"
-    """A limit of ``study.constraints`` did not hold."""
+    """A limit of ``study.constraints`` was violated."""
     INFEASIBLE = "infeasible"
-    """The objective said that it cannot be trained, or nobody said why."""
+    """The objective raised ``Infeasible``, or the reason is unknown."""
     ERROR = "error"
-    """The objective raised."""
+    """The objective raised an exception."""
     LOST = "lost"
     """Too many of its workers were lost."""
     SET_ASIDE = "set_aside"
-    """It was never run, by no fault of the objective's."""
+    """It was never run, and the objective is not at fault."""
 
     @property
     def state(self) -> TrialState:
-        """As what Optuna stores it: FAIL where the configuration need not be to blame."""
+        """Optuna's state of such a trial: FAIL if the configuration may not be at fault."""
         failed = self in (Kind.ERROR, Kind.LOST, Kind.SET_ASIDE)
         return TrialState.FAIL if failed else TrialState.PRUNED

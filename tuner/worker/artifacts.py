@@ -25,7 +25,7 @@ def open_store(directory: Path) -> FileSystemArtifactStore:
 
 
 def attach(study: Study, trial: Trial, run_dir: Path, store: FileSystemArtifactStore) -> None:
-    """Upload ``run_dir/artifacts/*``, and the learning curves as drawing and table.
+    """Upload ``run_dir/artifacts/*``, and the learning curves as a drawing and a table.
 
     Call this before the trial ends, because Optuna does not accept attributes of a finished trial.
     A file replaces the one of the same name from an earlier attempt. Costs one commit per new file.
@@ -52,7 +52,7 @@ def attach(study: Study, trial: Trial, run_dir: Path, store: FileSystemArtifactS
 def _curves(study: Study, trial: FrozenTrial, kept: Mapping[int, Mapping[str, float]]) -> str:
     metric = str(study.user_attrs.get("metric", "value"))
     lines = {metric: trial.intermediate_values, **metrics_log.curves(kept)}
-    lines[metric] = trial.intermediate_values  # what the study has counts
+    lines[metric] = trial.intermediate_values  # the study's values take precedence
     return curves_svg(lines, title=f"Configuration {attempts.first_number(trial)}")
 
 

@@ -17,7 +17,7 @@ from tuner.study.study import Study
 from tuner.worker.mirror_snapshots import Snapshots
 
 WINDOW = 8
-"""Trials after the best ones that are checked too, as this many workers may finish at once."""
+"""Number of trials after the best ones to check as well: several workers may finish at once."""
 
 
 def unneeded(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> list[FrozenTrial]:
@@ -45,7 +45,7 @@ def unneeded(study: Study, ended: FrozenTrial, keep: int, *, maximize: bool) -> 
 
 
 def tidy(study: Study, plan: Plan, trial_id: int) -> None:
-    """Remove what a trial that has just ended makes superfluous; a failure is only logged."""
+    """Remove checkpoints that are not needed since a trial has ended; a failure is only logged."""
     keep = plan.study.keep_checkpoints
     try:
         ended = study.storage.get_trial(trial_id)
@@ -54,7 +54,7 @@ def tidy(study: Study, plan: Plan, trial_id: int) -> None:
         if keep is None:
             return
         if ended.state == TrialState.COMPLETE and len(plan.aims.objectives) > 1:
-            return  # of several objectives each on the front is somebody's best
+            return  # with several objectives, each trial on the front may be the one to use
         for trial in unneeded(study, ended, keep, maximize=plan.study.direction == "maximize"):
             if (run_dir := _run_dir(plan, trial)) is not None:
                 remove(plan, run_dir)
@@ -69,7 +69,7 @@ def _run_dir(plan: Plan, trial: FrozenTrial) -> Path | None:
 def remove(plan: Plan, run_dir: Path) -> None:
     """Remove the checkpoints in a run directory, and its whole copy in the mirror.
 
-    The copy serves only to resume the trial.
+    The copy is only used to resume the trial.
     """
     run_files.remove(run_dir.glob(run_files.CHECKPOINTS))
     if plan.study.mirror is not None:

@@ -29,7 +29,7 @@ def hold(preempted: Callable[[], str | None], *, exclusive: bool = False) -> Ite
     """Hold the device lock in the block, shared or (``exclusive``) exclusive.
 
     Raises:
-        Preempted: The process is asked to stop while it waits.
+        Preempted: The process was asked to stop while it waited.
     """
 
     def pause() -> None:
@@ -40,7 +40,7 @@ def hold(preempted: Callable[[], str | None], *, exclusive: bool = False) -> Ite
     with ExitStack() as held:
         if is_shared():
             path = os.environ[SHARED]
-            # Whoever waits for the device alone keeps the gate shut: nobody slips in before it.
+            # A process that waits for exclusive access keeps the gate shut for all others.
             with locked(f"{path}.gate", pause=pause):
                 held.enter_context(locked(f"{path}.device", shared=not exclusive, pause=pause))
         if exclusive:

@@ -49,7 +49,7 @@ REASON = 200
 
 @dataclass(frozen=True)
 class Jobs:
-    """What the places of a worker share: what to try, and how; see ``work``."""
+    """The data that the places of a worker share: queue, sampler and pruner; see ``work``."""
 
     queue: Queue
     breadth: int
@@ -63,19 +63,19 @@ def work(
     queue: Queue | None = None,
     breadth: int = 1,
 ) -> int:
-    """Run trials until the budget is spent and none is left to take over; return the exit code.
+    """Run trials until the budget is exhausted and none is left to resume; return the exit code.
 
     ``worker.concurrency`` trials run at once, each in a thread and with its own lease.
 
     Args:
         leave: Called with the number of a second signal.
-        queue: What to try first, instead of the queue of the plan and its prior study.
+        queue: Trials to run first, instead of the queue of the plan and its prior study.
         breadth: Maximum number of idle workers that stay while trials run elsewhere: one, to take
             over from a dying worker, or as many as the queue may then have items for.
     """
     queue = queue or next_trial.listed(study.patience(lambda: create.queue(plan, study)))
-    # cuBLAS reads it once, in the first trial, but a later one may be the first that has to be
-    # deterministic.  That is 32 MiB of a GPU, PyTorch's default on Hopper; elsewhere it takes 8.
+    # cuBLAS reads it only once, in the first trial, but a later trial may be the first one that has
+    # to be deterministic. This takes 32 MiB of a GPU, PyTorch's default on Hopper; elsewhere 8 MiB.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     base = os.environ.get(WORKER) or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     if place := os.environ.get(REPLACES):
@@ -202,9 +202,10 @@ def _loop(context: Context, jobs: Jobs, heart: Heart, signals: Signals) -> int:
 
 
 def _pause(idle: float) -> float:
-    """Return for how long to wait before asking for a trial again, after so many idle seconds.
+    """Return the seconds to wait before requesting a trial again, after some idle seconds.
 
-    Short trials elsewhere are not followed by long waits, nor is a long one asked for often.
+    The pause grows with the idle time: short at first, because other trials may end soon, and
+    longer later, to save requests.
     """
     return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, idle / 10))
 

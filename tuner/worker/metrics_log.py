@@ -1,8 +1,8 @@
 """Store every metric of every epoch of a configuration in its run directory.
 
-The study stores one value per epoch, which samplers and pruners read; the others would cost every
-reader of the study at every read. They are stored beside the checkpoint instead, as one line of
-JSON per epoch, and survive the process like it: ``tail -f`` follows a run.
+The study stores one value per epoch, for samplers and pruners; further values would make every read
+of the study slower. They are stored next to the checkpoint instead, as one line of JSON per epoch,
+and survive the process as well. ``tail -f`` follows a run.
 """
 
 import csv
@@ -22,7 +22,7 @@ def append(run_dir: Path, step: int, metrics: Mapping[str, float]) -> None:
 
 
 def read(run_dir: Path) -> dict[int, dict[str, float]]:
-    """Return the metrics of each step, in order, without incomplete lines of a dying process."""
+    """Return the metrics of each step, in order, without incomplete lines of a killed process."""
     path = run_dir / FILE
     found: dict[int, dict[str, float]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():

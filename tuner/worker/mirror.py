@@ -35,7 +35,7 @@ def mistakes(url: str | None) -> list[Mistake]:
     """Return the errors in ``study.mirror`` that can be found without a connection."""
     if url is None:
         return []
-    import fsspec  # a tenth of a second, which only those pay who use it
+    import fsspec  # takes 0.1 s: imported only if it is used
 
     try:
         fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
@@ -51,7 +51,7 @@ def probe(url: str | None) -> None:
     """Write a file at the URL and delete it.
 
     Raises:
-        TunerError: That failed.
+        TunerError: The file cannot be written.
     """
     if url is None:
         return
@@ -92,7 +92,7 @@ class Mirror:
         Files of this machine that are at least as new are kept.
 
         Raises:
-            OSError: Or what the driver of the URL raises.
+            OSError: Or any exception of the URL's driver.
         """
         found = self.pushes.found()
         for place, manifest in found:
@@ -135,7 +135,7 @@ class Mirror:
                     self.pushes.shown,
                     error,
                 )
-            except Exception as error:  # whatever the driver raises; the training goes on
+            except Exception as error:  # a driver may raise anything; the training continues
                 shown = self.pushes.shown
                 log.warning("%s: not copied (%s: %s)", shown, type(error).__name__, error)
 
@@ -201,7 +201,7 @@ def _files(run_dir: Path) -> list[Path]:
 
 
 def _identity(file: BinaryIO) -> Identity:
-    """Return what remains the same when a file is renamed, and changes when it is written to."""
+    """Return an identity that survives renaming a file, and changes when it is written to."""
     stat = os.fstat(file.fileno())
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 

@@ -36,11 +36,11 @@ class Snapshots:
     """The pushes of one run directory; one attempt adds its own.
 
     Raises:
-        OSError: Or whatever else the driver of the URL raises.
+        OSError: Or any exception of the URL's driver.
     """
 
     def __init__(self, url: str, name: str, attempt: int) -> None:
-        import fsspec  # a tenth of a second, which only those pay who use it
+        import fsspec  # takes 0.1 s: imported only if it is used
 
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root = f"{root.rstrip('/')}/{name}"
@@ -116,13 +116,13 @@ class Snapshots:
 
 
 def _listed(manifest: bytes, run_dir: Path) -> dict[str, str]:
-    """Name to digest, as a manifest says; ValueError for one that leads out of the directory."""
+    """Return the digests of a manifest by file name; ``ValueError`` for names outside of it."""
     try:
         files = json.loads(manifest)["files"]
         if not all(DIGEST.fullmatch(wanted) for wanted in files.values()):
-            raise ValueError("its digests are none")
+            raise ValueError("its digests are malformed")
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError("it is no manifest") from error
+        raise ValueError("it is not a manifest") from error
     for name in files:
         path = PurePosixPath(name)
         hidden = any(part.startswith(".") for part in path.parts)  # ".." too; such are not pushed

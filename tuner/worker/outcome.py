@@ -164,7 +164,7 @@ def _tell(report: Report, attrs: Mapping[str, Any], outcome: Outcome) -> None:
                 if name not in trial.constraints and not math.isnan(excess):
                     trial.set_constraint(name, excess)
             trial.study.tell(trial, outcome.values, state=outcome.state)
-    except ValueError:  # Optuna's word for a trial that has ended meanwhile
+    except ValueError:  # raised by Optuna if the trial has ended in the meantime
         if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             raise
         raise Fenced("it was just assigned to another worker") from None
