@@ -72,10 +72,8 @@ def _resampled(
 
 
 def _middle(shares: Sequence[float], own: float) -> tuple[float, float]:
-    """Return the middle 80 %, extended to the value itself; None for fewer than 5 resamples."""
-    known = sorted(share for share in shares if finite(share))
-    if len(known) < 5:
-        return own, own
+    """Return the middle 80 %, extended to the value itself."""
+    known = sorted(shares)
     cut = len(known) // 10
     return min(own, known[cut]), max(own, known[-1 - cut])
 
