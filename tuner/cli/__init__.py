@@ -35,7 +35,7 @@ BEGINS = {
 
 
 def run() -> int:
-    """Run the command of the command line, as a process that ends with it; return its exit code."""
+    """Run a command in a process that ends afterwards; return its exit code."""
     try:
         return main()
     finally:
@@ -46,7 +46,7 @@ def run() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is no error
+    if isinstance(sys.stdout, io.TextIOWrapper):  # unsupported characters must not raise an error
         sys.stdout.reconfigure(errors="replace")
     sys.path.insert(0, os.getcwd())  # a module beside the command can be named by _target_
     try:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_error(text: str) -> None:
-    """Say it on stderr, but for passwords and what a terminal would obey."""
+    """Print a line to stderr, without passwords and terminal control sequences."""
     print(printable(masked(text)), file=sys.stderr)
 
 
@@ -94,6 +94,6 @@ def _print_traceback(
 
 def _lost(error: Exception) -> TunerError | None:
     """Return the error to show if a study's database has failed; None for any other error."""
-    # A second to import, which not all commands need.
+    # Takes a second to import, and not all commands need it.
     outages: Any = sys.modules.get("tuner.storage.outages")
     return outages.lost(error) if outages is not None and outages.is_ours(error) else None

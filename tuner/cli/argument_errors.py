@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         self.refuse([Mistake("", message, hint) if hint else _ours(message)])
 
     def refuse(self, mistakes: Sequence[Mistake]) -> NoReturn:
-        """Print the mistakes in one line and exit."""
+        """Print the errors as one line and exit."""
         told = "; ".join(map(str, mistakes))
         help = "" if mistakes[-1].hint else hinted(f"{self.prog} --help")
         print(printable(masked(f"error: {told}{help}")), file=sys.stderr)
@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _ours(message: str) -> Mistake:
-    """Argparse's own words replaced; others as they are."""
+    """Return the error for a message of argparse, rephrased if the message is known."""
     for pattern, tell in WORDS.items():
         if found := re.match(f"(?:argument )?{pattern}", message):
             return tell(*found.groups())

@@ -1,4 +1,4 @@
-"""Write further command lines on the same study, to paste into a shell."""
+"""Write other commands for the same study, to paste into a shell."""
 
 import argparse
 import shlex

@@ -7,10 +7,10 @@ from tuner.log import printable
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
-    """Return whether a person agrees; ``yes`` answers in advance.
+    """Return whether the user agrees; ``yes`` answers in advance.
 
     Raises:
-        ConfigError: Nobody can be asked.
+        ConfigError: There is no terminal to ask the user.
     """
     if yes:
         return True

@@ -51,7 +51,7 @@ def planned(args: argparse.Namespace, *, validate: bool = True) -> Plan:
     """Return the requested plan.
 
     Raises:
-        ConfigError: It has errors, all of which are reported.
+        ConfigError: Lists all errors in it.
     """
     if not validate:
         return readable(args)
@@ -69,7 +69,7 @@ def launched(
         composed(cfg)
         with suppress(ConfigError):  # which the plan reports
             targets.locate(lookup.text_at(cfg, "objective._target_") or "")
-        gc.freeze()  # a collection would search all of PyTorch's modules
+        gc.freeze()  # a collection would traverse all of PyTorch's modules
 
     asked = plan.load(source(args), args.overrides, composed=import_objective)
     return preflight.launched(asked)
@@ -78,7 +78,7 @@ def launched(
 def readable(args: argparse.Namespace) -> Plan:
     """Return the plan of a command that only reads; the objective need not be importable here.
 
-    Where the command has the name of a study, it is that of the search on this machine.
+    If the command has the name of a study, it is the plan of its search on this machine.
     """
     log.to_stderr()
     args = args if args.study is None else _as_searched(args)
@@ -89,7 +89,7 @@ def readable(args: argparse.Namespace) -> Plan:
 
 
 def _as_searched(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the command line with the options and overrides that the study was searched with."""
+    """Return the command line with the options and overrides of the study's search."""
     given, _ = location.places(args.overrides)
     known = recorded.words(location.named(args.study, given).directory) or []
     found = parser.parse(["train", *known])
@@ -104,7 +104,7 @@ def _as_searched(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
-    """Return the study of a plan, which tuner must have created, to train or export from."""
+    """Return the study of a plan for training or export; it must have been created by tuner."""
     asked = readable(args)
     found = location.of(asked).load()
     create.require_ours(found.name, found.attrs)
@@ -112,7 +112,7 @@ def ours(args: argparse.Namespace) -> tuple[Plan, Study]:
 
 
 def planned_view(args: argparse.Namespace) -> "Planned":
-    """Return the view of the study whose configuration a command line has."""
+    """Return the view of the study of a command line's configuration."""
     return view_of(args, readable(args))
 
 
@@ -122,7 +122,7 @@ def view_of(args: argparse.Namespace, asked: Plan) -> "Planned":
 
 @dataclass(frozen=True)
 class Planned(View):
-    """A study whose plan is known, and so the commands that repeat its trials."""
+    """A study with its plan, from which the commands that repeat its trials are built."""
 
     plan: Plan
 

@@ -19,7 +19,7 @@ CHANGED = {"epochs", "patience"}
 
 
 def of(args: argparse.Namespace) -> tuple[list[str], Path]:
-    """Return the overrides of the further training, and the checkpoint to start from.
+    """Return the overrides of the continued training, and the checkpoint to start from.
 
     Raises:
         ConfigError: No number of epochs is given.

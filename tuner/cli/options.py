@@ -18,7 +18,7 @@ STATES = ("complete", "pruned", "infeasible", "failed", "running", "queued")
 BARE = {"init", "completion", "predict"}
 """Commands without a configuration, and thus without overrides."""
 Option = tuple[tuple[str, ...], dict[str, Any]]
-"""Names and settings of an option or argument, as ``add_argument`` of argparse takes them."""
+"""Names and settings of an option or argument: the arguments of argparse's ``add_argument``."""
 
 
 def _option(*names: str, **settings: Any) -> Option:
@@ -216,7 +216,7 @@ OPTIONS: dict[str, list[Option | list[Option]]] = {
         ],
     ],
 }
-"""Command → its own options and arguments; those of a list within exclude each other."""
+"""Command → its own options and arguments; those in a nested list are mutually exclusive."""
 COMMON = (
     _option(
         "overrides", nargs="*", metavar="override", help="group=option or key=value; see below"
@@ -249,7 +249,7 @@ USAGES = {
 
 
 def add_options(command: str, parser: argparse.ArgumentParser) -> None:
-    """Add what a command takes beside ``--help``: its own options, then the common ones."""
+    """Add a command's options and arguments besides ``--help``: its own, then the common ones."""
     for option in OPTIONS.get(command, []):
         if isinstance(option, list):
             group = parser.add_mutually_exclusive_group()

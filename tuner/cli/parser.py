@@ -1,4 +1,4 @@
-"""Parse the command line, without importing what the commands need."""
+"""Parse the command line, without importing the commands."""
 
 import argparse
 import importlib

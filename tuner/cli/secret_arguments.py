@@ -1,4 +1,4 @@
-"""Moves secrets of the command line, such as the password of a URL, to environment variables.
+"""Move secrets of the command line, such as the password of a URL, to environment variables.
 
 All users of a machine can read the arguments of a process; only its owner can read its environment.
 """

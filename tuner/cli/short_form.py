@@ -1,4 +1,4 @@
-"""Write a command on a study with the study's name instead of the overrides of its search."""
+"""Write a command with the name of a study instead of the overrides of its search."""
 
 import argparse
 import shlex

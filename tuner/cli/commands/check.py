@@ -9,7 +9,7 @@ from tuner.report.terminal import check as checking
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show what would run, having judged all of it; with ``--json`` mistakes go to stdout too."""
+    """Validate the command and print what would run; with ``--json``, print errors as well."""
     try:
         plan, _, launch = context.launched(args)
     except TunerError as error:

@@ -1,4 +1,4 @@
-"""``tuner clean``: what studies hold on disk, and what of it nothing needs."""
+"""``tuner clean``: show the disk space of studies, and remove checkpoints of finished trials."""
 
 import argparse
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from tuner.study.location import Location
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the sizes of studies, and remove the checkpoints of their ended trials."""
+    """Show the sizes of studies, and remove the checkpoints of their finished trials."""
     found = dict(_held(args))
     titles = ("study", "on disk", "checkpoints", "to remove", "directory")
     rows = [
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _held(args: argparse.Namespace) -> Iterator[tuple[str, Held]]:
-    """Yield what the studies hold; those that are damaged, or name no directory, hold nothing."""
+    """Yield the disk usage of each study; none for those that are damaged or have no directory."""
     first = open_named_view(args, args.study or "_")
     if args.study is not None:
         yield args.study, _of(first.location, args.keep)
@@ -59,7 +59,7 @@ def _held(args: argparse.Namespace) -> Iterator[tuple[str, Held]]:
 
 
 def _of(place: Location, keep: int) -> Held:
-    """Return what a study holds; the best ``keep``, or the Pareto front, need their checkpoints."""
+    """Return the disk usage of a study; the best ``keep``, or the front, keep their checkpoints."""
     study = place.load()
     summary = state.summary_of(study)
     best = pareto.front(summary) if keep and len(summary.objectives) > 1 else summary.ranking[:keep]

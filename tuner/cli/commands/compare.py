@@ -14,7 +14,7 @@ from tuner.report.terminal.comparison import side_by_side
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what two studies reached and what differs, and write it as a page."""
+    """Print the results and the differences of two studies, and write them as an HTML page."""
     one, other = (open_named_view(args, name) for name in args.words)
     summaries = [state.summary_of(found.load()) for found in (one, other)]
     default: Path = one.location.directory / f"compare-{other.location.name}.html"

@@ -1,4 +1,4 @@
-"""``tuner report``: a study as a file to read."""
+"""``tuner report``: the report of a study as a file."""
 
 import argparse
 

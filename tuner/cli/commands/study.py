@@ -21,12 +21,12 @@ from tuner.study.location import Location
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``args.action`` says."""
+    """Run the action ``args.action``."""
     return ACTIONS[args.action](args)
 
 
 def _located(args: argparse.Namespace, name: str) -> Location:
-    """Return the location of a study; one that names no directory has files nowhere."""
+    """Return the location of a study; a study without a directory has no files."""
     return open_named_view(args, name if not directories.misnamed("", name) else "_").location
 
 
@@ -76,7 +76,7 @@ def _delete(args: argparse.Namespace) -> int:
     place = _located(args, name)
     storage = _opened(place)
     with administration.idle(storage, name, place.grace) as (_, study_id):
-        pass  # refuse before anybody is asked
+        pass  # raises errors before the user is asked
     count = storage.rdb.get_n_trials(study_id)
     files = [] if directories.misnamed("", name) else _files(place, name)
     size = formatting.size(sum(map(run_files.size, files)))
@@ -97,13 +97,13 @@ def _delete(args: argparse.Namespace) -> int:
 def _files(place: Location, name: str) -> list[Path]:
     try:
         study = studies.load(place.url, name, grace=place.grace, patience=place.patience)
-    except StudyError:  # damaged: it can be deleted all the same
+    except StudyError:  # a damaged study can be deleted as well
         return []
     return disk.files(study, place.directory, place.artifacts)
 
 
 def _remove(files: list[Path], directory: Path) -> None:
-    """Remove files of trials, and the directories that are empty then."""
+    """Remove files of trials, and directories that are empty afterwards."""
     run_files.remove(files)
     for emptied in (directory / "trials", directory):
         if emptied.is_dir() and not any(emptied.iterdir()):
@@ -114,7 +114,7 @@ def _copy(args: argparse.Namespace) -> int:
     name, url = args.words
     place = _located(args, name)
     source = database.connect(place.url, write=False)
-    administration.id_of(source, name)  # before a file is made for the copy
+    administration.id_of(source, name)  # raises before a file is created for the copy
     copied = administration.copy(source, name, database.connect(url))
     say(f"copied study {name!r} with {copied.trials} trials to {urls.masked(url)}")
     if copied.running:

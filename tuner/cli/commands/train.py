@@ -19,7 +19,7 @@ from tuner.worker import trial
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train one configuration, or a trial further, and print its value to stdout as JSON."""
+    """Train one configuration, or continue a trial, and print its value to stdout as JSON."""
     log.to_stderr()
     checkpoint = None
     if args.continued is not None:

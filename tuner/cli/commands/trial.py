@@ -1,4 +1,4 @@
-"""``tuner trial``: one trial with all that is known of it."""
+"""``tuner trial``: one trial with all details."""
 
 import argparse
 

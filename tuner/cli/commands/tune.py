@@ -22,7 +22,7 @@ from tuner.study.study import Study
 
 
 def run(args: argparse.Namespace) -> int:
-    """Create or resume the study, supervise its workers, and end with table and report."""
+    """Create or resume the study, supervise its workers, and write table and report."""
     with ForkServer() as server:
         return _tune(args, server)
 
@@ -90,7 +90,7 @@ def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
 
 
 def _best_line(args: argparse.Namespace, plan: Plan, best: Row) -> str:
-    """Return the command that trains the best trial again, whole if a shell would split it."""
+    """Return the command that trains the best trial again, in full if a shell would split it."""
     view = context.view_of(args, plan)
     words = view.shell_words(best) if view.repeats.known(best) is not None else [""]
     if any(len(word.split()) != 1 for word in words):

@@ -70,7 +70,7 @@ def _search(plan: Plan, study: Study, args: argparse.Namespace) -> int:
 
 
 def _require_value(plan: Plan, study: Study, args: argparse.Namespace) -> None:
-    """Raise ``TunerError`` if a finished search gave no value at all."""
+    """Raise ``TunerError`` if a finished search has no value at all."""
     found = study.patience(lambda: status.summary_of(study))
     if wrong := no_result.explain(found, context.view_of(args, plan).again):
         raise TunerError([wrong])
