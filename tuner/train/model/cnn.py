@@ -14,6 +14,7 @@ from tuner.config.types import validate_arguments
 from tuner.errors import ConfigError, Infeasible
 from tuner.train.model import blocks
 from tuner.train.model.blocks import ACTIVATIONS, Activation, Block, Padding
+from tuner.train.model.structure_only import is_structure_only
 
 Size = tuple[int, int]
 Pooling = Literal["max", "avg", "none"]
@@ -168,8 +169,12 @@ class GlobalAverage(nn.Module):
 
 
 def initialise(network: nn.Module, scheme: Initialisation) -> None:
-    """Initialise convolutions and dense layers (He 2015 or Glorot 2010) with zero biases."""
-    if scheme == "default":
+    """Initialise convolutions and dense layers (He 2015 or Glorot 2010) with zero biases.
+
+    Networks whose weights come from elsewhere are left as they are: on the meta device, normal
+    numbers take a second of imports.
+    """
+    if scheme == "default" or is_structure_only():
         return
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -1,4 +1,4 @@
-"""Build networks without their pretrained weights, which are loaded from elsewhere afterwards."""
+"""Build networks whose weights are loaded from elsewhere afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ _ACTIVE = ContextVar("structure_only", default=False)
 
 @contextmanager
 def structure_only() -> Iterator[None]:
-    """Download and read nothing in the block: weights come from elsewhere, the preset by name."""
+    """Download, read and draw no weights in the block; a preset comes by its name."""
     before = _ACTIVE.set(True)
     try:
         yield
