@@ -23,12 +23,12 @@ from tuner.study.study import Study
 
 @dataclass(frozen=True)
 class Asked:
-    """What is searched, and where its trials run."""
+    """The settings of a search, and where its trials run."""
 
     source: Source
     overrides: tuple[str, ...]
     function: Objective | None = None
-    """A function that only this process has; None if ``objective._target_`` is found without it."""
+    """A function that exists only in this process; None if ``objective._target_`` is importable."""
     inside: bool = False
     """Whether the trials run in this process; else the launcher starts workers."""
 
@@ -53,16 +53,16 @@ class Asked:
 
 
 def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
-    """Search until the budget is spent, and return the study and its directory.
+    """Search until the budget is exhausted, and return the study and its directory.
 
     Args:
         asked: The search.
-        mistakes: Errors in it that are known already, to be reported with the others.
+        mistakes: Known errors, which are reported with the others.
 
     Raises:
         TunerError: The plan has errors, all of which are reported before any work; or the search
-            failed, or gave no value.
-        KeyboardInterrupt: The search was interrupted; its trials are queued again.
+            failed, or no trial has a value.
+        KeyboardInterrupt: The search was interrupted; its trials are requeued.
     """
     show_log()
     planned = asked.plan()
@@ -78,7 +78,7 @@ def run(asked: Asked, mistakes: Sequence[Mistake] = ()) -> tuple[Study, Path]:
 def show_log() -> None:
     """Show the log, unless the program has set up logging of its own.
 
-    A notebook has the picture of the study, and gets warnings only.
+    In a notebook, only warnings are shown, because it has a view of the study.
     """
     if not log.hasHandlers():
         to_stderr(logging.WARNING if screen.console().is_jupyter else logging.INFO)
@@ -109,7 +109,7 @@ def _by_workers(asked: Plan) -> Study:
 
 
 def _is_open(asked: Plan, study: Study) -> bool:
-    """Return whether there is work, and say it if not."""
+    """Return whether there is work; log it if there is none."""
     reason = study.ended(limits.budget(asked))
     if reason:
         log.info("study %r is complete (%s)", study.name, reason)
@@ -126,7 +126,7 @@ def _require_value(study: Study) -> None:
 
 @contextmanager
 def _importable() -> Iterator[None]:
-    """Let processes that are started in the block import what this one can."""
+    """Let processes that are started in the block import the modules that this one can."""
     before = os.environ.get("PYTHONPATH")
     roots = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
     own = [p for p in map(os.path.abspath, sys.path) if roots.isdisjoint(Path(p).parents)]

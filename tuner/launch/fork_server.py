@@ -105,7 +105,7 @@ class ForkServer:
             message = b""
             with suppress(ConnectionError):
                 message = self.channel.recv(LARGEST)
-            if not message:  # the server has died, and nobody tells the code
+            if not message:  # the server has died, so the exit code is unknown
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
                 return -signal.SIGKILL
@@ -159,7 +159,7 @@ def modules(cfg: DictConfig) -> list[str]:
 
 
 def serve(channel: socket.socket) -> dict[str, Any] | None:
-    """Fork for each order; return it in the new process, and None once nobody is left to ask."""
+    """Fork for each order; return it in the new process, and None once the socket is closed."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)

@@ -99,7 +99,7 @@ class Actors:
             self._drop(k)
 
     def _queue_again(self, k: int) -> None:
-        """Let Ray give the actor's resources to whoever waits, and make it again after that."""
+        """Release the actor's resources to waiting requests, and let Ray recreate it afterwards."""
         import ray
 
         ray.kill(self.actors[k], no_restart=False)

@@ -53,9 +53,8 @@ class File:
         raise StorageLost(
             f"{self.path} was {what} while it was in use",
             key="storage.url",
-            hint=f"{cure}, and the same command goes on; {name}-wal and "
-            f"{name}-shm belong to the old file alone, so remove them beside "
-            "another",
+            hint=f"{cure}, then run the same command to resume; {name}-wal and {name}-shm belong "
+            "only to the old file, so remove them beside another",
         )
 
     def _found(self) -> tuple[int, int] | None:

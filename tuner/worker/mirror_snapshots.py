@@ -29,7 +29,7 @@ DIGEST = re.compile(r"[0-9a-f]{32}")
 """Names of the files of a push; any other file at the URL is not tuner's."""
 
 SnapshotId = tuple[int, int]
-"""Of a push: the attempt, and the how manieth of it."""
+"""Identifies a push: the number of the attempt, and the number of the push within it."""
 
 
 class Snapshots:

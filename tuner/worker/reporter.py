@@ -33,7 +33,7 @@ VALIDATION_EXAMPLES = "validation_examples"
 
 @dataclass(frozen=True)
 class Context:
-    """What a trial needs of the worker that runs it."""
+    """The parts of a worker that its trial needs."""
 
     plan: Plan
     study: Study
@@ -43,22 +43,22 @@ class Context:
     device: str | None
     budget: Budget
     preempted: Callable[[], str | None]
-    """The reason why this process must stop, or the trial be paused; None if neither."""
+    """Returns why this process must stop, or the trial must be paused; None if neither."""
     lost: Callable[[], bool]
-    """Whether the worker's lease has expired."""
+    """Returns whether the worker's lease has expired."""
     named: str = "auto"
     """The name of the device, which distinguishes it from the machine's others."""
     reported: Callable[[float], None] = lambda _begun: None
-    """Called after each new report with when the attempt began, by the monotonic clock."""
+    """Called after each new report with the start of the attempt, by the monotonic clock."""
 
 
 class Report:
     """The ``report(epoch, **metrics)`` that an objective calls.
 
-    A step that an earlier attempt has stored is not stored again, so that a resumed objective may
-    report the epoch of its checkpoint once more: the process may have died in between. The last of
-    these steps is judged again, because the process may also have died between report and
-    judgement.
+    A step that an earlier attempt has stored is not stored again, so that a resumed objective can
+    report the epoch of its checkpoint again: the process may have died between checkpoint and
+    report. The last of these steps is judged again, because the process may also have died between
+    report and judgement.
 
     Raises:
         Stop: ``Pruned``, ``Preempted`` or ``Fenced``, which the objective must not catch.
@@ -80,17 +80,17 @@ class Report:
         self.unjudged = stored.last_step
         self.pruner = TrialPruner(trial)
         self.refusal: StorageError | None = None
-        """Why the database rejected a report, although the objective may have continued."""
+        """The reason why the database rejected a report; the objective may have continued."""
         self.metrics: dict[str, float] = {}
         self.facts: dict[str, float | str] = {}
         self.run_dir: Path | None = None
         self.repeats = REPEAT in stored.system_attrs
-        """Whether the trial measures the noise; pruning it would keep lucky runs only."""
+        """Whether the trial measures the noise; with pruning, only lucky runs would remain."""
         training = stored.system_attrs.get(TRAINING, {})
         self.scored_once = training.get("protocol") == "final"
         """Whether only the last epoch has the metric, because the test split is scored once."""
         self.epochs = 0
-        """The number of steps that this attempt was the first to report."""
+        """The number of steps that this attempt reported first."""
         self.length: int | None = None
         """The number of steps of the whole run, if known; pruning at the last one saves nothing."""
         self.mirror: Mirror | None = None
@@ -102,7 +102,7 @@ class Report:
 
     @contextmanager
     def _refusal_kept(self) -> Iterator[None]:
-        """Keep an exception that the objective may catch or wrap, and that is not its fault."""
+        """Keep an exception for which the objective is not at fault, but which it may catch."""
         self.refusal = None
         try:
             yield
@@ -146,11 +146,13 @@ class Report:
     def note(self, **facts: float | str) -> None:
         """Store a fact about the whole run, such as its peak memory, as a column of the dashboard.
 
-        The last value of each counts, and is stored however the trial ends. A value that violates a
-        constraint ends the trial at once; noted before the training, it costs no epoch.  Passwords
-        of URLs are masked. ``validation_examples`` is the number of examples that the metric, from
-        0 to 1, is a mean over: noted before the first report, it tells the pruner the metric's
-        standard error.
+        The last value of each fact is stored, however the trial ends. A value that violates a
+        constraint ends the trial at once; if it is noted before the training, no epoch is lost.
+        Passwords in URLs are masked.
+
+        The fact ``validation_examples`` is the number of examples over which the metric, a value
+        from 0 to 1, is a mean. If it is noted before the first report, the pruner uses it to
+        estimate the standard error of the metric.
         """
         for name, value in facts.items():
             told = plain(value)
@@ -162,7 +164,7 @@ class Report:
             raise Pruned(reason, Kind.CONSTRAINT)
 
     def _keep_examples(self, count: object) -> None:
-        """Store the number of validation examples; anything but a number from 1 is only a fact."""
+        """Store the number of validation examples for the pruner, if it is an integer from 1."""
         if type(count) is int and 1 <= count < 2**31 and count != self.examples:
             storage, trial_id, key = self.trial.storage, self.trial._trial_id, score_error.EXAMPLES
             with self._refusal_kept():
@@ -184,7 +186,7 @@ class Report:
         A process that was suspended would otherwise overwrite its successor's state.
         """
         if self.context.lost():
-            raise Fenced(f"worker {self.context.worker} was counted as lost")
+            raise Fenced(f"worker {self.context.worker} was considered lost")
 
     def _store(self, step: int) -> None:
         bad = [f"{n} is {v}" for n, v in self.metrics.items() if not math.isfinite(v)]
@@ -209,7 +211,7 @@ class Report:
             raise Preempted("budget.epochs leaves no other epoch")
 
     def _write(self, write: Callable[[], None]) -> None:
-        """Write to the trial; raise ``Fenced`` if it is no longer this worker's."""
+        """Write to the trial; raise ``Fenced`` if it no longer belongs to this worker."""
         try:
             self.context.study.patience(write)
         except UpdateFinishedTrialError as error:
@@ -226,7 +228,7 @@ class Report:
             raise Pruned
 
     def _remember(self, step: int) -> None:
-        """Store all metrics beside the checkpoint; a full disk costs a plot, not the trial."""
+        """Store all metrics beside the checkpoint; a full disk only causes a warning."""
         if self.run_dir is not None:
             try:
                 metrics_log.append(self.run_dir, step, finite(self.metrics))

@@ -18,7 +18,7 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 
 Heard = SimpleQueue[int | None]
 """A queue of received signals, and None at the end. A signal handler runs between any two
-instructions of the main thread, whatever locks that holds: it may put here, but must not log,
+instructions of the main thread, which may hold locks. It may put into this queue, but must not log,
 wait or end anything.
 """
 
@@ -29,8 +29,8 @@ def listening(
 ) -> Iterator[None]:
     """Pass SIGTERM and SIGINT to ``note``, and act on them in a thread that runs ``obey``.
 
-    The thread reads ``heard`` until None comes, and is joined at the end. Python handles signals
-    in the main thread alone; in another one, this passes none.
+    The thread reads ``heard`` until it gets None, and is joined at the end. Python handles signals
+    only in the main thread; in another thread, no signals are passed.
     """
     is_main = threading.current_thread() is threading.main_thread()
     heeded = (signal.SIGTERM, signal.SIGINT) if is_main else ()
@@ -54,17 +54,17 @@ def exit_now(number: int) -> None:
 
 
 def preempt(number: int) -> None:
-    """Raise ``Preempted`` in the main thread: the trial is requeued, and this process goes on."""
+    """Raise ``Preempted`` in the main thread: the trial is requeued, and this process continues."""
     raise Preempted(signal.Signals(number).name)
 
 
 class Signals:
-    """Records SIGTERM and SIGINT; a second signal leaves at once, by ``leave``."""
+    """Records SIGTERM and SIGINT; a second signal calls ``leave`` at once."""
 
     def __init__(self, leave: Callable[[int], None] = exit_now) -> None:
         self.received: int | None = None
         self.asked: str | None = None
-        """Why this process is to leave without a signal."""
+        """The reason why this process must leave without a signal."""
         self.code = 0
         """Exit code of this process if it leaves without a signal."""
         self.leave = leave
@@ -86,15 +86,15 @@ class Signals:
             )
 
     def ask(self, reason: str, code: int = 0) -> None:
-        """Ask this process to leave without a signal; the last one to ask counts."""
+        """Ask this process to leave without a signal; the last request counts."""
         self.asked, self.code = reason, code
 
     def reason(self) -> str | None:
-        """Return why this process is to leave, None if it is not."""
+        """Return why this process must leave, None if it need not."""
         return self.asked if self.received is None else signal.Signals(self.received).name
 
     def wait(self, seconds: float) -> None:
-        """Sleep for some seconds, or until a signal comes."""
+        """Sleep for some seconds, or until a signal arrives."""
         end = time.monotonic() + seconds
         while self.reason() is None and (left := end - time.monotonic()) > 0:
             time.sleep(min(0.1, left))
@@ -102,7 +102,7 @@ class Signals:
 
 @contextmanager
 def captured(leave: Callable[[int], None] = exit_now) -> Iterator[Signals]:
-    """Handle SIGTERM and SIGINT in the block, and restore their handlers after it."""
+    """Handle SIGTERM and SIGINT in the block, and restore their handlers afterwards."""
     signals = Signals(leave)
     with listening(signals.note, signals.answer, signals.heard):
         yield signals

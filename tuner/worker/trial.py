@@ -63,7 +63,7 @@ def run(
     except (TypeError, ValueError, RuntimeError):  # the last is for a tensor of several numbers
         raise TunerError(
             f"the objective returned {str(value)[:60]!r} "
-            f"({type(value).__name__}), which is no number",
+            f"({type(value).__name__}), which is not a number",
             hint="return the final metric, a tuple of all objectives, or nothing",
         ) from None
 

@@ -1,4 +1,4 @@
-"""Give way: after ``worker.turn`` a worker leaves if its engine has others waiting for the slot."""
+"""Turns: after ``worker.turn``, a worker leaves if other jobs wait for its slot."""
 
 import os
 import random
@@ -16,19 +16,19 @@ from tuner.study.study import Study
 from tuner.worker.signals import Signals
 
 ANSWER_WITHIN = 60.0
-"""Seconds for the engine to say who waits; without an answer the worker goes on."""
+"""Seconds to wait for the list of waiting jobs; without an answer, the worker continues."""
 
 SPREAD = 1.5
-"""A turn ends at random between its length and this multiple, so that the workers of a study do not
-all give way to the same job.
+"""A turn ends at a random time between its length and this multiple of it, so that the workers of a
+study do not all leave for the same job.
 """
 
 REASON = 100
-"""Maximum number of characters of the first job that waits."""
+"""Maximum number of characters of the first waiting job in the log."""
 
 
 class Turn(threading.Thread):
-    """Asks after each turn whether others wait, and if so asks this process to leave."""
+    """Checks after each turn whether other jobs wait, and if so asks this process to leave."""
 
     def __init__(self, minutes: float, signals: Signals) -> None:
         super().__init__(name="tuner-turn", daemon=True)
@@ -46,9 +46,9 @@ class Turn(threading.Thread):
 
 
 def waiting() -> str | None:
-    """Return who waits, for a log; None if nobody does or the engine does not answer.
+    """Return a text on the waiting jobs for the log; None if there are none, or no answer.
 
-    Without a command that asks the engine, somebody is assumed to wait.
+    Without a command that queries the engine, a job is assumed to be waiting.
     """
     command = os.environ.get(QUEUE)
     if command is None:
@@ -65,7 +65,7 @@ def waiting() -> str | None:
 
 @contextmanager
 def limited(minutes: float | None, signals: Signals) -> Iterator[None]:
-    """Let the block end by ``signals`` after turns of so many minutes; None: never."""
+    """End the block by ``signals`` after a turn of ``minutes`` if jobs wait; None: never."""
     if minutes is None:
         yield
         return
