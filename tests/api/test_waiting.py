@@ -81,6 +81,19 @@ def test_a_study_that_the_files_here_do_not_repeat_is_refused(here, theirs, stor
         served.planned(Source(), [here, *ours], made)
 
 
+def test_an_experiment_may_be_in_a_directory_of_its_group(here, tmp_path):
+    file = tmp_path / "conf/experiment/team/small.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nstudy: {n_trials: 3}\n")
+    ours = Source((tmp_path / "conf",))
+    made = create.open_study(plan.load(ours, [here, "experiment=team/small"], validate=False))
+    assert served.planned(ours, [here], made).study.name == "team-small"
+    for word in ("team", "team/../team/small", "/team/other", "team/small.yaml"):
+        made.storage.set_study_user_attr(made.id, "command", [f"experiment={word}"])
+        with pytest.raises(TunerError, match="no experiment"):
+            served.planned(ours, [here], made)
+
+
 def test_a_name_is_no_interpolation(here):
     made = created(here)
     made.name = "${oc.env:HOME}"

@@ -78,7 +78,8 @@ def _experiment(source: Source, overrides: Sequence[str], command: Sequence[str]
         raise StudyError(f"it is of experiment {theirs}, and this command is for {ours}")
     if theirs is None or ours is not None:
         return []
-    if theirs not in source.options(EXPERIMENT):
+    group, _, option = f"{EXPERIMENT}/{theirs}".rpartition("/")
+    if option not in source.options(group):
         raise StudyError(f"there is no experiment {theirs} here")
     return [f"{EXPERIMENT}={theirs}"]
 

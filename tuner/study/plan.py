@@ -91,7 +91,7 @@ def load(
 
     Args:
         search: Whether sweeps are allowed; ``tuner train`` allows none.
-        judge: Whether to import and check the objective; commands that only read need not do so.
+        validate: Whether to import and check the objective; commands that only read need not do so.
         composed: Called with the configuration as soon as it is composed, before it is checked.
 
     Raises:
