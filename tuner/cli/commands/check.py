@@ -6,6 +6,7 @@ from tuner.cli import context
 from tuner.errors import TunerError
 from tuner.log import say
 from tuner.report.terminal import check as checking
+from tuner.report.terminal import screen
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,6 +20,8 @@ def run(args: argparse.Namespace) -> int:
         return error.exit_code
     if args.config:
         say(plan.base_text.rstrip("\n"))
+    elif args.json:
+        say(checking.as_json(plan, launch))
     else:
-        say((checking.as_json if args.json else checking.as_text)(plan, launch))
+        say(checking.as_text(plan, launch, screen.width(screen.console())))
     return 0

@@ -8,9 +8,6 @@ from tuner.report import formatting, trial_table
 from tuner.report.terminal import screen, trials
 from tuner.report.terminal import status as state
 
-UNCUT = 2000
-"""Width in columns of a table that goes to another program, which must not lose settings."""
-
 
 def run(args: argparse.Namespace) -> int:
     """Print the trials as a table, CSV or JSON."""
@@ -23,7 +20,6 @@ def run(args: argparse.Namespace) -> int:
         say(formatting.as_json(records) if args.json else trial_table.as_csv(records).rstrip())
         return 0
     console = screen.console()
-    if not console.is_terminal:
-        console.width = UNCUT
+    console.width = screen.width(console)
     console.print(trials.table(summary, rows))
     return 0

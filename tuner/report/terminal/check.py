@@ -1,6 +1,7 @@
 """The output of ``tuner check``: search space, what would run, and the configuration."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -16,6 +17,8 @@ from tuner.study.plan import Plan
 
 EXAMPLES = "validation_examples"
 """The fact of an objective's ``check`` that is shown with the pruner."""
+NARROWEST = 20
+"""Number of columns that a distribution has at least."""
 
 
 def facts(plan: Plan, launch: str) -> dict[str, object]:
@@ -63,11 +66,17 @@ def refused(mistakes: Sequence[Mistake]) -> str:
     return json.dumps({"mistakes": found})
 
 
-def as_text(plan: Plan, launch: str) -> str:
-    """Return space and facts as two sections of plain text."""
-    shown = [f"  {key:<15} {_words(value)}" for key, value in facts(plan, launch).items()]
-    run = "\n".join(line.rstrip() for line in shown)
-    return f"{_table(plan.space.rows())}\n\nwould run:\n{run}\n\nthe configuration is valid"
+def as_text(plan: Plan, launch: str, width: int) -> str:
+    """Return space and facts as two sections of plain text, in lines of at most ``width``."""
+    shown = {key: _words(value) for key, value in facts(plan, launch).items()}
+    run = "\n".join(_wrapped(f"  {key:<15} ", told, width) for key, told in shown.items())
+    return f"{_table(plan.space.rows(), width)}\n\nwould run:\n{run}\n\nthe configuration is valid"
+
+
+def _wrapped(name: str, told: str, width: int) -> str:
+    room = max(NARROWEST, width - len(name))
+    lines = textwrap.wrap(told, room, break_on_hyphens=False)
+    return (name + ("\n" + " " * len(name)).join(lines)).rstrip()
 
 
 def _words(value: object) -> str:
@@ -79,8 +88,15 @@ def _words(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _table(rows: list[dict[str, str]]) -> str:
+def _table(rows: list[dict[str, str]], width: int) -> str:
+    """Return the space as columns, of which the distribution wraps."""
     columns = ("name", "distribution", "condition")
     widths = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
-    lines = [{c: c for c in columns}, {c: "-" * widths[c] for c in columns}, *rows]
+    room = max(NARROWEST, width - widths["name"] - widths["condition"] - 4)
+    widths["distribution"] = min(room, widths["distribution"])
+    lines = [{c: c for c in columns}, {c: "-" * widths[c] for c in columns}]
+    for row in rows:
+        first, *more = textwrap.wrap(row["distribution"], room)
+        lines.append({**row, "distribution": first})
+        lines += [{"name": "", "distribution": rest, "condition": ""} for rest in more]
     return "\n".join("  ".join(row[c].ljust(widths[c]) for c in columns).rstrip() for row in lines)

@@ -8,6 +8,9 @@ from rich.table import Table
 
 from tuner.log import printable
 
+UNCUT = 10_000
+"""Number of columns in a file or a pipe, where no text may be lost."""
+
 
 class Screen(Console):
     """A console that writes only printable characters; see ``tuner.log.printable``."""
@@ -27,3 +30,8 @@ def grid(style: str = "bold") -> Table:
 def console(*, stderr: bool = False) -> Console:
     """Return a console that does not interpret names such as ``acc[/x]`` as markup."""
     return Screen(stderr=stderr, markup=False, emoji=False)
+
+
+def width(console: Console) -> int:
+    """Return the columns of a terminal; without one, lines are not cut."""
+    return console.width if console.is_terminal else UNCUT
