@@ -216,12 +216,12 @@ def test_the_winner_is_held_against_the_others(tmp_path: Path) -> None:
 def test_the_search_can_be_repeated_by_one_command(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.set_user_attr("command", ["experiment=digits", "storage.url=sqlite:///x.db"])
-    study.set_user_attr("git_commit", "abc")
+    study.set_user_attr("git_commit", "abc0123456789")
     study.set_user_attr("git_changes", "def")
     text = read(study, tmp_path).text
     assert "tuner tune experiment=digits" in text
     assert "x.db" not in text
-    assert "abc, with uncommitted changes" in text
+    assert "abc0123456, with uncommitted changes" in text
 
 
 def test_a_long_reason_is_whole_among_the_failures_alone(tmp_path: Path) -> None:

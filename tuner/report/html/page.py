@@ -133,7 +133,7 @@ def _common(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _provenance(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
-    commit = str(attrs.get("git_commit") or "")
+    commit = str(attrs.get("git_commit") or "")[:10]
     known = {
         "seed": attrs.get("seed"),
         "git commit": commit + ", with uncommitted changes" * bool(attrs.get("git_changes")),
