@@ -103,6 +103,7 @@ def test_a_study_is_renamed_with_its_directory_and_goes_on(searched: Project):
 def test_a_study_is_deleted_when_somebody_agrees(searched: Project):
     searched.ask("study", "delete", "toy", code=2)
     assert "cannot ask for confirmation without a terminal: delete study 'toy'" in searched.stderr
+    assert "?" not in searched.stderr
     assert names(searched) == ["toy"]
     assert "deleted study" in searched.ask("study", "delete", "toy", "--yes")
     assert names(searched) == []

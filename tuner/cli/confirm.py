@@ -16,7 +16,7 @@ def confirmed(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         told = "cannot ask for confirmation without a terminal"
-        raise ConfigError(f"{told}: {question}", key="--yes", hint="--yes confirms it")
+        raise ConfigError(f"{told}: {question.rstrip('?')}", key="--yes", hint="--yes confirms it")
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         return input().strip().lower() in ("y", "yes")

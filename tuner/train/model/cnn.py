@@ -125,8 +125,8 @@ def feature_sizes(
                 f"block {block} of {len(kernels)} leaves nothing of its "
                 f"{before[0]}x{before[1]} feature map: {convs} "
                 f"convolution(s) of kernel_size={kernel}, stride={stride}, "
-                f"padding={padding}, then pooling={pooling}, in a "
-                f"{size[0]}x{size[1]} image",
+                f"padding={padding}, then pooling={pooling}, on "
+                f"images of {size[0]}x{size[1]}",
                 hint="smaller model.depth, kernel_size or stride, padding=same, pooling=none",
             )
         sizes.append(after)
