@@ -126,6 +126,16 @@ def test_too_few_for_importances_is_a_note(tmp_path: Path) -> None:
     assert "there are 0" in str(importances(study, summarise(study)))
 
 
+def test_importances_leave_out_trials_that_have_lost_their_values(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for k in range(11):
+        add(study, C, [k / 20], params={"model.width": 20 + k})
+    with study._storage._backend.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM trial_values WHERE trial_id = 1")
+    (found,) = importances(study, summarise(study))
+    assert (found.name, found.share) == ("model.width", 1.0)
+
+
 @pytest.mark.parametrize("case", ["one value each", "same score", "no parameters"])
 def test_importances_without_an_answer_are_a_note(tmp_path: Path, case: str) -> None:
     study = new_study(tmp_path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from optuna import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.report.analysis import ped_anova
 from tuner.report.configurations import Row
@@ -36,30 +36,34 @@ def importances(study: Study, summary: Summary) -> list[Importance] | str:
 
     Returns a note instead if too few trials are complete or no parameter varies.
     """
-    done = [row for row in summary.ranking if finite(row.value)]
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    scored = [(summary.loss(trial.values[0]), trial) for trial in completed if trial.values]
+    done = [(loss, trial) for loss, trial in scored if finite(loss)]
     if len(done) < ENOUGH:
         return f"Importances need {ENOUGH} completed configurations; there are {len(done)}."
-    if len({row.value for row in done}) == 1:
+    if len({loss for loss, _ in done}) == 1:
         return "Importances need completed configurations with different values."
-    varied = [name for name in summary.space if len(taken(done, name)) > 1]
+    rows = [row for row in summary.ranking if finite(row.value)]
+    varied = [name for name in summary.space if len(taken(rows, name)) > 1]
     if not varied:
         return "No parameter took more than one value."
-    shares, spread = _resampled(study, summary, varied)
+    shares, spread = _resampled(done, varied)
     return [
         Importance(name, share, *_middle(spread[name], share)) for name, share in shares.items()
     ]
 
 
 def _resampled(
-    study: Study, summary: Summary, names: Sequence[str]
+    done: Sequence[tuple[float, FrozenTrial]], names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return each parameter's importance, and those over bootstrap resamples of the trials.
 
     Their spread shows how much an importance depends on which configurations were tried.
+
+    Args:
+        done: The losses, all finite, and the trials.
+        names: The parameters.
     """
-    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    scored = [(summary.loss(trial.values[0]), trial) for trial in completed]
-    done = [(loss, trial) for loss, trial in scored if finite(loss)]
     losses, numbers = np.array([loss for loss, _ in done]), range(len(done))
     known = ped_anova.ranges([trial for _, trial in done], names)
     rng = random.Random(0)
