@@ -24,6 +24,7 @@ ERRORS = {
     "status --wtach": "unknown option --wtach; hint: did you mean '--watch'?",
     "status --storage.url=s3://KEY:SECRET@bucket": "unknown option --storage.url; hint: write an "
     "override without dashes: storage.url=…",
+    "tune --n-trials 10": "; settings are overrides without dashes: key=value",
     "status --con=x": "--con=x: ambiguous option; hint: --config-dir, --config-name",
 }
 

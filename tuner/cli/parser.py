@@ -101,7 +101,9 @@ def _no_option(text: str, known: Sequence[str]) -> Mistake:
         return Mistake(
             "", f"unknown option {flag}", f"write an override without dashes: {flag.lstrip('-')}=…"
         )
-    return Mistake("", f"unknown option {flag}", nearest(flag, known))
+    takes_overrides = "--config-dir" in known and not closest(flag, known)
+    settings = "; settings are overrides without dashes: key=value" * takes_overrides
+    return Mistake("", f"unknown option {flag}", nearest(flag, known) + settings)
 
 
 def _parser() -> tuple[Parser, Mapping[str, Parser]]:
