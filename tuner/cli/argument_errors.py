@@ -34,11 +34,12 @@ def _ours(message: str) -> Mistake:
     return Mistake("", message.removeprefix("argument "))
 
 
-def _choice(flag: str, got: str, known: str) -> Mistake:
-    words = re.findall(r"[\w-]+", known)
+def _choice(flag: str, got: str, choices: str) -> Mistake:
+    words = re.findall(r"[\w-]+", choices)
     meant = closest(got.strip("'"), words)
     cure = f"did you mean {meant!r}?" if meant else f"for example {words[0]}"
-    return Mistake(flag, f"expected {' or '.join(words)}, got {got}", cure)
+    known = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return Mistake(flag, f"expected {known}, got {got}", cure)
 
 
 WORDS: dict[str, Callable[..., Mistake]] = {

@@ -79,7 +79,7 @@ def _show(plan: Plan, study: Study, args: argparse.Namespace) -> Summary:
         say(f"report:    {written}")
         return found
     console().print(view.closing(found))
-    say(f"tried:     {len(found.rows)}: {found.tally}")
+    say(f"tried:     {found.tally}, {len(found.rows)} in total")
     if told := pruning_errors.line(found):
         say(f"pruning:   {told}")
     say(f"best:      {_best_line(args, plan, found.best)}")
