@@ -9,8 +9,7 @@ from tuner.worker.loop import CRASHED, RESTART_ME
 ERRORS = {
     "status --watch=abc": "--watch: expected no value, got 'abc'; hint: --watch alone",
     "status --watch=-1": "--watch: expected no value, got '-1'; hint: --watch alone",
-    "report --format pdf": "--format: expected html, md or png, got 'pdf'; hint: for example "
-    "html",
+    "report --format pdf": "--format: expected html, md or png, got 'pdf'; hint: for example html",
     "export --format=pt3": "--format: expected pt2 or onnx, got 'pt3'; hint: did you mean 'pt2'?",
     "report --format": "--format: missing value; hint: --format=VALUE",
     "dashboard --port=99999": "--port: expected an integer from 0 to 65535, got '99999'; ",
