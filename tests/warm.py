@@ -61,6 +61,11 @@ TRAINER = (
 LARGEST = 1 << 17
 """Bytes of a request: a command line and an environment."""
 START = subprocess.Popen
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""A server's environment, without the variables of the test that needs it first.
+
+OpenBLAS waits for its threads at exit, and a clone has none of those of its parent.
+"""
 CLONE_PARENT = 0x8000
 SYSCALL_CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
 
@@ -89,9 +94,7 @@ def server(more: Sequence[str]) -> Server:
     if more not in _servers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "tests.warm", str(theirs.fileno()), *more]
-        # OpenBLAS waits for its threads at exit, and a clone has none of those of its parent.
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = START(command, pass_fds=[theirs.fileno()], cwd=ROOT, env=env)
+        process = START(command, pass_fds=[theirs.fileno()], cwd=ROOT, env=ENVIRONMENT)
         theirs.close()
         _servers[more] = Server(process.pid, ours)
         atexit.register(process.wait)
