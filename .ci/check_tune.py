@@ -45,7 +45,7 @@ def main() -> None:
         "the dashboard's command": "tuner dashboard" in out,
         f"within {LIMIT} s": seconds <= LIMIT,
     }
-    saved = status.get("share_saved")
+    saved = status["epochs_saved_fraction"]
     print(
         f"main job {seconds:.0f} s; best {best['value']:.4f}; test {final['mean']:.4f}; "
         f"share of epochs that pruning saved {saved:.2f}"

@@ -8,6 +8,7 @@ import pty
 import subprocess
 from pathlib import Path
 
+import optuna
 import pytest
 
 from tests import warm
@@ -105,6 +106,9 @@ def test_a_study_is_deleted_when_somebody_agrees(searched: Project):
     assert "cannot ask for confirmation without a terminal: delete study 'toy'" in searched.stderr
     assert "?" not in searched.stderr
     assert names(searched) == ["toy"]
+    optuna.create_study(storage=url(searched), study_name=studies.name_of_final("toy"))
+    searched.ask("study", "delete", "toy", code=2)
+    assert "'toy' with its 3 stored trials and its final (their files" in searched.stderr
     assert "deleted study" in searched.ask("study", "delete", "toy", "--yes")
     assert names(searched) == []
     assert [*searched.directory.glob("runs/toy/trials/*/checkpoint.json")]
@@ -209,7 +213,7 @@ def test_on_a_terminal_the_question_is_asked(
     assert asked.returncode == code
     os.close(ours)
     os.close(theirs)
-    assert b"delete study 'toy' with its 3 trials" in said
+    assert b"delete study 'toy' with its 3 stored trials" in said
     assert names(searched) == left
 
 

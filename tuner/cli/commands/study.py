@@ -81,7 +81,9 @@ def _delete(args: argparse.Namespace) -> int:
     files = [] if directories.misnamed("", name) else _files(place, name)
     size = formatting.size(sum(map(run_files.size, files)))
     with_files = f" and their files ({size})" if args.files else f" (their files, {size}, are kept)"
-    asked = f"delete study {name!r} with its {count} trials{with_files if files else ''}?"
+    final = " and its final" * (studies.name_of_final(name) in studies.names(storage))
+    asked = f"delete study {name!r} with its {count} stored trials{final}"
+    asked += f"{with_files if files else ''}?"
     if not confirmed(asked, yes=args.yes):
         say("nothing was deleted")
         return 1
