@@ -1,3 +1,6 @@
+import inspect
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +68,16 @@ def test_the_digits_are_those_of_scikit_learn():
     found = sorted(zip(labels.tolist(), images.reshape(-1, 64).tolist(), strict=True))
     pixels = (expected.data * (255 / 16)).round().tolist()
     assert found == sorted(zip(expected.target.tolist(), pixels, strict=True))
+
+
+def test_the_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(monkeypatch):
+    read = inspect.unwrap(dataset.digits)
+    expected = read().pool
+    elsewhere = SimpleNamespace(origin="/nowhere/sklearn/__init__.py")
+    monkeypatch.setattr(dataset.importlib.util, "find_spec", lambda _: elsewhere)
+    found = read().pool
+    assert np.array_equal(found.images, expected.images)
+    assert np.array_equal(found.labels, expected.labels)
 
 
 def test_the_normalisation_is_the_training_splits_alone():

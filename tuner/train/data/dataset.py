@@ -115,11 +115,15 @@ def _with_keywords_of(read: Reader, build: Callable[..., Data], has_test: bool) 
 @source(lambda **_: Overview((1, 8, 8), tuple("0123456789"), sum(DIGITS), DIGITS))
 def digits() -> Loaded:
     """scikit-learn's 1,797 digits of 8x8 grey pixels, which are part of its installation."""
-    # Read as scikit-learn does, without importing it, which takes 0.9 s.
     package = importlib.util.find_spec("sklearn")
     assert package is not None
-    directory = Path(str(package.origin)).parent
-    table = np.loadtxt(directory / "datasets/data/digits.csv.gz", np.int64, delimiter=",")
+    file = Path(str(package.origin)).parent / "datasets/data/digits.csv.gz"
+    if file.exists():  # read as load_digits does: importing scikit-learn takes 0.9 s
+        table = np.loadtxt(file, np.int64, delimiter=",")
+    else:
+        from sklearn.datasets import load_digits
+
+        table = np.column_stack(load_digits(return_X_y=True)).astype(np.int64)
     images = (table[:, :-1] * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8, 1)
     return Loaded(Arrays(images, table[:, -1], tuple("0123456789")))
 
