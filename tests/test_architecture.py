@@ -34,7 +34,7 @@ DOORS = {
     "optuna": {"cli", "api", "final", "report", "worker", "algorithms", "study", "storage"},
     "torch": {"train", "integrations"},
     "torchvision": {"train"},
-    "sklearn": {"algorithms"},  # takes 0.9 s: only for sampler.cost
+    "sklearn": {"algorithms", "train"},  # takes 0.9 s: only for sampler.cost, and lost digits
 }
 """Library → the rooms that import it."""
 
